@@ -1,0 +1,6 @@
+//! The core of Daybook: the domain, the event store and the writer.
+
+pub mod domain;
+
+
+
