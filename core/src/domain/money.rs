@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use rust_decimal::{Decimal, RoundingStrategy};
+use rust_decimal::{Decimal, RoundingStrategy, prelude::Signed};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A currency of ISO 4217 that has a smallest unit. Special codes without one, such as `XAU`, are not accepted.
