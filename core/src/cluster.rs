@@ -1,0 +1,308 @@
+//! The embedded PostgreSQL: a private cluster that Daybook initialises, starts, supervises and stops.
+//!
+//! It lies under the home directory and listens on a Unix socket only. Any number of processes may use it at once, such
+//! as the server and a tool beside it: the first one starts it, the last one stops it, and a watchdog does so for a
+//! process that was killed. Linux only, since it relies on process handles and on `/proc`.
+
+mod binaries;
+mod place;
+mod postmaster;
+mod watchdog;
+
+use std::{
+    fs::{self, File, TryLockError},
+    io,
+    path::{Path, PathBuf},
+    process::Child,
+    time::Duration,
+};
+
+use rustix::process::Signal;
+use sqlx::{Connection, PgConnection};
+use tokio::{task, time};
+
+use place::Place;
+use postmaster::Postmaster;
+
+/// The oldest PostgreSQL that Daybook runs on.
+pub const OLDEST_MAJOR: u32 = 15;
+
+/// The role that owns the cluster and every database in it.
+pub const OWNER: &str = "daybook";
+
+/// The database that every cluster has from the start.
+pub const DATABASE: &str = "daybook";
+
+/// How long a fast shutdown may take: it writes a checkpoint.
+const STOP_TIMEOUT: Duration = Duration::from_secs(60);
+
+#[derive(Clone, Debug)]
+pub struct ClusterOptions {
+    /// The directory that is the ledger's home; created where missing.
+    pub home: PathBuf,
+    pub lifetime: Lifetime,
+    /// Written into `postgresql.conf` when the cluster is initialised; the operator may change it there.
+    pub max_connections: u32,
+    /// Includes the recovery after a crash.
+    pub start_timeout: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifetime {
+    /// The books: what is committed is on the disk.
+    Kept,
+    /// For tests: nothing is flushed, and home itself is removed with the last user.
+    ThrowAway,
+}
+
+impl ClusterOptions {
+    pub fn new(home: impl Into<PathBuf>) -> Self {
+        Self {
+            home: home.into(),
+            lifetime: Lifetime::Kept,
+            max_connections: 100,
+            start_timeout: Duration::from_secs(300),
+        }
+    }
+
+    /// A cluster that vanishes, its home included, as soon as nobody uses it.
+    pub fn throw_away(home: impl Into<PathBuf>) -> Self {
+        Self { lifetime: Lifetime::ThrowAway, max_connections: 200, ..Self::new(home) }
+    }
+}
+
+/// One process's use of the running cluster. Dropping it is as good as [`Cluster::stop`], except that nobody waits.
+#[derive(Debug)]
+pub struct Cluster {
+    place: Place,
+    lifetime: Lifetime,
+    postmaster: Postmaster,
+    /// Locked shared for as long as this process uses the cluster.
+    users: File,
+    watchdog: Option<Child>,
+}
+
+/// What became of the cluster when this process left it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    Stopped,
+    /// Another process still uses it.
+    Running,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    #[error(
+        "no PostgreSQL found on this machine: install version {OLDEST_MAJOR} or newer (Debian package `postgresql`)"
+    )]
+    NotFound,
+    #[error("PostgreSQL {OLDEST_MAJOR} or newer is needed (Debian package `postgresql`), found only {found}")]
+    TooOld { found: String },
+    #[error(
+        "the data in {} was written by PostgreSQL {written_by}, which is not on this machine (Debian package `postgresql-{written_by}`)",
+        data.display()
+    )]
+    OtherVersion { data: PathBuf, written_by: u32 },
+    #[error("the data in {} belongs to another user of this machine (uid {owner})", data.display())]
+    ForeignData { data: PathBuf, owner: u32 },
+    #[error("the data of this ledger lay in {}, as {} says, but it is gone", directory.display(), location.display())]
+    DataGone { directory: PathBuf, location: PathBuf },
+    #[error("{} is not a directory of our own, so the socket cannot be put there", directory.display())]
+    ForeignSocketDirectory { directory: PathBuf },
+    #[error("PostgreSQL refuses to run as root, and this machine has neither a user `postgres` nor `nobody`")]
+    NoUnprivilegedUser,
+    #[error("initdb failed: {stderr}")]
+    InitialisationFailed { stderr: String },
+    #[error("PostgreSQL ended while it was starting: {log}")]
+    StartFailed { log: String },
+    #[error("PostgreSQL did not become ready within {} seconds: {log}", timeout.as_secs())]
+    StartTimedOut { timeout: Duration, log: String },
+    #[error("PostgreSQL did not stop within {} seconds", STOP_TIMEOUT.as_secs())]
+    StopTimedOut,
+    #[error("cannot {action} {}", path.display())]
+    File { action: &'static str, path: PathBuf, source: io::Error },
+    #[error("cannot {action}")]
+    Process { action: &'static str, source: io::Error },
+    #[error("the embedded PostgreSQL does not answer as it should")]
+    Database(#[from] sqlx::Error),
+}
+
+impl Cluster {
+    /// Joins the running cluster of this home, or starts it, initialised where there is none yet.
+    pub async fn start(options: &ClusterOptions) -> Result<Self, ClusterError> {
+        let options = options.clone();
+        let (cluster, starting) =
+            task::spawn_blocking(move || start(&options)).await.expect("starting the cluster does not panic")?;
+        cluster.create_database(DATABASE).await?;
+        drop(starting);
+        Ok(cluster)
+    }
+
+    /// How the owner connects; understood by sqlx and by `psql`.
+    pub fn url(&self, database: &str) -> String {
+        self.url_as(OWNER, database)
+    }
+
+    /// How a role connects. Whoever reaches the socket is trusted to be who he says.
+    pub fn url_as(&self, role: &str, database: &str) -> String {
+        format!(
+            "postgresql:///{}?host={}&port={}&user={}&sslmode=disable",
+            percent_encoded(database.as_bytes()),
+            percent_encoded(self.postmaster.socket.as_os_str().as_encoded_bytes()),
+            postmaster::PORT,
+            percent_encoded(role.as_bytes()),
+        )
+    }
+
+    /// Where PostgreSQL keeps its files, for messages.
+    pub fn data_directory(&self) -> PathBuf {
+        self.place.data()
+    }
+
+    /// The process id of the postmaster.
+    pub fn postmaster_pid(&self) -> i32 {
+        self.postmaster.pid.as_raw_nonzero().get()
+    }
+
+    /// Makes sure that the database exists.
+    pub async fn create_database(&self, name: &str) -> Result<(), ClusterError> {
+        let mut connection = PgConnection::connect(&self.url("postgres")).await?;
+        let exists: bool = sqlx::query_scalar("select exists (select from pg_database where datname = $1)")
+            .bind(name)
+            .fetch_one(&mut connection)
+            .await?;
+        if !exists {
+            let statement = format!("create database \"{}\"", name.replace('"', "\"\""));
+            sqlx::query(&statement).execute(&mut connection).await?;
+        }
+        connection.close().await?;
+        Ok(())
+    }
+
+    /// Completes when PostgreSQL has ended, whoever ended it.
+    pub fn died(&self) -> impl Future<Output = io::Result<()>> + Send + 'static {
+        self.postmaster.ended()
+    }
+
+    /// Leaves the cluster; the last one to leave stops it and waits until it is down.
+    pub async fn stop(mut self) -> Result<Left, ClusterError> {
+        let (mut cluster, last, starting) = task::spawn_blocking(move || {
+            let starting = locked(&self.place.start_lock())?;
+            // From here on nobody needs to act for this process.
+            watchdog::dismiss(self.watchdog.take());
+            let last = match self.users.try_lock() {
+                Ok(()) => true,
+                Err(TryLockError::WouldBlock) => false,
+                Err(TryLockError::Error(source)) => return Err(file("lock", &self.place.users_lock())(source)),
+            };
+            Ok((self, last, starting))
+        })
+        .await
+        .expect("leaving the cluster does not panic")?;
+        if !last {
+            tracing::info!("left PostgreSQL running: another process uses it");
+            return Ok(Left::Running);
+        }
+        let ended = cluster.postmaster.ended();
+        cluster.postmaster.signal(match cluster.lifetime {
+            Lifetime::Kept => Signal::INT,
+            Lifetime::ThrowAway => Signal::QUIT,
+        });
+        time::timeout(STOP_TIMEOUT, ended)
+            .await
+            .map_err(|_| ClusterError::StopTimedOut)?
+            .map_err(process("wait for the end of PostgreSQL"))?;
+        cluster.postmaster.reap();
+        if cluster.lifetime == Lifetime::ThrowAway {
+            cluster.place.remove()?;
+        }
+        tracing::info!("stopped PostgreSQL");
+        drop(starting);
+        Ok(Left::Stopped)
+    }
+}
+
+/// Joins or starts the cluster; answers also with the lock that keeps others from starting or stopping it meanwhile.
+fn start(options: &ClusterOptions) -> Result<(Cluster, File), ClusterError> {
+    fs::create_dir_all(&options.home).map_err(file("create", &options.home))?;
+    let home = options.home.canonicalize().map_err(file("resolve", &options.home))?;
+    let starting = locked(&Place::start_lock_of(&home))?;
+    let place = Place::choose(home)?;
+
+    // Waits for a watchdog that is stopping the cluster just now.
+    let users_lock = place.users_lock();
+    let users = open_lock(&users_lock)?;
+    users.lock_shared().map_err(file("lock", &users_lock))?;
+
+    let watchdog = watchdog::set(&place, options.lifetime);
+    let postmaster = match Postmaster::running(&place.data(), options.start_timeout)? {
+        Some(postmaster) => {
+            tracing::info!(pid = %postmaster.pid, "joined the running PostgreSQL");
+            postmaster
+        }
+        None => {
+            let binaries = binaries::find(place.written_by()?, &place.data())?;
+            if place.written_by()?.is_none() {
+                place.initialise(&binaries, options)?;
+            }
+            let postmaster = Postmaster::start(&place, &binaries, options)?;
+            tracing::info!(
+                pid = %postmaster.pid,
+                version = binaries.major,
+                data = %place.data().display(),
+                "started PostgreSQL"
+            );
+            postmaster
+        }
+    };
+    let cluster = Cluster { place, lifetime: options.lifetime, postmaster, users, watchdog };
+    Ok((cluster, starting))
+}
+
+/// The file, locked; waits for whoever holds the lock.
+fn locked(path: &Path) -> Result<File, ClusterError> {
+    let lock = open_lock(path)?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            tracing::info!("waiting for another process that starts or stops PostgreSQL");
+            lock.lock().map_err(file("lock", path))?;
+        }
+        Err(TryLockError::Error(source)) => return Err(file("lock", path)(source)),
+    }
+    Ok(lock)
+}
+
+fn open_lock(path: &Path) -> Result<File, ClusterError> {
+    File::options().create(true).truncate(false).write(true).open(path).map_err(file("open", path))
+}
+
+fn percent_encoded(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for &byte in bytes {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => text.push(char::from(byte)),
+            _ => text.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    text
+}
+
+fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ClusterError {
+    let path = path.to_owned();
+    move |source| ClusterError::File { action, path, source }
+}
+
+fn process(action: &'static str) -> impl FnOnce(io::Error) -> ClusterError {
+    move |source| ClusterError::Process { action, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_with_odd_characters_fits_into_a_url() {
+        assert_eq!(percent_encoded("/a b/ä?&".as_bytes()), "/a%20b/%C3%A4%3F%26");
+    }
+}

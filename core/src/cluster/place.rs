@@ -1,0 +1,308 @@
+//! Where the cluster lies and whose it is: in the ledger's home, or elsewhere when PostgreSQL could not get there.
+
+use std::{
+    env, fs,
+    fs::{DirBuilder, File, Permissions},
+    io::{self, ErrorKind, Write},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown},
+        process::CommandExt,
+    },
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use rustix::process::geteuid;
+use sha2::{Digest, Sha256};
+
+use super::{ClusterError, ClusterOptions, Lifetime, OWNER, binaries::Binaries, file, postmaster, process};
+
+/// Home of the clusters of those homes that an unprivileged user cannot reach.
+const ELSEWHERE: &str = "/var/lib/daybook";
+
+/// The longest path of a Unix socket, without the zero at its end.
+const LONGEST_SOCKET_PATH: usize = 107;
+
+#[derive(Debug)]
+pub(super) struct Place {
+    pub home: PathBuf,
+    /// Home itself, or where `postgres.location` in home points to.
+    pub directory: PathBuf,
+    /// Whom PostgreSQL runs as, when not as ourselves.
+    pub user: Option<User>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct User {
+    uid: u32,
+    gid: u32,
+}
+
+impl Place {
+    /// Decides where the cluster of this home lies; once decided, it stays so.
+    pub fn choose(home: PathBuf) -> Result<Self, ClusterError> {
+        let data_at = |directory: &Path| fs::metadata(directory.join("data")).ok();
+        let we = geteuid();
+        let mut directory = located(&home)?.unwrap_or_else(|| home.clone());
+        if !we.is_root() {
+            return match data_at(&directory) {
+                Some(data) if data.uid() != we.as_raw() => {
+                    Err(ClusterError::ForeignData { data: directory.join("data"), owner: data.uid() })
+                }
+                _ => Ok(Self { home, directory, user: None }),
+            };
+        }
+        let user = match data_at(&directory) {
+            Some(data) if data.uid() != 0 => User { uid: data.uid(), gid: data.gid() },
+            _ => {
+                let user = User::unprivileged()?;
+                if directory == home && !user.reaches(&home)? {
+                    directory = elsewhere(&home)?;
+                }
+                user
+            }
+        };
+        Ok(Self { home, directory, user: Some(user) })
+    }
+
+    pub fn start_lock_of(home: &Path) -> PathBuf {
+        home.join("postgres.start.lock")
+    }
+
+    pub fn start_lock(&self) -> PathBuf {
+        Self::start_lock_of(&self.home)
+    }
+
+    pub fn users_lock(&self) -> PathBuf {
+        self.home.join("postgres.users.lock")
+    }
+
+    pub fn log(&self) -> PathBuf {
+        self.home.join("postgres.log")
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.directory.join("data")
+    }
+
+    /// The major version of the PostgreSQL that wrote the data; nothing when there is no data yet.
+    pub fn written_by(&self) -> Result<Option<u32>, ClusterError> {
+        let path = self.data().join("PG_VERSION");
+        match fs::read_to_string(&path) {
+            Ok(text) => {
+                let unreadable = || file("understand", &path)(io::Error::from(ErrorKind::InvalidData));
+                Ok(Some(text.trim().parse().map_err(|_| unreadable())?))
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(file("read", &path)(error)),
+        }
+    }
+
+    /// Makes an empty cluster.
+    pub fn initialise(&self, binaries: &Binaries, options: &ClusterOptions) -> Result<(), ClusterError> {
+        tracing::info!(data = %self.data().display(), version = binaries.major, "initialising PostgreSQL");
+        // Built aside and renamed, so that an interrupted initialisation is never taken for a cluster.
+        let unfinished = self.directory.join("data.unfinished");
+        let initdb = |locale: &str| {
+            remove_directory(&unfinished)?;
+            self.make_private_directory(&unfinished)?;
+            let mut command = self.command(&binaries.directory.join("initdb"));
+            command.arg("--pgdata").arg(&unfinished).args([
+                &format!("--username={OWNER}"),
+                "--encoding=UTF8",
+                &format!("--locale={locale}"),
+                "--auth-local=trust",
+                "--auth-host=reject",
+                "--data-checksums",
+                "--no-instructions",
+            ]);
+            if options.lifetime == Lifetime::ThrowAway {
+                command.arg("--no-sync");
+            }
+            let output = command.current_dir(&self.directory).output().map_err(process("run initdb"))?;
+            if output.status.success() {
+                return Ok(());
+            }
+            let stderr = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            Err(ClusterError::InitialisationFailed { stderr })
+        };
+        // Not every machine has the locale C.UTF-8; plain C sorts the same.
+        initdb("C.UTF-8").or_else(|_| initdb("C"))?;
+
+        let settings = unfinished.join("postgresql.conf");
+        let mut end = File::options().append(true).open(&settings).map_err(file("open", &settings))?;
+        end.write_all(tunables(options).as_bytes()).map_err(file("write", &settings))?;
+        end.sync_all().map_err(file("flush", &settings))?;
+        fs::rename(&unfinished, self.data()).map_err(file("rename", &unfinished))
+    }
+
+    /// In the cluster's own directory, or at a shorter path where that one is too long.
+    pub fn socket_directory(&self) -> PathBuf {
+        let short_name = format!("daybook-{}", short_hash(&self.directory));
+        let possible =
+            [self.directory.join("socket"), env::temp_dir().join(&short_name), Path::new("/tmp").join(&short_name)];
+        let fits = |directory: &PathBuf| {
+            postmaster::socket_file(directory).as_os_str().as_bytes().len() <= LONGEST_SOCKET_PATH
+        };
+        possible.into_iter().find(fits).expect("a path of 40 bytes fits")
+    }
+
+    /// Makes the directory of the socket, which only PostgreSQL's user and root can enter.
+    pub fn prepare_socket_directory(&self) -> Result<PathBuf, ClusterError> {
+        let directory = &self.socket_directory();
+        match fs::symlink_metadata(directory) {
+            Ok(found) => {
+                // In a directory that everybody may write to, somebody else may have come first.
+                let ours = [geteuid().as_raw(), self.user.map_or(geteuid().as_raw(), |user| user.uid)];
+                if !found.is_dir() || !ours.contains(&found.uid()) {
+                    return Err(ClusterError::ForeignSocketDirectory { directory: directory.clone() });
+                }
+                self.hand_over(directory)?;
+            }
+            Err(_) => self.make_private_directory(directory)?,
+        }
+        // Left by a PostgreSQL that was killed; whether one runs has been found out before.
+        for stale in [postmaster::socket_file(directory), directory.join(".s.PGSQL.5432.lock")] {
+            match fs::remove_file(&stale) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(file("remove", &stale)(error)),
+                _ => {}
+            }
+        }
+        Ok(directory.clone())
+    }
+
+    /// A PostgreSQL program, run as the user that owns the data, undisturbed by the caller's environment.
+    pub fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        for (name, _) in env::vars_os().filter(|(name, _)| name.as_bytes().starts_with(b"PG")) {
+            command.env_remove(name);
+        }
+        command.env("LC_ALL", "C").stdin(Stdio::null());
+        if let Some(user) = self.user {
+            command.uid(user.uid).gid(user.gid);
+        }
+        command
+    }
+
+    /// Removes the cluster and its home.
+    pub fn remove(&self) -> Result<(), ClusterError> {
+        remove_directory(&self.socket_directory())?;
+        remove_directory(&self.directory)?;
+        remove_directory(&self.home)
+    }
+
+    fn make_private_directory(&self, directory: &Path) -> Result<(), ClusterError> {
+        DirBuilder::new().mode(0o700).create(directory).map_err(file("create", directory))?;
+        self.hand_over(directory)
+    }
+
+    fn hand_over(&self, directory: &Path) -> Result<(), ClusterError> {
+        fs::set_permissions(directory, Permissions::from_mode(0o700)).map_err(file("protect", directory))?;
+        match self.user {
+            Some(user) => chown(directory, Some(user.uid), Some(user.gid)).map_err(file("hand over", directory)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl User {
+    /// The system user for PostgreSQL, else the user for whatever owns nothing.
+    fn unprivileged() -> Result<Self, ClusterError> {
+        let path = Path::new("/etc/passwd");
+        let accounts = fs::read_to_string(path).map_err(file("read", path))?;
+        let named = |name: &str| {
+            accounts.lines().find_map(|line| {
+                let mut fields = line.split(':');
+                let found = fields.next()? == name;
+                let (uid, gid) = (fields.nth(1)?.parse().ok()?, fields.next()?.parse().ok()?);
+                found.then_some(Self { uid, gid })
+            })
+        };
+        named("postgres").or_else(|| named("nobody")).ok_or(ClusterError::NoUnprivilegedUser)
+    }
+
+    /// Whether this user can enter the directory: tried, since modes alone do not tell all.
+    fn reaches(self, directory: &Path) -> Result<bool, ClusterError> {
+        let outcome = Command::new("/bin/sh")
+            .args(["-c", ":"])
+            .current_dir(directory)
+            .uid(self.uid)
+            .gid(self.gid)
+            .stdin(Stdio::null())
+            .status();
+        match outcome {
+            Ok(status) => Ok(status.success()),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(false),
+            Err(error) => Err(process("try an unprivileged user")(error)),
+        }
+    }
+}
+
+/// Where an earlier start has put the cluster, when not into home.
+fn located(home: &Path) -> Result<Option<PathBuf>, ClusterError> {
+    let location = home.join("postgres.location");
+    match fs::read_to_string(&location) {
+        Ok(text) => {
+            let directory = PathBuf::from(text.trim_end_matches('\n'));
+            // An empty ledger in its stead would look as if everything had been lost.
+            match directory.canonicalize() {
+                Ok(directory) => Ok(Some(directory)),
+                Err(_) => Err(ClusterError::DataGone { directory, location }),
+            }
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(file("read", &location)(error)),
+    }
+}
+
+/// A directory for the cluster of a home that PostgreSQL's user cannot enter.
+fn elsewhere(home: &Path) -> Result<PathBuf, ClusterError> {
+    let root = Path::new(ELSEWHERE);
+    fs::create_dir_all(root).map_err(file("create", root))?;
+    let root = root.canonicalize().map_err(file("resolve", root))?;
+    let name = short_hash(home);
+    // What is there already belonged to an earlier home of the same path.
+    let directory = (1_u32..)
+        .map(|count| if count == 1 { root.join(&name) } else { root.join(format!("{name}-{count}")) })
+        .find(|directory| !directory.exists())
+        .expect("a directory holds fewer than four thousand million others");
+    fs::create_dir(&directory).map_err(file("create", &directory))?;
+    let location = home.join("postgres.location");
+    fs::write(&location, format!("{}\n", directory.display())).map_err(file("write", &location))?;
+    tracing::info!(
+        home = %home.display(),
+        directory = %directory.display(),
+        "PostgreSQL's user cannot enter home, so the data goes elsewhere"
+    );
+    Ok(directory)
+}
+
+fn short_hash(path: &Path) -> String {
+    Sha256::digest(path.as_os_str().as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn remove_directory(directory: &Path) -> Result<(), ClusterError> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(file("remove", directory)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// What the operator may tune later; what must hold in any case is given to PostgreSQL at each start instead.
+fn tunables(options: &ClusterOptions) -> String {
+    let ClusterOptions { max_connections, .. } = options;
+    format!(
+        "
+# Daybook's first values. They are yours to change; sockets and durability are set by Daybook at each start.
+max_connections = {max_connections}
+shared_buffers = 256MB
+max_wal_size = 4GB
+checkpoint_timeout = 15min
+jit = off
+timezone = 'UTC'
+log_timezone = 'UTC'
+log_line_prefix = '%m [%p] %q%u@%d '
+"
+    )
+}
