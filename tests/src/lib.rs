@@ -1,1 +1,101 @@
-//! .
+//! What the tests share: a fresh database on a real PostgreSQL for each of them.
+
+use std::{env, str::FromStr, thread};
+
+use daybook_core::cluster::{Cluster, ClusterOptions};
+use sqlx::{
+    ConnectOptions, Connection, PgConnection, PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use tokio::{runtime, sync::OnceCell};
+use uuid::Uuid;
+
+/// A database of one test's own; others neither see nor disturb it.
+#[derive(Debug)]
+pub struct TestDatabase {
+    name: String,
+    url: String,
+    pool: PgPool,
+}
+
+/// A fresh, empty database.
+pub async fn database() -> TestDatabase {
+    let server = server().await;
+    let name = format!("daybook_test_{}", Uuid::now_v7().simple());
+    server.administrate(&format!("create database {name}")).await;
+    let url = server.url(&name);
+    let pool = PgPoolOptions::new().max_connections(10).connect(&url).await.expect("a fresh database can be reached");
+    TestDatabase { name, url, pool }
+}
+
+impl TestDatabase {
+    /// How the owner of the database connects.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Connections of the owner of the database.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        let Some(server @ Server::Given(_)) = SERVER.get() else { return };
+        let statement = format!("drop database if exists {} with (force)", self.name);
+        // A thread of its own, since the test's runtime cannot wait for another future here.
+        let dropped = thread::spawn(move || {
+            let runtime = runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be made");
+            runtime.block_on(server.administrate(&statement));
+        });
+        if dropped.join().is_err() {
+            eprintln!("the database {} stays behind", self.name);
+        }
+    }
+}
+
+/// Where the databases of this test process are made.
+#[derive(Debug)]
+enum Server {
+    /// Ends with this process.
+    Own(Cluster),
+    /// The user's own, named by `DATABASE_URL`.
+    Given(PgConnectOptions),
+}
+
+static SERVER: OnceCell<Server> = OnceCell::const_new();
+
+async fn server() -> &'static Server {
+    SERVER
+        .get_or_init(|| async {
+            match env::var("DATABASE_URL") {
+                Ok(url) => Server::Given(PgConnectOptions::from_str(&url).expect("DATABASE_URL is a PostgreSQL URL")),
+                Err(_) => {
+                    let home = env::temp_dir().join(format!("daybook-tests-{}", Uuid::now_v7().simple()));
+                    let cluster = Cluster::start(&ClusterOptions::throw_away(home)).await;
+                    Server::Own(cluster.expect("the cluster of the tests starts"))
+                }
+            }
+        })
+        .await
+}
+
+impl Server {
+    fn url(&self, database: &str) -> String {
+        match self {
+            Self::Own(cluster) => cluster.url(database),
+            Self::Given(options) => options.clone().database(database).to_url_lossy().to_string(),
+        }
+    }
+
+    async fn administrate(&self, statement: &str) {
+        let connected = match self {
+            Self::Own(cluster) => PgConnection::connect(&cluster.url("postgres")).await,
+            Self::Given(options) => PgConnection::connect_with(options).await,
+        };
+        let mut connection = connected.expect("the server of the tests can be reached");
+        sqlx::query(statement).execute(&mut connection).await.expect("databases can be made and dropped");
+        connection.close().await.expect("a connection can be closed");
+    }
+}

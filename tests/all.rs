@@ -1,0 +1,5 @@
+//! Every test that needs a real PostgreSQL, one module per noun.
+
+#![allow(clippy::unwrap_used, reason = "a test may fall where it stands")]
+
+mod cluster;
