@@ -243,7 +243,7 @@ fn start(options: &ClusterOptions) -> Result<(Cluster, File), ClusterError> {
         None => {
             let binaries = binaries::find(place.written_by()?, &place.data())?;
             if place.written_by()?.is_none() {
-                place.initialise(&binaries, options)?;
+                place.initialise(&binaries, options, &starting)?;
             }
             let postmaster = Postmaster::start(&place, &binaries, options)?;
             tracing::info!(

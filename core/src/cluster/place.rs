@@ -99,8 +99,13 @@ impl Place {
         }
     }
 
-    /// Makes an empty cluster.
-    pub fn initialise(&self, binaries: &Binaries, options: &ClusterOptions) -> Result<(), ClusterError> {
+    /// Makes an empty cluster, under the lock of whoever starts.
+    pub fn initialise(
+        &self,
+        binaries: &Binaries,
+        options: &ClusterOptions,
+        starting: &File,
+    ) -> Result<(), ClusterError> {
         tracing::info!(data = %self.data().display(), version = binaries.major, "initialising PostgreSQL");
         // Built aside and renamed, so that an interrupted initialisation is never taken for a cluster.
         let unfinished = self.directory.join("data.unfinished");
@@ -120,6 +125,8 @@ impl Place {
             if options.lifetime == Lifetime::ThrowAway {
                 command.arg("--no-sync");
             }
+            // Should we be killed, then initdb goes on for a moment; holding the lock, too, it lets nobody start meanwhile.
+            command.stdin(starting.try_clone().map_err(process("run initdb"))?);
             let output = command.current_dir(&self.directory).output().map_err(process("run initdb"))?;
             if output.status.success() {
                 return Ok(());
