@@ -2,3 +2,8 @@
 
 pub mod cluster;
 pub mod domain;
+pub mod event;
+pub mod operations;
+pub mod writer;
+
+pub use event::{Actor, ActorKind, Context, Metadata, Position, RecordedEvent};

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use rust_decimal::{Decimal, RoundingStrategy, prelude::Signed};
+use rust_decimal::{Decimal, RoundingStrategy};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A currency of ISO 4217 that has a smallest unit. Special codes without one, such as `XAU`, are not accepted.
@@ -185,7 +185,8 @@ impl Money {
         let mut parts: Vec<Self> =
             exact.iter().map(|share| Self::round(*share, self.currency, Rounding::TowardsZero)).collect();
 
-        let unit = Decimal::new(1, self.currency.digits()) * self.amount.signum();
+        let mut unit = Decimal::new(1, self.currency.digits());
+        unit.set_sign_negative(self.amount.is_sign_negative());
         let mut left = self.amount - parts.iter().map(|part| part.amount).sum::<Decimal>();
         let mut by_fraction: Vec<usize> = (0..parts.len()).collect();
         by_fraction.sort_by_key(|&part| std::cmp::Reverse((exact[part] - parts[part].amount).abs()));

@@ -1,0 +1,208 @@
+//! A customer: whoever has accounts with the provider, and the groups that grant them prices.
+
+use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
+use imbl::OrdMap;
+use imbl::OrdSet;
+use serde::{Deserialize, Serialize};
+
+use super::{AccountId, Currency, Id, LedgerAggregate, Noun};
+
+pub type CustomerId = Id<Customer>;
+
+#[derive(Clone, Debug)]
+pub enum CustomerCommand {
+    Register {
+        name: String,
+        email: Option<String>,
+    },
+    JoinGroup {
+        group: String,
+    },
+    LeaveGroup {
+        group: String,
+    },
+    /// Claims the one account that a customer has in a currency.
+    AddAccount {
+        account: AccountId,
+        currency: Currency,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CustomerEvent {
+    Registered {
+        name: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        email: Option<String>,
+    },
+    JoinedGroup {
+        group: String,
+    },
+    LeftGroup {
+        group: String,
+    },
+    AccountAdded {
+        account: AccountId,
+        currency: Currency,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CustomerRejection {
+    #[error("the customer is already registered")]
+    AlreadyRegistered,
+    #[error("there is no such customer")]
+    NotRegistered,
+    #[error("a customer needs a name")]
+    NameMissing,
+    #[error("an e-mail address has one @ between two texts without spaces")]
+    EmailMalformed,
+    #[error("a group is named by 1 to 64 characters of a-z 0-9 . _ -")]
+    GroupMalformed,
+    #[error("the customer is in that group already")]
+    AlreadyInGroup,
+    #[error("the customer is not in that group")]
+    NotInGroup,
+    #[error("the customer has an account in {currency} already: {account}")]
+    AccountExists { currency: Currency, account: AccountId },
+}
+
+impl CustomerRejection {
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::AlreadyRegistered => "customer-exists",
+            Self::NotRegistered => "customer-not-found",
+            Self::NameMissing => "name-missing",
+            Self::EmailMalformed => "email-malformed",
+            Self::GroupMalformed => "group-malformed",
+            Self::AlreadyInGroup => "already-in-group",
+            Self::NotInGroup => "not-in-group",
+            Self::AccountExists { .. } => "account-exists",
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Customer {
+    #[default]
+    Unknown,
+    Registered {
+        groups: OrdSet<String>,
+        /// By currency code.
+        accounts: OrdMap<String, AccountId>,
+    },
+}
+
+impl Noun for Customer {
+    const PREFIX: &'static str = "cus";
+}
+
+impl LedgerAggregate for Customer {
+    const FOLD_VERSION: i32 = 1;
+}
+
+impl Customer {
+    pub fn groups(&self) -> Result<&OrdSet<String>, CustomerRejection> {
+        match self {
+            Self::Unknown => Err(CustomerRejection::NotRegistered),
+            Self::Registered { groups, .. } => Ok(groups),
+        }
+    }
+}
+
+/// Whether a text names a group.
+pub fn is_group_name(group: &str) -> bool {
+    let well_formed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-');
+    !group.is_empty() && group.len() <= 64 && group.chars().all(well_formed)
+}
+
+fn is_email(email: &str) -> bool {
+    let mut parts = email.split('@');
+    let spaced = email.chars().any(|c| c.is_whitespace() || c.is_control());
+    matches!((parts.next(), parts.next(), parts.next()), (Some(user), Some(host), None) if !user.is_empty() && !host.is_empty())
+        && !spaced
+}
+
+impl Aggregate for Customer {
+    const TYPE: &'static str = "customer";
+    type Command = CustomerCommand;
+    type Event = CustomerEvent;
+    type Error = CustomerRejection;
+    type Services = ();
+
+    async fn handle(
+        &mut self,
+        command: CustomerCommand,
+        (): &(),
+        sink: &EventSink<Self>,
+    ) -> Result<(), CustomerRejection> {
+        use CustomerCommand as C;
+        use CustomerEvent as E;
+        use CustomerRejection as R;
+
+        let event = match (&*self, command) {
+            (Self::Unknown, C::Register { name, .. }) if name.trim().is_empty() => return Err(R::NameMissing),
+            (Self::Unknown, C::Register { email: Some(email), .. }) if !is_email(&email) => {
+                return Err(R::EmailMalformed);
+            }
+            (Self::Unknown, C::Register { name, email }) => E::Registered { name, email },
+            (Self::Unknown, _) => return Err(R::NotRegistered),
+            (Self::Registered { .. }, C::Register { .. }) => return Err(R::AlreadyRegistered),
+            (Self::Registered { .. }, C::JoinGroup { group }) if !is_group_name(&group) => {
+                return Err(R::GroupMalformed);
+            }
+            (Self::Registered { groups, .. }, C::JoinGroup { group }) if groups.contains(&group) => {
+                return Err(R::AlreadyInGroup);
+            }
+            (Self::Registered { .. }, C::JoinGroup { group }) => E::JoinedGroup { group },
+            (Self::Registered { groups, .. }, C::LeaveGroup { group }) if !groups.contains(&group) => {
+                return Err(R::NotInGroup);
+            }
+            (Self::Registered { .. }, C::LeaveGroup { group }) => E::LeftGroup { group },
+            (Self::Registered { accounts, .. }, C::AddAccount { account, currency }) => {
+                match accounts.get(currency.code()) {
+                    Some(account) => return Err(R::AccountExists { currency, account: account.clone() }),
+                    None => E::AccountAdded { account, currency },
+                }
+            }
+        };
+        sink.write(event, self).await;
+        Ok(())
+    }
+
+    fn apply(&mut self, event: CustomerEvent) {
+        match (&mut *self, event) {
+            (Self::Unknown, CustomerEvent::Registered { .. }) => {
+                *self = Self::Registered { groups: OrdSet::new(), accounts: OrdMap::new() };
+            }
+            (Self::Registered { groups, .. }, CustomerEvent::JoinedGroup { group }) => {
+                groups.insert(group);
+            }
+            (Self::Registered { groups, .. }, CustomerEvent::LeftGroup { group }) => {
+                groups.remove(&group);
+            }
+            (Self::Registered { accounts, .. }, CustomerEvent::AccountAdded { account, currency }) => {
+                accounts.insert(currency.code().into(), account);
+            }
+            (Self::Unknown, _) | (Self::Registered { .. }, CustomerEvent::Registered { .. }) => {}
+        }
+    }
+}
+
+impl DomainEvent for CustomerEvent {
+    fn event_type(&self) -> String {
+        match self {
+            Self::Registered { .. } => "customer.registered",
+            Self::JoinedGroup { .. } => "customer.joined_group",
+            Self::LeftGroup { .. } => "customer.left_group",
+            Self::AccountAdded { .. } => "customer.account_added",
+        }
+        .into()
+    }
+
+    fn event_version(&self) -> String {
+        "1.0".into()
+    }
+}

@@ -1,0 +1,308 @@
+//! Discounts: what one audience (a customer, a group, everyone) has been granted, and which discount wins.
+
+use chrono::{DateTime, Utc};
+use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
+use imbl::OrdMap;
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+
+use super::{Currency, CustomerId, Id, IdError, LedgerAggregate, Money, Noun, Rounding, customer::is_group_name};
+
+/// Names one discount.
+#[derive(Debug)]
+pub enum Discount {}
+
+impl Noun for Discount {
+    const PREFIX: &'static str = "dsc";
+}
+
+pub type DiscountId = Id<Discount>;
+
+/// Names the discounts of one audience.
+pub type AudienceId = Id<Discounts>;
+
+/// Whom a discount is for. A later one in this list is the closer one, and wins over a wider one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Audience {
+    Everyone,
+    Group(String),
+    Customer(CustomerId),
+}
+
+/// What a discount is for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    All,
+    Product(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Value {
+    Percent(Decimal),
+    AmountOff(Money),
+    /// The price becomes this, where that is less.
+    FixedPrice(Money),
+}
+
+/// One discount.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    pub discount: DiscountId,
+    pub audience: Audience,
+    pub name: String,
+    pub scope: Scope,
+    pub value: Value,
+    /// The larger number wins.
+    pub priority: i32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid_from: Option<DateTime<Utc>>,
+    /// The first moment at which it is no longer valid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid_until: Option<DateTime<Utc>>,
+}
+
+/// The discount that won for an item, and what it saves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppliedDiscount {
+    pub discount: DiscountId,
+    pub name: String,
+    pub audience: Audience,
+    pub value: Value,
+    pub priority: i32,
+    pub saving: Money,
+}
+
+#[derive(Clone, Debug)]
+pub enum DiscountsCommand {
+    Grant(Box<Grant>),
+    Revoke { discount: DiscountId },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DiscountsEvent {
+    Granted(Box<Grant>),
+    Revoked { discount: DiscountId },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DiscountsRejection {
+    #[error("the discount already exists")]
+    AlreadyGranted,
+    #[error("there is no such discount")]
+    UnknownDiscount,
+    #[error("a discount needs a name")]
+    NameMissing,
+    #[error("a group is named by 1 to 64 characters of a-z 0-9 . _ -")]
+    GroupMalformed,
+    #[error("a discount for a product needs the product's name")]
+    ProductMissing,
+    #[error("a percentage lies above 0 and at most at 100, with at most 4 decimals")]
+    PercentOutOfRange,
+    #[error("an amount off must be greater than zero, a fixed price not negative")]
+    AmountOutOfRange,
+    #[error("a discount ends after it begins")]
+    ValidityEmpty,
+}
+
+impl DiscountsRejection {
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::AlreadyGranted => "discount-exists",
+            Self::UnknownDiscount => "discount-not-found",
+            Self::NameMissing => "name-missing",
+            Self::GroupMalformed => "group-malformed",
+            Self::ProductMissing => "product-missing",
+            Self::PercentOutOfRange => "percent-out-of-range",
+            Self::AmountOutOfRange => "amount-out-of-range",
+            Self::ValidityEmpty => "validity-empty",
+        }
+    }
+}
+
+/// The discounts that one audience has.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Discounts {
+    pub grants: OrdMap<String, Grant>,
+}
+
+impl Noun for Discounts {
+    const PREFIX: &'static str = "aud";
+}
+
+impl LedgerAggregate for Discounts {
+    const FOLD_VERSION: i32 = 1;
+
+    fn weight(&self) -> usize {
+        1 + 2 * self.grants.len()
+    }
+}
+
+impl Audience {
+    /// The stream in which this audience's discounts stand.
+    pub fn id(&self) -> Result<AudienceId, IdError> {
+        match self {
+            Self::Everyone => Id::named("everyone"),
+            Self::Group(group) => Id::named(&format!("group:{group}")),
+            Self::Customer(customer) => Id::named(&format!("customer:{customer}")),
+        }
+    }
+
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Everyone => 0,
+            Self::Group(_) => 1,
+            Self::Customer(_) => 2,
+        }
+    }
+}
+
+impl Grant {
+    /// What it saves on this price; `None` where it does not apply.
+    fn saving(&self, product: &str, list: Money, at: DateTime<Utc>, rounding: Rounding) -> Option<Money> {
+        let begun = self.valid_from.is_none_or(|from| from <= at);
+        let ended = self.valid_until.is_some_and(|until| until <= at);
+        let meant = match &self.scope {
+            Scope::All => true,
+            Scope::Product(only) => only == product,
+        };
+        if !begun || ended || !meant {
+            return None;
+        }
+        let price = list.amount();
+        let exact = match &self.value {
+            Value::Percent(percent) => price * *percent / Decimal::ONE_HUNDRED,
+            Value::AmountOff(off) if off.currency() == list.currency() => off.amount(),
+            Value::FixedPrice(fixed) if fixed.currency() == list.currency() => price - fixed.amount(),
+            Value::AmountOff(_) | Value::FixedPrice(_) => return None,
+        };
+        // Never below a price of zero, never a surcharge.
+        let saving = Money::round(exact.clamp(Decimal::ZERO, price.max(Decimal::ZERO)), list.currency(), rounding);
+        saving.is_positive().then_some(saving)
+    }
+
+    fn check(&self) -> Result<(), DiscountsRejection> {
+        use DiscountsRejection as R;
+        if self.name.trim().is_empty() {
+            return Err(R::NameMissing);
+        }
+        if matches!(&self.audience, Audience::Group(group) if !is_group_name(group)) {
+            return Err(R::GroupMalformed);
+        }
+        if matches!(&self.scope, Scope::Product(product) if product.trim().is_empty()) {
+            return Err(R::ProductMissing);
+        }
+        match &self.value {
+            Value::Percent(percent)
+                if *percent <= Decimal::ZERO || *percent > Decimal::ONE_HUNDRED || percent.normalize().scale() > 4 =>
+            {
+                return Err(R::PercentOutOfRange);
+            }
+            Value::AmountOff(off) if !off.is_positive() => return Err(R::AmountOutOfRange),
+            Value::FixedPrice(fixed) if fixed.is_negative() => return Err(R::AmountOutOfRange),
+            Value::Percent(_) | Value::AmountOff(_) | Value::FixedPrice(_) => {}
+        }
+        match (self.valid_from, self.valid_until) {
+            (Some(from), Some(until)) if until <= from => Err(R::ValidityEmpty),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The one discount that wins for an item; discounts do not stack. The first difference decides: the priority
+/// number, then one customer before a group before everyone, then a product before all products, then the larger
+/// saving, then the earlier identifier.
+pub fn best<'a>(
+    grants: impl IntoIterator<Item = &'a Grant>,
+    product: &str,
+    list: Money,
+    at: DateTime<Utc>,
+    rounding: Rounding,
+) -> Option<AppliedDiscount> {
+    grants
+        .into_iter()
+        .filter_map(|grant| grant.saving(product, list, at, rounding).map(|saving| (grant, saving)))
+        .max_by_key(|(grant, saving)| {
+            let narrow = matches!(grant.scope, Scope::Product(_));
+            (grant.priority, grant.audience.rank(), narrow, saving.amount(), std::cmp::Reverse(grant.discount.clone()))
+        })
+        .map(|(grant, saving)| AppliedDiscount {
+            discount: grant.discount.clone(),
+            name: grant.name.clone(),
+            audience: grant.audience.clone(),
+            value: grant.value.clone(),
+            priority: grant.priority,
+            saving,
+        })
+}
+
+impl Value {
+    /// The currency of an amount; a percentage has none.
+    pub fn currency(&self) -> Option<Currency> {
+        match self {
+            Self::Percent(_) => None,
+            Self::AmountOff(amount) | Self::FixedPrice(amount) => Some(amount.currency()),
+        }
+    }
+}
+
+impl Aggregate for Discounts {
+    const TYPE: &'static str = "discounts";
+    type Command = DiscountsCommand;
+    type Event = DiscountsEvent;
+    type Error = DiscountsRejection;
+    type Services = ();
+
+    async fn handle(
+        &mut self,
+        command: DiscountsCommand,
+        (): &(),
+        sink: &EventSink<Self>,
+    ) -> Result<(), DiscountsRejection> {
+        let event = match command {
+            DiscountsCommand::Grant(grant) => {
+                if self.grants.contains_key(grant.discount.as_str()) {
+                    return Err(DiscountsRejection::AlreadyGranted);
+                }
+                grant.check()?;
+                DiscountsEvent::Granted(grant)
+            }
+            DiscountsCommand::Revoke { discount } => {
+                if !self.grants.contains_key(discount.as_str()) {
+                    return Err(DiscountsRejection::UnknownDiscount);
+                }
+                DiscountsEvent::Revoked { discount }
+            }
+        };
+        sink.write(event, self).await;
+        Ok(())
+    }
+
+    fn apply(&mut self, event: DiscountsEvent) {
+        match event {
+            DiscountsEvent::Granted(grant) => {
+                self.grants.insert(grant.discount.as_str().into(), *grant);
+            }
+            DiscountsEvent::Revoked { discount } => {
+                self.grants.remove(discount.as_str());
+            }
+        }
+    }
+}
+
+impl DomainEvent for DiscountsEvent {
+    fn event_type(&self) -> String {
+        match self {
+            Self::Granted(_) => "discount.granted",
+            Self::Revoked { .. } => "discount.revoked",
+        }
+        .into()
+    }
+
+    fn event_version(&self) -> String {
+        "1.0".into()
+    }
+}

@@ -1,0 +1,544 @@
+//! An invoice: a numbered document that is final from its first moment. What is wrong with it is credited, not edited.
+
+use chrono::NaiveDate;
+use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    AccountId, CreditNoteId, Currency, CustomerId, Id, LedgerAggregate, Money, Noun, Rounding,
+    account::Entry,
+    payer::PayerSnapshot,
+    tax::{RoundingPolicy, TaxedAmount, TaxedLine, Totals},
+};
+
+pub type InvoiceId = Id<Invoice>;
+
+#[derive(Clone, Debug)]
+pub enum InvoiceCommand {
+    Finalise(Box<Draft>),
+    /// Credits lines, by quantity, by amount, or all that is left.
+    Credit {
+        credit_note: CreditNoteId,
+        lines: Vec<LineToCredit>,
+    },
+    /// Tells the invoice what of it is still to be paid.
+    Settle {
+        due: Money,
+    },
+}
+
+/// What makes an invoice.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    pub number: String,
+    pub account: AccountId,
+    pub customer: CustomerId,
+    pub payer: PayerSnapshot,
+    pub issued_on: NaiveDate,
+    pub due_on: NaiveDate,
+    pub currency: Currency,
+    pub policy: RoundingPolicy,
+    pub lines: Vec<DraftLine>,
+    pub discount: Option<DocumentDiscount>,
+    /// The account entry that charges it.
+    pub entry: Entry,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DraftLine {
+    /// The provider's own code of what was sold.
+    pub item: String,
+    pub description: String,
+    pub quantity: Decimal,
+    /// May be finer than the currency.
+    pub unit_price: Decimal,
+    /// Per cent.
+    pub tax_rate: Decimal,
+}
+
+/// A discount on the whole document, spread over its lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DocumentDiscount {
+    Percent(Decimal),
+    AmountOff(Money),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LineToCredit {
+    /// From 1.
+    pub line: u32,
+    pub quantity: Option<Decimal>,
+    /// In the terms of the invoice's prices: with tax if they include it.
+    pub amount: Option<Decimal>,
+}
+
+/// A line of a final invoice.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InvoiceLine {
+    /// From 1.
+    pub number: u32,
+    pub item: String,
+    pub description: String,
+    pub quantity: Decimal,
+    pub unit_price: Decimal,
+    /// Its share of the document's discount.
+    pub discount: Money,
+    /// Quantity times unit price less discount, exact.
+    pub amount: Decimal,
+    pub tax_rate: Decimal,
+}
+
+/// The document as it was issued.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Document {
+    pub number: String,
+    pub account: AccountId,
+    pub customer: CustomerId,
+    /// As the payer was on that day.
+    pub payer: PayerSnapshot,
+    pub issued_on: NaiveDate,
+    pub due_on: NaiveDate,
+    pub currency: Currency,
+    pub policy: RoundingPolicy,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discount: Option<DocumentDiscount>,
+    pub lines: Vec<InvoiceLine>,
+    pub totals: Totals,
+    pub entry: Entry,
+}
+
+/// What a credit note takes from one line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CreditedLine {
+    pub line: u32,
+    pub quantity: Decimal,
+    pub amount: Decimal,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InvoiceEvent {
+    Finalised(Box<Document>),
+    LinesCredited {
+        credit_note: CreditNoteId,
+        lines: Vec<CreditedLine>,
+        totals: Totals,
+    },
+    PartPaid {
+        due: Money,
+    },
+    Paid {},
+    /// Something that covered it was taken back.
+    DueAgain {
+        due: Money,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvoiceRejection {
+    #[error("the invoice is final; what is wrong with it is corrected by a credit note")]
+    Final,
+    #[error("there is no such invoice")]
+    NotFinalised,
+    #[error("an invoice needs a number")]
+    NumberMissing,
+    #[error("an invoice needs at least one line")]
+    NoLines,
+    #[error("line {line} would be negative: what is owed to the customer goes on a credit note")]
+    LineNegative { line: u32 },
+    #[error(
+        "a quantity has at most 6 decimals, a price at most 6, a tax rate at most 4 and lies between 0 and 1000, and the amount of line {line} stays below 10^15"
+    )]
+    LineOutOfRange { line: u32 },
+    #[error("a discount lies between 0 and 100 per cent, or is an amount of {currency} that is not negative")]
+    DiscountOutOfRange { currency: Currency },
+    #[error("the invoice has no line {line}")]
+    UnknownLine { line: u32 },
+    #[error("a credit needs at least one line")]
+    NothingToCredit,
+    #[error("only {quantity_left} pieces and an amount of {amount_left} are left of line {line}")]
+    OverCredit { line: u32, quantity_left: Decimal, amount_left: Decimal },
+}
+
+impl InvoiceRejection {
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Final => "invoice-final",
+            Self::NotFinalised => "invoice-not-found",
+            Self::NumberMissing => "number-missing",
+            Self::NoLines => "no-lines",
+            Self::LineNegative { .. } => "line-negative",
+            Self::LineOutOfRange { .. } => "line-out-of-range",
+            Self::DiscountOutOfRange { .. } => "discount-out-of-range",
+            Self::UnknownLine { .. } => "invoice-line-not-found",
+            Self::NothingToCredit => "nothing-to-credit",
+            Self::OverCredit { .. } => "over-credit",
+        }
+    }
+}
+
+/// What is left of a line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LineLeft {
+    pub quantity: Decimal,
+    pub amount: Decimal,
+    /// Quantity before any credit.
+    pub of_quantity: Decimal,
+    /// Amount before any credit.
+    pub of_amount: Decimal,
+    pub unit_price: Decimal,
+    pub tax_rate: Decimal,
+}
+
+/// What a final invoice knows of itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Standing {
+    pub account: AccountId,
+    pub customer: CustomerId,
+    pub payer: PayerSnapshot,
+    pub number: String,
+    pub policy: RoundingPolicy,
+    pub entry: Entry,
+    pub totals: Totals,
+    pub lines: Vec<LineLeft>,
+    /// What has been credited so far, per rate as the invoice's own totals.
+    pub credited: Totals,
+    pub due: Money,
+    pub paid: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Invoice {
+    #[default]
+    Unknown,
+    Final(Box<Standing>),
+}
+
+impl Noun for Invoice {
+    const PREFIX: &'static str = "inv";
+}
+
+impl LedgerAggregate for Invoice {
+    const FOLD_VERSION: i32 = 1;
+
+    fn weight(&self) -> usize {
+        match self {
+            Self::Unknown => 1,
+            Self::Final(standing) => 8 + standing.lines.len(),
+        }
+    }
+}
+
+impl Invoice {
+    /// The invoice, if it has been issued.
+    pub fn standing(&self) -> Result<&Standing, InvoiceRejection> {
+        match self {
+            Self::Unknown => Err(InvoiceRejection::NotFinalised),
+            Self::Final(standing) => Ok(standing),
+        }
+    }
+}
+
+/// Quantity times unit price, exact: the bounds keep every product within the 28 digits of a decimal.
+pub fn exact_amount(quantity: Decimal, unit_price: Decimal) -> Option<Decimal> {
+    let limit = Decimal::from(1_000_000_000_000_000_u64);
+    if quantity.normalize().scale() > 6 || unit_price.normalize().scale() > 6 {
+        return None;
+    }
+    quantity.checked_mul(unit_price).filter(|amount| amount.abs() < limit).map(|amount| amount.normalize())
+}
+
+pub fn is_tax_rate(rate: Decimal) -> bool {
+    rate >= Decimal::ZERO && rate < Decimal::ONE_THOUSAND && rate.normalize().scale() <= 4
+}
+
+impl Draft {
+    fn finalised(self) -> Result<Document, InvoiceRejection> {
+        if self.number.trim().is_empty() {
+            return Err(InvoiceRejection::NumberMissing);
+        }
+        if self.lines.is_empty() {
+            return Err(InvoiceRejection::NoLines);
+        }
+        let mut lines = Vec::with_capacity(self.lines.len());
+        for (line, number) in self.lines.into_iter().zip(1..) {
+            lines.push(line.numbered(number, self.currency)?);
+        }
+        if let Some(discount) = self.discount {
+            spread(discount, &mut lines, self.currency, self.policy.rounding)?;
+        }
+        let taxed: Vec<TaxedLine> =
+            lines.iter().map(|line| TaxedLine { amount: line.amount, rate: line.tax_rate }).collect();
+        let totals = self.policy.totals(&taxed, self.currency);
+        if Money::new(totals.total.amount(), self.currency).is_err() {
+            return Err(InvoiceRejection::LineOutOfRange { line: 1 });
+        }
+        Ok(Document {
+            number: self.number,
+            account: self.account,
+            customer: self.customer,
+            payer: self.payer,
+            issued_on: self.issued_on,
+            due_on: self.due_on,
+            currency: self.currency,
+            policy: self.policy,
+            discount: self.discount,
+            lines,
+            totals,
+            entry: self.entry,
+        })
+    }
+}
+
+impl DraftLine {
+    fn numbered(self, number: u32, currency: Currency) -> Result<InvoiceLine, InvoiceRejection> {
+        let out_of_range = InvoiceRejection::LineOutOfRange { line: number };
+        if !is_tax_rate(self.tax_rate) {
+            return Err(out_of_range);
+        }
+        let amount = exact_amount(self.quantity, self.unit_price).ok_or(out_of_range)?;
+        if amount < Decimal::ZERO {
+            return Err(InvoiceRejection::LineNegative { line: number });
+        }
+        Ok(InvoiceLine {
+            number,
+            item: self.item,
+            description: self.description,
+            quantity: self.quantity,
+            unit_price: self.unit_price,
+            discount: Money::zero(currency),
+            amount,
+            tax_rate: self.tax_rate,
+        })
+    }
+}
+
+/// A discount is rounded once and split over the lines in proportion to their amounts.
+fn spread(
+    discount: DocumentDiscount,
+    lines: &mut [InvoiceLine],
+    currency: Currency,
+    rounding: Rounding,
+) -> Result<(), InvoiceRejection> {
+    let out_of_range = InvoiceRejection::DiscountOutOfRange { currency };
+    let sum: Decimal = lines.iter().map(|line| line.amount).sum();
+    let saving = match discount {
+        DocumentDiscount::Percent(percent) if percent < Decimal::ZERO || percent > Decimal::ONE_HUNDRED => {
+            return Err(out_of_range);
+        }
+        DocumentDiscount::Percent(percent) => sum * percent / Decimal::ONE_HUNDRED,
+        DocumentDiscount::AmountOff(off) if off.is_negative() || off.currency() != currency => {
+            return Err(out_of_range);
+        }
+        DocumentDiscount::AmountOff(off) => off.amount(),
+    };
+    // Never below zero: a discount cannot make the customer a creditor.
+    let saving = Money::round(saving.min(sum), currency, rounding);
+    let saving = if saving.amount() > sum { Money::round(sum, currency, Rounding::TowardsZero) } else { saving };
+    let weights: Vec<Decimal> = lines.iter().map(|line| line.amount).collect();
+    for (line, part) in lines.iter_mut().zip(saving.split(&weights)) {
+        line.discount = part;
+        line.amount = (line.amount - part.amount()).normalize();
+    }
+    Ok(())
+}
+
+impl Standing {
+    /// What is taken from the lines, and the totals of the credit.
+    ///
+    /// Tax is cumulative: after each credit the tax credited so far is the invoice's own tax in proportion, cut
+    /// towards zero, so that the last credit takes exactly what is left, in whatever portions it came.
+    fn credit(&self, wanted: &[LineToCredit]) -> Result<(Vec<CreditedLine>, Totals), InvoiceRejection> {
+        if wanted.is_empty() {
+            return Err(InvoiceRejection::NothingToCredit);
+        }
+        let currency = self.due.currency();
+        let mut left = self.lines.clone();
+        let mut credited = Vec::with_capacity(wanted.len());
+        for line in wanted {
+            let slot = (line.line as usize).checked_sub(1).and_then(|at| left.get_mut(at));
+            let slot = slot.ok_or(InvoiceRejection::UnknownLine { line: line.line })?;
+            credited.push(slot.take(line)?);
+        }
+
+        let mut rates = Vec::new();
+        for of_rate in &self.totals.rates {
+            let on_rate = |line: &&LineLeft| line.tax_rate.normalize() == of_rate.rate;
+            let whole: Decimal = self.lines.iter().filter(on_rate).map(|line| line.of_amount).sum();
+            let gone_before: Decimal = self.lines.iter().filter(on_rate).map(|line| line.of_amount - line.amount).sum();
+            let gone: Decimal = left.iter().filter(on_rate).map(|line| line.of_amount - line.amount).sum();
+            if gone == gone_before {
+                continue;
+            }
+            let tax_so_far = match gone == whole {
+                true => of_rate.tax,
+                false => Money::round(of_rate.tax.amount() * gone / whole, currency, Rounding::TowardsZero),
+            };
+            let tax_before = self
+                .credited
+                .rates
+                .iter()
+                .find(|rate| rate.rate == of_rate.rate)
+                .map_or(Decimal::ZERO, |rate| rate.tax.amount());
+            let tax = Money::round(tax_so_far.amount() - tax_before, currency, self.policy.rounding);
+            let amount = gone - gone_before;
+            let net = if self.policy.prices_include_tax { amount - tax.amount() } else { amount };
+            rates.push(TaxedAmount { rate: of_rate.rate, net: net.normalize(), tax });
+        }
+        Ok((credited, self.totals_of(rates, currency)))
+    }
+
+    fn totals_of(&self, rates: Vec<TaxedAmount>, currency: Currency) -> Totals {
+        let net: Decimal = rates.iter().map(|rate| rate.net).sum();
+        let tax: Decimal = rates.iter().map(|rate| rate.tax.amount()).sum();
+        let so_far = self.credited.net + self.credited.tax.amount() + net + tax;
+        let total_so_far = Money::round(so_far, currency, self.policy.rounding);
+        let total = Money::round(total_so_far.amount() - self.credited.total.amount(), currency, self.policy.rounding);
+        Totals {
+            net: net.normalize(),
+            tax: Money::round(tax, currency, self.policy.rounding),
+            total,
+            residue: (net + tax - total.amount()).normalize(),
+            rates,
+        }
+    }
+}
+
+impl LineLeft {
+    fn take(&mut self, wanted: &LineToCredit) -> Result<CreditedLine, InvoiceRejection> {
+        let over =
+            InvoiceRejection::OverCredit { line: wanted.line, quantity_left: self.quantity, amount_left: self.amount };
+        let (quantity, amount) = match (wanted.quantity, wanted.amount) {
+            (None, None) => (self.quantity, self.amount),
+            (None, Some(amount)) => (Decimal::ZERO, amount),
+            (Some(quantity), Some(amount)) => (quantity, amount),
+            // The last pieces take what is left, so that no fraction stays behind.
+            (Some(quantity), None) if quantity == self.quantity => (quantity, self.amount),
+            (Some(quantity), None) if self.of_quantity.is_zero() => (quantity, Decimal::ZERO),
+            (Some(quantity), None) => (quantity, (self.of_amount * quantity / self.of_quantity).round_dp(6)),
+        };
+        let nothing = quantity.is_zero() && amount.is_zero();
+        let too_fine = amount.normalize().scale() > 12 || quantity.normalize().scale() > 6;
+        if nothing || too_fine || quantity < Decimal::ZERO || amount < Decimal::ZERO {
+            return Err(over);
+        }
+        if quantity > self.quantity.max(Decimal::ZERO) || amount > self.amount {
+            return Err(over);
+        }
+        self.quantity -= quantity;
+        self.amount -= amount;
+        Ok(CreditedLine { line: wanted.line, quantity, amount: amount.normalize() })
+    }
+}
+
+impl Aggregate for Invoice {
+    const TYPE: &'static str = "invoice";
+    type Command = InvoiceCommand;
+    type Event = InvoiceEvent;
+    type Error = InvoiceRejection;
+    type Services = ();
+
+    async fn handle(
+        &mut self,
+        command: InvoiceCommand,
+        (): &(),
+        sink: &EventSink<Self>,
+    ) -> Result<(), InvoiceRejection> {
+        let event = match (&*self, command) {
+            (Self::Unknown, InvoiceCommand::Finalise(draft)) => InvoiceEvent::Finalised(Box::new(draft.finalised()?)),
+            (Self::Unknown, _) => return Err(InvoiceRejection::NotFinalised),
+            (Self::Final(_), InvoiceCommand::Finalise(_)) => return Err(InvoiceRejection::Final),
+            (Self::Final(standing), InvoiceCommand::Credit { credit_note, lines }) => {
+                let (lines, totals) = standing.credit(&lines)?;
+                InvoiceEvent::LinesCredited { credit_note, lines, totals }
+            }
+            (Self::Final(standing), InvoiceCommand::Settle { due }) => {
+                if due.is_zero() && standing.paid || !due.is_zero() && due == standing.due {
+                    return Ok(());
+                }
+                if due.is_zero() {
+                    InvoiceEvent::Paid {}
+                } else if due.amount() < standing.due.amount() {
+                    InvoiceEvent::PartPaid { due }
+                } else {
+                    InvoiceEvent::DueAgain { due }
+                }
+            }
+        };
+        sink.write(event, self).await;
+        Ok(())
+    }
+
+    fn apply(&mut self, event: InvoiceEvent) {
+        match (&mut *self, event) {
+            (Self::Unknown, InvoiceEvent::Finalised(document)) => {
+                let zero = Money::zero(document.currency);
+                let lines = document.lines.iter().map(|line| LineLeft {
+                    quantity: line.quantity,
+                    amount: line.amount,
+                    of_quantity: line.quantity,
+                    of_amount: line.amount,
+                    unit_price: line.unit_price,
+                    tax_rate: line.tax_rate,
+                });
+                *self = Self::Final(Box::new(Standing {
+                    account: document.account,
+                    customer: document.customer,
+                    payer: document.payer,
+                    number: document.number,
+                    policy: document.policy,
+                    entry: document.entry,
+                    lines: lines.collect(),
+                    due: document.totals.total,
+                    paid: false,
+                    totals: document.totals,
+                    credited: Totals {
+                        net: Decimal::ZERO,
+                        tax: zero,
+                        total: zero,
+                        residue: Decimal::ZERO,
+                        rates: Vec::new(),
+                    },
+                }));
+            }
+            (Self::Final(standing), InvoiceEvent::LinesCredited { lines, totals, .. }) => {
+                for line in lines {
+                    if let Some(left) = standing.lines.get_mut(line.line as usize - 1) {
+                        left.quantity -= line.quantity;
+                        left.amount -= line.amount;
+                    }
+                }
+                standing.credited.add(&totals);
+            }
+            (Self::Final(standing), InvoiceEvent::PartPaid { due } | InvoiceEvent::DueAgain { due }) => {
+                standing.due = due;
+                standing.paid = false;
+            }
+            (Self::Final(standing), InvoiceEvent::Paid {}) => {
+                standing.due = Money::zero(standing.due.currency());
+                standing.paid = true;
+            }
+            (Self::Unknown, _) | (Self::Final(_), InvoiceEvent::Finalised(_)) => {}
+        }
+    }
+}
+
+impl DomainEvent for InvoiceEvent {
+    fn event_type(&self) -> String {
+        match self {
+            Self::Finalised(_) => "invoice.finalised",
+            Self::LinesCredited { .. } => "invoice.lines_credited",
+            Self::PartPaid { .. } => "invoice.part_paid",
+            Self::Paid {} => "invoice.paid",
+            Self::DueAgain { .. } => "invoice.due_again",
+        }
+        .into()
+    }
+
+    fn event_version(&self) -> String {
+        "1.0".into()
+    }
+}

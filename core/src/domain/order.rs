@@ -1,0 +1,422 @@
+//! An order: items at frozen prices that wait to be paid for, and are then processed all at once.
+
+use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
+use imbl::OrdMap;
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    AccountId, Currency, CustomerId, ExpenseId, Id, LedgerAggregate, Money, Noun, PaymentId, ServiceId,
+    discount::AppliedDiscount,
+    invoice::{exact_amount, is_tax_rate},
+    tax::{RoundingPolicy, TaxedLine},
+};
+
+pub type OrderId = Id<Order>;
+
+/// The part of a period that is charged, such as 20 of 31 days.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PartOfPeriod {
+    pub days: u32,
+    pub of: u32,
+}
+
+/// What is ordered, before discounts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ItemRequest {
+    pub product: String,
+    pub description: String,
+    pub quantity: Decimal,
+    /// May be finer than the currency.
+    pub unit_price: Decimal,
+    pub part: Option<PartOfPeriod>,
+    /// Per cent, on top of the price.
+    pub tax_rate: Decimal,
+}
+
+/// An item of an order with its quote: the price that it will cost, whatever becomes of the price list.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OrderItem {
+    /// From 1, never reused within the order.
+    pub number: u32,
+    pub product: String,
+    pub description: String,
+    pub quantity: Decimal,
+    pub unit_price: Decimal,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<PartOfPeriod>,
+    /// The price before the discount.
+    pub list: Money,
+    /// The discount that won, if any applies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discount: Option<AppliedDiscount>,
+    pub net: Money,
+    pub tax_rate: Decimal,
+    pub tax: Money,
+    pub total: Money,
+}
+
+#[derive(Clone, Debug)]
+pub enum OrderCommand {
+    Place {
+        customer: CustomerId,
+        account: AccountId,
+        currency: Currency,
+        description: String,
+        items: Vec<OrderItem>,
+    },
+    AddItem {
+        item: Box<OrderItem>,
+    },
+    RemoveItem {
+        number: u32,
+    },
+    Rename {
+        description: String,
+    },
+    /// A payment for the order is under way.
+    AwaitPayment {
+        payment: PaymentId,
+    },
+    /// The payment ended without paying for it.
+    StopAwaiting {
+        payment: PaymentId,
+    },
+    Process {
+        results: Vec<ItemResult>,
+        payment: Option<PaymentId>,
+    },
+    Delete,
+}
+
+/// What became of an item.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ItemResult {
+    pub number: u32,
+    pub expense: ExpenseId,
+    pub service: ServiceId,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OrderEvent {
+    Placed {
+        customer: CustomerId,
+        account: AccountId,
+        currency: Currency,
+        description: String,
+        items: Vec<OrderItem>,
+    },
+    ItemAdded {
+        item: Box<OrderItem>,
+    },
+    ItemRemoved {
+        number: u32,
+    },
+    Renamed {
+        description: String,
+    },
+    PaymentAwaited {
+        payment: PaymentId,
+    },
+    PaymentMissed {
+        payment: PaymentId,
+    },
+    Processed {
+        total: Money,
+        results: Vec<ItemResult>,
+        /// The payment that paid for it; absent when the balance did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        payment: Option<PaymentId>,
+    },
+    Deleted {},
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OrderRejection {
+    #[error("the order already exists")]
+    AlreadyPlaced,
+    #[error("there is no such order")]
+    NotPlaced,
+    #[error("an order needs at least one item")]
+    NoItems,
+    #[error("an item needs a product")]
+    ProductMissing,
+    #[error(
+        "item {item} has more than 6 decimals in its quantity or price, 4 in its tax rate, or an amount that is negative or not below 10^15"
+    )]
+    ItemOutOfRange { item: u32 },
+    #[error("a part of a period has fewer days than the period, and at least one")]
+    PartOutOfRange { item: u32 },
+    #[error("the order has no item {item}")]
+    UnknownItem { item: u32 },
+    #[error("the only item of an order cannot be removed: delete the order")]
+    LastItem,
+    #[error("an order needs a description")]
+    DescriptionMissing,
+    #[error("a payment for the order is under way")]
+    Locked,
+    #[error("the order does not wait for that payment")]
+    NotAwaited,
+    #[error("the order is processed")]
+    AlreadyProcessed,
+    #[error("the order is deleted")]
+    Deleted,
+}
+
+impl OrderRejection {
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::AlreadyPlaced => "order-exists",
+            Self::NotPlaced => "order-not-found",
+            Self::NoItems => "no-items",
+            Self::ProductMissing => "product-missing",
+            Self::ItemOutOfRange { .. } => "item-out-of-range",
+            Self::PartOutOfRange { .. } => "part-out-of-range",
+            Self::UnknownItem { .. } => "order-item-not-found",
+            Self::LastItem => "last-item",
+            Self::DescriptionMissing => "description-missing",
+            Self::Locked => "order-locked",
+            Self::NotAwaited => "payment-not-awaited",
+            Self::AlreadyProcessed => "order-processed",
+            Self::Deleted => "order-deleted",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    Open,
+    /// A payment for it is under way.
+    InProgress(PaymentId),
+    Processed,
+    Deleted,
+}
+
+/// What a placed order knows of itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Placed {
+    pub customer: CustomerId,
+    pub account: AccountId,
+    pub currency: Currency,
+    pub description: String,
+    pub items: OrdMap<u32, OrderItem>,
+    pub last_item: u32,
+    pub stage: Stage,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    #[default]
+    Unknown,
+    Placed(Box<Placed>),
+}
+
+impl Noun for Order {
+    const PREFIX: &'static str = "ord";
+}
+
+impl LedgerAggregate for Order {
+    const FOLD_VERSION: i32 = 1;
+}
+
+impl Order {
+    /// The order, if it has been placed.
+    pub fn placed(&self) -> Result<&Placed, OrderRejection> {
+        match self {
+            Self::Unknown => Err(OrderRejection::NotPlaced),
+            Self::Placed(placed) => Ok(placed),
+        }
+    }
+}
+
+impl ItemRequest {
+    /// The price before any discount: quantity times unit price, or that part of it, rounded once.
+    pub fn list(&self, item: u32, currency: Currency, policy: RoundingPolicy) -> Result<Money, OrderRejection> {
+        if self.product.trim().is_empty() {
+            return Err(OrderRejection::ProductMissing);
+        }
+        let out_of_range = OrderRejection::ItemOutOfRange { item };
+        if !is_tax_rate(self.tax_rate) {
+            return Err(out_of_range);
+        }
+        let mut exact = exact_amount(self.quantity, self.unit_price).ok_or(out_of_range.clone())?;
+        if let Some(PartOfPeriod { days, of }) = self.part {
+            if days == 0 || days > of {
+                return Err(OrderRejection::PartOutOfRange { item });
+            }
+            exact = exact.checked_mul(days.into()).ok_or(out_of_range.clone())? / Decimal::from(of);
+        }
+        let list = Money::round(exact, currency, policy.rounding);
+        if list.is_negative() { Err(out_of_range) } else { Ok(list) }
+    }
+
+    /// The quote: list price, less the discount, plus tax.
+    pub fn quote(
+        self,
+        number: u32,
+        list: Money,
+        discount: Option<AppliedDiscount>,
+        policy: RoundingPolicy,
+    ) -> OrderItem {
+        let currency = list.currency();
+        let saving = discount.as_ref().map_or(Decimal::ZERO, |discount| discount.saving.amount());
+        let net = Money::round((list.amount() - saving).max(Decimal::ZERO), currency, policy.rounding);
+        let totals = policy.totals(&[TaxedLine { amount: net.amount(), rate: self.tax_rate }], currency);
+        OrderItem {
+            number,
+            product: self.product,
+            description: self.description,
+            quantity: self.quantity,
+            unit_price: self.unit_price,
+            part: self.part,
+            list,
+            discount,
+            net,
+            tax_rate: self.tax_rate,
+            tax: totals.tax,
+            total: totals.total,
+        }
+    }
+}
+
+impl Placed {
+    pub fn total(&self) -> Money {
+        let sum = self.items.values().map(|item| item.total.amount()).sum();
+        Money::round(sum, self.currency, super::Rounding::default())
+    }
+
+    fn open(&self) -> Result<(), OrderRejection> {
+        match self.stage {
+            Stage::Open => Ok(()),
+            Stage::InProgress(_) => Err(OrderRejection::Locked),
+            Stage::Processed => Err(OrderRejection::AlreadyProcessed),
+            Stage::Deleted => Err(OrderRejection::Deleted),
+        }
+    }
+
+    fn decide(&self, command: OrderCommand) -> Result<OrderEvent, OrderRejection> {
+        use OrderCommand as C;
+        use OrderEvent as E;
+        use OrderRejection as R;
+
+        match command {
+            C::Place { .. } => Err(R::AlreadyPlaced),
+            C::AddItem { mut item } => {
+                self.open()?;
+                item.number = self.last_item + 1;
+                Ok(E::ItemAdded { item })
+            }
+            C::RemoveItem { number } => {
+                self.open()?;
+                if !self.items.contains_key(&number) {
+                    return Err(R::UnknownItem { item: number });
+                }
+                if self.items.len() == 1 { Err(R::LastItem) } else { Ok(E::ItemRemoved { number }) }
+            }
+            C::Rename { .. } if self.stage == Stage::Deleted => Err(R::Deleted),
+            C::Rename { description } if description.trim().is_empty() => Err(R::DescriptionMissing),
+            C::Rename { description } => Ok(E::Renamed { description }),
+            C::AwaitPayment { payment } => {
+                self.open()?;
+                Ok(E::PaymentAwaited { payment })
+            }
+            C::StopAwaiting { payment } if self.stage == Stage::InProgress(payment.clone()) => {
+                Ok(E::PaymentMissed { payment })
+            }
+            C::StopAwaiting { .. } => Err(R::NotAwaited),
+            C::Process { results, payment } => {
+                match &self.stage {
+                    Stage::InProgress(awaited) if Some(awaited) == payment.as_ref() => {}
+                    _ => self.open()?,
+                }
+                Ok(E::Processed { total: self.total(), results, payment })
+            }
+            C::Delete => {
+                self.open()?;
+                Ok(E::Deleted {})
+            }
+        }
+    }
+}
+
+impl Aggregate for Order {
+    const TYPE: &'static str = "order";
+    type Command = OrderCommand;
+    type Event = OrderEvent;
+    type Error = OrderRejection;
+    type Services = ();
+
+    async fn handle(&mut self, command: OrderCommand, (): &(), sink: &EventSink<Self>) -> Result<(), OrderRejection> {
+        let event = match (&*self, command) {
+            (Self::Unknown, OrderCommand::Place { items, .. }) if items.is_empty() => {
+                return Err(OrderRejection::NoItems);
+            }
+            (Self::Unknown, OrderCommand::Place { description, .. }) if description.trim().is_empty() => {
+                return Err(OrderRejection::DescriptionMissing);
+            }
+            (Self::Unknown, OrderCommand::Place { customer, account, currency, description, items }) => {
+                OrderEvent::Placed { customer, account, currency, description, items }
+            }
+            (Self::Unknown, _) => return Err(OrderRejection::NotPlaced),
+            (Self::Placed(placed), command) => placed.decide(command)?,
+        };
+        sink.write(event, self).await;
+        Ok(())
+    }
+
+    fn apply(&mut self, event: OrderEvent) {
+        match (&mut *self, event) {
+            (Self::Unknown, OrderEvent::Placed { customer, account, currency, description, items }) => {
+                let last_item = items.iter().map(|item| item.number).max().unwrap_or(0);
+                let items = items.into_iter().map(|item| (item.number, item)).collect();
+                let stage = Stage::Open;
+                *self = Self::Placed(Box::new(Placed {
+                    customer,
+                    account,
+                    currency,
+                    description,
+                    items,
+                    last_item,
+                    stage,
+                }));
+            }
+            (Self::Placed(placed), OrderEvent::ItemAdded { item }) => {
+                placed.last_item = item.number;
+                placed.items.insert(item.number, *item);
+            }
+            (Self::Placed(placed), OrderEvent::ItemRemoved { number }) => {
+                placed.items.remove(&number);
+            }
+            (Self::Placed(placed), OrderEvent::Renamed { description }) => placed.description = description,
+            (Self::Placed(placed), OrderEvent::PaymentAwaited { payment }) => placed.stage = Stage::InProgress(payment),
+            (Self::Placed(placed), OrderEvent::PaymentMissed { .. }) => placed.stage = Stage::Open,
+            (Self::Placed(placed), OrderEvent::Processed { .. }) => placed.stage = Stage::Processed,
+            (Self::Placed(placed), OrderEvent::Deleted {}) => placed.stage = Stage::Deleted,
+            (Self::Unknown, _) | (Self::Placed(_), OrderEvent::Placed { .. }) => {}
+        }
+    }
+}
+
+impl DomainEvent for OrderEvent {
+    fn event_type(&self) -> String {
+        match self {
+            Self::Placed { .. } => "order.placed",
+            Self::ItemAdded { .. } => "order.item_added",
+            Self::ItemRemoved { .. } => "order.item_removed",
+            Self::Renamed { .. } => "order.renamed",
+            Self::PaymentAwaited { .. } => "order.payment_awaited",
+            Self::PaymentMissed { .. } => "order.payment_missed",
+            Self::Processed { .. } => "order.processed",
+            Self::Deleted {} => "order.deleted",
+        }
+        .into()
+    }
+
+    fn event_version(&self) -> String {
+        "1.0".into()
+    }
+}

@@ -1,0 +1,105 @@
+//! A service: what the customer has after an order is processed.
+
+use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
+use serde::{Deserialize, Serialize};
+
+use super::{AccountId, CustomerId, Id, LedgerAggregate, Noun, OrderId};
+
+pub type ServiceId = Id<Service>;
+
+#[derive(Clone, Debug)]
+pub enum ServiceCommand {
+    Activate { customer: CustomerId, account: AccountId, order: OrderId, product: String, description: String },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServiceEvent {
+    Activated { customer: CustomerId, account: AccountId, order: OrderId, product: String, description: String },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ServiceRejection {
+    #[error("the service is active already")]
+    AlreadyActive,
+    #[error("there is no such service")]
+    NotActivated,
+}
+
+impl ServiceRejection {
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::AlreadyActive => "service-active",
+            Self::NotActivated => "service-not-found",
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Service {
+    #[default]
+    Unknown,
+    Active {
+        customer: CustomerId,
+    },
+}
+
+impl Noun for Service {
+    const PREFIX: &'static str = "srv";
+}
+
+impl LedgerAggregate for Service {
+    const FOLD_VERSION: i32 = 1;
+}
+
+impl Service {
+    /// Whose service it is.
+    pub fn customer(&self) -> Result<&CustomerId, ServiceRejection> {
+        match self {
+            Self::Unknown => Err(ServiceRejection::NotActivated),
+            Self::Active { customer } => Ok(customer),
+        }
+    }
+}
+
+impl Aggregate for Service {
+    const TYPE: &'static str = "service";
+    type Command = ServiceCommand;
+    type Event = ServiceEvent;
+    type Error = ServiceRejection;
+    type Services = ();
+
+    async fn handle(
+        &mut self,
+        command: ServiceCommand,
+        (): &(),
+        sink: &EventSink<Self>,
+    ) -> Result<(), ServiceRejection> {
+        let event = match (&*self, command) {
+            (Self::Unknown, ServiceCommand::Activate { customer, account, order, product, description }) => {
+                ServiceEvent::Activated { customer, account, order, product, description }
+            }
+            (Self::Active { .. }, ServiceCommand::Activate { .. }) => return Err(ServiceRejection::AlreadyActive),
+        };
+        sink.write(event, self).await;
+        Ok(())
+    }
+
+    fn apply(&mut self, ServiceEvent::Activated { customer, .. }: ServiceEvent) {
+        *self = Self::Active { customer };
+    }
+}
+
+impl DomainEvent for ServiceEvent {
+    fn event_type(&self) -> String {
+        match self {
+            Self::Activated { .. } => "service.activated",
+        }
+        .into()
+    }
+
+    fn event_version(&self) -> String {
+        "1.0".into()
+    }
+}

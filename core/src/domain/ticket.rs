@@ -1,0 +1,202 @@
+//! A ticket: a conversation between a customer and the provider, from the question to the archive.
+
+use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
+use serde::{Deserialize, Serialize};
+
+use super::{CustomerId, Id, LedgerAggregate, Noun, OrderId, ServiceId};
+
+pub type TicketId = Id<Ticket>;
+
+/// What a ticket is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Subject {
+    Service(ServiceId),
+    Order(OrderId),
+}
+
+#[derive(Clone, Debug)]
+pub enum TicketCommand {
+    Open {
+        customer: CustomerId,
+        category: String,
+        subject: String,
+        about: Option<Subject>,
+        message: String,
+    },
+    /// A member of staff takes it up.
+    TakeUp,
+    /// The provider writes.
+    Answer {
+        message: String,
+    },
+    /// The customer writes.
+    Reply {
+        message: String,
+    },
+    /// The customer has seen the answer.
+    Read,
+    Archive,
+    Restore,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TicketEvent {
+    Opened {
+        customer: CustomerId,
+        category: String,
+        subject: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        about: Option<Subject>,
+        message: String,
+    },
+    TakenUp {},
+    Answered {
+        message: String,
+    },
+    Replied {
+        message: String,
+    },
+    Read {},
+    Archived {},
+    Restored {},
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TicketRejection {
+    #[error("the ticket already exists")]
+    AlreadyOpened,
+    #[error("there is no such ticket")]
+    NotOpened,
+    #[error("a ticket needs a subject")]
+    SubjectMissing,
+    #[error("a ticket needs a category")]
+    CategoryMissing,
+    #[error("a message needs a text")]
+    MessageMissing,
+    #[error("the ticket has been taken up already")]
+    AlreadyTakenUp,
+    #[error("there is no unread answer")]
+    NothingToRead,
+    #[error("the ticket cannot be archived while an answer is due")]
+    AnswerDue,
+    #[error("the ticket is archived; restore it first")]
+    Archived,
+    #[error("the ticket is not archived")]
+    NotArchived,
+    #[error("the service or order that the ticket is about belongs to another customer")]
+    ForeignSubject,
+}
+
+impl TicketRejection {
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::AlreadyOpened => "ticket-exists",
+            Self::NotOpened => "ticket-not-found",
+            Self::SubjectMissing => "subject-missing",
+            Self::CategoryMissing => "category-missing",
+            Self::MessageMissing => "message-missing",
+            Self::AlreadyTakenUp => "ticket-taken-up",
+            Self::NothingToRead => "nothing-to-read",
+            Self::AnswerDue => "answer-due",
+            Self::Archived => "ticket-archived",
+            Self::NotArchived => "ticket-not-archived",
+            Self::ForeignSubject => "foreign-subject",
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ticket {
+    #[default]
+    Unknown,
+    /// Nobody has taken it up; an answer is due.
+    Open,
+    /// An answer is due.
+    InProgress,
+    /// The answer waits to be read.
+    Answered,
+    /// The customer has read the answer.
+    Read,
+    Archived,
+}
+
+impl Noun for Ticket {
+    const PREFIX: &'static str = "tkt";
+}
+
+impl LedgerAggregate for Ticket {
+    const FOLD_VERSION: i32 = 1;
+}
+
+impl Aggregate for Ticket {
+    const TYPE: &'static str = "ticket";
+    type Command = TicketCommand;
+    type Event = TicketEvent;
+    type Error = TicketRejection;
+    type Services = ();
+
+    async fn handle(&mut self, command: TicketCommand, (): &(), sink: &EventSink<Self>) -> Result<(), TicketRejection> {
+        use TicketCommand as C;
+        use TicketEvent as E;
+        use TicketRejection as R;
+
+        let blank = |text: &str| text.trim().is_empty();
+        let event = match (&*self, command) {
+            (Self::Unknown, C::Open { subject, .. }) if blank(&subject) => return Err(R::SubjectMissing),
+            (Self::Unknown, C::Open { category, .. }) if blank(&category) => return Err(R::CategoryMissing),
+            (Self::Unknown, C::Open { message, .. }) if blank(&message) => return Err(R::MessageMissing),
+            (Self::Unknown, C::Open { customer, category, subject, about, message }) => {
+                E::Opened { customer, category, subject, about, message }
+            }
+            (Self::Unknown, _) => return Err(R::NotOpened),
+            (_, C::Open { .. }) => return Err(R::AlreadyOpened),
+            (Self::Archived, C::Restore) => E::Restored {},
+            (Self::Archived, _) => return Err(R::Archived),
+            (_, C::Restore) => return Err(R::NotArchived),
+            (Self::Open, C::TakeUp) => E::TakenUp {},
+            (_, C::TakeUp) => return Err(R::AlreadyTakenUp),
+            (_, C::Answer { message } | C::Reply { message }) if blank(&message) => return Err(R::MessageMissing),
+            (_, C::Answer { message }) => E::Answered { message },
+            (_, C::Reply { message }) => E::Replied { message },
+            (Self::Answered, C::Read) => E::Read {},
+            (_, C::Read) => return Err(R::NothingToRead),
+            (Self::Open | Self::InProgress, C::Archive) => return Err(R::AnswerDue),
+            (_, C::Archive) => E::Archived {},
+        };
+        sink.write(event, self).await;
+        Ok(())
+    }
+
+    fn apply(&mut self, event: TicketEvent) {
+        *self = match event {
+            TicketEvent::Opened { .. } | TicketEvent::Restored {} => Self::Open,
+            TicketEvent::TakenUp {} => Self::InProgress,
+            TicketEvent::Answered { .. } => Self::Answered,
+            TicketEvent::Replied { .. } => Self::InProgress,
+            TicketEvent::Read {} => Self::Read,
+            TicketEvent::Archived {} => Self::Archived,
+        };
+    }
+}
+
+impl DomainEvent for TicketEvent {
+    fn event_type(&self) -> String {
+        match self {
+            Self::Opened { .. } => "ticket.opened",
+            Self::TakenUp {} => "ticket.taken_up",
+            Self::Answered { .. } => "ticket.answered",
+            Self::Replied { .. } => "ticket.replied",
+            Self::Read {} => "ticket.read",
+            Self::Archived {} => "ticket.archived",
+            Self::Restored {} => "ticket.restored",
+        }
+        .into()
+    }
+
+    fn event_version(&self) -> String {
+        "1.0".into()
+    }
+}

@@ -1,0 +1,202 @@
+//! An event as it lies in the book: who did what, when it took effect, when it was written, and where it stands.
+
+use std::{collections::HashMap, fmt, str::FromStr};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::domain::Event;
+
+/// The place of an event in the book: 1, 2, 3 … without gaps, in the order of commits.
+pub type Position = u64;
+
+/// Whoever acts: a kind and a name, written `staff:anna`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Actor {
+    pub kind: ActorKind,
+    pub name: Box<str>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ActorKind {
+    Customer,
+    Staff,
+    /// A payment gateway.
+    Gateway,
+    /// The provider's own programs: imports, timers, billing runs.
+    System,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an actor is written `customer:…`, `staff:…`, `gateway:…` or `system:…`, in 1 to 128 printable characters")]
+pub struct ActorError;
+
+impl Actor {
+    pub fn new(kind: ActorKind, name: &str) -> Self {
+        Self { kind, name: name.into() }
+    }
+
+    pub fn system(name: &str) -> Self {
+        Self::new(ActorKind::System, name)
+    }
+}
+
+impl ActorKind {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Customer => "customer",
+            Self::Staff => "staff",
+            Self::Gateway => "gateway",
+            Self::System => "system",
+        }
+    }
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.kind.as_str(), self.name)
+    }
+}
+
+impl FromStr for Actor {
+    type Err = ActorError;
+
+    fn from_str(text: &str) -> Result<Self, ActorError> {
+        let (kind, name) = text.split_once(':').ok_or(ActorError)?;
+        let kind = match kind {
+            "customer" => ActorKind::Customer,
+            "staff" => ActorKind::Staff,
+            "gateway" => ActorKind::Gateway,
+            "system" => ActorKind::System,
+            _ => return Err(ActorError),
+        };
+        if name.is_empty() || name.len() > 128 || name.chars().any(char::is_control) {
+            return Err(ActorError);
+        }
+        Ok(Self::new(kind, name))
+    }
+}
+
+impl From<Actor> for String {
+    fn from(actor: Actor) -> Self {
+        actor.to_string()
+    }
+}
+
+impl TryFrom<String> for Actor {
+    type Error = ActorError;
+
+    fn try_from(text: String) -> Result<Self, ActorError> {
+        text.parse()
+    }
+}
+
+/// What surrounds a command and is recorded with each of its events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Context {
+    pub actor: Actor,
+    /// Whom the actor stands in for, such as the customer in whose panel a member of staff works.
+    pub on_behalf_of: Option<Actor>,
+    /// Why, where a person decided.
+    pub reason: Option<String>,
+    /// One command, one correlation: what happened together shares it.
+    pub correlation_id: Uuid,
+    /// What led to the command, where that is known: an earlier command, a notice, a request.
+    pub causation_id: Option<Uuid>,
+    /// When it takes effect. Whole microseconds, as PostgreSQL keeps them.
+    pub occurred_at: DateTime<Utc>,
+}
+
+impl Context {
+    /// The metadata column: a flat map of strings, because that is what cqrs-es reads.
+    pub fn to_metadata(&self) -> HashMap<String, String> {
+        let mut metadata = HashMap::from([
+            ("actor".to_owned(), self.actor.to_string()),
+            ("correlation_id".to_owned(), self.correlation_id.to_string()),
+            ("occurred_at".to_owned(), self.occurred_at.to_rfc3339_opts(SecondsFormat::AutoSi, true)),
+        ]);
+        metadata.extend(self.on_behalf_of.as_ref().map(|actor| ("on_behalf_of".to_owned(), actor.to_string())));
+        metadata.extend(self.reason.as_ref().map(|reason| ("reason".to_owned(), reason.clone())));
+        metadata.extend(self.causation_id.map(|id| ("causation_id".to_owned(), id.to_string())));
+        metadata
+    }
+}
+
+/// The metadata of a stored event. Events of other programs on the same table may lack any of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metadata {
+    pub actor: Option<Actor>,
+    pub on_behalf_of: Option<Actor>,
+    pub reason: Option<String>,
+    pub correlation_id: Option<Uuid>,
+    pub causation_id: Option<Uuid>,
+    pub occurred_at: Option<DateTime<Utc>>,
+}
+
+impl Metadata {
+    /// Reads the metadata column; what is missing or unreadable there is absent here.
+    pub fn from_map(map: &HashMap<String, String>) -> Self {
+        fn read<T: FromStr>(map: &HashMap<String, String>, name: &str) -> Option<T> {
+            map.get(name).and_then(|text| text.parse().ok())
+        }
+        Self {
+            actor: read(map, "actor"),
+            on_behalf_of: read(map, "on_behalf_of"),
+            reason: map.get("reason").cloned(),
+            correlation_id: read(map, "correlation_id"),
+            causation_id: read(map, "causation_id"),
+            occurred_at: read(map, "occurred_at"),
+        }
+    }
+}
+
+/// One event of the book, decoded and upcast.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RecordedEvent {
+    pub position: Position,
+    pub aggregate_id: String,
+    /// The place within the aggregate's own stream: 1, 2, 3 …
+    pub sequence: u64,
+    pub event: Event,
+    pub metadata: Metadata,
+    pub recorded_at: DateTime<Utc>,
+}
+
+impl RecordedEvent {
+    /// When the event took effect; one that does not say took effect when it was recorded.
+    pub fn occurred_at(&self) -> DateTime<Utc> {
+        self.metadata.occurred_at.unwrap_or(self.recorded_at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_reads_back_its_context() {
+        let context = Context {
+            actor: Actor::new(ActorKind::Staff, "anna"),
+            on_behalf_of: Some(Actor::new(ActorKind::Customer, "cus_1")),
+            reason: Some("asked by telephone".into()),
+            correlation_id: Uuid::from_u128(1),
+            causation_id: Some(Uuid::from_u128(2)),
+            occurred_at: DateTime::from_timestamp_micros(1_700_000_000_123_456).expect("a time"),
+        };
+        let metadata = Metadata::from_map(&context.to_metadata());
+        assert_eq!(metadata.actor, Some(context.actor));
+        assert_eq!(metadata.on_behalf_of, context.on_behalf_of);
+        assert_eq!(metadata.reason, context.reason);
+        assert_eq!(metadata.correlation_id, Some(context.correlation_id));
+        assert_eq!(metadata.causation_id, context.causation_id);
+        assert_eq!(metadata.occurred_at, Some(context.occurred_at));
+    }
+
+    #[test]
+    fn an_actor_without_a_known_kind_is_refused() {
+        assert_eq!("martian:zork".parse::<Actor>(), Err(ActorError));
+        assert_eq!("staff:".parse::<Actor>(), Err(ActorError));
+    }
+}

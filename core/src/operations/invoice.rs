@@ -1,0 +1,104 @@
+//! Issuing an invoice: a number, a final document, and the charge on the account, all at once.
+
+use chrono::{Duration, NaiveDate};
+use serde_json::json;
+
+use super::{Answer, OperationRejection, Refusal, allocation, answer};
+use crate::{
+    domain::{
+        AccountId, Id, Invoice, NumberSeries, PayerId,
+        account::{AccountCommand, Charge, ChargeOrigin, Overdraft, RevenueShare},
+        invoice::{DocumentDiscount, Draft, DraftLine, InvoiceCommand},
+        number_series::NumberSeriesCommand,
+        tax::{RoundingPolicy, Totals},
+    },
+    writer::UnitOfWork,
+};
+
+#[derive(Clone, Debug)]
+pub struct IssueInvoice {
+    pub account: AccountId,
+    pub payer: PayerId,
+    pub numbering: Numbering,
+    pub issued_on: NaiveDate,
+    /// Days until it is due.
+    pub due_in_days: u16,
+    pub policy: RoundingPolicy,
+    pub lines: Vec<DraftLine>,
+    pub discount: Option<DocumentDiscount>,
+}
+
+/// Where the number of a document comes from.
+#[derive(Clone, Debug)]
+pub enum Numbering {
+    /// The next number of a series, such as `INV-2026`: contiguous, whatever fails.
+    Series(String),
+    /// The number that the document had where it was issued first.
+    Given(String),
+}
+
+impl Numbering {
+    pub(super) fn number(&self, books: &mut UnitOfWork<'_>, document: &str) -> Result<String, Refusal> {
+        match self {
+            Self::Given(number) => Ok(number.clone()),
+            Self::Series(name) => {
+                let series: Id<NumberSeries> = Id::named(name).map_err(OperationRejection::from)?;
+                books.execute(&series, NumberSeriesCommand::Take { document: document.into() })?;
+                Ok(format!("{name}-{:06}", books.get(&series).last))
+            }
+        }
+    }
+}
+
+impl IssueInvoice {
+    pub(super) fn decide(&self, books: &mut UnitOfWork<'_>) -> Result<Answer, Refusal> {
+        let ledger = books.get(&self.account).ledger()?;
+        let (customer, currency, entry) = (ledger.customer.clone(), ledger.currency(), ledger.next_entry());
+        let payer = books.get(&self.payer).snapshot(&self.payer, &customer)?;
+        let invoice = books.new_id::<Invoice>();
+        let number = self.numbering.number(books, invoice.as_str())?;
+        let due_on = self.issued_on.checked_add_signed(Duration::days(self.due_in_days.into()));
+        let due_on = due_on.unwrap_or(NaiveDate::MAX);
+        let draft = Draft {
+            number: number.clone(),
+            account: self.account.clone(),
+            customer,
+            payer,
+            issued_on: self.issued_on,
+            due_on,
+            currency,
+            policy: self.policy,
+            lines: self.lines.clone(),
+            discount: self.discount,
+            entry,
+        };
+        books.execute(&invoice, InvoiceCommand::Finalise(Box::new(draft)))?;
+        let totals = books.get(&invoice).standing()?.totals.clone();
+        let charge = Charge {
+            origin: ChargeOrigin::Invoice(invoice.clone()),
+            amount: totals.total,
+            description: format!("invoice {number}"),
+            revenue: Some(revenue(&totals)),
+            due_on,
+            reverses: None,
+            overdraft: Overdraft::Permitted,
+        };
+        books.execute(&self.account, AccountCommand::Charge(charge))?;
+        allocation::apply_credit(books, &self.account, entry)?;
+        let due = books.get(&self.account).ledger()?.uncovered(entry);
+        books.execute(&invoice, InvoiceCommand::Settle { due })?;
+        Ok(answer(json!({
+            "id": invoice,
+            "number": number,
+            "net": totals.net,
+            "tax": totals.tax,
+            "total": totals.total,
+            "due": due,
+        })))
+    }
+}
+
+/// How the total of a document lies on revenue, tax and rounding.
+pub(super) fn revenue(totals: &Totals) -> RevenueShare {
+    RevenueShare { net: totals.net, tax: totals.tax.amount(), residue: totals.residue }
+}

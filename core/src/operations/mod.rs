@@ -1,0 +1,224 @@
+//! Operations: what one command does across several aggregates, each written top to bottom like the sentence that
+//! describes it. This page is the board of all of them.
+
+mod account;
+mod allocation;
+mod credit_note;
+mod customer;
+mod discount;
+mod expense;
+mod invoice;
+mod order;
+mod payer;
+mod payment;
+mod refund;
+mod ticket;
+mod transfer;
+
+use serde::Serialize;
+use serde_json::Value;
+
+pub use account::{AdjustAccount, ChangeTerms, HoldFunds, OpenAccount, ReleaseHold, Terms};
+pub use allocation::{AllocatePayment, ChargeRef};
+pub use credit_note::{CreditRequest, IssueCreditNote};
+pub use customer::{JoinGroup, LeaveGroup, RegisterCustomer};
+pub use discount::{GrantDiscount, RevokeDiscount};
+pub use expense::{AdjustExpense, RecordExpense, ReinstateExpense, ReverseExpense};
+pub use invoice::{IssueInvoice, Numbering};
+pub use order::{AddOrderItem, DeleteOrder, PayOrder, PayOrderBy, PlaceOrder, RemoveOrderItem, RenameOrder};
+pub use payer::{ChangePayer, CreatePayer, PayerChange};
+pub use payment::{AdvancePayment, GatewayNotice, NoticeOutcome, PaymentStep, StartPayment};
+pub use refund::{FailRefund, SettleRefund, StartRefund};
+pub use ticket::{OpenTicket, TicketAction, WriteOnTicket};
+pub use transfer::TransferFunds;
+
+use crate::{
+    domain::{
+        IdError, account::AccountRejection, credit_note::CreditNoteRejection, customer::CustomerRejection,
+        discount::DiscountsRejection, expense::ExpenseRejection, invoice::InvoiceRejection,
+        number_series::NumberSeriesRejection, order::OrderRejection, payer::PayerRejection, payment::PaymentRejection,
+        service::ServiceRejection, ticket::TicketRejection,
+    },
+    writer::UnitOfWork,
+};
+
+/// Everything that can be asked of the ledger.
+#[derive(Clone, Debug)]
+pub enum Operation {
+    RegisterCustomer(RegisterCustomer),
+    JoinGroup(JoinGroup),
+    LeaveGroup(LeaveGroup),
+    CreatePayer(CreatePayer),
+    ChangePayer(ChangePayer),
+    OpenAccount(OpenAccount),
+    ChangeTerms(ChangeTerms),
+    HoldFunds(HoldFunds),
+    ReleaseHold(ReleaseHold),
+    AdjustAccount(AdjustAccount),
+    TransferFunds(TransferFunds),
+    PlaceOrder(PlaceOrder),
+    AddOrderItem(AddOrderItem),
+    RemoveOrderItem(RemoveOrderItem),
+    RenameOrder(RenameOrder),
+    DeleteOrder(DeleteOrder),
+    PayOrder(PayOrder),
+    StartPayment(StartPayment),
+    AdvancePayment(AdvancePayment),
+    GatewayNotice(GatewayNotice),
+    AllocatePayment(AllocatePayment),
+    StartRefund(StartRefund),
+    SettleRefund(SettleRefund),
+    FailRefund(FailRefund),
+    IssueInvoice(IssueInvoice),
+    IssueCreditNote(IssueCreditNote),
+    RecordExpense(RecordExpense),
+    AdjustExpense(AdjustExpense),
+    ReverseExpense(ReverseExpense),
+    ReinstateExpense(ReinstateExpense),
+    GrantDiscount(GrantDiscount),
+    RevokeDiscount(RevokeDiscount),
+    OpenTicket(OpenTicket),
+    WriteOnTicket(WriteOnTicket),
+}
+
+/// What an operation answers: a JSON object, stored with the append and given again to a retry.
+pub type Answer = Value;
+
+/// Why the domain does not do it. Nothing of a refused command is recorded.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    #[error(transparent)]
+    Account(#[from] AccountRejection),
+    #[error(transparent)]
+    CreditNote(#[from] CreditNoteRejection),
+    #[error(transparent)]
+    Customer(#[from] CustomerRejection),
+    #[error(transparent)]
+    Discounts(#[from] DiscountsRejection),
+    #[error(transparent)]
+    Expense(#[from] ExpenseRejection),
+    #[error(transparent)]
+    Invoice(#[from] InvoiceRejection),
+    #[error(transparent)]
+    NumberSeries(#[from] NumberSeriesRejection),
+    #[error(transparent)]
+    Order(#[from] OrderRejection),
+    #[error(transparent)]
+    Payer(#[from] PayerRejection),
+    #[error(transparent)]
+    Payment(#[from] PaymentRejection),
+    #[error(transparent)]
+    Service(#[from] ServiceRejection),
+    #[error(transparent)]
+    Ticket(#[from] TicketRejection),
+    #[error(transparent)]
+    Operation(#[from] OperationRejection),
+}
+
+/// Refusals that concern more than one aggregate.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum OperationRejection {
+    #[error("a reason must be given")]
+    ReasonMissing,
+    #[error("it belongs to another customer or account")]
+    Foreign,
+    #[error("an account cannot transfer to itself")]
+    SameAccount,
+    #[error("a rate is greater than zero and has at most 10 decimals, and its source is named")]
+    RateOutOfRange,
+    #[error("the amount is too small or too large to be converted")]
+    ConversionOutOfRange,
+    #[error("a name given from outside: {0}")]
+    Name(#[from] IdError),
+    #[error("say where the money goes, or where it comes back from")]
+    NowhereToAllocate,
+}
+
+impl OperationRejection {
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::ReasonMissing => "reason-missing",
+            Self::Foreign => "foreign-id",
+            Self::SameAccount => "same-account",
+            Self::RateOutOfRange => "rate-out-of-range",
+            Self::ConversionOutOfRange => "conversion-out-of-range",
+            Self::Name(_) => "malformed-id",
+            Self::NowhereToAllocate => "nowhere-to-allocate",
+        }
+    }
+}
+
+impl Refusal {
+    /// A stable code, the last part of the problem type that the API answers with.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Account(rejection) => rejection.code(),
+            Self::CreditNote(rejection) => rejection.code(),
+            Self::Customer(rejection) => rejection.code(),
+            Self::Discounts(rejection) => rejection.code(),
+            Self::Expense(rejection) => rejection.code(),
+            Self::Invoice(rejection) => rejection.code(),
+            Self::NumberSeries(rejection) => rejection.code(),
+            Self::Order(rejection) => rejection.code(),
+            Self::Payer(rejection) => rejection.code(),
+            Self::Payment(rejection) => rejection.code(),
+            Self::Service(rejection) => rejection.code(),
+            Self::Ticket(rejection) => rejection.code(),
+            Self::Operation(rejection) => rejection.code(),
+        }
+    }
+}
+
+impl Operation {
+    /// Decides the operation: reads and changes aggregates in memory, does nothing else, and can be run again.
+    pub fn decide(&self, books: &mut UnitOfWork<'_>) -> Result<Answer, Refusal> {
+        match self {
+            Self::RegisterCustomer(operation) => operation.decide(books),
+            Self::JoinGroup(operation) => operation.decide(books),
+            Self::LeaveGroup(operation) => operation.decide(books),
+            Self::CreatePayer(operation) => operation.decide(books),
+            Self::ChangePayer(operation) => operation.decide(books),
+            Self::OpenAccount(operation) => operation.decide(books),
+            Self::ChangeTerms(operation) => operation.decide(books),
+            Self::HoldFunds(operation) => operation.decide(books),
+            Self::ReleaseHold(operation) => operation.decide(books),
+            Self::AdjustAccount(operation) => operation.decide(books),
+            Self::TransferFunds(operation) => operation.decide(books),
+            Self::PlaceOrder(operation) => operation.decide(books),
+            Self::AddOrderItem(operation) => operation.decide(books),
+            Self::RemoveOrderItem(operation) => operation.decide(books),
+            Self::RenameOrder(operation) => operation.decide(books),
+            Self::DeleteOrder(operation) => operation.decide(books),
+            Self::PayOrder(operation) => operation.decide(books),
+            Self::StartPayment(operation) => operation.decide(books),
+            Self::AdvancePayment(operation) => operation.decide(books),
+            Self::GatewayNotice(operation) => operation.decide(books),
+            Self::AllocatePayment(operation) => operation.decide(books),
+            Self::StartRefund(operation) => operation.decide(books),
+            Self::SettleRefund(operation) => operation.decide(books),
+            Self::FailRefund(operation) => operation.decide(books),
+            Self::IssueInvoice(operation) => operation.decide(books),
+            Self::IssueCreditNote(operation) => operation.decide(books),
+            Self::RecordExpense(operation) => operation.decide(books),
+            Self::AdjustExpense(operation) => operation.decide(books),
+            Self::ReverseExpense(operation) => operation.decide(books),
+            Self::ReinstateExpense(operation) => operation.decide(books),
+            Self::GrantDiscount(operation) => operation.decide(books),
+            Self::RevokeDiscount(operation) => operation.decide(books),
+            Self::OpenTicket(operation) => operation.decide(books),
+            Self::WriteOnTicket(operation) => operation.decide(books),
+        }
+    }
+}
+
+fn answer(fields: impl Serialize) -> Answer {
+    serde_json::to_value(fields).expect("an answer is a plain object")
+}
+
+/// A person who corrects the books says why.
+fn reason_given(books: &UnitOfWork<'_>) -> Result<(), OperationRejection> {
+    match books.context().reason.as_deref().map(str::trim) {
+        None | Some("") => Err(OperationRejection::ReasonMissing),
+        Some(_) => Ok(()),
+    }
+}

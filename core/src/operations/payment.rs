@@ -1,0 +1,306 @@
+//! Payments: from the first request to the money on the account, whoever reports it and however often.
+
+use chrono::NaiveDate;
+use serde_json::json;
+
+use super::{Answer, OperationRejection, Refusal, allocation, answer, order};
+use crate::{
+    domain::{
+        AccountId, Id, Money, PayerId, Payment, PaymentId,
+        account::{AccountCommand, Charge, ChargeOrigin, Credit, Entry, FundsOrigin, Overdraft},
+        payment::{PaymentCommand, PaymentRejection, Purpose, Started, Status},
+    },
+    writer::UnitOfWork,
+};
+
+/// A payment is announced; no money has been seen.
+#[derive(Clone, Debug)]
+pub struct StartPayment {
+    pub account: AccountId,
+    pub payer: Option<PayerId>,
+    pub method: String,
+    pub amount: Money,
+    pub purpose: Purpose,
+}
+
+/// The next step of a payment that has been started.
+#[derive(Clone, Debug)]
+pub struct AdvancePayment {
+    pub payment: PaymentId,
+    pub step: PaymentStep,
+}
+
+#[derive(Clone, Debug)]
+pub enum PaymentStep {
+    Submit,
+    /// Staff treat the money as good although it has not been seen.
+    Pledge,
+    WithdrawPledge,
+    Credit {
+        document_number: Option<String>,
+    },
+    Fail {
+        gateway_reason: String,
+    },
+    Delete,
+    MarkFraudulent {
+        gateway_reason: String,
+    },
+}
+
+/// A gateway reports what became of a payment. The same notice any number of times is one payment.
+#[derive(Clone, Debug)]
+pub struct GatewayNotice {
+    /// The provider's name for the gateway, such as `stripe`.
+    pub gateway: String,
+    /// The gateway's own payment id.
+    pub gateway_payment: String,
+    /// Our payment, if the gateway was told of one.
+    pub payment: Option<PaymentId>,
+    /// Where the money goes; needed when the payment is not ours.
+    pub account: AccountId,
+    pub amount: Money,
+    pub purpose: Purpose,
+    pub outcome: NoticeOutcome,
+}
+
+#[derive(Clone, Debug)]
+pub enum NoticeOutcome {
+    Succeeded,
+    Failed { gateway_reason: String },
+    Fraudulent { gateway_reason: String },
+}
+
+impl StartPayment {
+    pub(super) fn decide(&self, books: &mut UnitOfWork<'_>) -> Result<Answer, Refusal> {
+        let ledger = books.get(&self.account).ledger()?;
+        ledger.same_currency(self.amount)?;
+        let customer = ledger.customer.clone();
+        if let Some(payer) = &self.payer {
+            books.get(payer).snapshot(payer, &customer)?;
+        }
+        purpose_of_account(books, &self.account, &self.purpose)?;
+        let payment = books.new_id::<Payment>();
+        let Self { account, payer, method, amount, purpose } = self.clone();
+        let awaiting = match &purpose {
+            Purpose::Order(order) => Some(order.clone()),
+            Purpose::Advance | Purpose::Invoice(_) => None,
+        };
+        books.execute(&payment, PaymentCommand::Start { account, payer, method, amount, purpose })?;
+        if let Some(order) = awaiting {
+            let command = crate::domain::order::OrderCommand::AwaitPayment { payment: payment.clone() };
+            books.execute(&order, command)?;
+        }
+        standing(books, &payment)
+    }
+}
+
+impl AdvancePayment {
+    pub(super) fn decide(&self, books: &mut UnitOfWork<'_>) -> Result<Answer, Refusal> {
+        let payment = &self.payment;
+        match self.step.clone() {
+            PaymentStep::Submit => books.execute(payment, PaymentCommand::Submit)?,
+            PaymentStep::Pledge => credit(books, payment, |entry| PaymentCommand::Pledge { entry })?,
+            PaymentStep::WithdrawPledge => {
+                let started = books.get(payment).started()?.clone();
+                books.execute(payment, PaymentCommand::WithdrawPledge)?;
+                take_back(books, payment, &started, "pledge withdrawn")?;
+            }
+            PaymentStep::Credit { document_number } => credit_or_confirm(books, payment, document_number)?,
+            PaymentStep::Fail { gateway_reason } => fail(books, payment, gateway_reason)?,
+            PaymentStep::Delete => {
+                let purpose = books.get(payment).started()?.purpose.clone();
+                books.execute(payment, PaymentCommand::Delete)?;
+                release_order(books, payment, &purpose)?;
+            }
+            PaymentStep::MarkFraudulent { gateway_reason } => mark_fraudulent(books, payment, gateway_reason)?,
+        }
+        standing(books, payment)
+    }
+}
+
+impl GatewayNotice {
+    pub(super) fn decide(&self, books: &mut UnitOfWork<'_>) -> Result<Answer, Refusal> {
+        let payment = self.payment(books)?;
+        let started = books.get(&payment).started()?.clone();
+        if started.account != self.account {
+            return Err(OperationRejection::Foreign.into());
+        }
+        if started.amount != self.amount {
+            let (notice, payment) = (self.amount, started.amount);
+            return Err(PaymentRejection::AmountDiffers { notice, payment }.into());
+        }
+        match (&self.outcome, started.status) {
+            // What is settled stays settled: the notice has been heard before, or came late.
+            (NoticeOutcome::Succeeded, Status::Credited | Status::PartlyReturned | Status::Returned) => {}
+            (NoticeOutcome::Succeeded, _) => credit_or_confirm(books, &payment, None)?,
+            (NoticeOutcome::Failed { .. }, Status::Failed | Status::Credited | Status::PartlyReturned) => {}
+            (NoticeOutcome::Failed { gateway_reason }, _) => fail(books, &payment, gateway_reason.clone())?,
+            (NoticeOutcome::Fraudulent { .. }, Status::Fraudulent) => {}
+            (NoticeOutcome::Fraudulent { gateway_reason }, _) => {
+                mark_fraudulent(books, &payment, gateway_reason.clone())?;
+            }
+        }
+        standing(books, &payment)
+    }
+
+    /// The payment that the notice speaks of: ours if it names one, else the one whose stream bears the gateway's id.
+    fn payment(&self, books: &mut UnitOfWork<'_>) -> Result<PaymentId, Refusal> {
+        let by_gateway: PaymentId =
+            Id::named(&format!("{}:{}", self.gateway, self.gateway_payment)).map_err(OperationRejection::from)?;
+        match (books.get(&by_gateway).clone(), &self.payment) {
+            (Payment::Started(_), None) => Ok(by_gateway),
+            (Payment::Started(_), Some(_)) => Err(PaymentRejection::AssignedElsewhere { payment: by_gateway }.into()),
+            (Payment::AssignedTo(ours), None) => Ok(ours),
+            (Payment::AssignedTo(ours), Some(named)) if ours == *named => Ok(ours),
+            (Payment::AssignedTo(payment), Some(_)) => Err(PaymentRejection::AssignedElsewhere { payment }.into()),
+            (Payment::Unknown, Some(named)) => {
+                books.get(named).started()?;
+                books.execute(&by_gateway, PaymentCommand::AssignTo { payment: named.clone() })?;
+                Ok(named.clone())
+            }
+            (Payment::Unknown, None) => {
+                books.get(&self.account).ledger()?.same_currency(self.amount)?;
+                purpose_of_account(books, &self.account, &self.purpose)?;
+                let start = PaymentCommand::Start {
+                    account: self.account.clone(),
+                    payer: None,
+                    method: self.gateway.clone(),
+                    amount: self.amount,
+                    purpose: self.purpose.clone(),
+                };
+                books.execute(&by_gateway, start)?;
+                Ok(by_gateway)
+            }
+        }
+    }
+}
+
+/// The order or invoice that a payment is meant for is charged to the account that the payment goes to.
+fn purpose_of_account(books: &mut UnitOfWork<'_>, account: &AccountId, purpose: &Purpose) -> Result<(), Refusal> {
+    let charged = match purpose {
+        Purpose::Advance => return Ok(()),
+        Purpose::Order(order) => &books.get(order).placed()?.account,
+        Purpose::Invoice(invoice) => &books.get(invoice).standing()?.account,
+    };
+    if charged == account { Ok(()) } else { Err(OperationRejection::Foreign.into()) }
+}
+
+fn credit_or_confirm(
+    books: &mut UnitOfWork<'_>,
+    payment: &PaymentId,
+    document_number: Option<String>,
+) -> Result<(), Refusal> {
+    let started = books.get(payment).started()?;
+    match (started.status, started.entry) {
+        // The pledge has credited the account already; now the money is here.
+        (Status::Pledged, Some(entry)) => {
+            books.execute(payment, PaymentCommand::Credit { entry, document_number })?;
+            Ok(())
+        }
+        _ => credit(books, payment, |entry| PaymentCommand::Credit { entry, document_number }),
+    }
+}
+
+/// Money on the account: it closes a debt that no limit allows, then serves its purpose, then what is due longest;
+/// what is left is credit.
+fn credit(
+    books: &mut UnitOfWork<'_>,
+    payment: &PaymentId,
+    command: impl FnOnce(Entry) -> PaymentCommand,
+) -> Result<(), Refusal> {
+    let started = books.get(payment).started()?.clone();
+    let account = &started.account;
+    let funds = books.get(account).ledger()?.next_entry();
+    books.execute(payment, command(funds))?;
+    let credit = Credit {
+        origin: FundsOrigin::Payment(payment.clone()),
+        amount: started.amount,
+        description: format!("payment {payment}"),
+        revenue: None,
+        reverses: None,
+    };
+    books.execute(account, AccountCommand::Credit(credit))?;
+    books.execute(account, AccountCommand::CoverDebt { funds })?;
+    match &started.purpose {
+        Purpose::Advance => {}
+        Purpose::Order(order) => order::serve(books, order, payment, funds)?,
+        Purpose::Invoice(invoice) => {
+            let charge = books.get(invoice).standing()?.entry;
+            books.execute(account, AccountCommand::CoverCharge { funds, charge })?;
+        }
+    }
+    books.execute(account, AccountCommand::CoverOldest { funds })?;
+    allocation::settle_invoices(books)
+}
+
+fn fail(books: &mut UnitOfWork<'_>, payment: &PaymentId, gateway_reason: String) -> Result<(), Refusal> {
+    let purpose = books.get(payment).started()?.purpose.clone();
+    books.execute(payment, PaymentCommand::Fail { gateway_reason })?;
+    release_order(books, payment, &purpose)
+}
+
+fn release_order(books: &mut UnitOfWork<'_>, payment: &PaymentId, purpose: &Purpose) -> Result<(), Refusal> {
+    match purpose {
+        Purpose::Order(order) => order::release(books, order, payment),
+        Purpose::Advance | Purpose::Invoice(_) => Ok(()),
+    }
+}
+
+/// The gateway took the money back: the account is debited at once and may go negative; expenses stay.
+fn mark_fraudulent(books: &mut UnitOfWork<'_>, payment: &PaymentId, gateway_reason: String) -> Result<(), Refusal> {
+    let started = books.get(payment).started()?.clone();
+    let description = format!("taken back by the gateway: {gateway_reason}");
+    books.execute(payment, PaymentCommand::MarkFraudulent { gateway_reason })?;
+    take_back(books, payment, &started, &description)
+}
+
+/// Takes the money of a payment off the account again, except what has gone back to the payer.
+fn take_back(
+    books: &mut UnitOfWork<'_>,
+    payment: &PaymentId,
+    started: &Started,
+    description: &str,
+) -> Result<(), Refusal> {
+    let account = &started.account;
+    let status = started.status;
+    let funds = started.entry.ok_or(PaymentRejection::WrongStatus { status, wanted: "taken back" })?;
+    books.execute(account, AccountCommand::Withdraw { funds })?;
+    let ledger = books.get(account).ledger()?;
+    let (amount, charge) = (ledger.free(funds), ledger.next_entry());
+    if amount.is_positive() {
+        let taken = Charge {
+            origin: ChargeOrigin::Payment(payment.clone()),
+            amount,
+            description: description.into(),
+            revenue: None,
+            due_on: today(books),
+            reverses: Some(funds),
+            overdraft: Overdraft::Permitted,
+        };
+        books.execute(account, AccountCommand::Charge(taken))?;
+        books.execute(account, AccountCommand::CoverCharge { funds, charge })?;
+    }
+    allocation::spread_free_credit(books, account)?;
+    allocation::settle_invoices(books)
+}
+
+fn today(books: &UnitOfWork<'_>) -> NaiveDate {
+    books.context().occurred_at.date_naive()
+}
+
+fn standing(books: &mut UnitOfWork<'_>, payment: &PaymentId) -> Result<Answer, Refusal> {
+    let started = books.get(payment).started()?.clone();
+    let balance = books.get(&started.account).ledger()?.balance;
+    let mut fields = answer(json!({
+        "id": payment,
+        "status": started.status.as_str(),
+        "amount": started.amount,
+        "account": started.account,
+        "balance": balance,
+    }));
+    if let Purpose::Order(order) = &started.purpose {
+        fields["order"] = order::standing(books, order)?;
+    }
+    Ok(fields)
+}

@@ -1,0 +1,197 @@
+//! The aggregates in memory: always exactly at the head of the book, bounded, and free to be forgotten.
+
+use std::{any::Any, fmt};
+
+use cqrs_es::Aggregate;
+use lru::LruCache;
+
+use crate::domain::{
+    Account, CreditNote, Customer, Discounts, Event, Expense, Id, Invoice, LedgerAggregate, NumberSeries, Order, Payer,
+    Payment, Service, Ticket,
+};
+
+/// The name of a stream: the type and the identifier of its aggregate.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamKey {
+    pub aggregate_type: &'static str,
+    pub aggregate_id: Box<str>,
+}
+
+impl StreamKey {
+    pub fn of<A: LedgerAggregate>(id: &Id<A>) -> Self {
+        Self { aggregate_type: A::TYPE, aggregate_id: id.as_str().into() }
+    }
+}
+
+/// An aggregate and how many events made it.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    state: Box<dyn State>,
+    /// The sequence of its last event; 0 before the first.
+    pub sequence: u64,
+    /// The sequence at which it was last written aside as a snapshot.
+    pub snapshot_sequence: u64,
+}
+
+/// An aggregate whose type is known only where it is used.
+pub trait State: Any + Send + Sync + fmt::Debug {
+    fn boxed_clone(&self) -> Box<dyn State>;
+    fn as_any(&self) -> &dyn Any;
+    fn as_any_mut(&mut self) -> &mut dyn Any;
+    /// Applies an event of this aggregate's own type.
+    fn apply_event(&mut self, event: Event);
+    fn weight(&self) -> usize;
+    fn fold_version(&self) -> i32;
+    fn to_json(&self) -> String;
+    /// Replaces the state by one that was written as JSON.
+    fn restore(&mut self, json: &str) -> Result<(), serde_json::Error>;
+}
+
+#[derive(Debug)]
+struct Typed<A>(A);
+
+impl<A: LedgerAggregate> State for Typed<A> {
+    fn boxed_clone(&self) -> Box<dyn State> {
+        Box::new(Self(self.0.clone()))
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        &self.0
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        &mut self.0
+    }
+
+    fn apply_event(&mut self, event: Event) {
+        let event = event.try_into().expect("a stream holds events of its own aggregate's type only");
+        self.0.apply(event);
+    }
+
+    fn weight(&self) -> usize {
+        self.0.weight()
+    }
+
+    fn fold_version(&self) -> i32 {
+        A::FOLD_VERSION
+    }
+
+    fn to_json(&self) -> String {
+        serde_json::to_string(&self.0).expect("an aggregate has no map with keys that are not text")
+    }
+
+    fn restore(&mut self, json: &str) -> Result<(), serde_json::Error> {
+        self.0 = serde_json::from_str(json)?;
+        Ok(())
+    }
+}
+
+impl Clone for Box<dyn State> {
+    fn clone(&self) -> Self {
+        self.as_ref().boxed_clone()
+    }
+}
+
+impl Loaded {
+    pub fn empty<A: LedgerAggregate>() -> Self {
+        Self { state: Box::new(Typed(A::default())), sequence: 0, snapshot_sequence: 0 }
+    }
+
+    /// An aggregate before its first event, by the name of its type; `None` for a type that is not on the board.
+    pub fn blank(aggregate_type: &str) -> Option<Self> {
+        Some(match aggregate_type {
+            Account::TYPE => Self::empty::<Account>(),
+            CreditNote::TYPE => Self::empty::<CreditNote>(),
+            Customer::TYPE => Self::empty::<Customer>(),
+            Discounts::TYPE => Self::empty::<Discounts>(),
+            Expense::TYPE => Self::empty::<Expense>(),
+            Invoice::TYPE => Self::empty::<Invoice>(),
+            NumberSeries::TYPE => Self::empty::<NumberSeries>(),
+            Order::TYPE => Self::empty::<Order>(),
+            Payer::TYPE => Self::empty::<Payer>(),
+            Payment::TYPE => Self::empty::<Payment>(),
+            Service::TYPE => Self::empty::<Service>(),
+            Ticket::TYPE => Self::empty::<Ticket>(),
+            _ => return None,
+        })
+    }
+
+    pub fn state<A: LedgerAggregate>(&self) -> &A {
+        self.state.as_any().downcast_ref().expect("a stream key names the type of its aggregate")
+    }
+
+    pub fn state_mut<A: LedgerAggregate>(&mut self) -> &mut A {
+        self.state.as_any_mut().downcast_mut().expect("a stream key names the type of its aggregate")
+    }
+
+    /// Applies the next event of the stream.
+    pub fn apply(&mut self, event: Event) {
+        self.state.apply_event(event);
+        self.sequence += 1;
+    }
+
+    pub fn any(&self) -> &dyn State {
+        self.state.as_ref()
+    }
+
+    pub fn any_mut(&mut self) -> &mut dyn State {
+        self.state.as_mut()
+    }
+}
+
+/// The cache of aggregates. It grows while a batch is decided and is trimmed between batches.
+#[derive(Debug)]
+pub struct Aggregates {
+    loaded: LruCache<StreamKey, Loaded>,
+    weight: usize,
+    /// The weight above which the least recently used aggregates are forgotten.
+    limit: usize,
+}
+
+impl Aggregates {
+    /// `limit` is in units of about a hundred bytes, as [`LedgerAggregate::weight`].
+    pub fn new(limit: usize) -> Self {
+        Self { loaded: LruCache::unbounded(), weight: 0, limit }
+    }
+
+    pub fn get(&self, stream: &StreamKey) -> Option<&Loaded> {
+        self.loaded.peek(stream)
+    }
+
+    /// Applies the next event of a stream, if that stream is in memory.
+    pub fn apply(&mut self, stream: &StreamKey, event: Event) {
+        if let Some(loaded) = self.loaded.peek_mut(stream) {
+            self.weight -= loaded.any().weight();
+            loaded.apply(event);
+            self.weight += loaded.any().weight();
+        }
+    }
+
+    pub fn insert(&mut self, stream: StreamKey, loaded: Loaded) {
+        self.weight += loaded.any().weight();
+        if let Some(before) = self.loaded.put(stream, loaded) {
+            self.weight -= before.any().weight();
+        }
+    }
+
+    pub fn remove(&mut self, stream: &StreamKey) {
+        if let Some(before) = self.loaded.pop(stream) {
+            self.weight -= before.any().weight();
+        }
+    }
+
+    pub fn clear(&mut self) {
+        self.loaded.clear();
+        self.weight = 0;
+    }
+
+    /// Forgets the least recently used aggregates until the rest is within the limit.
+    pub fn trim(&mut self) {
+        while self.weight > self.limit {
+            match self.loaded.pop_lru() {
+                Some((_, forgotten)) => self.weight -= forgotten.any().weight(),
+                None => break,
+            }
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! A unit of work: what one command does to any number of aggregates, all of it or nothing.
+
+use std::collections::{HashMap, hash_map::Entry};
+
+use cqrs_es::event_sink::EventSink;
+use futures::FutureExt;
+use uuid::Uuid;
+
+use super::aggregates::{Aggregates, Loaded, StreamKey};
+use crate::{
+    domain::{Event, Id, LedgerAggregate, Noun},
+    event::Context,
+};
+
+/// An event that has been decided and waits to be appended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewEvent {
+    pub stream: StreamKey,
+    /// Its place in its stream, from 1.
+    pub sequence: u64,
+    pub event: Event,
+}
+
+/// The aggregates as one command sees and changes them.
+///
+/// A stream that is not in memory is read as empty and noted as missing; whoever runs the command loads what is
+/// missing and decides again. So operations do no I/O and can be run twice.
+#[derive(Debug)]
+pub struct UnitOfWork<'a> {
+    aggregates: &'a Aggregates,
+    context: &'a Context,
+    /// Identifiers of what the command creates are this one, counted up.
+    next_id: u128,
+    touched: HashMap<StreamKey, Loaded>,
+    missing: Vec<StreamKey>,
+    events: Vec<NewEvent>,
+}
+
+/// What a command that was not refused leaves behind.
+#[derive(Debug)]
+pub struct Outcome {
+    pub events: Vec<NewEvent>,
+    /// The aggregates after these events.
+    pub touched: HashMap<StreamKey, Loaded>,
+}
+
+impl<'a> UnitOfWork<'a> {
+    /// `command_id` is a version 7 UUID that no other command has.
+    pub fn new(aggregates: &'a Aggregates, context: &'a Context, command_id: Uuid) -> Self {
+        Self {
+            aggregates,
+            context,
+            next_id: command_id.as_u128(),
+            touched: HashMap::new(),
+            missing: Vec::new(),
+            events: Vec::new(),
+        }
+    }
+
+    pub fn context(&self) -> &'a Context {
+        self.context
+    }
+
+    /// An identifier for something that this command creates.
+    pub fn new_id<N: Noun>(&mut self) -> Id<N> {
+        self.next_id += 1;
+        Id::from_uuid(Uuid::from_u128(self.next_id))
+    }
+
+    /// The aggregate as it stands now, after what this command has done to it so far.
+    pub fn get<A: LedgerAggregate>(&mut self, id: &Id<A>) -> &A {
+        self.touch::<A>(StreamKey::of(id)).state()
+    }
+
+    /// Lets the aggregate decide a command and records its events.
+    pub fn execute<A: LedgerAggregate>(&mut self, id: &Id<A>, command: A::Command) -> Result<(), A::Error> {
+        let stream = StreamKey::of(id);
+        let loaded = self.touch::<A>(stream.clone());
+        let sink = EventSink::<A>::default();
+        // `handle` is async by contract, but ours never waits. Without `unconstrained` tokio's cooperative budget
+        // could make the sink's lock pretend to, in the middle of a large batch.
+        tokio::task::unconstrained(loaded.state_mut::<A>().handle(command, &(), &sink))
+            .now_or_never()
+            .expect("the domain does no I/O, so that it never waits")?;
+        let events = sink.collect().now_or_never().expect("collecting takes the events out of the sink");
+        let first = loaded.sequence + 1;
+        loaded.sequence += events.len() as u64;
+        let new = events.into_iter().zip(first..);
+        self.events.extend(new.map(|(event, sequence)| NewEvent {
+            stream: stream.clone(),
+            sequence,
+            event: event.into(),
+        }));
+        Ok(())
+    }
+
+    /// The events of this command so far.
+    pub fn events(&self) -> &[NewEvent] {
+        &self.events
+    }
+
+    /// The streams that were read as empty because they are not in memory.
+    pub fn missing(&self) -> &[StreamKey] {
+        &self.missing
+    }
+
+    pub fn finish(self) -> Outcome {
+        Outcome { events: self.events, touched: self.touched }
+    }
+
+    fn touch<A: LedgerAggregate>(&mut self, stream: StreamKey) -> &mut Loaded {
+        match self.touched.entry(stream) {
+            Entry::Occupied(touched) => touched.into_mut(),
+            Entry::Vacant(vacant) => {
+                let loaded = match self.aggregates.get(vacant.key()) {
+                    Some(loaded) => loaded.clone(),
+                    None => {
+                        self.missing.push(vacant.key().clone());
+                        Loaded::empty::<A>()
+                    }
+                };
+                vacant.insert(loaded)
+            }
+        }
+    }
+}
