@@ -155,7 +155,7 @@ pub enum AccountCommand {
         charge: Entry,
         until_uncovered: Money,
     },
-    /// Takes back all that these funds cover, except money that has gone back to the payer.
+    /// Takes back all that these funds cover, except money that has gone back to the payer or to the gateway.
     Withdraw {
         funds: Entry,
     },
@@ -268,7 +268,7 @@ pub enum AccountRejection {
     CurrencyMismatch { account: Currency, given: Currency },
     #[error("the amount must be greater than zero")]
     AmountNotPositive,
-    #[error("the balance would leave the range of amounts that can be kept")]
+    #[error("the amount or the balance would leave the range of amounts that can be kept")]
     BalanceOutOfRange,
     #[error("a credit limit cannot be negative")]
     LimitNegative,
@@ -400,6 +400,17 @@ impl OpenCharge {
     }
 }
 
+impl Funds {
+    /// Whether money that covers this charge is no longer ours: it went back to the payer, or the gateway took it.
+    fn has_left_by(&self, charge: &OpenCharge) -> bool {
+        match (&charge.origin, &self.origin) {
+            (ChargeOrigin::Refund(_), _) => true,
+            (ChargeOrigin::Payment(taken_back), FundsOrigin::Payment(payment)) => taken_back == payment,
+            _ => false,
+        }
+    }
+}
+
 impl Account {
     /// The account, if it is open.
     pub fn ledger(&self) -> Result<&Ledger, AccountRejection> {
@@ -442,6 +453,11 @@ impl Ledger {
         self.charges.get(&charge).map_or(Money::zero(self.currency()), |charge| charge.uncovered)
     }
 
+    /// What a charge has of these funds.
+    pub fn covered_by(&self, charge: Entry, funds: Entry) -> Money {
+        self.money(self.funds.get(&funds).map_or(Decimal::ZERO, |funds| share(&funds.covers, charge)))
+    }
+
     /// Funds with a free part, oldest first.
     pub fn free_funds(&self) -> impl Iterator<Item = Entry> + '_ {
         self.free_funds.iter().copied()
@@ -456,7 +472,8 @@ impl Ledger {
         }
     }
 
-    fn spendable(&self, amount: Money) -> Result<(), AccountRejection> {
+    /// An amount greater than zero in the currency of the account.
+    pub fn spendable(&self, amount: Money) -> Result<(), AccountRejection> {
         self.same_currency(amount)?;
         if amount.is_positive() { Ok(()) } else { Err(AccountRejection::AmountNotPositive) }
     }
@@ -514,6 +531,7 @@ impl Ledger {
     fn credited(&self, credit: Credit) -> Result<AccountEvent, AccountRejection> {
         self.spendable(credit.amount)?;
         let Credit { origin, amount, description, revenue, reverses } = credit;
+        let amount = in_range(Ok(amount))?;
         let balance = in_range(self.balance.checked_add(amount))?;
         Ok(AccountEvent::Credited { entry: self.next_entry(), origin, amount, balance, description, revenue, reverses })
     }
@@ -528,6 +546,7 @@ impl Ledger {
             self.within_floor(charge.amount)?;
         }
         let Charge { origin, amount, description, revenue, due_on, reverses, overdraft: _ } = charge;
+        let amount = in_range(Ok(amount))?;
         let balance = in_range(self.balance.checked_sub(amount))?;
         let entry = self.next_entry();
         Ok(AccountEvent::Charged { entry, origin, amount, balance, description, revenue, due_on, reverses })
@@ -621,8 +640,9 @@ impl Ledger {
             }
             C::Withdraw { funds } => {
                 let mut events = Vec::new();
-                for &(charge, amount) in &self.funds_entry(funds)?.covers {
-                    if !matches!(self.charge_entry(charge)?.origin, ChargeOrigin::Refund(_)) {
+                let withdrawn = self.funds_entry(funds)?;
+                for &(charge, amount) in &withdrawn.covers {
+                    if !withdrawn.has_left_by(self.charge_entry(charge)?) {
                         events.push(self.released(funds, charge, amount)?);
                     }
                 }
@@ -702,6 +722,7 @@ impl Ledger {
     }
 }
 
+/// What is recorded can be read back: an amount beyond the range of [`Money::new`] could not.
 fn in_range(sum: Result<Money, MoneyError>) -> Result<Money, AccountRejection> {
     let sum = sum.map_err(|_| AccountRejection::BalanceOutOfRange)?;
     Money::new(sum.amount(), sum.currency()).map_err(|_| AccountRejection::BalanceOutOfRange)

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     AccountId, CreditNoteId, Currency, CustomerId, Id, LedgerAggregate, Money, Noun, Rounding,
     account::Entry,
+    money::proportion,
     payer::PayerSnapshot,
     tax::{RoundingPolicy, TaxedAmount, TaxedLine, Totals},
 };
@@ -152,7 +153,9 @@ pub enum InvoiceRejection {
         "a quantity has at most 6 decimals, a price at most 6, a tax rate at most 4 and lies between 0 and 1000, and the amount of line {line} stays below 10^15"
     )]
     LineOutOfRange { line: u32 },
-    #[error("a discount lies between 0 and 100 per cent, or is an amount of {currency} that is not negative")]
+    #[error(
+        "a discount lies between 0 and 100 per cent with at most 4 decimals, or is an amount of {currency} that is not negative"
+    )]
     DiscountOutOfRange { currency: Currency },
     #[error("the invoice has no line {line}")]
     UnknownLine { line: u32 },
@@ -300,7 +303,7 @@ impl DraftLine {
             return Err(out_of_range);
         }
         let amount = exact_amount(self.quantity, self.unit_price).ok_or(out_of_range)?;
-        if amount < Decimal::ZERO {
+        if amount < Decimal::ZERO || self.unit_price < Decimal::ZERO {
             return Err(InvoiceRejection::LineNegative { line: number });
         }
         Ok(InvoiceLine {
@@ -326,7 +329,9 @@ fn spread(
     let out_of_range = InvoiceRejection::DiscountOutOfRange { currency };
     let sum: Decimal = lines.iter().map(|line| line.amount).sum();
     let saving = match discount {
-        DocumentDiscount::Percent(percent) if percent < Decimal::ZERO || percent > Decimal::ONE_HUNDRED => {
+        DocumentDiscount::Percent(percent)
+            if percent < Decimal::ZERO || percent > Decimal::ONE_HUNDRED || percent.normalize().scale() > 4 =>
+        {
             return Err(out_of_range);
         }
         DocumentDiscount::Percent(percent) => sum * percent / Decimal::ONE_HUNDRED,
@@ -339,11 +344,26 @@ fn spread(
     let saving = Money::round(saving.min(sum), currency, rounding);
     let saving = if saving.amount() > sum { Money::round(sum, currency, Rounding::TowardsZero) } else { saving };
     let weights: Vec<Decimal> = lines.iter().map(|line| line.amount).collect();
-    for (line, part) in lines.iter_mut().zip(saving.split(&weights)) {
+    for (line, part) in lines.iter_mut().zip(within_lines(saving.split(&weights), &weights)) {
         line.discount = part;
         line.amount = (line.amount - part.amount()).normalize();
     }
     Ok(())
+}
+
+/// No line goes below zero: where a part rounded up is more than a line finer than the currency can bear, the rest
+/// goes to the first lines that can, and what none can bear is not taken off.
+fn within_lines(parts: Vec<Money>, lines: &[Decimal]) -> Vec<Money> {
+    let bearable = |part: &Money, line: &Decimal| Money::round(*line, part.currency(), Rounding::TowardsZero).amount();
+    let over = |(part, line): (&Money, &Decimal)| (part.amount() - bearable(part, line)).max(Decimal::ZERO);
+    let mut excess: Decimal = parts.iter().zip(lines).map(over).sum();
+    let take = |(part, line): (Money, &Decimal)| {
+        let bearable = bearable(&part, line);
+        let borne = (part.amount() + excess).min(bearable);
+        excess -= (borne - part.amount()).max(Decimal::ZERO);
+        Money::round(borne, part.currency(), Rounding::TowardsZero)
+    };
+    parts.into_iter().zip(lines).map(take).collect()
 }
 
 impl Standing {
@@ -375,7 +395,7 @@ impl Standing {
             }
             let tax_so_far = match gone == whole {
                 true => of_rate.tax,
-                false => Money::round(of_rate.tax.amount() * gone / whole, currency, Rounding::TowardsZero),
+                false => Money::round(proportion(of_rate.tax.amount(), gone, whole), currency, Rounding::TowardsZero),
             };
             let tax_before = self
                 .credited
@@ -417,8 +437,11 @@ impl LineLeft {
             (Some(quantity), Some(amount)) => (quantity, amount),
             // The last pieces take what is left, so that no fraction stays behind.
             (Some(quantity), None) if quantity == self.quantity => (quantity, self.amount),
-            (Some(quantity), None) if self.of_quantity.is_zero() => (quantity, Decimal::ZERO),
-            (Some(quantity), None) => (quantity, (self.of_amount * quantity / self.of_quantity).round_dp(6)),
+            (Some(quantity), None) if quantity > self.quantity || self.of_quantity.is_zero() => return Err(over),
+            (Some(quantity), None) => {
+                let share = proportion(self.of_amount, quantity, self.of_quantity).round_dp(6);
+                (quantity, share.min(self.amount))
+            }
         };
         let nothing = quantity.is_zero() && amount.is_zero();
         let too_fine = amount.normalize().scale() > 12 || quantity.normalize().scale() > 6;
@@ -506,7 +529,7 @@ impl Aggregate for Invoice {
             }
             (Self::Final(standing), InvoiceEvent::LinesCredited { lines, totals, .. }) => {
                 for line in lines {
-                    if let Some(left) = standing.lines.get_mut(line.line as usize - 1) {
+                    if let Some(left) = standing.lines.get_mut((line.line as usize).wrapping_sub(1)) {
                         left.quantity -= line.quantity;
                         left.amount -= line.amount;
                     }

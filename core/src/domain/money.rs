@@ -181,13 +181,13 @@ impl Money {
         if whole.is_zero() {
             return (0..weights.len()).map(|part| if part == 0 { self } else { Self::zero(self.currency) }).collect();
         }
-        let exact: Vec<Decimal> = weights.iter().map(|weight| self.amount * *weight / whole).collect();
+        let exact: Vec<Decimal> = weights.iter().map(|weight| proportion(self.amount, *weight, whole)).collect();
         let mut parts: Vec<Self> =
             exact.iter().map(|share| Self::round(*share, self.currency, Rounding::TowardsZero)).collect();
 
-        let mut unit = Decimal::new(1, self.currency.digits());
-        unit.set_sign_negative(self.amount.is_sign_negative());
         let mut left = self.amount - parts.iter().map(|part| part.amount).sum::<Decimal>();
+        let mut unit = Decimal::new(1, self.currency.digits());
+        unit.set_sign_negative(left.is_sign_negative());
         let mut by_fraction: Vec<usize> = (0..parts.len()).collect();
         by_fraction.sort_by_key(|&part| std::cmp::Reverse((exact[part] - parts[part].amount).abs()));
         for part in by_fraction.into_iter().cycle() {
@@ -198,6 +198,15 @@ impl Money {
             left -= unit;
         }
         parts
+    }
+}
+
+/// `amount × part ⁄ whole`, where the part is not larger than the whole. The product is exact as far as 28 digits
+/// reach; where it has no room at all, the quotient is taken first.
+pub fn proportion(amount: Decimal, part: Decimal, whole: Decimal) -> Decimal {
+    match amount.checked_mul(part) {
+        Some(product) => product / whole,
+        None => amount * (part / whole),
     }
 }
 
@@ -254,9 +263,15 @@ impl fmt::Debug for Money {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct MoneyJson {
-    #[serde(with = "rust_decimal::serde::str")]
+    #[serde(serialize_with = "rust_decimal::serde::str::serialize", deserialize_with = "plain_decimal")]
     amount: Decimal,
     currency: Currency,
+}
+
+/// Exactly what is written: neither an exponent nor digits that would have to be rounded away.
+fn plain_decimal<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Decimal, D::Error> {
+    let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+    parse_decimal(&text).map_err(de::Error::custom)
 }
 
 impl Serialize for Money {

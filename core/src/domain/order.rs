@@ -261,12 +261,15 @@ impl ItemRequest {
         list: Money,
         discount: Option<AppliedDiscount>,
         policy: RoundingPolicy,
-    ) -> OrderItem {
+    ) -> Result<OrderItem, OrderRejection> {
         let currency = list.currency();
         let saving = discount.as_ref().map_or(Decimal::ZERO, |discount| discount.saving.amount());
         let net = Money::round((list.amount() - saving).max(Decimal::ZERO), currency, policy.rounding);
         let totals = policy.totals(&[TaxedLine { amount: net.amount(), rate: self.tax_rate }], currency);
-        OrderItem {
+        for amount in [list, totals.tax, totals.total] {
+            Money::new(amount.amount(), currency).map_err(|_| OrderRejection::ItemOutOfRange { item: number })?;
+        }
+        Ok(OrderItem {
             number,
             product: self.product,
             description: self.description,
@@ -279,8 +282,18 @@ impl ItemRequest {
             tax_rate: self.tax_rate,
             tax: totals.tax,
             total: totals.total,
-        }
+        })
     }
+}
+
+/// The sum of these items can be recorded; `item` is the one to blame if it cannot.
+fn sum_in_range<'a>(
+    items: impl IntoIterator<Item = &'a OrderItem>,
+    currency: Currency,
+    item: u32,
+) -> Result<(), OrderRejection> {
+    let sum = items.into_iter().map(|item| item.total.amount()).sum();
+    Money::new(sum, currency).map(drop).map_err(|_| OrderRejection::ItemOutOfRange { item })
 }
 
 impl Placed {
@@ -308,6 +321,7 @@ impl Placed {
             C::AddItem { mut item } => {
                 self.open()?;
                 item.number = self.last_item + 1;
+                sum_in_range(self.items.values().chain([&*item]), self.currency, item.number)?;
                 Ok(E::ItemAdded { item })
             }
             C::RemoveItem { number } => {
@@ -359,6 +373,7 @@ impl Aggregate for Order {
                 return Err(OrderRejection::DescriptionMissing);
             }
             (Self::Unknown, OrderCommand::Place { customer, account, currency, description, items }) => {
+                sum_in_range(&items, currency, items.len() as u32)?;
                 OrderEvent::Placed { customer, account, currency, description, items }
             }
             (Self::Unknown, _) => return Err(OrderRejection::NotPlaced),

@@ -12,7 +12,7 @@ use crate::{
         AccountId, CreditNote, CreditNoteId, Currency, Event, InvoiceEvent, InvoiceId, Money, PayerId,
         account::{AccountCommand, Credit, FundsOrigin},
         credit_note::{CreditDocument, CreditLine, CreditNoteCommand, CreditNoteRejection, InvoiceLineRef},
-        invoice::{DraftLine, InvoiceCommand, LineToCredit},
+        invoice::{DraftLine, InvoiceCommand, LineToCredit, exact_amount, is_tax_rate},
         tax::{RoundingPolicy, TaxedLine, Totals},
     },
     writer::UnitOfWork,
@@ -111,8 +111,8 @@ impl IssueCreditNote {
             if let CreditRequest::Free(DraftLine { item, description, quantity, unit_price, tax_rate }) =
                 request.clone()
             {
-                let amount = quantity.checked_mul(unit_price);
-                let amount = amount.ok_or(CreditNoteRejection::LineOutOfRange { line: number })?.normalize();
+                let amount = exact_amount(quantity, unit_price).filter(|_| is_tax_rate(tax_rate));
+                let amount = amount.ok_or(CreditNoteRejection::LineOutOfRange { line: number })?;
                 let line = CreditLine { number, of: None, item, description, quantity, unit_price, amount, tax_rate };
                 lines.insert(number, line);
             }

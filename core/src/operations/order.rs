@@ -8,7 +8,7 @@ use super::{Answer, OperationRejection, Refusal, allocation, answer};
 use crate::{
     domain::{
         AccountId, Expense, Money, Order, OrderId, PayerId, Payment, PaymentId, Service,
-        account::{AccountCommand, Charge, ChargeOrigin, Entry, Overdraft, RevenueShare},
+        account::{AccountCommand, AccountRejection, Charge, ChargeOrigin, Entry, Overdraft, RevenueShare},
         discount::{Audience, Grant, best},
         expense::{Amounts, ExpenseCommand, Recorded},
         order::{ItemRequest, ItemResult, OrderCommand, OrderItem, Stage},
@@ -128,6 +128,8 @@ impl PayOrder {
                 }
                 // What the balance would cover already is still charged to the payment method if nothing is missing.
                 let amount = amount.unwrap_or(if missing.is_zero() { total } else { missing });
+                // A debt near the limit of amounts, and the order on top of it, can be more than a payment can be.
+                Money::new(amount.amount(), amount.currency()).map_err(|_| AccountRejection::BalanceOutOfRange)?;
                 let payment = books.new_id::<Payment>();
                 let start = PaymentCommand::Start {
                     account: account.clone(),
@@ -266,7 +268,7 @@ fn quote(
     }
     let list = request.list(number, currency, policy)?;
     let discount = best(grants.values(), &request.product, list, at, policy.rounding);
-    Ok(request.clone().quote(number, list, discount, policy))
+    Ok(request.clone().quote(number, list, discount, policy)?)
 }
 
 /// How the order stands, with what is missing before it can be paid from the balance.
