@@ -357,7 +357,11 @@ impl Started {
                 self.refunding.remove(refund.as_str());
                 let returned = self.returned.amount() + amount.amount();
                 self.returned = Money::round(returned, amount.currency(), super::Rounding::default());
-                self.status = if self.returned == self.amount { Status::Returned } else { Status::PartlyReturned };
+                // A refund that arrives after the gateway took the rest back makes the payment no less fraudulent.
+                if self.status != Status::Fraudulent {
+                    let whole = self.returned == self.amount;
+                    self.status = if whole { Status::Returned } else { Status::PartlyReturned };
+                }
             }
             PaymentEvent::RefundFailed { refund, .. } => {
                 self.refunding.remove(refund.as_str());

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{Answer, OperationRejection, Refusal, allocation, answer, order};
 use crate::{
     domain::{
-        AccountId, Id, Money, PayerId, Payment, PaymentId,
+        AccountId, Id, IdError, Money, PayerId, Payment, PaymentId,
         account::{AccountCommand, Charge, ChargeOrigin, Credit, Entry, FundsOrigin, Overdraft},
         payment::{PaymentCommand, PaymentRejection, Purpose, Started, Status},
     },
@@ -132,9 +132,15 @@ impl GatewayNotice {
         }
         match (&self.outcome, started.status) {
             // What is settled stays settled: the notice has been heard before, or came late.
-            (NoticeOutcome::Succeeded, Status::Credited | Status::PartlyReturned | Status::Returned) => {}
+            (
+                NoticeOutcome::Succeeded,
+                Status::Credited | Status::PartlyReturned | Status::Returned | Status::Fraudulent,
+            ) => {}
             (NoticeOutcome::Succeeded, _) => credit_or_confirm(books, &payment, None)?,
-            (NoticeOutcome::Failed { .. }, Status::Failed | Status::Credited | Status::PartlyReturned) => {}
+            (
+                NoticeOutcome::Failed { .. },
+                Status::Failed | Status::Credited | Status::PartlyReturned | Status::Returned | Status::Fraudulent,
+            ) => {}
             (NoticeOutcome::Failed { gateway_reason }, _) => fail(books, &payment, gateway_reason.clone())?,
             (NoticeOutcome::Fraudulent { .. }, Status::Fraudulent) => {}
             (NoticeOutcome::Fraudulent { gateway_reason }, _) => {
@@ -146,6 +152,10 @@ impl GatewayNotice {
 
     /// The payment that the notice speaks of: ours if it names one, else the one whose stream bears the gateway's id.
     fn payment(&self, books: &mut UnitOfWork<'_>) -> Result<PaymentId, Refusal> {
+        // The colon parts the two names, so that no two pairs make one identifier.
+        if self.gateway.is_empty() || self.gateway.contains(':') {
+            return Err(OperationRejection::Name(IdError::Malformed).into());
+        }
         let by_gateway: PaymentId =
             Id::named(&format!("{}:{}", self.gateway, self.gateway_payment)).map_err(OperationRejection::from)?;
         match (books.get(&by_gateway).clone(), &self.payment) {
@@ -256,7 +266,7 @@ fn mark_fraudulent(books: &mut UnitOfWork<'_>, payment: &PaymentId, gateway_reas
 }
 
 /// Takes the money of a payment off the account again, except what has gone back to the payer.
-fn take_back(
+pub(super) fn take_back(
     books: &mut UnitOfWork<'_>,
     payment: &PaymentId,
     started: &Started,

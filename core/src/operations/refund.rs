@@ -2,12 +2,12 @@
 
 use serde_json::json;
 
-use super::{Answer, Refusal, answer};
+use super::{Answer, Refusal, answer, payment::take_back};
 use crate::{
     domain::{
         Money, PaymentId, Refund, RefundId,
         account::{AccountCommand, Charge, ChargeOrigin, Credit, FundsOrigin, Overdraft},
-        payment::{PaymentCommand, PaymentRejection},
+        payment::{PaymentCommand, PaymentRejection, Status},
     },
     operations::allocation,
     writer::UnitOfWork,
@@ -90,6 +90,11 @@ impl FailRefund {
         };
         books.execute(&account, AccountCommand::Credit(back))?;
         books.execute(&account, AccountCommand::CoverCharge { funds, charge })?;
+        let payment = books.get(&self.payment).started()?.clone();
+        if payment.status == Status::Fraudulent {
+            // The gateway has taken the whole payment back, and this part of it never left.
+            take_back(books, &self.payment, &payment, "taken back by the gateway")?;
+        }
         allocation::spread_free_credit(books, &account)?;
         allocation::settle_invoices(books)?;
         standing(books, &self.payment, &self.refund, "failed")
