@@ -7,8 +7,8 @@ use serde_json::json;
 use super::{Answer, OperationRejection, Refusal, answer, reason_given};
 use crate::{
     domain::{
-        AccountId, Event, ExpenseId, InvoiceId, Money, PaymentId,
-        account::{AccountCommand, AccountEvent, ChargeOrigin, Entry},
+        AccountId, Currency, Event, ExpenseId, InvoiceId, Money, PaymentId, Rounding,
+        account::{AccountCommand, AccountEvent, AccountRejection, ChargeOrigin, Entry},
         expense::ExpenseRejection,
         invoice::InvoiceCommand,
         payment::PaymentRejection,
@@ -43,13 +43,14 @@ impl AllocatePayment {
         let funds = payment.entry.ok_or(PaymentRejection::WrongStatus { status, wanted: "allocated" })?;
         let amount = self.amount;
 
+        books.get(&account).ledger()?.spendable(amount)?;
         if let Some(from) = &self.from {
-            let charge = from.entry(books, &account)?;
-            books.execute(&account, AccountCommand::Release { funds, charge, amount })?;
+            let charges = from.charges(books, &account)?;
+            release(books, &account, funds, &charges, amount)?;
         }
         if let Some(to) = &self.to {
-            let charge = to.entry(books, &account)?;
-            books.execute(&account, AccountCommand::Allocate { funds, charge, amount })?;
+            let charges = to.charges(books, &account)?;
+            allocate(books, &account, funds, &charges, amount)?;
         }
         settle_invoices(books)?;
         let free = books.get(&account).ledger()?.free(funds);
@@ -58,20 +59,82 @@ impl AllocatePayment {
 }
 
 impl ChargeRef {
-    /// The entry of this account that charges it now.
-    fn entry(&self, books: &mut UnitOfWork<'_>, account: &AccountId) -> Result<Entry, Refusal> {
-        let (charged, entry) = match self {
+    /// The entries of this account that charge it now, in order: an expense has one more for each time it was raised.
+    fn charges(&self, books: &mut UnitOfWork<'_>, account: &AccountId) -> Result<Vec<Entry>, Refusal> {
+        let (charged, charges) = match self {
             Self::Invoice(invoice) => {
                 let standing = books.get(invoice).standing()?;
-                (&standing.account, standing.entry)
+                (&standing.account, vec![standing.entry])
             }
             Self::Expense(expense) => {
                 let standing = books.get(expense).standing()?;
-                (&standing.account, *standing.charges.last().ok_or(ExpenseRejection::AlreadyReversed)?)
+                (&standing.account, standing.charges.clone())
             }
         };
-        if charged == account { Ok(entry) } else { Err(OperationRejection::Foreign.into()) }
+        if charged != account {
+            return Err(OperationRejection::Foreign.into());
+        }
+        if charges.is_empty() { Err(ExpenseRejection::AlreadyReversed.into()) } else { Ok(charges) }
     }
+}
+
+/// Takes an amount of these funds back from charges, the last one first.
+fn release(
+    books: &mut UnitOfWork<'_>,
+    account: &AccountId,
+    funds: Entry,
+    charges: &[Entry],
+    amount: Money,
+) -> Result<(), Refusal> {
+    let ledger = books.get(account).ledger()?;
+    let covered: Vec<_> = charges.iter().rev().map(|&charge| (charge, ledger.covered_by(charge, funds))).collect();
+    let allocated = sum(&covered, amount.currency());
+    if amount.amount() > allocated.amount() {
+        return Err(AccountRejection::OverRelease { allocated }.into());
+    }
+    for (charge, amount) in parts(&covered, amount) {
+        books.execute(account, AccountCommand::Release { funds, charge, amount })?;
+    }
+    Ok(())
+}
+
+/// Moves an amount of these funds to charges, the first one first.
+fn allocate(
+    books: &mut UnitOfWork<'_>,
+    account: &AccountId,
+    funds: Entry,
+    charges: &[Entry],
+    amount: Money,
+) -> Result<(), Refusal> {
+    let ledger = books.get(account).ledger()?;
+    let uncovered: Vec<_> = charges.iter().map(|&charge| (charge, ledger.uncovered(charge))).collect();
+    let (free, open) = (ledger.free(funds), sum(&uncovered, amount.currency()));
+    let available = if free.amount() < open.amount() { free } else { open };
+    if amount.amount() > available.amount() {
+        return Err(AccountRejection::OverAllocation { available }.into());
+    }
+    for (charge, amount) in parts(&uncovered, amount) {
+        books.execute(account, AccountCommand::Allocate { funds, charge, amount })?;
+    }
+    Ok(())
+}
+
+fn sum(shares: &[(Entry, Money)], currency: Currency) -> Money {
+    Money::round(shares.iter().map(|(_, share)| share.amount()).sum(), currency, Rounding::default())
+}
+
+/// An amount taken from shares one after another, each as far as it reaches.
+fn parts(shares: &[(Entry, Money)], amount: Money) -> Vec<(Entry, Money)> {
+    let mut left = amount.amount();
+    let mut parts = Vec::new();
+    for &(entry, share) in shares {
+        let part = share.amount().min(left);
+        left -= part;
+        if !part.is_zero() {
+            parts.push((entry, Money::round(part, amount.currency(), Rounding::default())));
+        }
+    }
+    parts
 }
 
 /// Free credit serves a new charge by itself, unless the customer has switched that off.
