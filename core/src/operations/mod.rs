@@ -222,3 +222,6 @@ fn reason_given(books: &UnitOfWork<'_>) -> Result<(), OperationRejection> {
         Some(_) => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,353 @@
+//! Payments: what they cover, notices that come more than once, refunds, and money that the gateway takes back.
+
+use super::*;
+use crate::{
+    domain::{RefundId, account::AccountRejection, payment::PaymentRejection},
+    operations::{
+        AllocatePayment, ChangeTerms, ChargeRef, FailRefund, GatewayNotice, NoticeOutcome, SettleRefund, StartRefund,
+        Terms,
+    },
+};
+
+fn notice(account: &AccountId, gateway_payment: &str, amount: &str, outcome: NoticeOutcome) -> GatewayNotice {
+    GatewayNotice {
+        gateway: "stripe".into(),
+        gateway_payment: gateway_payment.into(),
+        payment: None,
+        account: account.clone(),
+        amount: usd(amount),
+        purpose: Purpose::Advance,
+        outcome,
+    }
+}
+
+fn refund(payment: &PaymentId, amount: &str) -> Operation {
+    Operation::StartRefund(StartRefund { payment: payment.clone(), amount: usd(amount) })
+}
+
+fn refund_failed(payment: &PaymentId, refund: &RefundId) -> Operation {
+    let gateway_reason = "card expired".into();
+    Operation::FailRefund(FailRefund { payment: payment.clone(), refund: refund.clone(), gateway_reason })
+}
+
+fn refund_settled(payment: &PaymentId, refund: &RefundId) -> Operation {
+    Operation::SettleRefund(SettleRefund { payment: payment.clone(), refund: refund.clone() })
+}
+
+fn fraud(payment: &PaymentId) -> Operation {
+    step(payment, PaymentStep::MarkFraudulent { gateway_reason: "chargeback".into() })
+}
+
+fn allocate(payment: &PaymentId, from: Option<&InvoiceId>, to: Option<&InvoiceId>, amount: &str) -> Operation {
+    let charge = |invoice: &InvoiceId| ChargeRef::Invoice(invoice.clone());
+    let (from, to) = (from.map(charge), to.map(charge));
+    Operation::AllocatePayment(AllocatePayment { payment: payment.clone(), from, to, amount: usd(amount) })
+}
+
+fn keep_credit(account: &AccountId) -> Operation {
+    Operation::ChangeTerms(ChangeTerms { account: account.clone(), terms: Terms::AutomaticAllocationOff })
+}
+
+fn status(books: &Books, payment: &PaymentId) -> Status {
+    books.state(payment).started().expect("the payment is started").status
+}
+
+fn over_refund(refundable: &str, tied: &str) -> Refusal {
+    PaymentRejection::OverRefund { refundable: usd(refundable), tied: usd(tied) }.into()
+}
+
+#[test]
+fn s16_the_same_notice_three_times_is_one_payment() {
+    let mut books = Books::new();
+    let account = books.account("USD");
+    let succeeded = || Operation::GatewayNotice(notice(&account, "pi_1", "25.00", NoticeOutcome::Succeeded));
+    let first = books.done(succeeded());
+    let recorded = books.events.len();
+    for _ in 0..2 {
+        assert_eq!(books.done(succeeded()), first);
+    }
+    assert_eq!(books.events.len(), recorded);
+    assert_eq!(books.statement(&account), [number("25.00")]);
+}
+
+#[test]
+fn s17_two_notices_of_one_provider_payment_are_one_payment() {
+    let mut books = Books::new();
+    let account = books.account("USD");
+    let ours: PaymentId = id(&books.done(start_payment(&account, usd("25.00"), Purpose::Advance)));
+    let first =
+        GatewayNotice { payment: Some(ours.clone()), ..notice(&account, "pi_1", "25.00", NoticeOutcome::Succeeded) };
+    books.done(Operation::GatewayNotice(first));
+    let second = notice(&account, "pi_1", "25.00", NoticeOutcome::Succeeded);
+    assert_eq!(text(&books.done(Operation::GatewayNotice(second)), "id"), ours.as_str());
+    assert_eq!(books.statement(&account), [number("25.00")]);
+}
+
+#[test]
+fn a_notice_of_another_amount_or_account_is_refused() {
+    let mut books = Books::new();
+    let (account, other) = (books.account("USD"), books.account("USD"));
+    books.done(Operation::GatewayNotice(notice(&account, "pi_1", "25.00", NoticeOutcome::Succeeded)));
+    let less = notice(&account, "pi_1", "24.00", NoticeOutcome::Succeeded);
+    let differs = PaymentRejection::AmountDiffers { notice: usd("24.00"), payment: usd("25.00") };
+    assert_eq!(books.refused(Operation::GatewayNotice(less)), differs.into());
+    let elsewhere = notice(&other, "pi_1", "25.00", NoticeOutcome::Succeeded);
+    assert_eq!(books.refused(Operation::GatewayNotice(elsewhere)), OperationRejection::Foreign.into());
+}
+
+#[test]
+fn a_gateway_whose_name_could_be_mistaken_is_refused() {
+    let mut books = Books::new();
+    let account = books.account("USD");
+    for gateway in ["", "stripe:eu"] {
+        let odd = GatewayNotice { gateway: gateway.into(), ..notice(&account, "1", "25.00", NoticeOutcome::Succeeded) };
+        let refusal = books.refused(Operation::GatewayNotice(odd));
+        assert_eq!(refusal.code(), "malformed-id");
+    }
+}
+
+#[test]
+fn a_late_notice_changes_nothing_about_what_is_settled() {
+    let mut books = Books::new();
+    let account = books.account("USD");
+    let notice = |outcome| Operation::GatewayNotice(notice(&account, "pi_1", "25.00", outcome));
+    books.done(notice(NoticeOutcome::Failed { gateway_reason: "timed out".into() }));
+    assert_eq!(text(&books.done(notice(NoticeOutcome::Succeeded)), "status"), "credited");
+    let late = books.done(notice(NoticeOutcome::Failed { gateway_reason: "timed out".into() }));
+    assert_eq!(text(&late, "status"), "credited");
+    books.done(notice(NoticeOutcome::Fraudulent { gateway_reason: "chargeback".into() }));
+    let recorded = books.events.len();
+    for outcome in [
+        NoticeOutcome::Succeeded,
+        NoticeOutcome::Failed { gateway_reason: "timed out".into() },
+        NoticeOutcome::Fraudulent { gateway_reason: "chargeback".into() },
+    ] {
+        assert_eq!(text(&books.done(notice(outcome)), "status"), "fraudulent");
+    }
+    assert_eq!((books.events.len(), books.balance(&account)), (recorded, number("0.00")));
+}
+
+#[test]
+fn s21_an_invoice_is_paid_in_parts() {
+    let mut books = Books::new();
+    let account = books.account("USD");
+    let invoice = books.invoice_of(&account, &[("100.00", "0")]);
+    let before = books.events.len();
+    books.paid_for(&account, "40.00", Purpose::Invoice(invoice.clone()));
+    assert_eq!(books.due(&invoice), number("60.00"));
+    books.paid_for(&account, "60.00", Purpose::Invoice(invoice.clone()));
+    assert_eq!(books.due(&invoice), number("0.00"));
+    let types = books.types_since(before);
+    let told: Vec<_> = types.iter().filter(|kind| kind.starts_with("invoice.")).collect();
+    assert_eq!(told, ["invoice.part_paid", "invoice.paid"]);
+}
+
+#[test]
+fn s22_one_payment_covers_many_invoices_oldest_first() {
+    let mut books = Books::new();
+    let account = books.account("USD");
+    let invoices = ["30.00", "50.00", "40.00"].map(|price| books.invoice_of(&account, &[(price, "0")]));
+    let before = books.events.len();
+    books.paid(&account, "100.00");
+    assert_eq!(invoices.each_ref().map(|invoice| books.due(invoice)), ["0.00", "0.00", "20.00"].map(number));
+    assert_eq!(books.types_since(before).iter().filter(|kind| *kind == "account.allocated").count(), 3);
+}
+
+#[test]
+fn s23_an_overpayment_is_credit_for_the_next_invoice() {
+    let mut books = Books::new();
+    let account = books.account("USD");
+    let first = books.invoice_of(&account, &[("100.00", "0")]);
+    books.paid_for(&account, "120.00", Purpose::Invoice(first.clone()));
+    assert_eq!((books.due(&first), books.balance(&account)), (number("0.00"), number("20.00")));
+    let second = books.invoice_of(&account, &[("50.00", "0")]);
+    assert_eq!(books.due(&second), number("30.00"));
+}
+
+#[test]
+fn s23_credit_stays_where_the_customer_switched_that_off() {
+    let mut books = Books::new();
+    let account = books.account("USD");
+    books.done(keep_credit(&account));
+    books.paid(&account, "20.00");
+    let invoice = books.invoice_of(&account, &[("50.00", "0")]);
+    assert_eq!((books.due(&invoice), books.balance(&account)), (number("50.00"), number("-30.00")));
+}
+
+#[test]
+fn s24_staff_move_a_payment_from_one_invoice_to_another() {
+    let mut books = Books::new();
+    let account = books.account("USD");
+    let x = books.invoice_of(&account, &[("40.00", "0")]);
+    let y = books.invoice_of(&account, &[("30.00", "0")]);
+    let payment = books.paid_for(&account, "40.00", Purpose::Invoice(x.clone()));
+    let before = books.events.len();
+    let moved = books.done(allocate(&payment, Some(&x), Some(&y), "30.00"));
+    assert_eq!(
+        (books.due(&x), books.due(&y), amount(&moved, "free")),
+        (number("30.00"), number("0.00"), number("0.00"))
+    );
+    assert_eq!(
+        books.types_since(before),
+        ["account.released", "account.allocated", "invoice.due_again", "invoice.paid"]
+    );
+    let available = usd("0.00");
+    let too_much = allocate(&payment, None, Some(&x), "1.00");
+    assert_eq!(books.refused(too_much), AccountRejection::OverAllocation { available }.into());
+    let allocated = usd("10.00");
+    let too_much = allocate(&payment, Some(&x), None, "10.01");
+    assert_eq!(books.refused(too_much), AccountRejection::OverRelease { allocated }.into());
+}
+
+#[test]
+fn an_allocation_by_hand_needs_a_reason_a_place_and_the_right_account() {
+    let mut books = Books::new();
+    let (account, other) = (books.account("USD"), books.account("USD"));
+    let payment = books.paid(&account, "40.00");
+    let foreign = books.invoice_of(&other, &[("40.00", "0")]);
+    let operation = allocate(&payment, None, Some(&foreign), "40.00");
+    assert_eq!(books.without_reason(operation.clone()), no_reason());
+    assert_eq!(books.refused(operation), OperationRejection::Foreign.into());
+    assert_eq!(books.refused(allocate(&payment, None, None, "40.00")), OperationRejection::NowhereToAllocate.into());
+}
+
+#[test]
+fn s25_only_what_is_free_of_a_payment_goes_back() {
+    let mut books = Books::new();
+    let account = books.account("USD");
+    let payment = books.paid(&account, "100.00");
+    books.invoice_of(&account, &[("60.00", "0")]);
+    let started = books.done(refund(&payment, "40.00"));
+    assert_eq!((text(&started, "status"), amount(&started, "refundable")), ("pending", number("0.00")));
+    assert_eq!(books.balance(&account), number("0.00"));
+    let settled = books.done(refund_settled(&payment, &id(&started)));
+    assert_eq!((text(&settled, "status"), status(&books, &payment)), ("settled", Status::PartlyReturned));
+    assert_eq!(books.refused(refund(&payment, "0.01")), over_refund("0.00", "60.00"));
+}
+
+#[test]
+fn s26_a_refund_that_fails_is_back_on_the_account() {
+    let mut books = Books::new();
+    let account = books.account("USD");
+    let payment = books.paid(&account, "100.00");
+    let started = books.done(refund(&payment, "40.00"));
+    assert_eq!(books.balance(&account), number("60.00"));
+    let failed = books.done(refund_failed(&payment, &id(&started)));
+    assert_eq!((text(&failed, "status"), amount(&failed, "refundable")), ("failed", number("100.00")));
+    assert_eq!(books.statement(&account), ["100.00", "60.00", "100.00"].map(number));
+    assert_eq!(books.refused(refund_failed(&payment, &id(&started))), PaymentRejection::UnknownRefund.into());
+}
+
+#[test]
+fn s29_the_second_of_two_refunds_finds_what_the_first_left() {
+    let mut books = Books::new();
+    let account = books.account("USD");
+    let payment = books.paid(&account, "100.00");
+    books.done(refund(&payment, "60.00"));
+    assert_eq!(books.refused(refund(&payment, "60.00")), over_refund("40.00", "0.00"));
+}
+
+#[test]
+fn a_payment_that_went_back_in_full_is_returned() {
+    let mut books = Books::new();
+    let account = books.account("USD");
+    let payment = books.paid(&account, "100.00");
+    for part in ["60.00", "40.00"] {
+        let started = books.done(refund(&payment, part));
+        books.done(refund_settled(&payment, &id(&started)));
+    }
+    assert_eq!((status(&books, &payment), books.balance(&account)), (Status::Returned, number("0.00")));
+    let refused = books.refused(refund(&payment, "0.01"));
+    assert_eq!(refused, PaymentRejection::WrongStatus { status: Status::Returned, wanted: "refunded" }.into());
+}
+
+#[test]
+fn a_failed_refund_pays_what_has_become_due_meanwhile() {
+    let mut books = Books::new();
+    let account = books.account("USD");
+    let payment = books.paid(&account, "100.00");
+    let started = books.done(refund(&payment, "100.00"));
+    let invoice = books.invoice_of(&account, &[("30.00", "0")]);
+    assert_eq!(books.due(&invoice), number("30.00"));
+    books.done(refund_failed(&payment, &id(&started)));
+    assert_eq!((books.due(&invoice), books.balance(&account)), (number("0.00"), number("70.00")));
+}
+
+#[test]
+fn s54_a_payment_that_the_gateway_takes_back_leaves_the_invoice_due_again() {
+    let mut books = Books::new();
+    let account = books.account("USD");
+    let invoice = books.invoice_of(&account, &[("100.00", "0")]);
+    let payment = books.paid_for(&account, "100.00", Purpose::Invoice(invoice.clone()));
+    let answer = books.done(fraud(&payment));
+    assert_eq!((text(&answer, "status"), amount(&answer, "balance")), ("fraudulent", number("-100.00")));
+    assert_eq!(books.due(&invoice), number("100.00"));
+}
+
+#[test]
+fn fraud_after_a_partial_refund_takes_only_the_rest() {
+    let mut books = Books::new();
+    let account = books.account("USD");
+    let payment = books.paid(&account, "100.00");
+    let invoice = books.invoice_of(&account, &[("60.00", "0")]);
+    let started = books.done(refund(&payment, "40.00"));
+    books.done(refund_settled(&payment, &id(&started)));
+    books.done(fraud(&payment));
+    assert_eq!((books.balance(&account), books.due(&invoice)), (number("-60.00"), number("60.00")));
+}
+
+#[test]
+fn a_refund_that_fails_after_fraud_is_no_gift() {
+    let mut books = Books::new();
+    let account = books.account("USD");
+    let payment = books.paid(&account, "100.00");
+    let started = books.done(refund(&payment, "40.00"));
+    books.done(fraud(&payment));
+    assert_eq!(books.balance(&account), number("0.00"));
+    books.done(refund_failed(&payment, &id(&started)));
+    assert_eq!((books.balance(&account), status(&books, &payment)), (number("0.00"), Status::Fraudulent));
+}
+
+#[test]
+fn a_refund_that_settles_after_fraud_leaves_the_payment_fraudulent() {
+    let mut books = Books::new();
+    let account = books.account("USD");
+    let payment = books.paid(&account, "100.00");
+    let started = books.done(refund(&payment, "40.00"));
+    books.done(fraud(&payment));
+    books.done(refund_settled(&payment, &id(&started)));
+    assert_eq!((books.balance(&account), status(&books, &payment)), (number("0.00"), Status::Fraudulent));
+}
+
+#[test]
+fn a_pledge_counts_as_money_until_it_is_confirmed_or_withdrawn() {
+    let mut books = Books::new();
+    let account = books.account("USD");
+    let invoice = books.invoice_of(&account, &[("50.00", "0")]);
+    let purpose = Purpose::Invoice(invoice.clone());
+    let payment: PaymentId = id(&books.done(start_payment(&account, usd("50.00"), purpose)));
+    books.done(step(&payment, PaymentStep::Pledge));
+    assert_eq!(books.due(&invoice), number("0.00"));
+    books.done(step(&payment, PaymentStep::WithdrawPledge));
+    assert_eq!((books.due(&invoice), status(&books, &payment)), (number("50.00"), Status::New));
+    books.done(step(&payment, PaymentStep::Pledge));
+    books.done(step(&payment, PaymentStep::Credit { document_number: Some("17".into()) }));
+    assert_eq!(books.statement(&account), ["-50.00", "0.00", "-50.00", "0.00"].map(number));
+}
+
+#[test]
+fn a_payment_for_an_invoice_of_another_account_is_refused() {
+    let mut books = Books::new();
+    let (account, other) = (books.account("USD"), books.account("USD"));
+    let foreign = books.invoice_of(&other, &[("50.00", "0")]);
+    let start = start_payment(&account, usd("50.00"), Purpose::Invoice(foreign));
+    assert_eq!(books.refused(start), OperationRejection::Foreign.into());
+}
+
+#[test]
+fn a_payment_to_an_unknown_account_is_refused() {
+    let mut books = Books::new();
+    let nowhere: AccountId = Id::named("nowhere").expect("a name");
+    let start = start_payment(&nowhere, usd("50.00"), Purpose::Advance);
+    assert_eq!(books.refused(start), AccountRejection::NotOpen.into());
+}
