@@ -4,6 +4,7 @@ pub mod cluster;
 pub mod domain;
 pub mod event;
 pub mod operations;
+pub mod store;
 pub mod writer;
 
 pub use event::{Actor, ActorKind, Context, Metadata, Position, RecordedEvent};

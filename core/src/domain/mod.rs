@@ -56,6 +56,22 @@ pub trait LedgerAggregate:
     }
 }
 
+/// Every aggregate type of the ledger.
+pub const AGGREGATE_TYPES: [&str; 12] = [
+    Account::TYPE,
+    CreditNote::TYPE,
+    Customer::TYPE,
+    Discounts::TYPE,
+    Expense::TYPE,
+    Invoice::TYPE,
+    NumberSeries::TYPE,
+    Order::TYPE,
+    Payer::TYPE,
+    Payment::TYPE,
+    Service::TYPE,
+    Ticket::TYPE,
+];
+
 /// Every event of the ledger.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {

@@ -6,8 +6,8 @@ use cqrs_es::Aggregate;
 use lru::LruCache;
 
 use crate::domain::{
-    Account, CreditNote, Customer, Discounts, Event, Expense, Id, Invoice, LedgerAggregate, NumberSeries, Order, Payer,
-    Payment, Service, Ticket,
+    AGGREGATE_TYPES, Account, CreditNote, Customer, Discounts, Event, Expense, Id, Invoice, LedgerAggregate,
+    NumberSeries, Order, Payer, Payment, Service, Ticket,
 };
 
 /// The name of a stream: the type and the identifier of its aggregate.
@@ -20,6 +20,12 @@ pub struct StreamKey {
 impl StreamKey {
     pub fn of<A: LedgerAggregate>(id: &Id<A>) -> Self {
         Self { aggregate_type: A::TYPE, aggregate_id: id.as_str().into() }
+    }
+
+    /// The stream of a stored event; `None` for an aggregate of another program.
+    pub fn stored(aggregate_type: &str, aggregate_id: &str) -> Option<Self> {
+        let aggregate_type = AGGREGATE_TYPES.into_iter().find(|known| *known == aggregate_type)?;
+        Some(Self { aggregate_type, aggregate_id: aggregate_id.into() })
     }
 }
 
@@ -177,6 +183,17 @@ impl Aggregates {
     pub fn remove(&mut self, stream: &StreamKey) {
         if let Some(before) = self.loaded.pop(stream) {
             self.weight -= before.any().weight();
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.loaded.is_empty()
+    }
+
+    /// Notes that the aggregate has been written aside as it stands now.
+    pub fn mark_snapshot(&mut self, stream: &StreamKey) {
+        if let Some(loaded) = self.loaded.peek_mut(stream) {
+            loaded.snapshot_sequence = loaded.sequence;
         }
     }
 

@@ -1,7 +1,216 @@
 //! The writer: the one corridor through which events enter the book.
+//!
+//! Commands wait in a bounded queue. One loop takes all that wait, locks the head of the book, decides one command
+//! after another in memory, appends all their events at once, commits, and answers everyone.
 
 pub mod aggregates;
+mod aside;
+mod batch;
+mod corridor;
 pub mod unit_of_work;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 pub use aggregates::{Aggregates, Loaded, StreamKey};
 pub use unit_of_work::{NewEvent, Outcome, UnitOfWork};
+
+use crate::{
+    domain::posting::Unbalanced,
+    event::{Context, Position},
+    operations::{Answer, Operation, Refusal},
+    store::{Store, StoreError},
+};
+
+/// What is asked of the ledger, by whom, and under which key a repetition is recognised.
+#[derive(Clone, Debug)]
+pub struct Command {
+    pub operation: Operation,
+    pub context: Context,
+    pub idempotency: Option<Idempotency>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Idempotency {
+    /// Whose key it is: keys of different callers do not meet.
+    pub scope: String,
+    pub key: String,
+    /// SHA-256 of the request.
+    pub fingerprint: [u8; 32],
+}
+
+/// A command that is recorded, durably.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Done {
+    /// The position of its last event; of one that recorded nothing, the end of the book.
+    pub position: Position,
+    pub answer: Answer,
+    /// It had been done before, and this is the answer given then.
+    pub replayed: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ExecuteError {
+    /// The domain does not do it; asking again gets the same answer unless the books have changed.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error("the idempotency key has been used for another request")]
+    KeyReused,
+    /// The caller may try again, best with the same idempotency key.
+    #[error(transparent)]
+    Failed(#[from] Failure),
+}
+
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Failure {
+    #[error("too many commands are waiting")]
+    Overloaded,
+    #[error("the command waited too long and was not begun")]
+    DeadlinePassed,
+    #[error("the ledger is shutting down")]
+    ShuttingDown,
+    /// The connection was lost while the command was being committed: it is recorded in full or not at all.
+    #[error("whether the command was recorded is unknown")]
+    OutcomeUnknown,
+    /// A bug in an operation; nothing was recorded.
+    #[error("an event of the command does not balance")]
+    Unbalanced(#[from] Unbalanced),
+    /// Nothing was recorded.
+    #[error("the command could not be recorded")]
+    Database(#[from] Arc<StoreError>),
+}
+
+#[derive(Clone, Debug)]
+pub struct WriterOptions {
+    /// How many commands may wait.
+    pub queue: usize,
+    /// How many commands are appended at once at most.
+    pub batch: usize,
+    /// How long a command may wait before it is begun.
+    pub deadline: Duration,
+    /// How long the database may take for any one step of a batch.
+    pub patience: Duration,
+    /// The size of the cache of aggregates, in units of about a hundred bytes.
+    pub cache: usize,
+    /// After how many events an aggregate is written aside; large ones wait longer.
+    pub snapshot_every: u64,
+}
+
+impl Default for WriterOptions {
+    fn default() -> Self {
+        Self {
+            queue: 8192,
+            batch: 1000,
+            deadline: Duration::from_secs(10),
+            patience: Duration::from_secs(30),
+            cache: 400_000,
+            snapshot_every: 500,
+        }
+    }
+}
+
+/// Where commands are handed in.
+#[derive(Clone, Debug)]
+pub struct WriterHandle {
+    queue: mpsc::Sender<Waiting>,
+    committed: watch::Receiver<Position>,
+    counters: Arc<Counters>,
+    deadline: Duration,
+}
+
+/// The running loop.
+#[derive(Debug)]
+pub struct Writer {
+    stop: CancellationToken,
+    running: JoinHandle<()>,
+}
+
+/// What the writer has done since it was started.
+#[derive(Debug, Default)]
+pub struct Counters {
+    pub batches: AtomicU64,
+    pub commands: AtomicU64,
+    pub events: AtomicU64,
+    pub replayed: AtomicU64,
+    pub refused: AtomicU64,
+    pub failed: AtomicU64,
+    pub overloaded: AtomicU64,
+}
+
+/// A command in the queue.
+#[derive(Debug)]
+struct Waiting {
+    id: Uuid,
+    command: Command,
+    deadline: Instant,
+    answer: oneshot::Sender<Result<Done, ExecuteError>>,
+}
+
+impl WriterHandle {
+    /// Has the command decided and recorded. Whoever stops waiting for the answer does not stop the command.
+    pub async fn execute(&self, command: Command) -> Result<Done, ExecuteError> {
+        let (answer, answered) = oneshot::channel();
+        let waiting = Waiting { id: Uuid::now_v7(), command, deadline: Instant::now() + self.deadline, answer };
+        self.queue.try_send(waiting).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => {
+                self.counters.overloaded.fetch_add(1, Ordering::Relaxed);
+                Failure::Overloaded
+            }
+            mpsc::error::TrySendError::Closed(_) => Failure::ShuttingDown,
+        })?;
+        // Without an answer the loop has fallen, and nobody knows how far it came.
+        answered.await.unwrap_or(Err(Failure::OutcomeUnknown.into()))
+    }
+
+    /// The position up to which the book is known to be committed, as it grows; 0 before the writer has looked.
+    pub fn committed(&self) -> watch::Receiver<Position> {
+        self.committed.clone()
+    }
+
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+}
+
+impl Writer {
+    /// Begins to take commands, on the current tokio runtime.
+    pub fn start(store: Store, options: WriterOptions) -> (WriterHandle, Self) {
+        let (queue, waiting) = mpsc::channel(options.queue);
+        let (publish, committed) = watch::channel(0);
+        let counters = Arc::new(Counters::default());
+        let stop = CancellationToken::new();
+        let handle = WriterHandle { queue, committed, counters: Arc::clone(&counters), deadline: options.deadline };
+        let corridor = corridor::Corridor::new(store, options, waiting, stop.clone(), publish, counters);
+        let running = tokio::spawn(corridor.run());
+        (handle, Self { stop, running })
+    }
+
+    /// Takes no more commands, answers those it has taken, and ends.
+    pub async fn shutdown(mut self) {
+        self.stop.cancel();
+        self.ended().await;
+    }
+
+    /// Completes when the loop has ended: after a shutdown, when the last handle is gone, or by a panic, which it
+    /// passes on.
+    pub async fn ended(&mut self) {
+        if let Err(error) = (&mut self.running).await
+            && let Ok(panic) = error.try_into_panic()
+        {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}

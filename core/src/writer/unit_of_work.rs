@@ -31,6 +31,8 @@ pub struct UnitOfWork<'a> {
     context: &'a Context,
     /// Identifiers of what the command creates are this one, counted up.
     next_id: u128,
+    /// What carries one of those identifiers cannot be in the book yet.
+    created: Vec<Box<str>>,
     touched: HashMap<StreamKey, Loaded>,
     missing: Vec<StreamKey>,
     events: Vec<NewEvent>,
@@ -51,6 +53,7 @@ impl<'a> UnitOfWork<'a> {
             aggregates,
             context,
             next_id: command_id.as_u128(),
+            created: Vec::new(),
             touched: HashMap::new(),
             missing: Vec::new(),
             events: Vec::new(),
@@ -64,7 +67,9 @@ impl<'a> UnitOfWork<'a> {
     /// An identifier for something that this command creates.
     pub fn new_id<N: Noun>(&mut self) -> Id<N> {
         self.next_id += 1;
-        Id::from_uuid(Uuid::from_u128(self.next_id))
+        let id = Id::from_uuid(Uuid::from_u128(self.next_id));
+        self.created.push(id.as_str().into());
+        id
     }
 
     /// The aggregate as it stands now, after what this command has done to it so far.
@@ -115,7 +120,9 @@ impl<'a> UnitOfWork<'a> {
                 let loaded = match self.aggregates.get(vacant.key()) {
                     Some(loaded) => loaded.clone(),
                     None => {
-                        self.missing.push(vacant.key().clone());
+                        if !self.created.contains(&vacant.key().aggregate_id) {
+                            self.missing.push(vacant.key().clone());
+                        }
                         Loaded::empty::<A>()
                     }
                 };

@@ -1,0 +1,199 @@
+//! The event store: the tables of one ledger, who may do what to them, and how they are reached.
+
+pub mod events;
+pub mod idempotency;
+mod roles;
+pub mod snapshots;
+pub mod upcast;
+
+use std::{sync::Arc, time::Duration};
+
+use sqlx::{
+    Connection, Executor, PgConnection, PgExecutor, PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+pub use events::{Head, RawEvent, head, read_events, read_stream};
+pub use roles::APPLICATION_ROLE;
+
+use crate::{domain::DecodeError, event::Position};
+
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// Of the pool. The writer has one connection more, of its own.
+    pub max_connections: u32,
+    /// How long to wait for a free connection of the pool.
+    pub acquire_timeout: Duration,
+    /// How long one statement may take.
+    pub statement_timeout: Duration,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            max_connections: 10,
+            acquire_timeout: Duration::from_secs(10),
+            statement_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+/// One ledger in a database, reached as the application role.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pool: PgPool,
+    /// How the owner connects.
+    owner: PgConnectOptions,
+    options: StoreOptions,
+    channel: Arc<str>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("the database does not do its part")]
+    Database(#[from] sqlx::Error),
+    #[error("the tables cannot be brought to this version")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+    #[error(transparent)]
+    Unreadable(Box<Unreadable>),
+    #[error("the book has a gap: after position {after} comes {found}")]
+    Gap { after: Position, found: Position },
+    #[error("the stream of {aggregate_type} {aggregate_id} has a gap: after event {after} comes {found}")]
+    StreamGap { aggregate_type: String, aggregate_id: String, after: u64, found: u64 },
+    #[error("the stored answer cannot be read")]
+    Answer(#[source] serde_json::Error),
+    #[error("the operation still asked for more aggregates after {rounds} rounds of loading")]
+    NeverLoaded { rounds: usize },
+    #[error("the database did not answer within {} seconds", after.as_secs())]
+    TimedOut { after: Duration },
+}
+
+/// An event that stands in the book and is not one that this version knows.
+#[derive(Debug, thiserror::Error)]
+#[error("the event at position {position} cannot be read: `{event_type}` of {aggregate_type} {aggregate_id}")]
+pub struct Unreadable {
+    pub position: Position,
+    pub aggregate_type: String,
+    pub aggregate_id: String,
+    pub event_type: String,
+    pub source: DecodeError,
+}
+
+impl StoreError {
+    /// The connection is of no use any more, or never was; nothing says that the database minds the request.
+    pub fn is_disconnection(&self) -> bool {
+        match self {
+            Self::Database(sqlx::Error::Database(error)) => {
+                // 57P: the server shuts down or starts; 53300: it has too many connections; 08: connection trouble.
+                error.code().is_some_and(|code| code.starts_with("57P") || code.starts_with("08") || code == "53300")
+            }
+            Self::Database(error) => {
+                matches!(error, sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_))
+            }
+            Self::TimedOut { .. } => true,
+            _ => false,
+        }
+    }
+}
+
+impl Store {
+    /// Brings the ledger's tables to this version and connects.
+    pub async fn open(url: &str, options: StoreOptions) -> Result<Self, StoreError> {
+        let owner: PgConnectOptions = url.parse()?;
+        Self::migrate(&owner).await?;
+        Self::connect(owner, options).await
+    }
+
+    /// Brings the ledger's tables to this version and asserts who may do what, as the owner. Any number of processes
+    /// may do so at once.
+    pub async fn migrate(owner: &PgConnectOptions) -> Result<(), StoreError> {
+        let mut connection = PgConnection::connect_with(owner).await?;
+        sqlx::migrate!("../migrations").run(&mut connection).await?;
+        roles::assert(&mut connection).await?;
+        connection.close().await?;
+        Ok(())
+    }
+
+    /// Connects to a ledger that is migrated already.
+    pub async fn connect(owner: PgConnectOptions, options: StoreOptions) -> Result<Self, StoreError> {
+        let prepare = session(options.statement_timeout);
+        let pool = PgPoolOptions::new()
+            .max_connections(options.max_connections)
+            .acquire_timeout(options.acquire_timeout)
+            // A dead connection shows by itself; asking before each use would cost a round trip.
+            .test_before_acquire(false)
+            .after_connect(move |connection, _| {
+                let prepare = prepare.clone();
+                Box::pin(async move {
+                    connection.execute(&*prepare).await?;
+                    Ok(())
+                })
+            })
+            .connect_with(owner.clone())
+            .await?;
+        // A notification reaches a whole database, in which other ledgers may lie.
+        let channel: String = sqlx::query_scalar("select 'daybook_' || md5(current_schema())").fetch_one(&pool).await?;
+        Ok(Self { pool, owner, options, channel: channel.into() })
+    }
+
+    /// Connections of the application role, which may append and read but never alter the book.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// A connection of the application role beside the pool.
+    pub async fn connection(&self) -> Result<PgConnection, StoreError> {
+        let mut connection = PgConnection::connect_with(&self.owner).await?;
+        connection.execute(&*session(self.options.statement_timeout)).await?;
+        Ok(connection)
+    }
+
+    /// The connection on which the writer appends.
+    pub(crate) async fn writer_connection(&self) -> Result<PgConnection, StoreError> {
+        let mut connection = self.connection().await?;
+        // All it asks is answered by an index. Plans made while the tables were small would say otherwise, and stay.
+        connection.execute("set lock_timeout = '10s'; set enable_seqscan = off; set jit = off").await?;
+        Ok(connection)
+    }
+
+    /// A connection of the owner, for changes of the tables.
+    pub async fn owner_connection(&self) -> Result<PgConnection, StoreError> {
+        Ok(PgConnection::connect_with(&self.owner).await?)
+    }
+
+    /// The channel on which one notification per batch tells that the book has grown, its payload the position. It is
+    /// a hint: it may be lost, doubled or late.
+    pub fn channel(&self) -> &str {
+        &self.channel
+    }
+
+    /// Where the book ends.
+    pub async fn head(&self) -> Result<Head, StoreError> {
+        head(&self.pool).await
+    }
+
+    /// Tells whoever listens that the book reaches at least this position.
+    pub async fn notify(&self, position: Position) -> Result<(), StoreError> {
+        notify(&self.pool, &self.channel, position).await
+    }
+}
+
+/// What every connection of the application begins with.
+fn session(statement_timeout: Duration) -> String {
+    let timeout = statement_timeout.as_millis();
+    format!(
+        "set role {APPLICATION_ROLE};
+         set statement_timeout = {timeout};
+         set idle_in_transaction_session_timeout = {timeout}"
+    )
+}
+
+async fn notify(executor: impl PgExecutor<'_>, channel: &str, position: Position) -> Result<(), StoreError> {
+    // A notification is a transaction of its own; a hint need not wait for the disk.
+    sqlx::query("select pg_notify($1, $2) from (select set_config('synchronous_commit', 'off', true)) as hint")
+        .bind(channel)
+        .bind(position.to_string())
+        .execute(executor)
+        .await?;
+    Ok(())
+}

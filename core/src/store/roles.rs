@@ -1,0 +1,72 @@
+//! Who may do what. Roles belong to the whole cluster and a dump does not carry them, so that code asserts them at
+//! every migration rather than a migration once.
+
+use sqlx::{Connection, Executor, PgConnection};
+
+use super::StoreError;
+
+/// The role that the application takes on: it reads and appends, and cannot alter the book even by mistake.
+pub const APPLICATION_ROLE: &str = "daybook_app";
+
+/// Creates the role where it is missing. Another database of the cluster may be doing so at the same moment.
+const CREATE: &str = "
+do $$
+begin
+    if not exists (select from pg_roles where rolname = 'daybook_app') then
+        create role daybook_app nologin;
+    end if;
+exception
+    when duplicate_object or unique_violation then null;
+end
+$$";
+
+/// Lets the owner take the role on. A superuser may do so anyway.
+const JOIN: &str = "
+do $$
+begin
+    if not pg_has_role(current_user, 'daybook_app', 'member') then
+        execute format('grant daybook_app to %I', current_user);
+    end if;
+exception
+    when unique_violation then null;
+end
+$$";
+
+/// Every table of the ledger is on this page; one that is not named is a read model, which a projector fills.
+const GRANT: &str = "
+do $$
+declare
+    relation record;
+    privileges text;
+begin
+    perform pg_advisory_xact_lock(hashtextextended('daybook grants ' || current_schema(), 0));
+    execute format('grant usage on schema %I to daybook_app', current_schema());
+    for relation in
+        select c.oid::regclass as name, c.relname, c.relkind
+        from pg_class c join pg_namespace n on n.oid = c.relnamespace
+        where n.nspname = current_schema() and c.relkind in ('r', 'p', 'v', 'm')
+            and pg_get_userbyid(c.relowner) = current_user
+    loop
+        privileges := case
+            when relation.relname in ('events', 'idempotency') then 'select, insert'
+            -- Updating the one column that says nothing is what locking the head takes.
+            when relation.relname = 'book_head' then 'select, update (singleton)'
+            when relation.relname = '_sqlx_migrations' or relation.relkind in ('v', 'm') then 'select'
+            when relation.relname = 'aggregate_snapshots' then 'select, insert, update, delete'
+            else 'select, insert, update, delete, truncate'
+        end;
+        execute format('revoke all on %s from daybook_app', relation.name);
+        execute format('grant %s on %s to daybook_app', privileges, relation.name);
+    end loop;
+end
+$$";
+
+pub(super) async fn assert(owner: &mut PgConnection) -> Result<(), StoreError> {
+    owner.execute(CREATE).await?;
+    owner.execute(JOIN).await?;
+    // One transaction: whoever reads meanwhile never meets a table without its grants.
+    let mut transaction = owner.begin().await?;
+    transaction.execute(GRANT).await?;
+    transaction.commit().await?;
+    Ok(())
+}

@@ -1,0 +1,162 @@
+//! From stored bytes to events: the one place where events of earlier versions are brought to the present one, for
+//! deciding, projecting, rebuilding and auditing alike.
+
+use std::{collections::HashMap, sync::LazyLock};
+
+use cqrs_es::persist::{EventUpcaster, SerializedEvent};
+use serde_json::Value;
+
+use super::{RawEvent, StoreError, Unreadable};
+use crate::{
+    domain::{DecodeError, Event},
+    event::{Metadata, RecordedEvent},
+};
+
+/// All upcasters, in the order in which they are tried; each brings one version of one event to the next. Programs on
+/// the stock postgres-es repository are given the same list.
+pub fn upcasters() -> Vec<Box<dyn EventUpcaster>> {
+    Vec::new()
+}
+
+static UPCASTERS: LazyLock<Vec<Box<dyn EventUpcaster>>> = LazyLock::new(upcasters);
+
+impl RawEvent {
+    /// The event in its present version.
+    pub fn decode(&self) -> Result<RecordedEvent, StoreError> {
+        Ok(RecordedEvent {
+            position: self.position,
+            aggregate_id: self.aggregate_id.clone(),
+            sequence: self.sequence,
+            event: self.event()?,
+            metadata: Metadata::from_map(&metadata_map(&self.metadata)),
+            recorded_at: self.recorded_at,
+        })
+    }
+
+    /// The event in its present version, without what surrounds it.
+    pub fn event(&self) -> Result<Event, StoreError> {
+        present_event(self, &UPCASTERS).map_err(|source| {
+            StoreError::Unreadable(Box::new(Unreadable {
+                position: self.position,
+                aggregate_type: self.aggregate_type.clone(),
+                aggregate_id: self.aggregate_id.clone(),
+                event_type: self.event_type.clone(),
+                source,
+            }))
+        })
+    }
+}
+
+fn present_event(raw: &RawEvent, upcasters: &[Box<dyn EventUpcaster>]) -> Result<Event, DecodeError> {
+    let outdated = upcasters.iter().any(|upcaster| upcaster.can_upcast(&raw.event_type, &raw.event_version));
+    if outdated {
+        let event = upcast(raw, upcasters)?;
+        decode(&event.aggregate_type, &event.event_type, &event.payload.to_string())
+    } else {
+        decode(&raw.aggregate_type, &raw.event_type, &raw.payload)
+    }
+}
+
+fn upcast(raw: &RawEvent, upcasters: &[Box<dyn EventUpcaster>]) -> Result<SerializedEvent, DecodeError> {
+    let event = SerializedEvent {
+        aggregate_id: raw.aggregate_id.clone(),
+        sequence: usize::try_from(raw.sequence).unwrap_or(usize::MAX),
+        aggregate_type: raw.aggregate_type.clone(),
+        event_type: raw.event_type.clone(),
+        event_version: raw.event_version.clone(),
+        payload: serde_json::from_str(&raw.payload)?,
+        metadata: Value::Null,
+    };
+    Ok(upcasters.iter().fold(event, |event, upcaster| {
+        if upcaster.can_upcast(&event.event_type, &event.event_version) { upcaster.upcast(event) } else { event }
+    }))
+}
+
+fn decode(aggregate_type: &str, event_type: &str, payload: &str) -> Result<Event, DecodeError> {
+    let event = Event::decode(aggregate_type, payload)?;
+    let found = event.event_type();
+    if found == event_type {
+        Ok(event)
+    } else {
+        Err(DecodeError::TypeMismatch { row: event_type.into(), payload: found })
+    }
+}
+
+/// The metadata column. Other programs may keep more than text there; of theirs, what is text is read.
+fn metadata_map(json: &str) -> HashMap<String, String> {
+    serde_json::from_str(json).unwrap_or_else(|_| {
+        let map: HashMap<String, Value> = serde_json::from_str(json).unwrap_or_default();
+        map.into_iter().filter_map(|(name, value)| Some((name, value.as_str()?.to_owned()))).collect()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use cqrs_es::persist::SemanticVersionEventUpcaster;
+    use serde_json::json;
+
+    use super::*;
+    use crate::domain::{TicketEvent, ticket::Subject};
+
+    fn stored(event_version: &str, payload: Value) -> RawEvent {
+        RawEvent {
+            position: 7,
+            aggregate_type: "ticket".into(),
+            aggregate_id: "tkt_1".into(),
+            sequence: 1,
+            event_type: "ticket.answered".into(),
+            event_version: event_version.into(),
+            payload: payload.to_string(),
+            metadata: r#"{"actor": "staff:anna", "attempts": 3}"#.into(),
+            recorded_at: DateTime::UNIX_EPOCH,
+        }
+    }
+
+    /// Version 0.1 called the message `text`, version 0.2 `body`.
+    fn renaming(from: &'static str, to: &'static str, version: &str) -> Box<dyn EventUpcaster> {
+        let rename = move |mut payload: Value| {
+            let answered = payload["answered"].as_object_mut().expect("an object");
+            let message = answered.remove(from).expect("the old name");
+            answered.insert(to.into(), message);
+            payload
+        };
+        Box::new(SemanticVersionEventUpcaster::new("ticket.answered", version, Box::new(rename)))
+    }
+
+    #[test]
+    fn an_event_of_an_earlier_version_is_brought_to_the_present_step_by_step() {
+        let upcasters = [renaming("text", "body", "0.2"), renaming("body", "message", "1.0")];
+        let present = Event::Ticket(TicketEvent::Answered { message: "done".into() });
+        for (version, name) in [("0.1", "text"), ("0.2", "body"), ("1.0", "message")] {
+            let raw = stored(version, json!({ "answered": { name: "done" } }));
+            assert_eq!(present_event(&raw, &upcasters).expect("an event"), present, "{version}");
+        }
+    }
+
+    #[test]
+    fn an_unreadable_event_is_named() {
+        let error = stored("1.0", json!({ "answered": {} })).decode().expect_err("a message is missing");
+        assert_eq!(error.to_string(), "the event at position 7 cannot be read: `ticket.answered` of ticket tkt_1");
+    }
+
+    #[test]
+    fn a_row_that_calls_its_payload_something_else_is_unreadable() {
+        let subject = Subject::Order("ord_1".parse().expect("an order"));
+        let opened = TicketEvent::Opened {
+            customer: "cus_1".parse().expect("a customer"),
+            category: "billing".into(),
+            subject: "a subject".into(),
+            about: Some(subject),
+            message: "a message".into(),
+        };
+        let raw = stored("1.0", serde_json::to_value(opened).expect("json"));
+        assert!(matches!(present_event(&raw, &[]), Err(DecodeError::TypeMismatch { .. })));
+    }
+
+    #[test]
+    fn of_foreign_metadata_what_is_text_is_read() {
+        let recorded = stored("1.0", json!({ "answered": { "message": "done" } })).decode().expect("an event");
+        assert_eq!(recorded.metadata.actor.map(|actor| actor.to_string()).as_deref(), Some("staff:anna"));
+    }
+}

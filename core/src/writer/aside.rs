@@ -1,0 +1,79 @@
+//! What the writer leaves to others, beside the append: snapshots of long streams, and the hint to other processes
+//! that the book has grown.
+
+use tokio::{
+    sync::{mpsc, watch},
+    task::{self, JoinHandle},
+};
+
+use super::{Aggregates, Loaded, StreamKey};
+use crate::{
+    event::Position,
+    store::{Store, snapshots},
+};
+
+/// How many states may wait to be written aside; more are left for a later batch.
+const WAITING_SNAPSHOTS: usize = 64;
+
+/// The tasks beside the loop. They end when the loop drops its ends of the channels.
+#[derive(Debug)]
+pub(super) struct Aside {
+    snapshots: mpsc::Sender<(StreamKey, Loaded)>,
+    writing: JoinHandle<()>,
+    notifying: JoinHandle<()>,
+}
+
+impl Aside {
+    pub fn start(store: &Store, committed: watch::Receiver<Position>) -> Self {
+        let (snapshots, waiting) = mpsc::channel(WAITING_SNAPSHOTS);
+        Self {
+            snapshots,
+            writing: tokio::spawn(write_snapshots(store.clone(), waiting)),
+            notifying: tokio::spawn(notify(store.clone(), committed)),
+        }
+    }
+
+    /// Has the aggregate written aside if its stream has grown enough since the last time.
+    pub fn consider(&self, aggregates: &mut Aggregates, stream: &StreamKey, snapshot_every: u64) {
+        let Some(loaded) = aggregates.get(stream) else { return };
+        // The longer the stream, the rarer: all snapshots of a stream together stay proportional to its length.
+        let enough = snapshot_every.max(loaded.snapshot_sequence / 4);
+        if loaded.sequence - loaded.snapshot_sequence < enough {
+            return;
+        }
+        if self.snapshots.try_send((stream.clone(), loaded.clone())).is_ok() {
+            aggregates.mark_snapshot(stream);
+        }
+    }
+
+    /// Waits for what is still to be written; the loop must have dropped its end of the committed position.
+    pub async fn finish(self) {
+        drop(self.snapshots);
+        for running in [self.writing, self.notifying] {
+            if let Err(error) = running.await {
+                tracing::error!(%error, "a task beside the writer has fallen");
+            }
+        }
+    }
+}
+
+async fn write_snapshots(store: Store, mut waiting: mpsc::Receiver<(StreamKey, Loaded)>) {
+    while let Some((stream, loaded)) = waiting.recv().await {
+        // A large state takes a while to serialise; the commands of others need not wait for it.
+        let state = task::spawn_blocking(move || (loaded.any().to_json(), loaded)).await;
+        let Ok((state, loaded)) = state else { continue };
+        if let Err(error) = snapshots::write(store.pool(), &stream, &loaded, &state).await {
+            tracing::warn!(?stream, %error, "a snapshot could not be written");
+        }
+    }
+}
+
+/// One notification for all that was committed since the last one.
+async fn notify(store: Store, mut committed: watch::Receiver<Position>) {
+    while committed.changed().await.is_ok() {
+        let position = *committed.borrow_and_update();
+        if let Err(error) = store.notify(position).await {
+            tracing::debug!(%error, "a notification could not be sent");
+        }
+    }
+}

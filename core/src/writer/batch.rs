@@ -1,0 +1,278 @@
+//! One batch: its commands are decided one after another, each seeing what those before it did, and their events are
+//! appended together.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
+
+use sqlx::PgConnection;
+use tokio::time::Instant;
+
+use super::{Aggregates, Done, ExecuteError, Failure, NewEvent, Outcome, StreamKey, UnitOfWork, Waiting};
+use crate::{
+    domain::posting::{Unbalanced, balanced},
+    event::{Context, Position},
+    store::{
+        Head, StoreError,
+        events::{self, Addition},
+        idempotency::{self, Given, KeyDigest},
+        snapshots,
+    },
+};
+
+/// How often one command may ask for further aggregates. Each round reaches one reference further, as from a payment
+/// to its order to its services; no operation goes that deep.
+const ROUNDS: usize = 32;
+
+/// How often a batch looks ahead for what its later commands will ask for. Beyond that each command loads for itself,
+/// so that a batch of commands that need each other costs no more than its square.
+const LOOKS_AHEAD: usize = 8;
+
+pub(super) type Verdict = Result<Done, ExecuteError>;
+
+#[derive(Debug)]
+pub(super) struct Batch<'a> {
+    waiting: &'a [Waiting],
+    /// The narrow keys, in the order of the commands.
+    keys: Vec<Option<KeyDigest>>,
+    head: Head,
+    /// What has been answered under these keys, by earlier batches and by this one.
+    given: HashMap<KeyDigest, Given>,
+    /// The keys first answered in this batch.
+    new_keys: Vec<KeyDigest>,
+    /// Each event with the metadata of its command.
+    events: Vec<(NewEvent, Arc<str>)>,
+    unreadable: HashMap<StreamKey, Arc<StoreError>>,
+    pub verdicts: Vec<Verdict>,
+}
+
+enum Decision {
+    Made(Verdict),
+    /// These streams are not in memory.
+    Missing(Vec<StreamKey>),
+}
+
+impl<'a> Batch<'a> {
+    /// What waits, to be appended at the locked head.
+    pub fn new(waiting: &'a [Waiting], head: Head) -> Self {
+        let keys = waiting
+            .iter()
+            .map(|waiting| {
+                let key = waiting.command.idempotency.as_ref()?;
+                Some(idempotency::digest(&key.scope, &key.key))
+            })
+            .collect();
+        Self {
+            waiting,
+            keys,
+            head,
+            given: HashMap::new(),
+            new_keys: Vec::new(),
+            events: Vec::new(),
+            unreadable: HashMap::new(),
+            verdicts: Vec::with_capacity(waiting.len()),
+        }
+    }
+
+    /// Looks up what has been answered under the keys of this batch. The lock must be held: what another process
+    /// answered a moment ago counts.
+    pub async fn recall(&mut self, transaction: &mut PgConnection) -> Result<(), StoreError> {
+        let keys: Vec<KeyDigest> = self.keys.iter().flatten().copied().collect();
+        if !keys.is_empty() {
+            self.given = idempotency::given(transaction, &keys).await?;
+        }
+        Ok(())
+    }
+
+    /// Decides all commands, in order. What they ask for and is not in memory is loaded for the rest of the batch at
+    /// once, and they are asked again.
+    pub async fn decide(
+        &mut self,
+        transaction: &mut PgConnection,
+        aggregates: &mut Aggregates,
+    ) -> Result<(), StoreError> {
+        let (mut looks_ahead, mut rounds) = (0, 0);
+        while self.verdicts.len() < self.waiting.len() {
+            let index = self.verdicts.len();
+            let missing = match self.decide_one(index, aggregates) {
+                Decision::Made(verdict) => {
+                    self.verdicts.push(verdict);
+                    rounds = 0;
+                    continue;
+                }
+                Decision::Missing(missing) => missing,
+            };
+            if rounds == ROUNDS {
+                let failure = Failure::Database(Arc::new(StoreError::NeverLoaded { rounds }));
+                self.verdicts.push(Err(failure.into()));
+                rounds = 0;
+                continue;
+            }
+            rounds += 1;
+            let mut wanted: HashSet<StreamKey> = missing.into_iter().collect();
+            if looks_ahead < LOOKS_AHEAD {
+                looks_ahead += 1;
+                for later in index + 1..self.waiting.len() {
+                    wanted.extend(self.missing_for(later, aggregates));
+                }
+            }
+            let wanted: Vec<StreamKey> =
+                wanted.into_iter().filter(|stream| !self.unreadable.contains_key(stream)).collect();
+            for (stream, loaded) in snapshots::load(transaction, &wanted).await? {
+                match loaded {
+                    Ok(loaded) => aggregates.insert(stream, loaded),
+                    Err(error) => {
+                        tracing::error!(?stream, %error, "a stream cannot be read");
+                        self.unreadable.insert(stream, error);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends what was decided and keeps what is to be answered.
+    pub async fn append(&self, transaction: &mut PgConnection) -> Result<(), StoreError> {
+        if !self.events.is_empty() {
+            let additions: Vec<Addition<'_>> =
+                self.events.iter().map(|(event, metadata)| Addition { event, metadata }).collect();
+            let last = events::append(transaction, self.head, &additions).await?;
+            debug_assert_eq!(last, self.last());
+        }
+        if !self.new_keys.is_empty() {
+            let answers: Vec<(KeyDigest, &Given)> =
+                self.new_keys.iter().filter_map(|key| Some((*key, self.given.get(key)?))).collect();
+            idempotency::keep(transaction, self.head.recorded_at, &answers).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether there is nothing to commit.
+    pub fn records_nothing(&self) -> bool {
+        self.events.is_empty() && self.new_keys.is_empty()
+    }
+
+    /// Where the book ends after this batch.
+    pub fn last(&self) -> Position {
+        self.head.position + self.events.len() as u64
+    }
+
+    /// The streams that grew.
+    pub fn grown(&self) -> HashSet<&StreamKey> {
+        self.events.iter().map(|(event, _)| &event.stream).collect()
+    }
+
+    fn decide_one(&mut self, index: usize, aggregates: &mut Aggregates) -> Decision {
+        let waiting = &self.waiting[index];
+        if let Some(verdict) = self.settled(index) {
+            return Decision::Made(verdict);
+        }
+        let context = &waiting.command.context;
+        let mut books = UnitOfWork::new(aggregates, context, waiting.id);
+        let decided = waiting.command.operation.decide(&mut books);
+        if !books.missing().is_empty() {
+            return match books.missing().iter().find_map(|stream| self.unreadable.get(stream)) {
+                Some(error) => Decision::Made(Err(Failure::Database(Arc::clone(error)).into())),
+                None => Decision::Missing(books.missing().to_vec()),
+            };
+        }
+        let answer = match decided {
+            Ok(answer) => answer,
+            Err(refusal) => return Decision::Made(Err(refusal.into())),
+        };
+        let Outcome { events, touched } = books.finish();
+        if let Err(unbalanced) = all_balanced(&events) {
+            tracing::error!(command = %waiting.id, %unbalanced, "an operation made an event that does not balance");
+            return Decision::Made(Err(Failure::Unbalanced(unbalanced).into()));
+        }
+
+        // From here on the commands after this one see what it did.
+        for (stream, loaded) in touched {
+            aggregates.insert(stream, loaded);
+        }
+        if !events.is_empty() {
+            let metadata = metadata(context);
+            self.events.extend(events.into_iter().map(|event| (event, Arc::clone(&metadata))));
+        }
+        let position = self.last();
+        if let (Some(key), Some(idempotency)) = (self.keys[index], &waiting.command.idempotency) {
+            let fingerprint = idempotency.fingerprint;
+            self.given.insert(key, Given { fingerprint, position, answer: answer.clone() });
+            self.new_keys.push(key);
+        }
+        Decision::Made(Ok(Done { position, answer, replayed: false }))
+    }
+
+    /// What a command is answered without asking the domain: it waited too long, or has been answered before.
+    fn settled(&self, index: usize) -> Option<Verdict> {
+        let waiting = &self.waiting[index];
+        if let (Some(key), Some(idempotency)) = (self.keys[index], &waiting.command.idempotency)
+            && let Some(given) = self.given.get(&key)
+        {
+            return Some(if given.fingerprint == idempotency.fingerprint {
+                Ok(Done { position: given.position, answer: given.answer.clone(), replayed: true })
+            } else {
+                Err(ExecuteError::KeyReused)
+            });
+        }
+        (waiting.deadline <= Instant::now()).then(|| Err(Failure::DeadlinePassed.into()))
+    }
+
+    /// What a later command would ask for, as things stand now.
+    fn missing_for(&self, index: usize, aggregates: &Aggregates) -> Vec<StreamKey> {
+        if self.settled(index).is_some() {
+            return Vec::new();
+        }
+        let waiting = &self.waiting[index];
+        let mut books = UnitOfWork::new(aggregates, &waiting.command.context, waiting.id);
+        // Only what it reads matters here; it is decided when its turn comes.
+        let _ = waiting.command.operation.decide(&mut books);
+        books.missing().to_vec()
+    }
+}
+
+/// No unbalanced event is ever appended.
+fn all_balanced(events: &[NewEvent]) -> Result<(), Unbalanced> {
+    events.iter().try_for_each(|new| balanced(&new.event.postings()))
+}
+
+fn metadata(context: &Context) -> Arc<str> {
+    // Sorted, so that the same context is the same text.
+    let sorted: BTreeMap<String, String> = context.to_metadata().into_iter().collect();
+    serde_json::to_string(&sorted).expect("a map of texts is JSON").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use rust_decimal::{Decimal, dec};
+
+    use super::*;
+    use crate::domain::{
+        AccountEvent, Event, Money,
+        account::{ChargeOrigin, RevenueShare},
+    };
+
+    fn invoiced(tax: Decimal) -> NewEvent {
+        let money = |amount| Money::parse(amount, "USD").expect("dollars");
+        let event = Event::Account(AccountEvent::Charged {
+            entry: 1,
+            origin: ChargeOrigin::Invoice("inv_1".parse().expect("an invoice")),
+            amount: money("12.00"),
+            balance: money("-12.00"),
+            description: "invoice 1".into(),
+            revenue: Some(RevenueShare { net: dec!(10), tax, residue: Decimal::ZERO }),
+            due_on: chrono::NaiveDate::MIN,
+            reverses: None,
+        });
+        let stream = StreamKey::stored("account", "acc_1").expect("a stream");
+        NewEvent { stream, sequence: 1, event }
+    }
+
+    #[test]
+    fn an_unbalanced_event_is_not_appended() {
+        assert_eq!(all_balanced(&[invoiced(dec!(2))]), Ok(()));
+        let unbalanced = all_balanced(&[invoiced(dec!(2)), invoiced(dec!(3))]).expect_err("3 is too much tax");
+        assert_eq!(unbalanced.by, dec!(-1));
+    }
+}
