@@ -3,3 +3,4 @@
 #![allow(clippy::unwrap_used, reason = "a test may fall where it stands")]
 
 mod cluster;
+mod store;

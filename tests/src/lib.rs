@@ -1,8 +1,14 @@
 //! What the tests share: a fresh database on a real PostgreSQL for each of them.
 
+pub mod commands;
+
 use std::{env, str::FromStr, thread};
 
-use daybook_core::cluster::{Cluster, ClusterOptions};
+use daybook_core::{
+    cluster::{Cluster, ClusterOptions},
+    store::{Store, StoreOptions},
+    writer::{Writer, WriterHandle, WriterOptions},
+};
 use sqlx::{
     ConnectOptions, Connection, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
@@ -18,12 +24,19 @@ pub struct TestDatabase {
     pool: PgPool,
 }
 
-/// A fresh, empty database.
+/// A fresh database with an empty ledger.
 pub async fn database() -> TestDatabase {
     let server = server().await;
     let name = format!("daybook_test_{}", Uuid::now_v7().simple());
-    server.administrate(&format!("create database {name}")).await;
     let url = server.url(&name);
+    match server {
+        Server::Own(_) => {
+            TEMPLATE.get_or_init(|| server.prepare(TEMPLATE_DATABASE)).await;
+            server.administrate(&format!("create database {name} template {TEMPLATE_DATABASE}")).await;
+        }
+        // Nothing of ours stays on a server that is somebody's own.
+        Server::Given(_) => server.prepare(&name).await,
+    }
     let pool = PgPoolOptions::new().max_connections(10).connect(&url).await.expect("a fresh database can be reached");
     TestDatabase { name, url, pool }
 }
@@ -37,6 +50,21 @@ impl TestDatabase {
     /// Connections of the owner of the database.
     pub fn pool(&self) -> &PgPool {
         &self.pool
+    }
+
+    /// The ledger, as the application reaches it.
+    pub async fn store(&self) -> Store {
+        let owner = self.url.parse().expect("the URL of the database is well formed");
+        Store::connect(owner, StoreOptions::default()).await.expect("the ledger can be reached")
+    }
+
+    /// A running writer.
+    pub async fn writer(&self) -> (WriterHandle, Writer) {
+        self.writer_with(WriterOptions::default()).await
+    }
+
+    pub async fn writer_with(&self, options: WriterOptions) -> (WriterHandle, Writer) {
+        Writer::start(self.store().await, options)
     }
 }
 
@@ -66,6 +94,10 @@ enum Server {
 
 static SERVER: OnceCell<Server> = OnceCell::const_new();
 
+/// Migrated once; the databases of the tests are copies of it.
+const TEMPLATE_DATABASE: &str = "daybook_template";
+static TEMPLATE: OnceCell<()> = OnceCell::const_new();
+
 async fn server() -> &'static Server {
     SERVER
         .get_or_init(|| async {
@@ -87,6 +119,13 @@ impl Server {
             Self::Own(cluster) => cluster.url(database),
             Self::Given(options) => options.clone().database(database).to_url_lossy().to_string(),
         }
+    }
+
+    /// Creates a database with an empty ledger.
+    async fn prepare(&self, database: &str) {
+        self.administrate(&format!("create database {database}")).await;
+        let owner = self.url(database).parse().expect("the URL of the database is well formed");
+        Store::migrate(&owner).await.expect("an empty database can be migrated");
     }
 
     async fn administrate(&self, statement: &str) {

@@ -1,0 +1,208 @@
+//! The event store: positions, immutability, and other programs on the same table.
+
+use cqrs_es::{Aggregate, persist::PersistedEventRepository};
+use daybook_core::{
+    domain::{AccountEvent, CustomerId, Event, Ticket, TicketEvent, TicketId, ticket::TicketCommand},
+    operations::{Operation, TicketAction, WriteOnTicket},
+    store::{RawEvent, Store, StoreError, read_events, read_stream},
+};
+use daybook_tests::{
+    commands::{account, adjust, command, id, open_ticket, pay_in, register, usd},
+    database,
+};
+use futures::future::join_all;
+use postgres_es::{PostgresEventRepository, postgres_cqrs};
+use sqlx::PgPool;
+
+/// Everything in the book, in order.
+pub async fn whole_book(pool: &PgPool) -> Vec<RawEvent> {
+    let mut book: Vec<RawEvent> = Vec::new();
+    loop {
+        let after = book.last().map_or(0, |event| event.position);
+        let events = read_events(pool, after, 1000).await.unwrap();
+        if events.is_empty() {
+            return book;
+        }
+        book.extend(events);
+    }
+}
+
+#[tokio::test]
+async fn positions_are_dense_and_times_never_go_back() {
+    let database = database().await;
+    let (writer, running) = database.writer().await;
+    let accounts = join_all((0..8).map(|_| account(&writer))).await;
+    let payments = (0..200).map(|number| {
+        let command = pay_in(&accounts[number % 8], &format!("p{number}"), usd("1.50"));
+        writer.execute(command)
+    });
+    let mut done: Vec<u64> = join_all(payments).await.into_iter().map(|done| done.unwrap().position).collect();
+
+    // Each payment is three events: started, credited, and the money on the account.
+    done.sort_unstable();
+    assert!(done.windows(2).all(|pair| pair[1] - pair[0] == 3), "{done:?}");
+    let book = whole_book(database.pool()).await;
+    assert_eq!(book.last().unwrap().position, *done.last().unwrap());
+    assert_eq!(book.len() as u64, *done.last().unwrap());
+    assert!(book.windows(2).all(|pair| pair[0].recorded_at <= pair[1].recorded_at));
+    assert_eq!(*writer.committed().borrow(), *done.last().unwrap());
+    running.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_stock_postgres_es_appends_to_the_book() {
+    let database = database().await;
+    let (writer, running) = database.writer().await;
+    let customer: CustomerId = id(&writer.execute(register("Anna")).await.unwrap().answer);
+    let ticket: TicketId = id(&writer.execute(open_ticket(&customer)).await.unwrap().answer);
+
+    // The writer has the ticket in memory; the stock framework goes on with it, with several events and with one.
+    let stock = postgres_cqrs::<Ticket>(database.store().await.pool().clone(), Vec::new(), ());
+    stock.execute(ticket.as_str(), TicketCommand::TakeUp).await.unwrap();
+    stock.execute(ticket.as_str(), TicketCommand::Answer { message: "12".into() }).await.unwrap();
+    let action = TicketAction::Read;
+    let operation = Operation::WriteOnTicket(WriteOnTicket { ticket: ticket.clone(), action });
+    let done = writer.execute(command(operation)).await.unwrap();
+
+    let stream = read_stream(database.pool(), Ticket::TYPE, ticket.as_str(), 0).await.unwrap();
+    assert_eq!(stream.iter().map(|event| event.sequence).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    assert_eq!(stream.iter().map(|event| event.position).collect::<Vec<_>>(), [2, 3, 4, 5]);
+    assert_eq!(stream[2].event().unwrap(), Event::Ticket(TicketEvent::Answered { message: "12".into() }));
+    assert_eq!(done.position, 5);
+
+    // And a stream that only the stock framework wrote continues under the writer.
+    let other: TicketId = "tkt_stock".parse().unwrap();
+    let open = TicketCommand::Open {
+        customer,
+        category: "billing".into(),
+        subject: "another question".into(),
+        about: None,
+        message: "how long?".into(),
+    };
+    stock.execute(other.as_str(), open).await.unwrap();
+    let operation = Operation::WriteOnTicket(WriteOnTicket { ticket: other, action: TicketAction::TakeUp });
+    assert_eq!(writer.execute(command(operation)).await.unwrap().position, 7);
+    running.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_stock_postgres_es_reads_the_book() {
+    let database = database().await;
+    let (writer, running) = database.writer().await;
+    let customer: CustomerId = id(&writer.execute(register("Anna")).await.unwrap().answer);
+    let ticket: TicketId = id(&writer.execute(open_ticket(&customer)).await.unwrap().answer);
+    running.shutdown().await;
+
+    let ours = read_stream(database.pool(), Ticket::TYPE, ticket.as_str(), 0).await.unwrap();
+    let repository = PostgresEventRepository::new(database.store().await.pool().clone());
+    let theirs = repository.get_events::<Ticket>(ticket.as_str()).await.unwrap();
+    assert_eq!(theirs.len(), 1);
+    assert_eq!(theirs[0].sequence, 1);
+    assert_eq!(theirs[0].event_type, "ticket.opened");
+    let payload: serde_json::Value = serde_json::from_str(&ours[0].payload).unwrap();
+    assert_eq!(theirs[0].payload, payload);
+    assert_eq!(theirs[0].metadata["actor"], "system:tests");
+}
+
+#[tokio::test]
+async fn what_is_written_stays_as_it_is() {
+    let database = database().await;
+    let (writer, running) = database.writer().await;
+    writer.execute(register("Anna")).await.unwrap();
+    let application = database.store().await.pool().clone();
+    for statement in ["update events set payload = '{}'", "delete from events", "truncate events"] {
+        let refused = sqlx::query(statement).execute(&application).await.unwrap_err();
+        assert_eq!(refused.as_database_error().unwrap().code().as_deref(), Some("42501"), "{statement}");
+        let refused = sqlx::query(statement).execute(database.pool()).await.unwrap_err();
+        let message = refused.as_database_error().unwrap().message().to_owned();
+        assert!(message.starts_with("the book is never altered"), "{statement}: {message}");
+    }
+    for statement in [
+        "update book_head set position = 0",
+        "delete from book_head",
+        "update idempotency set position = 0",
+        "delete from idempotency",
+    ] {
+        let refused = sqlx::query(statement).execute(&application).await.unwrap_err();
+        assert_eq!(refused.as_database_error().unwrap().code().as_deref(), Some("42501"), "{statement}");
+    }
+    running.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_position_that_would_leave_a_gap_is_refused() {
+    let database = database().await;
+    let application = database.store().await.pool().clone();
+    let insert = "insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload,
+            metadata, position, recorded_at)
+        select 'stock', 'a', number, 'e', '1', '{}', '{}', position, coalesce(at, now())
+        from unnest($1::bigint[], $2::timestamptz[]) with ordinality as new (position, at, number)";
+    let refusal = async |positions: &[i64], times: &[&str]| {
+        let inserted = sqlx::query(insert).bind(positions).bind(times).execute(&application).await;
+        let refused = inserted.unwrap_err();
+        refused.as_database_error().unwrap().constraint().unwrap().to_owned()
+    };
+    assert_eq!(refusal(&[2], &[]).await, "events_positions_dense");
+    assert_eq!(refusal(&[1, 3], &[]).await, "events_positions_dense");
+    assert_eq!(refusal(&[0], &[]).await, "events_position_check");
+    assert_eq!(refusal(&[1, 1], &[]).await, "events_position_key");
+    assert_eq!(refusal(&[1], &["1969-12-31"]).await, "events_recorded_in_order");
+    assert_eq!(refusal(&[1, 2], &["2026-01-01", "2026-01-02"]).await, "events_recorded_in_order");
+    sqlx::query(insert).bind([1_i64, 2]).bind(Vec::<String>::new()).execute(&application).await.unwrap();
+    assert_eq!(database.store().await.head().await.unwrap().position, 2);
+}
+
+#[tokio::test]
+async fn an_event_of_an_unknown_kind_is_named() {
+    let database = database().await;
+    let store = database.store().await;
+    sqlx::query(
+        "insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+         values ('martian', 'zork', 1, 'martian.landed', '1.0', '{}', '{}')",
+    )
+    .execute(store.pool())
+    .await
+    .unwrap();
+    let events = read_events(store.pool(), 0, 10).await.unwrap();
+    let error = events[0].decode().unwrap_err();
+    assert!(matches!(&error, StoreError::Unreadable(event) if event.position == 1));
+    assert!(error.to_string().contains("martian.landed"), "{error}");
+}
+
+#[tokio::test]
+async fn migrations_of_many_databases_at_once_agree_on_the_role() {
+    let databases = join_all((0..6).map(|_| database())).await;
+    let owners: Vec<_> = databases.iter().map(|database| database.url().parse().unwrap()).collect();
+    for migrated in join_all(owners.iter().chain(&owners).map(Store::migrate)).await {
+        migrated.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_read_model_may_be_rewritten_by_the_application() {
+    let database = database().await;
+    sqlx::query("create table shelf (position bigint)").execute(database.pool()).await.unwrap();
+    Store::migrate(&database.url().parse().unwrap()).await.unwrap();
+    let application = database.store().await.pool().clone();
+    for statement in
+        ["insert into shelf values (1)", "update shelf set position = 2", "delete from shelf", "truncate shelf"]
+    {
+        sqlx::query(statement).execute(&application).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_answer_tells_the_balance_and_the_book_agrees() {
+    let database = database().await;
+    let (writer, running) = database.writer().await;
+    let account = account(&writer).await;
+    writer.execute(pay_in(&account, "p1", usd("20.00"))).await.unwrap();
+    let done = writer.execute(adjust(&account, usd("-7.50"))).await.unwrap();
+    assert_eq!(done.answer["balance"]["amount"], "12.50");
+    let balances = whole_book(database.pool()).await.into_iter().filter_map(|raw| match raw.event().unwrap() {
+        Event::Account(AccountEvent::Credited { balance, .. } | AccountEvent::Charged { balance, .. }) => Some(balance),
+        _ => None,
+    });
+    assert_eq!(balances.collect::<Vec<_>>(), [usd("20.00"), usd("12.50")]);
+    running.shutdown().await;
+}
