@@ -169,7 +169,7 @@ impl<'a> Batch<'a> {
             return Decision::Made(verdict);
         }
         let context = &waiting.command.context;
-        let mut books = UnitOfWork::new(aggregates, context, waiting.id);
+        let mut books = UnitOfWork::new(aggregates, context, waiting.command.id);
         let decided = waiting.command.operation.decide(&mut books);
         if !books.missing().is_empty() {
             return match books.missing().iter().find_map(|stream| self.unreadable.get(stream)) {
@@ -183,7 +183,7 @@ impl<'a> Batch<'a> {
         };
         let Outcome { events, touched } = books.finish();
         if let Err(unbalanced) = all_balanced(&events) {
-            tracing::error!(command = %waiting.id, %unbalanced, "an operation made an event that does not balance");
+            tracing::error!(command = %waiting.command.id, %unbalanced, "an operation made an event that does not balance");
             return Decision::Made(Err(Failure::Unbalanced(unbalanced).into()));
         }
 
@@ -225,7 +225,7 @@ impl<'a> Batch<'a> {
             return Vec::new();
         }
         let waiting = &self.waiting[index];
-        let mut books = UnitOfWork::new(aggregates, &waiting.command.context, waiting.id);
+        let mut books = UnitOfWork::new(aggregates, &waiting.command.context, waiting.command.id);
         // Only what it reads matters here; it is decided when its turn comes.
         let _ = waiting.command.operation.decide(&mut books);
         books.missing().to_vec()

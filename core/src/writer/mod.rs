@@ -38,6 +38,8 @@ use crate::{
 /// What is asked of the ledger, by whom, and under which key a repetition is recognised.
 #[derive(Clone, Debug)]
 pub struct Command {
+    /// A version 7 UUID that no other command has: what the command creates is named after it.
+    pub id: Uuid,
     pub operation: Operation,
     pub context: Context,
     pub idempotency: Option<Idempotency>,
@@ -153,7 +155,6 @@ pub struct Counters {
 /// A command in the queue.
 #[derive(Debug)]
 struct Waiting {
-    id: Uuid,
     command: Command,
     deadline: Instant,
     answer: oneshot::Sender<Result<Done, ExecuteError>>,
@@ -162,17 +163,26 @@ struct Waiting {
 impl WriterHandle {
     /// Has the command decided and recorded. Whoever stops waiting for the answer does not stop the command.
     pub async fn execute(&self, command: Command) -> Result<Done, ExecuteError> {
+        self.submit(command).await
+    }
+
+    /// Puts the command into the queue at once; the answer is waited for. Commands are decided in the order in which
+    /// they are submitted.
+    pub fn submit(&self, command: Command) -> impl Future<Output = Result<Done, ExecuteError>> + Send + 'static {
         let (answer, answered) = oneshot::channel();
-        let waiting = Waiting { id: Uuid::now_v7(), command, deadline: Instant::now() + self.deadline, answer };
-        self.queue.try_send(waiting).map_err(|error| match error {
+        let waiting = Waiting { command, deadline: Instant::now() + self.deadline, answer };
+        let submitted = self.queue.try_send(waiting).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => {
                 self.counters.overloaded.fetch_add(1, Ordering::Relaxed);
                 Failure::Overloaded
             }
             mpsc::error::TrySendError::Closed(_) => Failure::ShuttingDown,
-        })?;
-        // Without an answer the loop has fallen, and nobody knows how far it came.
-        answered.await.unwrap_or(Err(Failure::OutcomeUnknown.into()))
+        });
+        async move {
+            submitted?;
+            // Without an answer the loop has fallen, and nobody knows how far it came.
+            answered.await.unwrap_or(Err(Failure::OutcomeUnknown.into()))
+        }
     }
 
     /// The position up to which the book is known to be committed, as it grows; 0 before the writer has looked.
