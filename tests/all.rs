@@ -3,4 +3,5 @@
 #![allow(clippy::unwrap_used, reason = "a test may fall where it stands")]
 
 mod cluster;
+mod rebuild;
 mod store;

@@ -1,1 +1,42 @@
-//! .
+//! The projections of Daybook: read models folded from the book. This page is the board of all of them.
+
+pub mod account;
+pub mod credit_note;
+pub mod customer;
+pub mod discount;
+pub mod engine;
+pub mod expense;
+pub mod history;
+pub mod invoice;
+pub mod journal;
+pub mod order;
+pub mod payer;
+pub mod payment;
+pub mod service;
+pub mod statement;
+pub mod ticket;
+
+pub use engine::{Definition, Freshness, Projector, ProjectorOptions, ReadError, Reader, Snapshot};
+
+/// Every projection there is.
+pub static BOARD: &[Definition] = &[
+    Definition::of::<account::Accounts>(),
+    Definition::of::<statement::AccountStatement>(),
+    Definition::of::<credit_note::CreditNotes>(),
+    Definition::of::<customer::Customers>(),
+    Definition::of::<discount::Discounts>(),
+    Definition::of::<expense::Expenses>(),
+    Definition::of::<history::History>(),
+    Definition::of::<invoice::Invoices>(),
+    Definition::of::<journal::Journal>(),
+    Definition::of::<order::Orders>(),
+    Definition::of::<payer::Payers>(),
+    Definition::of::<payment::Payments>(),
+    Definition::of::<service::Services>(),
+    Definition::of::<ticket::Tickets>(),
+];
+
+/// The projection of this name.
+pub fn find(name: &str) -> Option<&'static Definition> {
+    BOARD.iter().find(|definition| definition.name == name)
+}

@@ -1,0 +1,192 @@
+//! Credit notes with their lines: what was taken back of which invoice, and what was credited freely.
+
+use chrono::{DateTime, NaiveDate, Utc};
+use cqrs_es::Aggregate;
+use daybook_core::{
+    RecordedEvent,
+    domain::{CreditNote, CreditNoteEvent, Event, credit_note::CreditDocument, payer::PayerSnapshot, tax::TaxedAmount},
+};
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+use sqlx::{FromRow, PgConnection, types::Json};
+
+use crate::engine::{Changes, FoldError, Follows, Projection, Row, Table, place};
+
+#[derive(Debug)]
+pub enum CreditNotes {}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromRow)]
+pub struct CreditNoteRow {
+    pub id: String,
+    pub number: String,
+    pub account_id: String,
+    pub customer_id: String,
+    /// As the payer was on the day of issue.
+    pub payer: Json<PayerSnapshot>,
+    pub issued_on: NaiveDate,
+    pub currency: String,
+    pub net: Decimal,
+    pub tax: Decimal,
+    pub total: Decimal,
+    /// What rounding the total took away.
+    pub residue: Decimal,
+    pub rates: Json<Vec<TaxedAmount>>,
+    /// The account entry that credits it.
+    pub entry: i64,
+    pub issued_at: DateTime<Utc>,
+    /// Of the event that issued it; listings go by it.
+    pub position: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromRow)]
+pub struct CreditNoteLineRow {
+    pub credit_note_id: String,
+    /// From 1.
+    pub number: i32,
+    /// The line it takes back; a free-standing one has none.
+    pub invoice_id: Option<String>,
+    pub invoice_line: Option<i32>,
+    pub free_standing: bool,
+    pub item: String,
+    pub description: String,
+    pub quantity: Decimal,
+    pub unit_price: Decimal,
+    /// Exact.
+    pub amount: Decimal,
+    pub tax_rate: Decimal,
+}
+
+impl Row for CreditNoteRow {
+    type Key = String;
+    const TABLE: &'static str = "credit_notes";
+    const KEY: &'static [&'static str] = &["id"];
+
+    fn key(&self) -> String {
+        self.id.clone()
+    }
+}
+
+impl Row for CreditNoteLineRow {
+    type Key = (String, i32);
+    const TABLE: &'static str = "credit_note_lines";
+    const KEY: &'static [&'static str] = &["credit_note_id", "number"];
+
+    fn key(&self) -> Self::Key {
+        (self.credit_note_id.clone(), self.number)
+    }
+}
+
+impl Projection for CreditNotes {
+    const NAME: &'static str = "credit_notes";
+    const VERSION: i32 = 1;
+    const FOLLOWS: Follows = Follows::Only(&[CreditNote::TYPE]);
+    const TABLES: &'static [Table] = &[Table::of::<CreditNoteRow>(), Table::of::<CreditNoteLineRow>()];
+
+    fn fold(event: &RecordedEvent, changes: &mut Changes) -> Result<(), FoldError> {
+        let Event::CreditNote(CreditNoteEvent::Issued(document)) = &event.event else { return Ok(()) };
+        changes.insert(credit_note_row(event, document));
+        line_rows(&event.aggregate_id, document).for_each(|row| changes.insert(row));
+        Ok(())
+    }
+}
+
+fn credit_note_row(event: &RecordedEvent, document: &CreditDocument) -> CreditNoteRow {
+    CreditNoteRow {
+        id: event.aggregate_id.clone(),
+        number: document.number.clone(),
+        account_id: document.account.to_string(),
+        customer_id: document.customer.to_string(),
+        payer: Json(document.payer.clone()),
+        issued_on: document.issued_on,
+        currency: document.currency.code().into(),
+        net: document.totals.net,
+        tax: document.totals.tax.amount(),
+        total: document.totals.total.amount(),
+        residue: document.totals.residue,
+        rates: Json(document.totals.rates.clone()),
+        entry: document.entry as i64,
+        issued_at: event.occurred_at(),
+        position: place(event),
+    }
+}
+
+fn line_rows(credit_note_id: &str, document: &CreditDocument) -> impl Iterator<Item = CreditNoteLineRow> {
+    document.lines.iter().map(move |line| CreditNoteLineRow {
+        credit_note_id: credit_note_id.into(),
+        number: line.number as i32,
+        invoice_id: line.of.as_ref().map(|of| of.invoice.to_string()),
+        invoice_line: line.of.as_ref().map(|of| of.line as i32),
+        free_standing: line.of.is_none(),
+        item: line.item.clone(),
+        description: line.description.clone(),
+        quantity: line.quantity,
+        unit_price: line.unit_price,
+        amount: line.amount,
+        tax_rate: line.tax_rate,
+    })
+}
+
+/// What of the credit notes to list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    pub customer: Option<String>,
+    pub account: Option<String>,
+    /// Those that take back something of this invoice.
+    pub invoice: Option<String>,
+    pub number: Option<String>,
+}
+
+pub async fn get(connection: &mut PgConnection, id: &str) -> Result<Option<CreditNoteRow>, sqlx::Error> {
+    sqlx::query_as(
+        "select id, number, account_id, customer_id, payer, issued_on, currency, net, tax, total, residue, rates,
+             entry, issued_at, position
+         from credit_notes
+         where id = $1",
+    )
+    .bind(id)
+    .fetch_optional(connection)
+    .await
+}
+
+/// Newest first; `before` is the position of the last row of the page before this one.
+pub async fn list(
+    connection: &mut PgConnection,
+    filter: &Filter,
+    before: Option<i64>,
+    limit: i64,
+) -> Result<Vec<CreditNoteRow>, sqlx::Error> {
+    sqlx::query_as(
+        "select id, number, account_id, customer_id, payer, issued_on, currency, net, tax, total, residue, rates,
+             entry, issued_at, position
+         from credit_notes
+         where ($1::text is null or customer_id = $1)
+             and ($2::text is null or account_id = $2)
+             and ($3::text is null or id in (select credit_note_id from credit_note_lines where invoice_id = $3))
+             and ($4::text is null or number = $4)
+             and ($5::bigint is null or position < $5)
+         order by position desc
+         limit $6",
+    )
+    .bind(&filter.customer)
+    .bind(&filter.account)
+    .bind(&filter.invoice)
+    .bind(&filter.number)
+    .bind(before)
+    .bind(limit)
+    .fetch_all(connection)
+    .await
+}
+
+/// The lines of a credit note, in their order.
+pub async fn lines(connection: &mut PgConnection, credit_note_id: &str) -> Result<Vec<CreditNoteLineRow>, sqlx::Error> {
+    sqlx::query_as(
+        "select credit_note_id, number, invoice_id, invoice_line, free_standing, item, description, quantity,
+             unit_price, amount, tax_rate
+         from credit_note_lines
+         where credit_note_id = $1
+         order by number",
+    )
+    .bind(credit_note_id)
+    .fetch_all(connection)
+    .await
+}

@@ -1,0 +1,154 @@
+//! The changes of rows that a fold asks for. It names rows by key and never sees one outside the closure that changes
+//! it, so that the engine can load all rows of a batch at once before anything is applied.
+
+use std::{
+    any::{Any, TypeId},
+    collections::{BTreeMap, HashMap, btree_map::Entry},
+    fmt,
+};
+
+use daybook_core::Position;
+
+use super::table::Row;
+
+/// Why an event does not fit the rows.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FoldError {
+    #[error("there is no row {key} in {table}")]
+    RowMissing { table: &'static str, key: String },
+    #[error("there is a row {key} in {table} already")]
+    RowExists { table: &'static str, key: String },
+    #[error("the event cannot be read: {reason}")]
+    Unreadable { reason: String },
+    #[error("{what} is out of range")]
+    OutOfRange { what: &'static str },
+}
+
+/// What the events of a batch change, in their order, per table.
+#[derive(Default)]
+pub struct Changes {
+    /// Of the event that is being folded.
+    position: Position,
+    queues: HashMap<TypeId, Box<dyn Any + Send>>,
+}
+
+type Mutation<R> = Box<dyn FnOnce(&mut R) + Send>;
+type Creation<R> = Box<dyn FnOnce() -> R + Send>;
+
+pub(super) enum Change<R: Row> {
+    Insert(R),
+    Update(R::Key, Mutation<R>),
+    Upsert(R::Key, Creation<R>, Mutation<R>),
+    Delete(R::Key),
+}
+
+/// The changes of one table, with the position of the event behind each.
+pub(super) type Queue<R> = Vec<(Position, Change<R>)>;
+
+/// A row as the batch knows it.
+#[derive(Clone, Debug)]
+pub(super) struct Slot<R> {
+    /// Whether the table has the row, as far as anybody has looked.
+    pub stored: bool,
+    /// The row after the batch; `None` when it is gone.
+    pub row: Option<R>,
+    pub changed: bool,
+}
+
+impl Changes {
+    /// Adds a row that is not there yet.
+    pub fn insert<R: Row>(&mut self, row: R) {
+        self.push(Change::Insert(row));
+    }
+
+    /// Changes a row that is there.
+    pub fn update<R: Row>(&mut self, key: R::Key, change: impl FnOnce(&mut R) + Send + 'static) {
+        self.push(Change::Update(key, Box::new(change)));
+    }
+
+    /// Changes a row, which begins as `default` if it is not there.
+    pub fn upsert<R: Row>(
+        &mut self,
+        key: R::Key,
+        default: impl FnOnce() -> R + Send + 'static,
+        change: impl FnOnce(&mut R) + Send + 'static,
+    ) {
+        self.push(Change::Upsert(key, Box::new(default), Box::new(change)));
+    }
+
+    /// Removes a row that is there.
+    pub fn delete<R: Row>(&mut self, key: R::Key) {
+        self.push(Change::<R>::Delete(key));
+    }
+
+    pub(super) fn begin(&mut self, position: Position) {
+        self.position = position;
+    }
+
+    pub(super) fn take<R: Row>(&mut self) -> Queue<R> {
+        self.queues.get_mut(&TypeId::of::<R>()).map(|queue| std::mem::take(of_rows(queue))).unwrap_or_default()
+    }
+
+    fn push<R: Row>(&mut self, change: Change<R>) {
+        let queue = self.queues.entry(TypeId::of::<R>()).or_insert_with(|| Box::new(Queue::<R>::new()));
+        of_rows::<R>(queue).push((self.position, change));
+    }
+}
+
+fn of_rows<R: Row>(queue: &mut Box<dyn Any + Send>) -> &mut Queue<R> {
+    queue.downcast_mut().expect("each queue stands under the type of its rows")
+}
+
+impl<R: Row> Change<R> {
+    pub fn key(&self) -> R::Key {
+        match self {
+            Self::Insert(row) => row.key(),
+            Self::Update(key, _) | Self::Upsert(key, ..) | Self::Delete(key) => key.clone(),
+        }
+    }
+
+    /// Applies the change to the rows that the batch knows.
+    pub fn apply(self, slots: &mut BTreeMap<R::Key, Slot<R>>) -> Result<(), FoldError> {
+        let key = self.key();
+        let missing = || FoldError::RowMissing { table: R::TABLE, key: format!("{key:?}") };
+        match self {
+            Self::Insert(row) => match slots.entry(key.clone()) {
+                Entry::Occupied(slot) if slot.get().row.is_some() => {
+                    return Err(FoldError::RowExists { table: R::TABLE, key: format!("{key:?}") });
+                }
+                Entry::Occupied(mut slot) => slot.get_mut().set(Some(row)),
+                Entry::Vacant(slot) => {
+                    slot.insert(Slot { stored: false, row: Some(row), changed: true });
+                }
+            },
+            Self::Update(_, change) => {
+                let slot = slots.get_mut(&key).ok_or_else(missing)?;
+                change(slot.row.as_mut().ok_or_else(missing)?);
+                slot.changed = true;
+            }
+            Self::Upsert(_, default, change) => {
+                let slot = slots.entry(key).or_insert(Slot { stored: false, row: None, changed: true });
+                change(slot.row.get_or_insert_with(default));
+                slot.changed = true;
+            }
+            Self::Delete(_) => match slots.get_mut(&key) {
+                Some(slot) if slot.row.is_some() => slot.set(None),
+                _ => return Err(missing()),
+            },
+        }
+        Ok(())
+    }
+}
+
+impl<R> Slot<R> {
+    fn set(&mut self, row: Option<R>) {
+        self.row = row;
+        self.changed = true;
+    }
+}
+
+impl fmt::Debug for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Changes").field("position", &self.position).finish_non_exhaustive()
+    }
+}

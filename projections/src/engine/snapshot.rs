@@ -1,0 +1,159 @@
+//! Reading the rows: one moment for the position and for all rows that an answer is made of, and waiting until a
+//! projection has come far enough.
+
+use std::{
+    ops::{Deref, DerefMut},
+    time::Duration,
+};
+
+use daybook_core::{Position, store::Store};
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use tokio::{sync::watch, time};
+
+use super::{
+    Definition,
+    checkpoint::{self, Checkpoint, State},
+    projector::{Positions, Projector},
+};
+
+/// Reads the rows of projections, in this process or from another one's projecting.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    pool: PgPool,
+    board: &'static [Definition],
+    /// What the projector of this process tells, if it has one.
+    positions: Option<watch::Receiver<Positions>>,
+}
+
+/// How fresh an answer must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Freshness {
+    pub position: Position,
+    /// How long to wait for it.
+    pub wait: Duration,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The reader may ask again.
+    #[error("the projection `{projection}` has come to position {position}, and {wanted} was asked for")]
+    Behind { projection: &'static str, position: Position, wanted: Position, stopped: bool },
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+/// Rows and position of one and the same moment. Derefs to the connection that the queries run on.
+#[derive(Debug)]
+pub struct Snapshot {
+    transaction: Transaction<'static, Postgres>,
+    position: Position,
+}
+
+/// How often to look at the checkpoint while another process does the projecting.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+impl Reader {
+    /// `projector` is the one of this process, if it has one.
+    pub fn new(store: &Store, board: &'static [Definition], projector: Option<&Projector>) -> Self {
+        Self { pool: store.pool().clone(), board, positions: projector.map(Projector::positions) }
+    }
+
+    /// A snapshot of the rows of these projections, after waiting until all of them are as fresh as wanted.
+    pub async fn snapshot(&self, names: &[&str], fresh: Option<Freshness>) -> Result<Snapshot, ReadError> {
+        let definitions: Vec<Definition> = names.iter().map(|name| self.definition(name)).collect();
+        if let Some(Freshness { position, wait }) = fresh {
+            for definition in &definitions {
+                self.wait_for(definition.name, position, wait).await?;
+            }
+        }
+        Snapshot::of(&self.pool, &definitions).await
+    }
+
+    /// Waits until the projection has come to this position.
+    pub async fn wait_for(&self, name: &str, wanted: Position, wait: Duration) -> Result<(), ReadError> {
+        let definition = self.definition(name);
+        let mut positions = self.positions.clone();
+        let arrival = async {
+            loop {
+                let known = positions.as_ref().and_then(|positions| positions.borrow().get(definition.name).copied());
+                if known.is_some_and(|position| position >= wanted) {
+                    return Ok(());
+                }
+                let checkpoint = self.checkpoint(&definition).await?;
+                let position = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.position);
+                if position >= wanted {
+                    return Ok(());
+                }
+                if checkpoint.is_some_and(|checkpoint| checkpoint.status == State::Stopped) {
+                    return Err(ReadError::Behind { projection: definition.name, position, wanted, stopped: true });
+                }
+                match &mut positions {
+                    Some(news) => {
+                        // Another process may be faster than our own projector: look at the row now and then.
+                        _ = time::timeout(LOOK_AGAIN, news.changed()).await;
+                    }
+                    None => time::sleep(LOOK_AGAIN).await,
+                }
+            }
+        };
+        match time::timeout(wait, arrival).await {
+            Ok(arrived) => arrived,
+            Err(_) => {
+                let position = self.checkpoint(&definition).await?.map_or(0, |checkpoint| checkpoint.position);
+                if position >= wanted {
+                    return Ok(());
+                }
+                Err(ReadError::Behind { projection: definition.name, position, wanted, stopped: false })
+            }
+        }
+    }
+
+    async fn checkpoint(&self, definition: &Definition) -> Result<Option<Checkpoint>, sqlx::Error> {
+        let mut checkpoints = checkpoint::read(&[*definition], &self.pool).await?;
+        Ok(checkpoints.remove(definition.name))
+    }
+
+    fn definition(&self, name: &str) -> Definition {
+        let found = self.board.iter().find(|definition| definition.name == name);
+        *found.expect("a projection is asked for by a name that is on the board")
+    }
+}
+
+impl Snapshot {
+    async fn of(pool: &PgPool, definitions: &[Definition]) -> Result<Self, ReadError> {
+        // Locked before the snapshot is taken: a rebuild that swaps tables comes entirely before it or after it.
+        let tables: Vec<&str> =
+            definitions.iter().flat_map(|definition| definition.tables).map(|table| table.name()).collect();
+        // A filter that is absent must not spoil the plan of one that is present, so each query is planned anew.
+        let begin = format!(
+            "begin isolation level repeatable read read only; \
+             lock table {} in access share mode; set local plan_cache_mode = force_custom_plan",
+            tables.join(", ")
+        );
+        let mut transaction = pool.begin_with(begin).await?;
+        let checkpoints = checkpoint::read(definitions, &mut *transaction).await?;
+        let positions = definitions.iter().map(|definition| checkpoints.get(definition.name));
+        let position = positions.map(|found| found.map_or(0, |checkpoint| checkpoint.position)).min().unwrap_or(0);
+        Ok(Self { transaction, position })
+    }
+
+    /// The last event that is in the rows of all these projections.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+}
+
+impl Deref for Snapshot {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.transaction
+    }
+}
+
+impl DerefMut for Snapshot {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.transaction
+    }
+}

@@ -1,0 +1,276 @@
+//! Expenses: what each comes to now, and what covers it.
+
+use chrono::{DateTime, Utc};
+use cqrs_es::Aggregate;
+use daybook_core::{
+    RecordedEvent,
+    domain::{
+        Account, AccountEvent, Event, Expense, ExpenseEvent, ExpenseId,
+        account::{ChargeOrigin, FundsOrigin},
+        expense::Amounts,
+    },
+};
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+use sqlx::{FromRow, PgConnection};
+
+use crate::{
+    engine::{Changes, FoldError, Follows, Projection, Row, Table, place},
+    statement::funds_origin,
+};
+
+#[derive(Debug)]
+pub enum Expenses {}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromRow)]
+pub struct ExpenseRow {
+    pub id: String,
+    pub account_id: String,
+    pub order_id: Option<String>,
+    pub order_item: Option<i32>,
+    pub service_id: Option<String>,
+    pub description: String,
+    pub quantity: Decimal,
+    pub tax_rate: Decimal,
+    pub net: Decimal,
+    pub tax: Decimal,
+    pub total: Decimal,
+    pub currency: String,
+    /// `recorded` or `reversed`.
+    pub status: String,
+    /// The account entry that charged it first.
+    pub entry: i64,
+    /// By money of others than its own corrections.
+    pub covered: Decimal,
+    /// Nothing, while it is reversed.
+    pub uncovered: Decimal,
+    pub charged_at: DateTime<Utc>,
+    /// Of the event that recorded it; listings go by it.
+    pub position: i64,
+    /// Of the last event that changed it.
+    pub changed_position: i64,
+}
+
+/// What an expense has of funds. A row whose amount is zero tells of an allocation that was taken back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromRow)]
+pub struct CoverageRow {
+    pub expense_id: String,
+    /// The entry of the account that brought the money.
+    pub funds: i64,
+    /// `payment`, `credit_note` …
+    pub origin: String,
+    pub origin_id: Option<String>,
+    pub amount: Decimal,
+    pub currency: String,
+    /// Of the last event that changed it.
+    pub changed_position: i64,
+}
+
+impl Row for ExpenseRow {
+    type Key = String;
+    const TABLE: &'static str = "expenses";
+    const KEY: &'static [&'static str] = &["id"];
+
+    fn key(&self) -> String {
+        self.id.clone()
+    }
+}
+
+impl Row for CoverageRow {
+    type Key = (String, i64);
+    const TABLE: &'static str = "expense_coverage";
+    const KEY: &'static [&'static str] = &["expense_id", "funds"];
+
+    fn key(&self) -> Self::Key {
+        (self.expense_id.clone(), self.funds)
+    }
+}
+
+impl Projection for Expenses {
+    const NAME: &'static str = "expenses";
+    const VERSION: i32 = 1;
+    const FOLLOWS: Follows = Follows::Only(&[Expense::TYPE, Account::TYPE]);
+    const TABLES: &'static [Table] = &[Table::of::<ExpenseRow>(), Table::of::<CoverageRow>()];
+
+    fn fold(event: &RecordedEvent, changes: &mut Changes) -> Result<(), FoldError> {
+        match &event.event {
+            Event::Expense(expense_event) => fold_expense(event, expense_event, changes),
+            Event::Account(account_event) => fold_account(event, account_event, changes),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn fold_expense(event: &RecordedEvent, expense_event: &ExpenseEvent, changes: &mut Changes) {
+    let id = event.aggregate_id.clone();
+    match expense_event {
+        ExpenseEvent::Recorded(recorded) => {
+            let Amounts { net, tax, total } = recorded.amounts;
+            changes.insert(ExpenseRow {
+                id,
+                account_id: recorded.account.to_string(),
+                order_id: recorded.order.as_ref().map(ToString::to_string),
+                order_item: recorded.order_item.map(|number| number as i32),
+                service_id: recorded.service.as_ref().map(ToString::to_string),
+                description: recorded.description.clone(),
+                quantity: recorded.quantity,
+                tax_rate: recorded.tax_rate,
+                net: net.amount(),
+                tax: tax.amount(),
+                total: total.amount(),
+                currency: total.currency().code().into(),
+                status: "recorded".into(),
+                entry: recorded.entry as i64,
+                covered: Decimal::ZERO,
+                uncovered: total.amount(),
+                charged_at: event.occurred_at(),
+                position: place(event),
+                changed_position: place(event),
+            });
+        }
+        ExpenseEvent::Adjusted { after, .. } => {
+            let Amounts { net, tax, total } = *after;
+            change(event, id, changes, move |row| {
+                row.net = net.amount();
+                row.tax = tax.amount();
+                row.total = total.amount();
+            });
+        }
+        ExpenseEvent::Reversed { .. } => change(event, id, changes, |row| row.status = "reversed".into()),
+        ExpenseEvent::Reinstated { .. } => change(event, id, changes, |row| row.status = "recorded".into()),
+    }
+}
+
+/// What the account covers expenses with.
+fn fold_account(event: &RecordedEvent, account_event: &AccountEvent, changes: &mut Changes) {
+    match account_event {
+        AccountEvent::Allocated { funds, from, to: ChargeOrigin::Expense(expense), amount, .. } => {
+            cover(event, expense, *funds as i64, from, amount.amount(), amount.currency().code(), changes);
+        }
+        AccountEvent::Released { funds, from, to: ChargeOrigin::Expense(expense), amount, .. } => {
+            cover(event, expense, *funds as i64, from, -amount.amount(), amount.currency().code(), changes);
+        }
+        AccountEvent::Allocated { .. }
+        | AccountEvent::Released { .. }
+        | AccountEvent::Opened { .. }
+        | AccountEvent::CreditLimitSet { .. }
+        | AccountEvent::PostPaidAllowed {}
+        | AccountEvent::PostPaidRevoked {}
+        | AccountEvent::AutomaticAllocationSwitchedOn {}
+        | AccountEvent::AutomaticAllocationSwitchedOff {}
+        | AccountEvent::Credited { .. }
+        | AccountEvent::Charged { .. }
+        | AccountEvent::Held { .. }
+        | AccountEvent::HoldReleased { .. } => {}
+    }
+}
+
+fn cover(
+    event: &RecordedEvent,
+    expense: &ExpenseId,
+    funds: i64,
+    from: &FundsOrigin,
+    amount: Decimal,
+    currency: &'static str,
+    changes: &mut Changes,
+) {
+    // A correction lowers the total itself; it does not pay for it.
+    let own_correction = matches!(from, FundsOrigin::Expense(corrected) if corrected == expense);
+    if !own_correction {
+        change(event, expense.to_string(), changes, move |row| row.covered += amount);
+    }
+    let (origin, origin_id) = funds_origin(from);
+    let (expense_id, position) = (expense.to_string(), place(event));
+    let key = (expense_id.clone(), funds);
+    let empty = move || CoverageRow {
+        expense_id,
+        funds,
+        origin: origin.into(),
+        origin_id,
+        amount: Decimal::ZERO,
+        currency: currency.into(),
+        changed_position: position,
+    };
+    changes.upsert(key, empty, move |row: &mut CoverageRow| {
+        row.amount += amount;
+        row.changed_position = position;
+    });
+}
+
+fn change(
+    event: &RecordedEvent,
+    id: String,
+    changes: &mut Changes,
+    change: impl FnOnce(&mut ExpenseRow) + Send + 'static,
+) {
+    let position = place(event);
+    changes.update(id, move |row: &mut ExpenseRow| {
+        change(row);
+        row.uncovered = if row.status == "reversed" { Decimal::ZERO } else { row.total - row.covered };
+        row.changed_position = position;
+    });
+}
+
+/// What of the expenses to list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    pub account: Option<String>,
+    pub status: Option<String>,
+    pub order: Option<String>,
+    pub service: Option<String>,
+}
+
+pub async fn get(connection: &mut PgConnection, id: &str) -> Result<Option<ExpenseRow>, sqlx::Error> {
+    sqlx::query_as(
+        "select id, account_id, order_id, order_item, service_id, description, quantity, tax_rate, net, tax, total,
+             currency, status, entry, covered, uncovered, charged_at, position, changed_position
+         from expenses
+         where id = $1",
+    )
+    .bind(id)
+    .fetch_optional(connection)
+    .await
+}
+
+/// Newest first; `before` is the position of the last row of the page before this one.
+pub async fn list(
+    connection: &mut PgConnection,
+    filter: &Filter,
+    before: Option<i64>,
+    limit: i64,
+) -> Result<Vec<ExpenseRow>, sqlx::Error> {
+    sqlx::query_as(
+        "select id, account_id, order_id, order_item, service_id, description, quantity, tax_rate, net, tax, total,
+             currency, status, entry, covered, uncovered, charged_at, position, changed_position
+         from expenses
+         where ($1::text is null or account_id = $1)
+             and ($2::text is null or status = $2)
+             and ($3::text is null or order_id = $3)
+             and ($4::text is null or service_id = $4)
+             and ($5::bigint is null or position < $5)
+         order by position desc
+         limit $6",
+    )
+    .bind(&filter.account)
+    .bind(&filter.status)
+    .bind(&filter.order)
+    .bind(&filter.service)
+    .bind(before)
+    .bind(limit)
+    .fetch_all(connection)
+    .await
+}
+
+/// What covers an expense now, in the order of the funds.
+pub async fn coverage(connection: &mut PgConnection, expense_id: &str) -> Result<Vec<CoverageRow>, sqlx::Error> {
+    sqlx::query_as(
+        "select expense_id, funds, origin, origin_id, amount, currency, changed_position
+         from expense_coverage
+         where expense_id = $1 and amount <> 0
+         order by funds",
+    )
+    .bind(expense_id)
+    .fetch_all(connection)
+    .await
+}

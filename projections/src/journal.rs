@@ -1,0 +1,192 @@
+//! The journal in double entry, and the trial balance: what the chart of accounts says of every event that moves money.
+
+use chrono::{DateTime, Utc};
+use daybook_core::{
+    RecordedEvent,
+    domain::{Event, posting::Posting},
+};
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+use sqlx::{FromRow, PgConnection};
+
+use crate::engine::{Changes, FoldError, Follows, Projection, Row, Table, place};
+
+#[derive(Debug)]
+pub enum Journal {}
+
+/// One leg of a journal entry. The legs of one position are one entry, and balance.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromRow)]
+pub struct JournalLineRow {
+    pub position: i64,
+    /// From 1.
+    pub leg: i32,
+    /// An account of the chart.
+    pub ledger_account: String,
+    /// The customer's account, where one is concerned.
+    pub account_id: Option<String>,
+    /// A debit is positive, a credit negative. Revenue and rounding may be finer than the currency.
+    pub amount: Decimal,
+    pub currency: String,
+    pub event_type: String,
+    pub occurred_at: DateTime<Utc>,
+    pub recorded_at: DateTime<Utc>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromRow)]
+pub struct TrialBalanceRow {
+    pub ledger_account: String,
+    pub currency: String,
+    pub debit: Decimal,
+    pub credit: Decimal,
+    /// Debit minus credit.
+    pub balance: Decimal,
+}
+
+impl Row for JournalLineRow {
+    type Key = (i64, i32);
+    const TABLE: &'static str = "journal_lines";
+    const KEY: &'static [&'static str] = &["position", "leg"];
+
+    fn key(&self) -> Self::Key {
+        (self.position, self.leg)
+    }
+}
+
+impl Row for TrialBalanceRow {
+    type Key = (String, String);
+    const TABLE: &'static str = "trial_balance";
+    const KEY: &'static [&'static str] = &["ledger_account", "currency"];
+
+    fn key(&self) -> Self::Key {
+        (self.ledger_account.clone(), self.currency.clone())
+    }
+}
+
+impl Projection for Journal {
+    const NAME: &'static str = "journal";
+    const VERSION: i32 = 1;
+    // An event of an unknown type might move money: better to stop than to show books that lack it.
+    const FOLLOWS: Follows = Follows::Everything;
+    const TABLES: &'static [Table] = &[Table::of::<JournalLineRow>(), Table::of::<TrialBalanceRow>()];
+
+    fn fold(event: &RecordedEvent, changes: &mut Changes) -> Result<(), FoldError> {
+        let account_id = match &event.event {
+            Event::Account(_) => Some(&event.aggregate_id),
+            Event::CreditNote(_)
+            | Event::Customer(_)
+            | Event::Discounts(_)
+            | Event::Expense(_)
+            | Event::Invoice(_)
+            | Event::NumberSeries(_)
+            | Event::Order(_)
+            | Event::Payer(_)
+            | Event::Payment(_)
+            | Event::Service(_)
+            | Event::Ticket(_) => None,
+        };
+        for (Posting { account, amount, currency }, leg) in event.event.postings().into_iter().zip(1..) {
+            let (ledger_account, currency) = (account.as_str(), currency.code());
+            changes.insert(JournalLineRow {
+                position: place(event),
+                leg,
+                ledger_account: ledger_account.into(),
+                account_id: account_id.cloned(),
+                amount,
+                currency: currency.into(),
+                event_type: event.event.event_type(),
+                occurred_at: event.occurred_at(),
+                recorded_at: event.recorded_at,
+            });
+            let zero = Decimal::ZERO;
+            let empty = move || TrialBalanceRow {
+                ledger_account: ledger_account.into(),
+                currency: currency.into(),
+                debit: zero,
+                credit: zero,
+                balance: zero,
+            };
+            changes.upsert((ledger_account.into(), currency.into()), empty, move |row: &mut TrialBalanceRow| {
+                if amount > zero {
+                    row.debit += amount;
+                } else {
+                    row.credit -= amount;
+                }
+                row.balance += amount;
+            });
+        }
+        Ok(())
+    }
+}
+
+/// What of the journal to list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    pub ledger_account: Option<String>,
+    pub account: Option<String>,
+    /// Effective from this moment on.
+    pub from: Option<DateTime<Utc>>,
+    /// Effective before this moment.
+    pub to: Option<DateTime<Utc>>,
+}
+
+/// In the order of the book; `after` is the position and leg of the last line of the page before this one.
+pub async fn list(
+    connection: &mut PgConnection,
+    filter: &Filter,
+    after: Option<(i64, i32)>,
+    limit: i64,
+) -> Result<Vec<JournalLineRow>, sqlx::Error> {
+    sqlx::query_as(
+        "select position, leg, ledger_account, account_id, amount, currency, event_type, occurred_at, recorded_at
+         from journal_lines
+         where ($1::text is null or ledger_account = $1)
+             and ($2::text is null or account_id = $2)
+             and ($3::timestamptz is null or occurred_at >= $3)
+             and ($4::timestamptz is null or occurred_at < $4)
+             and ($5::bigint is null or (position, leg) > ($5, $6::integer))
+         order by position, leg
+         limit $7",
+    )
+    .bind(&filter.ledger_account)
+    .bind(&filter.account)
+    .bind(filter.from)
+    .bind(filter.to)
+    .bind(after.map(|(position, _)| position))
+    .bind(after.map(|(_, leg)| leg))
+    .bind(limit)
+    .fetch_all(connection)
+    .await
+}
+
+/// The trial balance now.
+pub async fn trial_balance(connection: &mut PgConnection) -> Result<Vec<TrialBalanceRow>, sqlx::Error> {
+    sqlx::query_as(
+        "select ledger_account, currency, debit, credit, balance
+         from trial_balance
+         order by currency, ledger_account",
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// The trial balance from what took effect before a moment, and was known at a position, where those are given.
+pub async fn trial_balance_as_of(
+    connection: &mut PgConnection,
+    before: Option<DateTime<Utc>>,
+    known_at: Option<i64>,
+) -> Result<Vec<TrialBalanceRow>, sqlx::Error> {
+    sqlx::query_as(
+        "select ledger_account, currency,
+             coalesce(sum(amount) filter (where amount > 0), 0) as debit,
+             coalesce(-sum(amount) filter (where amount < 0), 0) as credit,
+             sum(amount) as balance
+         from journal_lines
+         where ($1::timestamptz is null or occurred_at < $1) and ($2::bigint is null or position <= $2)
+         group by ledger_account, currency
+         order by currency, ledger_account",
+    )
+    .bind(before)
+    .bind(known_at)
+    .fetch_all(connection)
+    .await
+}

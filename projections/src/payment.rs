@@ -1,0 +1,404 @@
+//! Payments: how each stands, what its money covers, and what of it went back.
+
+use chrono::{DateTime, Utc};
+use cqrs_es::Aggregate;
+use daybook_core::{
+    RecordedEvent,
+    domain::{
+        Account, AccountEvent, Event, Payment, PaymentEvent,
+        account::{ChargeOrigin, FundsOrigin},
+        payment::{Purpose, Status},
+    },
+};
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+use sqlx::{FromRow, PgConnection};
+
+use crate::{
+    engine::{Changes, FoldError, Follows, Projection, Row, Table, place},
+    statement::charge_origin,
+};
+
+#[derive(Debug)]
+pub enum Payments {}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromRow)]
+pub struct PaymentRow {
+    pub id: String,
+    pub account_id: String,
+    pub payer_id: Option<String>,
+    pub method: String,
+    pub amount: Decimal,
+    pub currency: String,
+    /// `advance`, `order` or `invoice`.
+    pub purpose: String,
+    pub purpose_id: Option<String>,
+    pub status: String,
+    pub document_number: Option<String>,
+    /// Why it failed or was taken back, in the gateway's words.
+    pub gateway_reason: Option<String>,
+    /// The stream under the gateway's own payment id that names this payment.
+    pub gateway_payment: Option<String>,
+    /// The account entry that credits it.
+    pub entry: Option<i64>,
+    /// What covers charges now.
+    pub allocated: Decimal,
+    /// What covers nothing.
+    pub free: Decimal,
+    /// What went back to the payer.
+    pub returned: Decimal,
+    pub started_at: DateTime<Utc>,
+    pub credited_at: Option<DateTime<Utc>>,
+    /// Of the event that started it; listings go by it.
+    pub position: i64,
+    /// Of the last event that changed it.
+    pub changed_position: i64,
+}
+
+/// What a charge has of a payment. A row whose amount is zero tells of an allocation that was taken back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromRow)]
+pub struct AllocationRow {
+    pub payment_id: String,
+    /// The entry of the account that charges it.
+    pub charge: i64,
+    /// `invoice`, `expense`, `refund` …
+    pub target: String,
+    pub target_id: Option<String>,
+    pub amount: Decimal,
+    pub currency: String,
+    /// Of the last event that changed it.
+    pub changed_position: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromRow)]
+pub struct RefundRow {
+    pub id: String,
+    pub payment_id: String,
+    pub amount: Decimal,
+    pub currency: String,
+    /// `pending`, `settled` or `failed`.
+    pub status: String,
+    pub gateway_reason: Option<String>,
+    /// The account entry that took the money out.
+    pub entry: i64,
+    pub started_at: DateTime<Utc>,
+    pub ended_at: Option<DateTime<Utc>>,
+    pub position: i64,
+}
+
+impl Row for PaymentRow {
+    type Key = String;
+    const TABLE: &'static str = "payments";
+    const KEY: &'static [&'static str] = &["id"];
+
+    fn key(&self) -> String {
+        self.id.clone()
+    }
+}
+
+impl Row for AllocationRow {
+    type Key = (String, i64);
+    const TABLE: &'static str = "payment_allocations";
+    const KEY: &'static [&'static str] = &["payment_id", "charge"];
+
+    fn key(&self) -> Self::Key {
+        (self.payment_id.clone(), self.charge)
+    }
+}
+
+impl Row for RefundRow {
+    type Key = String;
+    const TABLE: &'static str = "refunds";
+    const KEY: &'static [&'static str] = &["id"];
+
+    fn key(&self) -> String {
+        self.id.clone()
+    }
+}
+
+impl Projection for Payments {
+    const NAME: &'static str = "payments";
+    const VERSION: i32 = 1;
+    const FOLLOWS: Follows = Follows::Only(&[Payment::TYPE, Account::TYPE]);
+    const TABLES: &'static [Table] =
+        &[Table::of::<PaymentRow>(), Table::of::<AllocationRow>(), Table::of::<RefundRow>()];
+
+    fn fold(event: &RecordedEvent, changes: &mut Changes) -> Result<(), FoldError> {
+        match &event.event {
+            Event::Payment(payment_event) => fold_payment(event, payment_event.clone(), changes),
+            Event::Account(account_event) => fold_account(event, account_event, changes),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn fold_payment(event: &RecordedEvent, payment_event: PaymentEvent, changes: &mut Changes) {
+    let (id, at) = (event.aggregate_id.clone(), event.occurred_at());
+    let mut change = |change: Box<dyn FnOnce(&mut PaymentRow) + Send>| {
+        change_payment(event, id.clone(), changes, change);
+    };
+    match payment_event {
+        PaymentEvent::Started { account, payer, method, amount, purpose } => {
+            let (purpose, purpose_id) = purpose_columns(&purpose);
+            changes.insert(PaymentRow {
+                id,
+                account_id: account.to_string(),
+                payer_id: payer.map(|payer| payer.to_string()),
+                method,
+                amount: amount.amount(),
+                currency: amount.currency().code().into(),
+                purpose: purpose.into(),
+                purpose_id,
+                status: Status::New.as_str().into(),
+                document_number: None,
+                gateway_reason: None,
+                gateway_payment: None,
+                entry: None,
+                allocated: Decimal::ZERO,
+                free: Decimal::ZERO,
+                returned: Decimal::ZERO,
+                started_at: at,
+                credited_at: None,
+                position: place(event),
+                changed_position: place(event),
+            });
+        }
+        PaymentEvent::Submitted {} => change(Box::new(|row| row.set(Status::InProgress))),
+        PaymentEvent::Pledged { entry, .. } => change(Box::new(move |row| {
+            row.set(Status::Pledged);
+            row.entry = Some(entry as i64);
+        })),
+        PaymentEvent::PledgeWithdrawn {} => change(Box::new(|row| {
+            row.set(Status::New);
+            row.entry = None;
+        })),
+        PaymentEvent::Credited { entry, document_number, .. } => change(Box::new(move |row| {
+            row.set(Status::Credited);
+            row.entry = Some(entry as i64);
+            row.document_number = document_number;
+            row.gateway_reason = None;
+            row.credited_at = Some(at);
+        })),
+        PaymentEvent::Failed { gateway_reason } => change(Box::new(|row| {
+            row.set(Status::Failed);
+            row.gateway_reason = Some(gateway_reason);
+        })),
+        PaymentEvent::Deleted {} => change(Box::new(|row| row.set(Status::Deleted))),
+        PaymentEvent::MarkedFraudulent { gateway_reason } => change(Box::new(|row| {
+            row.set(Status::Fraudulent);
+            row.gateway_reason = Some(gateway_reason);
+        })),
+        PaymentEvent::RefundStarted { refund, amount, entry } => changes.insert(RefundRow {
+            id: refund.to_string(),
+            payment_id: id,
+            amount: amount.amount(),
+            currency: amount.currency().code().into(),
+            status: "pending".into(),
+            gateway_reason: None,
+            entry: entry as i64,
+            started_at: at,
+            ended_at: None,
+            position: place(event),
+        }),
+        PaymentEvent::RefundSettled { refund, amount } => {
+            change(Box::new(move |row| {
+                row.returned += amount.amount();
+                row.set(if row.returned == row.amount { Status::Returned } else { Status::PartlyReturned });
+            }));
+            changes.update(refund.to_string(), move |row: &mut RefundRow| {
+                row.status = "settled".into();
+                row.ended_at = Some(at);
+            });
+        }
+        PaymentEvent::RefundFailed { refund, gateway_reason, .. } => {
+            changes.update(refund.to_string(), move |row: &mut RefundRow| {
+                row.status = "failed".into();
+                row.gateway_reason = Some(gateway_reason);
+                row.ended_at = Some(at);
+            });
+        }
+        PaymentEvent::AssignedTo { payment } => {
+            change_payment(event, payment.to_string(), changes, move |row| row.gateway_payment = Some(id));
+        }
+    }
+}
+
+/// What the account does with the money of payments.
+fn fold_account(event: &RecordedEvent, account_event: &AccountEvent, changes: &mut Changes) {
+    match account_event {
+        AccountEvent::Credited { origin: FundsOrigin::Payment(payment), amount, .. } => {
+            let amount = amount.amount();
+            change_payment(event, payment.to_string(), changes, move |row| row.free += amount);
+        }
+        AccountEvent::Allocated { from: FundsOrigin::Payment(payment), charge, to, amount, .. } => {
+            allocate(event, payment.as_str(), *charge as i64, to, amount.amount(), amount.currency().code(), changes);
+        }
+        AccountEvent::Released { from: FundsOrigin::Payment(payment), charge, to, amount, .. } => {
+            allocate(event, payment.as_str(), *charge as i64, to, -amount.amount(), amount.currency().code(), changes);
+        }
+        AccountEvent::Credited { .. }
+        | AccountEvent::Allocated { .. }
+        | AccountEvent::Released { .. }
+        | AccountEvent::Charged { .. }
+        | AccountEvent::Opened { .. }
+        | AccountEvent::CreditLimitSet { .. }
+        | AccountEvent::PostPaidAllowed {}
+        | AccountEvent::PostPaidRevoked {}
+        | AccountEvent::AutomaticAllocationSwitchedOn {}
+        | AccountEvent::AutomaticAllocationSwitchedOff {}
+        | AccountEvent::Held { .. }
+        | AccountEvent::HoldReleased { .. } => {}
+    }
+}
+
+fn allocate(
+    event: &RecordedEvent,
+    payment_id: &str,
+    charge: i64,
+    to: &ChargeOrigin,
+    amount: Decimal,
+    currency: &'static str,
+    changes: &mut Changes,
+) {
+    // What goes back to the payer is told as returned, not as allocated.
+    let covers = !matches!(to, ChargeOrigin::Refund(_) | ChargeOrigin::Payment(_));
+    change_payment(event, payment_id.into(), changes, move |row| {
+        row.free -= amount;
+        if covers {
+            row.allocated += amount;
+        }
+    });
+    let (target, target_id) = charge_origin(to);
+    let (payment_id, position) = (payment_id.to_owned(), place(event));
+    let key = (payment_id.clone(), charge);
+    let empty = move || AllocationRow {
+        payment_id,
+        charge,
+        target: target.into(),
+        target_id,
+        amount: Decimal::ZERO,
+        currency: currency.into(),
+        changed_position: position,
+    };
+    changes.upsert(key, empty, move |row: &mut AllocationRow| {
+        row.amount += amount;
+        row.changed_position = position;
+    });
+}
+
+fn change_payment(
+    event: &RecordedEvent,
+    id: String,
+    changes: &mut Changes,
+    change: impl FnOnce(&mut PaymentRow) + Send + 'static,
+) {
+    let position = place(event);
+    changes.update(id, move |row: &mut PaymentRow| {
+        row.changed_position = position;
+        change(row);
+    });
+}
+
+impl PaymentRow {
+    fn set(&mut self, status: Status) {
+        self.status = status.as_str().into();
+    }
+}
+
+fn purpose_columns(purpose: &Purpose) -> (&'static str, Option<String>) {
+    match purpose {
+        Purpose::Advance => ("advance", None),
+        Purpose::Order(order) => ("order", Some(order.to_string())),
+        Purpose::Invoice(invoice) => ("invoice", Some(invoice.to_string())),
+    }
+}
+
+/// What of the payments to list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    pub account: Option<String>,
+    pub status: Option<String>,
+    /// The order or invoice it is meant for.
+    pub purpose_id: Option<String>,
+}
+
+pub async fn get(connection: &mut PgConnection, id: &str) -> Result<Option<PaymentRow>, sqlx::Error> {
+    sqlx::query_as(
+        "select id, account_id, payer_id, method, amount, currency, purpose, purpose_id, status, document_number,
+             gateway_reason, gateway_payment, entry, allocated, free, returned, started_at, credited_at, position,
+             changed_position
+         from payments
+         where id = $1",
+    )
+    .bind(id)
+    .fetch_optional(connection)
+    .await
+}
+
+/// Newest first; `before` is the position of the last row of the page before this one.
+pub async fn list(
+    connection: &mut PgConnection,
+    filter: &Filter,
+    before: Option<i64>,
+    limit: i64,
+) -> Result<Vec<PaymentRow>, sqlx::Error> {
+    sqlx::query_as(
+        "select id, account_id, payer_id, method, amount, currency, purpose, purpose_id, status, document_number,
+             gateway_reason, gateway_payment, entry, allocated, free, returned, started_at, credited_at, position,
+             changed_position
+         from payments
+         where ($1::text is null or account_id = $1)
+             and ($2::text is null or status = $2)
+             and ($3::text is null or purpose_id = $3)
+             and ($4::bigint is null or position < $4)
+         order by position desc
+         limit $5",
+    )
+    .bind(&filter.account)
+    .bind(&filter.status)
+    .bind(&filter.purpose_id)
+    .bind(before)
+    .bind(limit)
+    .fetch_all(connection)
+    .await
+}
+
+/// What the money of a payment covers now, in the order of the charges.
+pub async fn allocations(connection: &mut PgConnection, payment_id: &str) -> Result<Vec<AllocationRow>, sqlx::Error> {
+    sqlx::query_as(
+        "select payment_id, charge, target, target_id, amount, currency, changed_position
+         from payment_allocations
+         where payment_id = $1 and amount <> 0
+         order by charge",
+    )
+    .bind(payment_id)
+    .fetch_all(connection)
+    .await
+}
+
+/// Which payments cover an invoice or an expense.
+pub async fn covering(connection: &mut PgConnection, target_id: &str) -> Result<Vec<AllocationRow>, sqlx::Error> {
+    sqlx::query_as(
+        "select payment_id, charge, target, target_id, amount, currency, changed_position
+         from payment_allocations
+         where target_id = $1 and amount <> 0
+         order by changed_position, payment_id",
+    )
+    .bind(target_id)
+    .fetch_all(connection)
+    .await
+}
+
+/// The refunds of a payment, oldest first.
+pub async fn refunds(connection: &mut PgConnection, payment_id: &str) -> Result<Vec<RefundRow>, sqlx::Error> {
+    sqlx::query_as(
+        "select id, payment_id, amount, currency, status, gateway_reason, entry, started_at, ended_at, position
+         from refunds
+         where payment_id = $1
+         order by position",
+    )
+    .bind(payment_id)
+    .fetch_all(connection)
+    .await
+}

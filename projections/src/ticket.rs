@@ -1,0 +1,218 @@
+//! Tickets, open and archived, with their messages.
+
+use chrono::{DateTime, Utc};
+use cqrs_es::Aggregate;
+use daybook_core::{
+    RecordedEvent,
+    domain::{Event, Ticket, TicketEvent, ticket::Subject},
+};
+use serde::{Deserialize, Serialize};
+use sqlx::{FromRow, PgConnection};
+
+use crate::engine::{Changes, FoldError, Follows, Projection, Row, Table, place};
+
+#[derive(Debug)]
+pub enum Tickets {}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromRow)]
+pub struct TicketRow {
+    pub id: String,
+    pub customer_id: String,
+    pub category: String,
+    pub subject: String,
+    /// `service` or `order`.
+    pub about: Option<String>,
+    pub about_id: Option<String>,
+    /// `open`, `in_progress`, `answered`, `read` or `archived`.
+    pub status: String,
+    pub archived: bool,
+    pub messages: i32,
+    pub opened_at: DateTime<Utc>,
+    pub last_message_at: DateTime<Utc>,
+    pub archived_at: Option<DateTime<Utc>>,
+    /// Of the event that opened it; listings go by it.
+    pub position: i64,
+    /// Of the last event that changed it.
+    pub changed_position: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromRow)]
+pub struct TicketMessageRow {
+    pub ticket_id: String,
+    pub position: i64,
+    /// `customer` or `provider`.
+    pub side: String,
+    /// Who wrote it.
+    pub actor: Option<String>,
+    pub message: String,
+    pub written_at: DateTime<Utc>,
+}
+
+impl Row for TicketRow {
+    type Key = String;
+    const TABLE: &'static str = "tickets";
+    const KEY: &'static [&'static str] = &["id"];
+
+    fn key(&self) -> String {
+        self.id.clone()
+    }
+}
+
+impl Row for TicketMessageRow {
+    type Key = (String, i64);
+    const TABLE: &'static str = "ticket_messages";
+    const KEY: &'static [&'static str] = &["ticket_id", "position"];
+
+    fn key(&self) -> Self::Key {
+        (self.ticket_id.clone(), self.position)
+    }
+}
+
+impl Projection for Tickets {
+    const NAME: &'static str = "tickets";
+    const VERSION: i32 = 1;
+    const FOLLOWS: Follows = Follows::Only(&[Ticket::TYPE]);
+    const TABLES: &'static [Table] = &[Table::of::<TicketRow>(), Table::of::<TicketMessageRow>()];
+
+    fn fold(event: &RecordedEvent, changes: &mut Changes) -> Result<(), FoldError> {
+        let Event::Ticket(ticket_event) = &event.event else { return Ok(()) };
+        let at = event.occurred_at();
+        match ticket_event {
+            TicketEvent::Opened { customer, category, subject, about, message } => {
+                let (about, about_id) = match about {
+                    None => (None, None),
+                    Some(Subject::Service(service)) => (Some("service".into()), Some(service.to_string())),
+                    Some(Subject::Order(order)) => (Some("order".into()), Some(order.to_string())),
+                };
+                changes.insert(TicketRow {
+                    id: event.aggregate_id.clone(),
+                    customer_id: customer.to_string(),
+                    category: category.clone(),
+                    subject: subject.clone(),
+                    about,
+                    about_id,
+                    status: "open".into(),
+                    archived: false,
+                    messages: 1,
+                    opened_at: at,
+                    last_message_at: at,
+                    archived_at: None,
+                    position: place(event),
+                    changed_position: place(event),
+                });
+                changes.insert(message_row(event, "customer", message));
+            }
+            TicketEvent::TakenUp {} => change(event, changes, |row| row.status = "in_progress".into()),
+            TicketEvent::Answered { message } => {
+                changes.insert(message_row(event, "provider", message));
+                change(event, changes, move |row| row.written("answered", at));
+            }
+            TicketEvent::Replied { message } => {
+                changes.insert(message_row(event, "customer", message));
+                change(event, changes, move |row| row.written("in_progress", at));
+            }
+            TicketEvent::Read {} => change(event, changes, |row| row.status = "read".into()),
+            TicketEvent::Archived {} => change(event, changes, move |row| {
+                row.status = "archived".into();
+                row.archived = true;
+                row.archived_at = Some(at);
+            }),
+            TicketEvent::Restored {} => change(event, changes, |row| {
+                row.status = "open".into();
+                row.archived = false;
+                row.archived_at = None;
+            }),
+        }
+        Ok(())
+    }
+}
+
+impl TicketRow {
+    fn written(&mut self, status: &str, at: DateTime<Utc>) {
+        self.status = status.into();
+        self.messages += 1;
+        self.last_message_at = at;
+    }
+}
+
+fn change(event: &RecordedEvent, changes: &mut Changes, change: impl FnOnce(&mut TicketRow) + Send + 'static) {
+    let position = place(event);
+    changes.update(event.aggregate_id.clone(), move |row: &mut TicketRow| {
+        row.changed_position = position;
+        change(row);
+    });
+}
+
+fn message_row(event: &RecordedEvent, side: &str, message: &str) -> TicketMessageRow {
+    TicketMessageRow {
+        ticket_id: event.aggregate_id.clone(),
+        position: place(event),
+        side: side.into(),
+        actor: event.metadata.actor.as_ref().map(ToString::to_string),
+        message: message.into(),
+        written_at: event.occurred_at(),
+    }
+}
+
+/// What of the tickets to list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    pub customer: Option<String>,
+    pub archived: Option<bool>,
+    pub status: Option<String>,
+    pub about_id: Option<String>,
+}
+
+pub async fn get(connection: &mut PgConnection, id: &str) -> Result<Option<TicketRow>, sqlx::Error> {
+    sqlx::query_as(
+        "select id, customer_id, category, subject, about, about_id, status, archived, messages, opened_at,
+             last_message_at, archived_at, position, changed_position
+         from tickets
+         where id = $1",
+    )
+    .bind(id)
+    .fetch_optional(connection)
+    .await
+}
+
+/// Newest first; `before` is the position of the last row of the page before this one.
+pub async fn list(
+    connection: &mut PgConnection,
+    filter: &Filter,
+    before: Option<i64>,
+    limit: i64,
+) -> Result<Vec<TicketRow>, sqlx::Error> {
+    sqlx::query_as(
+        "select id, customer_id, category, subject, about, about_id, status, archived, messages, opened_at,
+             last_message_at, archived_at, position, changed_position
+         from tickets
+         where ($1::text is null or customer_id = $1)
+             and ($2::boolean is null or archived = $2)
+             and ($3::text is null or status = $3)
+             and ($4::text is null or about_id = $4)
+             and ($5::bigint is null or position < $5)
+         order by position desc
+         limit $6",
+    )
+    .bind(&filter.customer)
+    .bind(filter.archived)
+    .bind(&filter.status)
+    .bind(&filter.about_id)
+    .bind(before)
+    .bind(limit)
+    .fetch_all(connection)
+    .await
+}
+
+/// The messages of a ticket, oldest first.
+pub async fn messages(connection: &mut PgConnection, ticket_id: &str) -> Result<Vec<TicketMessageRow>, sqlx::Error> {
+    sqlx::query_as(
+        "select ticket_id, position, side, actor, message, written_at
+         from ticket_messages
+         where ticket_id = $1
+         order by position",
+    )
+    .bind(ticket_id)
+    .fetch_all(connection)
+    .await
+}
