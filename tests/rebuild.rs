@@ -70,7 +70,8 @@ impl Ledger {
             causation_id: None,
             occurred_at: self.now,
         };
-        let done = self.writer.execute(Command { operation, context, idempotency: None }).await.unwrap();
+        let done =
+            self.writer.execute(Command { id: Uuid::now_v7(), operation, context, idempotency: None }).await.unwrap();
         self.last = done.position;
         done.answer
     }
