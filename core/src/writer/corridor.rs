@@ -31,6 +31,9 @@ const CATCH_UP: u64 = 10_000;
 
 const EVENTS_PER_READ: u32 = 1000;
 
+/// How long one attempt to connect may take.
+const CONNECTING: Duration = Duration::from_secs(5);
+
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -212,7 +215,7 @@ impl Corridor {
         }
         let mut pause = FIRST_PAUSE;
         loop {
-            let error = match within(self.options.deadline, self.store.writer_connection()).await {
+            let error = match within(CONNECTING, self.store.writer_connection()).await {
                 Ok(connection) => return Some(connection),
                 Err(error) => Arc::new(error),
             };

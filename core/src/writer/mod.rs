@@ -129,6 +129,7 @@ impl Default for WriterOptions {
 pub struct WriterHandle {
     queue: mpsc::Sender<Waiting>,
     committed: watch::Receiver<Position>,
+    stop: CancellationToken,
     counters: Arc<Counters>,
     deadline: Duration,
 }
@@ -171,13 +172,7 @@ impl WriterHandle {
     pub fn submit(&self, command: Command) -> impl Future<Output = Result<Done, ExecuteError>> + Send + 'static {
         let (answer, answered) = oneshot::channel();
         let waiting = Waiting { command, deadline: Instant::now() + self.deadline, answer };
-        let submitted = self.queue.try_send(waiting).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => {
-                self.counters.overloaded.fetch_add(1, Ordering::Relaxed);
-                Failure::Overloaded
-            }
-            mpsc::error::TrySendError::Closed(_) => Failure::ShuttingDown,
-        });
+        let submitted = self.queue_up(waiting);
         async move {
             submitted?;
             // Without an answer the loop has fallen, and nobody knows how far it came.
@@ -193,6 +188,19 @@ impl WriterHandle {
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
+
+    fn queue_up(&self, waiting: Waiting) -> Result<(), Failure> {
+        if self.stop.is_cancelled() {
+            return Err(Failure::ShuttingDown);
+        }
+        self.queue.try_send(waiting).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => {
+                self.counters.overloaded.fetch_add(1, Ordering::Relaxed);
+                Failure::Overloaded
+            }
+            mpsc::error::TrySendError::Closed(_) => Failure::ShuttingDown,
+        })
+    }
 }
 
 impl Writer {
@@ -202,7 +210,13 @@ impl Writer {
         let (publish, committed) = watch::channel(0);
         let counters = Arc::new(Counters::default());
         let stop = CancellationToken::new();
-        let handle = WriterHandle { queue, committed, counters: Arc::clone(&counters), deadline: options.deadline };
+        let handle = WriterHandle {
+            queue,
+            committed,
+            stop: stop.clone(),
+            counters: Arc::clone(&counters),
+            deadline: options.deadline,
+        };
         let corridor = corridor::Corridor::new(store, options, waiting, stop.clone(), publish, counters);
         let running = tokio::spawn(corridor.run());
         (handle, Self { stop, running })
