@@ -3,5 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test may fall where it stands")]
 
 mod cluster;
+mod concurrency;
+mod lost_connection;
 mod rebuild;
+mod reference;
+mod restore;
+mod snapshots;
 mod store;
+mod writer;

@@ -4,28 +4,14 @@ use cqrs_es::{Aggregate, persist::PersistedEventRepository};
 use daybook_core::{
     domain::{AccountEvent, CustomerId, Event, Ticket, TicketEvent, TicketId, ticket::TicketCommand},
     operations::{Operation, TicketAction, WriteOnTicket},
-    store::{RawEvent, Store, StoreError, read_events, read_stream},
+    store::{Store, StoreError, read_events, read_stream},
 };
 use daybook_tests::{
     commands::{account, adjust, command, id, open_ticket, pay_in, register, usd},
-    database,
+    database, whole_book,
 };
 use futures::future::join_all;
 use postgres_es::{PostgresEventRepository, postgres_cqrs};
-use sqlx::PgPool;
-
-/// Everything in the book, in order.
-pub async fn whole_book(pool: &PgPool) -> Vec<RawEvent> {
-    let mut book: Vec<RawEvent> = Vec::new();
-    loop {
-        let after = book.last().map_or(0, |event| event.position);
-        let events = read_events(pool, after, 1000).await.unwrap();
-        if events.is_empty() {
-            return book;
-        }
-        book.extend(events);
-    }
-}
 
 #[tokio::test]
 async fn positions_are_dense_and_times_never_go_back() {

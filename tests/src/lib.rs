@@ -2,11 +2,11 @@
 
 pub mod commands;
 
-use std::{env, str::FromStr, thread};
+use std::{collections::HashMap, env, str::FromStr, thread};
 
 use daybook_core::{
     cluster::{Cluster, ClusterOptions},
-    store::{Store, StoreOptions},
+    store::{RawEvent, Store, StoreOptions, read_events},
     writer::{Writer, WriterHandle, WriterOptions},
 };
 use sqlx::{
@@ -39,6 +39,26 @@ pub async fn database() -> TestDatabase {
     }
     let pool = PgPoolOptions::new().max_connections(10).connect(&url).await.expect("a fresh database can be reached");
     TestDatabase { name, url, pool }
+}
+
+/// Everything in the book, in order; without a gap, or the test fails.
+pub async fn whole_book(pool: &PgPool) -> Vec<RawEvent> {
+    let mut book: Vec<RawEvent> = Vec::new();
+    loop {
+        let after = book.last().map_or(0, |event| event.position);
+        let events = read_events(pool, after, 1000).await.expect("the book can be read");
+        if events.is_empty() {
+            break;
+        }
+        book.extend(events);
+    }
+    let mut streams: HashMap<(&str, &str), u64> = HashMap::new();
+    for event in &book {
+        let sequence = streams.entry((&event.aggregate_type, &event.aggregate_id)).or_default();
+        *sequence += 1;
+        assert_eq!(event.sequence, *sequence, "the streams have no gaps either: {event:?}");
+    }
+    book
 }
 
 impl TestDatabase {

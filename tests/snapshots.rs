@@ -1,0 +1,98 @@
+//! Snapshots: a shorter way to the same state, and never trusted.
+
+use cqrs_es::Aggregate;
+use daybook_core::{
+    domain::{Account, AccountId},
+    store::{read_stream, snapshots},
+    writer::{Loaded, StreamKey, WriterOptions},
+};
+use daybook_tests::{
+    TestDatabase,
+    commands::{account, adjust, pay_in, usd},
+    database,
+};
+
+const PAYMENTS: usize = 30;
+
+#[tokio::test]
+async fn a_snapshot_and_its_tail_are_the_full_replay() {
+    let (database, account) = database_with_history().await;
+    let loaded = load(&database, &account).await;
+    let replayed = replay(&database, &account).await;
+    assert!(loaded.snapshot_sequence > 0, "the snapshot was used");
+    assert!(loaded.snapshot_sequence < loaded.sequence, "there is a tail");
+    assert_eq!(loaded.sequence, replayed.sequence);
+    assert_eq!(loaded.state::<Account>(), replayed.state::<Account>());
+
+    // A new process decides on it.
+    let (writer, running) = database.writer().await;
+    let done = writer.execute(adjust(&account, usd("-1.00"))).await.unwrap();
+    assert_eq!(done.answer["balance"]["amount"], "29.00");
+    running.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_snapshot_of_another_fold_is_passed_over() {
+    passed_over("update aggregate_snapshots set fold_version = fold_version - 1, state = '{\"wrong\": true}'").await;
+}
+
+#[tokio::test]
+async fn a_snapshot_that_does_not_parse_is_passed_over() {
+    passed_over("update aggregate_snapshots set state = '{\"wrong\": true}'").await;
+}
+
+#[tokio::test]
+async fn a_snapshot_beyond_its_stream_is_passed_over() {
+    passed_over("update aggregate_snapshots set sequence = sequence + 1000").await;
+}
+
+#[tokio::test]
+async fn large_streams_are_written_aside_ever_more_rarely() {
+    let (database, account) = database_with_history().await;
+    let options = WriterOptions { snapshot_every: 1, ..WriterOptions::default() };
+    let (writer, running) = database.writer_with(options).await;
+    // The tail is long enough by now; but one event more is too little for a stream of this length.
+    for _ in 0..2 {
+        writer.execute(adjust(&account, usd("1.00"))).await.unwrap();
+    }
+    running.shutdown().await;
+    let loaded = load(&database, &account).await;
+    assert_eq!(loaded.sequence - loaded.snapshot_sequence, 1);
+}
+
+async fn passed_over(spoil: &str) {
+    let (database, account) = database_with_history().await;
+    let spoilt = sqlx::query(spoil).execute(database.pool()).await.unwrap();
+    assert!(spoilt.rows_affected() > 0);
+    let loaded = load(&database, &account).await;
+    assert_eq!(loaded.snapshot_sequence, 0);
+    assert_eq!(loaded.state::<Account>(), replay(&database, &account).await.state::<Account>());
+}
+
+/// An account with a snapshot of its first payments, and some payments after it.
+async fn database_with_history() -> (TestDatabase, AccountId) {
+    let database = database().await;
+    let (writer, running) =
+        database.writer_with(WriterOptions { snapshot_every: 20, ..WriterOptions::default() }).await;
+    let account = account(&writer).await;
+    for number in 0..PAYMENTS {
+        writer.execute(pay_in(&account, &format!("p{number}"), usd("1.00"))).await.unwrap();
+    }
+    running.shutdown().await;
+    (database, account)
+}
+
+async fn load(database: &TestDatabase, account: &AccountId) -> Loaded {
+    let mut connection = database.pool().acquire().await.unwrap();
+    let stream = StreamKey::of(account);
+    let mut loaded = snapshots::load(&mut connection, std::slice::from_ref(&stream)).await.unwrap();
+    loaded.remove(&stream).unwrap().unwrap()
+}
+
+async fn replay(database: &TestDatabase, account: &AccountId) -> Loaded {
+    let mut replayed = Loaded::empty::<Account>();
+    for raw in read_stream(database.pool(), Account::TYPE, account.as_str(), 0).await.unwrap() {
+        replayed.apply(raw.event().unwrap());
+    }
+    replayed
+}
