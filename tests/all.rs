@@ -4,6 +4,7 @@
 
 mod cluster;
 mod concurrency;
+mod golden;
 mod lost_connection;
 mod rebuild;
 mod reference;

@@ -1,0 +1,124 @@
+//! The golden files: an example of every event ever written, as it was stored. Old journals must stay readable, so
+//! examples are added and never edited.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
+
+use cqrs_es::Aggregate;
+use daybook_core::domain::{
+    Account, CreditNote, Customer, Discounts, Event, Expense, Invoice, NumberSeries, Order, Payer, Payment, Service,
+    Ticket,
+};
+use serde_json::Value;
+
+/// An example, and the event that it is today.
+struct Example {
+    file: String,
+    payload: Value,
+    event: Event,
+}
+
+/// Every aggregate: the word that its event types begin with, and its type.
+const AGGREGATES: [(&str, &str); 12] = [
+    ("account", Account::TYPE),
+    ("credit_note", CreditNote::TYPE),
+    ("customer", Customer::TYPE),
+    ("discount", Discounts::TYPE),
+    ("expense", Expense::TYPE),
+    ("invoice", Invoice::TYPE),
+    ("number_series", NumberSeries::TYPE),
+    ("order", Order::TYPE),
+    ("payer", Payer::TYPE),
+    ("payment", Payment::TYPE),
+    ("service", Service::TYPE),
+    ("ticket", Ticket::TYPE),
+];
+
+/// A new aggregate does not compile here until somebody has read this, and added it to the list above.
+fn is_listed_above(event: &Event) -> bool {
+    match event {
+        Event::Account(_)
+        | Event::CreditNote(_)
+        | Event::Customer(_)
+        | Event::Discounts(_)
+        | Event::Expense(_)
+        | Event::Invoice(_)
+        | Event::NumberSeries(_)
+        | Event::Order(_)
+        | Event::Payer(_)
+        | Event::Payment(_)
+        | Event::Service(_)
+        | Event::Ticket(_) => AGGREGATES.iter().any(|(_, aggregate)| *aggregate == event.aggregate_type()),
+    }
+}
+
+fn examples() -> Vec<Example> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/events");
+    let mut examples = Vec::new();
+    for of_type in fs::read_dir(directory).unwrap() {
+        let of_type = of_type.unwrap();
+        let event_type = of_type.file_name().into_string().unwrap();
+        let noun = event_type.split('.').next().unwrap();
+        let aggregate = AGGREGATES.iter().find(|(word, _)| *word == noun).expect("the aggregate is on the list").1;
+        for file in fs::read_dir(of_type.path()).unwrap() {
+            let file = file.unwrap();
+            let text = fs::read_to_string(file.path()).unwrap();
+            let name = format!("{event_type}/{}", file.file_name().into_string().unwrap());
+            let event = Event::decode(aggregate, &text).unwrap_or_else(|error| panic!("{name}: {error:?}"));
+            examples.push(Example { file: name, payload: serde_json::from_str(&text).unwrap(), event });
+        }
+    }
+    examples
+}
+
+/// The events that an aggregate can record, in the words of the decoder itself: it names them all when it is given
+/// one that is none of them.
+fn variants(aggregate: &str) -> BTreeSet<String> {
+    let error = Event::decode(aggregate, r#"{"nothing of the kind":{}}"#).unwrap_err();
+    let daybook_core::domain::DecodeError::Payload(error) = error else { panic!("{error}") };
+    let message = error.to_string();
+    let expected = message.split("expected").nth(1).unwrap_or_else(|| panic!("unforeseen wording: {message}"));
+    let variants: BTreeSet<String> = expected.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+    assert!(!variants.is_empty(), "{message}");
+    variants
+}
+
+#[test]
+fn every_example_is_read_and_written_unchanged() {
+    for Example { file, payload, event } in examples() {
+        let written: Value = serde_json::from_str(&event.payload()).unwrap();
+        let present = format!("{}/v{}.json", event.event_type(), event.event_version());
+        // An older version is read as the present one; only that is written.
+        if file == present {
+            assert_eq!(written, payload, "{file}");
+        }
+        assert!(is_listed_above(&event));
+        assert!(file.starts_with(&format!("{}/", event.event_type())), "{file} is a {}", event.event_type());
+    }
+}
+
+#[test]
+fn every_event_has_an_example_of_its_present_version() {
+    let mut recorded: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for Example { file, payload, event } in examples() {
+        if file == format!("{}/v{}.json", event.event_type(), event.event_version()) {
+            let variant = payload.as_object().and_then(|tagged| tagged.keys().next()).unwrap().clone();
+            recorded.entry(event.aggregate_type()).or_default().insert(variant);
+        }
+    }
+    for (_, aggregate) in AGGREGATES {
+        let recorded = recorded.remove(aggregate).unwrap_or_default();
+        assert_eq!(recorded, variants(aggregate), "examples of {aggregate} in tests/golden/events");
+    }
+}
+
+#[test]
+fn every_example_that_moves_money_balances() {
+    for Example { file, event, .. } in examples() {
+        let balanced = daybook_core::domain::posting::balanced(&event.postings());
+        assert_eq!(balanced, Ok(()), "{file}");
+    }
+}
