@@ -823,3 +823,6 @@ impl DomainEvent for AccountEvent {
         "1.0".into()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -168,3 +168,104 @@ impl DomainEvent for CreditNoteEvent {
         "1.0".into()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cqrs_es::test::TestFramework;
+
+    use super::*;
+    use crate::domain::{
+        fixtures::{day, id, number, payer_snapshot, usd},
+        tax::TaxedAmount,
+    };
+
+    /// A credit note over one free line of 10.00 with 20 per cent of tax.
+    fn document() -> CreditDocument {
+        let line = CreditLine {
+            number: 1,
+            of: None,
+            item: "vps".into(),
+            description: "not delivered".into(),
+            quantity: number("1"),
+            unit_price: number("10.00"),
+            amount: number("10.00"),
+            tax_rate: number("20"),
+        };
+        let rates = vec![TaxedAmount { rate: number("20"), net: number("10"), tax: usd("2.00") }];
+        CreditDocument {
+            number: "CN-1".into(),
+            account: id("main"),
+            customer: id("ada"),
+            payer: payer_snapshot(),
+            issued_on: day("2026-07-20"),
+            currency: usd("0").currency(),
+            lines: vec![line],
+            totals: Totals { net: number("10"), tax: usd("2.00"), total: usd("12.00"), residue: Decimal::ZERO, rates },
+            entry: 2,
+        }
+    }
+
+    fn issue(document: CreditDocument) -> CreditNoteCommand {
+        CreditNoteCommand::Issue(Box::new(document))
+    }
+
+    fn refused(document: CreditDocument, rejection: CreditNoteRejection) {
+        TestFramework::<CreditNote>::with(())
+            .given_no_previous_events()
+            .when(issue(document))
+            .then_expect_error(rejection);
+    }
+
+    fn with_line(change: impl FnOnce(&mut CreditLine)) -> CreditDocument {
+        let mut document = document();
+        change(&mut document.lines[0]);
+        document
+    }
+
+    #[test]
+    fn a_credit_note_is_issued_with_its_lines_and_totals() {
+        TestFramework::<CreditNote>::with(())
+            .given_no_previous_events()
+            .when(issue(document()))
+            .then_expect_events(vec![CreditNoteEvent::Issued(Box::new(document()))]);
+    }
+
+    #[test]
+    fn an_issued_credit_note_is_final() {
+        TestFramework::<CreditNote>::with(())
+            .given(vec![CreditNoteEvent::Issued(Box::new(document()))])
+            .when(issue(document()))
+            .then_expect_error(CreditNoteRejection::Final);
+    }
+
+    #[test]
+    fn a_credit_note_without_a_number_is_refused() {
+        refused(CreditDocument { number: " ".into(), ..document() }, CreditNoteRejection::NumberMissing);
+    }
+
+    #[test]
+    fn a_credit_note_without_lines_is_refused() {
+        refused(CreditDocument { lines: Vec::new(), ..document() }, CreditNoteRejection::NoLines);
+    }
+
+    #[test]
+    fn a_line_out_of_range_is_refused() {
+        let rejection = || CreditNoteRejection::LineOutOfRange { line: 1 };
+        refused(with_line(|line| line.quantity = number("0.0000001")), rejection());
+        refused(with_line(|line| line.unit_price = number("1000000000000000")), rejection());
+        refused(with_line(|line| line.tax_rate = number("1000")), rejection());
+        refused(with_line(|line| line.amount = number("-0.01")), rejection());
+    }
+
+    #[test]
+    fn a_credit_note_over_nothing_is_refused() {
+        let totals = Totals { total: usd("0.00"), ..document().totals };
+        refused(CreditDocument { totals, ..document() }, CreditNoteRejection::NothingCredited);
+    }
+
+    #[test]
+    fn an_invoice_of_another_account_has_a_refusal_of_its_own() {
+        // Raised where the accounts are compared, in the operation.
+        assert_eq!(CreditNoteRejection::ForeignInvoice.code(), "foreign-invoice");
+    }
+}

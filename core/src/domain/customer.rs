@@ -206,3 +206,120 @@ impl DomainEvent for CustomerEvent {
         "1.0".into()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cqrs_es::test::{AggregateTestExecutor, TestFramework};
+
+    use super::*;
+    use crate::domain::fixtures::{id, usd};
+
+    fn given(events: Vec<CustomerEvent>) -> AggregateTestExecutor<Customer> {
+        TestFramework::with(()).given(events)
+    }
+
+    fn register(name: &str, email: Option<&str>) -> CustomerCommand {
+        CustomerCommand::Register { name: name.into(), email: email.map(Into::into) }
+    }
+
+    fn registered() -> CustomerEvent {
+        CustomerEvent::Registered { name: "Ada Byron".into(), email: Some("ada@example.org".into()) }
+    }
+
+    fn join(group: &str) -> CustomerCommand {
+        CustomerCommand::JoinGroup { group: group.into() }
+    }
+
+    fn joined() -> CustomerEvent {
+        CustomerEvent::JoinedGroup { group: "resellers".into() }
+    }
+
+    fn leave() -> CustomerCommand {
+        CustomerCommand::LeaveGroup { group: "resellers".into() }
+    }
+
+    fn left() -> CustomerEvent {
+        CustomerEvent::LeftGroup { group: "resellers".into() }
+    }
+
+    fn add_account(name: &str) -> CustomerCommand {
+        CustomerCommand::AddAccount { account: id(name), currency: usd("0").currency() }
+    }
+
+    fn account_added() -> CustomerEvent {
+        CustomerEvent::AccountAdded { account: id("main"), currency: usd("0").currency() }
+    }
+
+    #[test]
+    fn a_customer_registers_with_or_without_an_address() {
+        given(vec![]).when(register("Ada Byron", Some("ada@example.org"))).then_expect_events(vec![registered()]);
+        let without = CustomerEvent::Registered { name: "Ada Byron".into(), email: None };
+        given(vec![]).when(register("Ada Byron", None)).then_expect_events(vec![without]);
+    }
+
+    #[test]
+    fn a_customer_joins_a_group_leaves_it_and_joins_again() {
+        given(vec![registered()]).when(join("resellers")).then_expect_events(vec![joined()]);
+        given(vec![registered(), joined()]).when(leave()).then_expect_events(vec![left()]);
+        given(vec![registered(), joined(), left()]).when(join("resellers")).then_expect_events(vec![joined()]);
+    }
+
+    #[test]
+    fn a_customer_adds_an_account() {
+        given(vec![registered()]).when(add_account("main")).then_expect_events(vec![account_added()]);
+    }
+
+    #[test]
+    fn a_registered_customer_does_not_register_again() {
+        given(vec![registered()])
+            .when(register("Ada Byron", None))
+            .then_expect_error(CustomerRejection::AlreadyRegistered);
+    }
+
+    #[test]
+    fn nothing_happens_to_a_customer_who_is_not_registered() {
+        for command in [join("resellers"), leave(), add_account("main")] {
+            given(vec![]).when(command).then_expect_error(CustomerRejection::NotRegistered);
+        }
+        assert_eq!(Customer::Unknown.groups(), Err(CustomerRejection::NotRegistered));
+    }
+
+    #[test]
+    fn a_customer_without_a_name_is_refused() {
+        given(vec![]).when(register(" ", None)).then_expect_error(CustomerRejection::NameMissing);
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_refused() {
+        for email in ["", "ada", "@example.org", "ada@", "ada@home@example.org", "ada @example.org"] {
+            given(vec![]).when(register("Ada Byron", Some(email))).then_expect_error(CustomerRejection::EmailMalformed);
+        }
+    }
+
+    #[test]
+    fn a_group_with_an_odd_name_is_refused() {
+        for group in ["", "Resellers", "re sellers", &"r".repeat(65)] {
+            given(vec![registered()]).when(join(group)).then_expect_error(CustomerRejection::GroupMalformed);
+        }
+    }
+
+    #[test]
+    fn a_customer_joins_a_group_once() {
+        given(vec![registered(), joined()])
+            .when(join("resellers"))
+            .then_expect_error(CustomerRejection::AlreadyInGroup);
+    }
+
+    #[test]
+    fn a_customer_leaves_only_a_group_that_it_is_in() {
+        given(vec![registered()]).when(leave()).then_expect_error(CustomerRejection::NotInGroup);
+    }
+
+    #[test]
+    fn a_second_account_in_a_currency_is_refused() {
+        let (currency, account) = (usd("0").currency(), id("main"));
+        given(vec![registered(), account_added()])
+            .when(add_account("second"))
+            .then_expect_error(CustomerRejection::AccountExists { currency, account });
+    }
+}

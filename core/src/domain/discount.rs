@@ -306,3 +306,158 @@ impl DomainEvent for DiscountsEvent {
         "1.0".into()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cqrs_es::test::{AggregateTestExecutor, TestFramework};
+    use rust_decimal::dec;
+
+    use super::*;
+    use crate::domain::fixtures::{day, id, usd, yen};
+
+    fn given(events: Vec<DiscountsEvent>) -> AggregateTestExecutor<Discounts> {
+        TestFramework::with(()).given(events)
+    }
+
+    /// A tenth off everything for everyone.
+    fn tenth() -> Grant {
+        Grant {
+            discount: id("tenth"),
+            audience: Audience::Everyone,
+            name: "spring".into(),
+            scope: Scope::All,
+            value: Value::Percent(dec!(10)),
+            priority: 0,
+            valid_from: None,
+            valid_until: None,
+        }
+    }
+
+    fn grant(grant: Grant) -> DiscountsCommand {
+        DiscountsCommand::Grant(Box::new(grant))
+    }
+
+    fn granted() -> DiscountsEvent {
+        DiscountsEvent::Granted(Box::new(tenth()))
+    }
+
+    fn revoke() -> DiscountsCommand {
+        DiscountsCommand::Revoke { discount: id("tenth") }
+    }
+
+    fn revoked() -> DiscountsEvent {
+        DiscountsEvent::Revoked { discount: id("tenth") }
+    }
+
+    fn refused(wanted: Grant, rejection: DiscountsRejection) {
+        given(vec![]).when(grant(wanted)).then_expect_error(rejection);
+    }
+
+    fn noon(date: &str) -> DateTime<Utc> {
+        day(date).and_hms_opt(12, 0, 0).expect("noon").and_utc()
+    }
+
+    /// What these discounts save on a price of 40.00 for a VPS, by the winner.
+    fn saving(grants: &[Grant]) -> Option<(DiscountId, Money)> {
+        let best = best(grants, "vps", usd("40.00"), noon("2026-07-12"), Rounding::default());
+        best.map(|applied| (applied.discount, applied.saving))
+    }
+
+    #[test]
+    fn a_discount_is_granted_and_revoked() {
+        given(vec![]).when(grant(tenth())).then_expect_events(vec![granted()]);
+        given(vec![granted()]).when(revoke()).then_expect_events(vec![revoked()]);
+    }
+
+    #[test]
+    fn a_discount_is_granted_once() {
+        given(vec![granted()]).when(grant(tenth())).then_expect_error(DiscountsRejection::AlreadyGranted);
+    }
+
+    #[test]
+    fn an_unknown_or_revoked_discount_is_not_revoked() {
+        given(vec![]).when(revoke()).then_expect_error(DiscountsRejection::UnknownDiscount);
+        given(vec![granted(), revoked()]).when(revoke()).then_expect_error(DiscountsRejection::UnknownDiscount);
+    }
+
+    #[test]
+    fn a_discount_without_a_name_is_refused() {
+        refused(Grant { name: " ".into(), ..tenth() }, DiscountsRejection::NameMissing);
+    }
+
+    #[test]
+    fn a_discount_for_a_group_with_an_odd_name_is_refused() {
+        let audience = Audience::Group("Re Sellers".into());
+        refused(Grant { audience, ..tenth() }, DiscountsRejection::GroupMalformed);
+    }
+
+    #[test]
+    fn a_discount_for_a_nameless_product_is_refused() {
+        let scope = Scope::Product(String::new());
+        refused(Grant { scope, ..tenth() }, DiscountsRejection::ProductMissing);
+    }
+
+    #[test]
+    fn a_percentage_out_of_range_is_refused() {
+        for percent in [dec!(0), dec!(-1), dec!(100.0001), dec!(0.00001)] {
+            let value = Value::Percent(percent);
+            refused(Grant { value, ..tenth() }, DiscountsRejection::PercentOutOfRange);
+        }
+    }
+
+    #[test]
+    fn an_amount_out_of_range_is_refused() {
+        for value in [Value::AmountOff(usd("0.00")), Value::AmountOff(usd("-1")), Value::FixedPrice(usd("-0.01"))] {
+            refused(Grant { value, ..tenth() }, DiscountsRejection::AmountOutOfRange);
+        }
+    }
+
+    #[test]
+    fn a_discount_that_ends_before_it_begins_is_refused() {
+        let (valid_from, valid_until) = (Some(noon("2026-07-12")), Some(noon("2026-07-12")));
+        refused(Grant { valid_from, valid_until, ..tenth() }, DiscountsRejection::ValidityEmpty);
+    }
+
+    #[test]
+    fn a_discount_counts_from_its_first_moment_until_before_its_last() {
+        let from = |date| Grant { valid_from: Some(noon(date)), ..tenth() };
+        let until = |date| Grant { valid_until: Some(noon(date)), ..tenth() };
+        assert_eq!(saving(&[from("2026-07-12")]), Some((id("tenth"), usd("4.00"))));
+        assert_eq!(saving(&[from("2026-07-13")]), None);
+        assert_eq!(saving(&[until("2026-07-13")]), Some((id("tenth"), usd("4.00"))));
+        assert_eq!(saving(&[until("2026-07-12")]), None);
+    }
+
+    #[test]
+    fn a_discount_saves_no_more_than_the_price_and_never_adds_to_it() {
+        let worth = |value| saving(&[Grant { value, ..tenth() }]).map(|(_, saving)| saving);
+        assert_eq!(worth(Value::AmountOff(usd("50.00"))), Some(usd("40.00")));
+        assert_eq!(worth(Value::FixedPrice(usd("30.00"))), Some(usd("10.00")));
+        assert_eq!(worth(Value::FixedPrice(usd("50.00"))), None);
+        assert_eq!(worth(Value::FixedPrice(usd("0.00"))), Some(usd("40.00")));
+        assert_eq!(worth(Value::AmountOff(yen("5"))), None);
+    }
+
+    #[test]
+    fn one_discount_wins_by_priority_then_closeness_then_narrowness_then_size_then_age() {
+        let named = |name: &str, change: fn(&mut Grant)| {
+            let mut grant = Grant { discount: id(name), ..tenth() };
+            change(&mut grant);
+            grant
+        };
+        let ladder = [
+            named("b-older", |_| {}),
+            named("a-oldest", |_| {}),
+            named("larger", |grant| grant.value = Value::Percent(dec!(20))),
+            named("narrow", |grant| grant.scope = Scope::Product("vps".into())),
+            named("group", |grant| grant.audience = Audience::Group("resellers".into())),
+            named("person", |grant| grant.audience = Audience::Customer(id("ada"))),
+            named("first", |grant| grant.priority = 1),
+        ];
+        for (last, winner) in ladder.iter().enumerate().skip(1) {
+            assert_eq!(saving(&ladder[..=last]).map(|(discount, _)| discount), Some(winner.discount.clone()));
+        }
+        let elsewhere = named("elsewhere", |grant| grant.scope = Scope::Product("domain".into()));
+        assert_eq!(saving(&[elsewhere]), None);
+    }
+}

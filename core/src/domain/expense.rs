@@ -221,3 +221,119 @@ impl DomainEvent for ExpenseEvent {
         "1.0".into()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cqrs_es::test::{AggregateTestExecutor, TestFramework};
+
+    use super::*;
+    use crate::domain::fixtures::{id, number, usd};
+
+    fn given(events: Vec<ExpenseEvent>) -> AggregateTestExecutor<Expense> {
+        TestFramework::with(()).given(events)
+    }
+
+    fn amounts(total: &str) -> Amounts {
+        Amounts { net: usd(total), tax: usd("0"), total: usd(total) }
+    }
+
+    fn of(total: &str) -> Box<Recorded> {
+        Box::new(Recorded {
+            account: id("main"),
+            order: None,
+            order_item: None,
+            service: None,
+            description: "VPS".into(),
+            quantity: number("1"),
+            tax_rate: number("0"),
+            amounts: amounts(total),
+            entry: 2,
+        })
+    }
+
+    fn recorded() -> ExpenseEvent {
+        ExpenseEvent::Recorded(of("12.00"))
+    }
+
+    fn adjust(total: &str) -> ExpenseCommand {
+        ExpenseCommand::Adjust { amounts: amounts(total), entry: 3 }
+    }
+
+    fn raised() -> ExpenseEvent {
+        ExpenseEvent::Adjusted { before: amounts("12.00"), after: amounts("15.00"), entry: 3 }
+    }
+
+    fn reversed() -> ExpenseEvent {
+        ExpenseEvent::Reversed { amounts: amounts("12.00"), entry: 3, reverses: 2 }
+    }
+
+    fn reinstated() -> ExpenseEvent {
+        ExpenseEvent::Reinstated { amounts: amounts("12.00"), entry: 4, reverses: 3 }
+    }
+
+    #[test]
+    fn an_expense_is_recorded_raised_and_lowered() {
+        given(vec![]).when(ExpenseCommand::Record(of("12.00"))).then_expect_events(vec![recorded()]);
+        given(vec![recorded()]).when(adjust("15.00")).then_expect_events(vec![raised()]);
+        let lowered = ExpenseEvent::Adjusted { before: amounts("12.00"), after: amounts("0.00"), entry: 3 };
+        given(vec![recorded()]).when(adjust("0.00")).then_expect_events(vec![lowered]);
+    }
+
+    #[test]
+    fn a_reversal_and_its_undoing_name_the_entry_that_they_take_back() {
+        given(vec![recorded()]).when(ExpenseCommand::Reverse { entry: 3 }).then_expect_events(vec![reversed()]);
+        given(vec![recorded(), reversed()])
+            .when(ExpenseCommand::Reinstate { entry: 4 })
+            .then_expect_events(vec![reinstated()]);
+        let again = ExpenseEvent::Reversed { amounts: amounts("12.00"), entry: 5, reverses: 4 };
+        given(vec![recorded(), reversed(), reinstated()])
+            .when(ExpenseCommand::Reverse { entry: 5 })
+            .then_expect_events(vec![again]);
+    }
+
+    #[test]
+    fn an_expense_is_recorded_once() {
+        for history in [vec![recorded()], vec![recorded(), reversed()]] {
+            given(history)
+                .when(ExpenseCommand::Record(of("12.00")))
+                .then_expect_error(ExpenseRejection::AlreadyRecorded);
+        }
+    }
+
+    #[test]
+    fn nothing_happens_to_an_expense_that_is_not_recorded() {
+        let commands = [adjust("1.00"), ExpenseCommand::Reverse { entry: 3 }, ExpenseCommand::Reinstate { entry: 3 }];
+        for command in commands {
+            given(vec![]).when(command).then_expect_error(ExpenseRejection::NotRecorded);
+        }
+        assert_eq!(Expense::Unknown.standing(), Err(ExpenseRejection::NotRecorded));
+    }
+
+    #[test]
+    fn an_expense_below_zero_is_refused() {
+        given(vec![]).when(ExpenseCommand::Record(of("-0.01"))).then_expect_error(ExpenseRejection::Negative);
+        given(vec![recorded()]).when(adjust("-0.01")).then_expect_error(ExpenseRejection::Negative);
+    }
+
+    #[test]
+    fn an_adjustment_to_the_same_total_is_refused() {
+        let total = usd("12.00");
+        given(vec![recorded()]).when(adjust("12.00")).then_expect_error(ExpenseRejection::TotalUnchanged { total });
+    }
+
+    #[test]
+    fn a_reversed_expense_is_neither_adjusted_nor_reversed_again() {
+        for command in [adjust("1.00"), ExpenseCommand::Reverse { entry: 4 }] {
+            given(vec![recorded(), reversed()]).when(command).then_expect_error(ExpenseRejection::AlreadyReversed);
+        }
+    }
+
+    #[test]
+    fn an_expense_that_stands_is_not_reinstated() {
+        for history in [vec![recorded()], vec![recorded(), reversed(), reinstated()]] {
+            given(history)
+                .when(ExpenseCommand::Reinstate { entry: 5 })
+                .then_expect_error(ExpenseRejection::NotReversed);
+        }
+    }
+}

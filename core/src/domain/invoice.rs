@@ -565,3 +565,6 @@ impl DomainEvent for InvoiceEvent {
         "1.0".into()
     }
 }
+
+#[cfg(test)]
+mod tests;

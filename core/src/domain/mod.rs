@@ -7,6 +7,8 @@ pub mod credit_note;
 pub mod customer;
 pub mod discount;
 pub mod expense;
+#[cfg(test)]
+mod fixtures;
 pub mod id;
 pub mod invoice;
 pub mod money;

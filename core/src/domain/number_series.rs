@@ -82,3 +82,38 @@ impl DomainEvent for NumberSeriesEvent {
         "1.0".into()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cqrs_es::test::TestFramework;
+
+    use super::*;
+
+    fn take(document: &str) -> NumberSeriesCommand {
+        NumberSeriesCommand::Take { document: document.into() }
+    }
+
+    fn taken(number: u64, document: &str) -> NumberSeriesEvent {
+        NumberSeriesEvent::Taken { number, document: document.into() }
+    }
+
+    #[test]
+    fn numbers_follow_one_another_from_one() {
+        TestFramework::<NumberSeries>::with(())
+            .given_no_previous_events()
+            .when(take("inv_1"))
+            .then_expect_events(vec![taken(1, "inv_1")]);
+        TestFramework::<NumberSeries>::with(())
+            .given(vec![taken(1, "inv_1"), taken(2, "inv_2")])
+            .when(take("inv_3"))
+            .then_expect_events(vec![taken(3, "inv_3")]);
+    }
+
+    #[test]
+    fn a_number_without_a_document_is_refused() {
+        TestFramework::<NumberSeries>::with(())
+            .given_no_previous_events()
+            .when(take(""))
+            .then_expect_error(NumberSeriesRejection::DocumentMissing);
+    }
+}

@@ -435,3 +435,6 @@ impl DomainEvent for OrderEvent {
         "1.0".into()
     }
 }
+
+#[cfg(test)]
+mod tests;

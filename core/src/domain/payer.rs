@@ -222,3 +222,110 @@ impl DomainEvent for PayerEvent {
         "1.0".into()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cqrs_es::test::{AggregateTestExecutor, TestFramework};
+
+    use super::*;
+    use crate::domain::fixtures::{id, london};
+
+    fn given(events: Vec<PayerEvent>) -> AggregateTestExecutor<Payer> {
+        TestFramework::with(()).given(events)
+    }
+
+    fn nowhere() -> Address {
+        Address { country: " ".into(), ..london() }
+    }
+
+    fn create(name: &str, address: Address) -> PayerCommand {
+        let (customer, name) = (id("ada"), name.into());
+        PayerCommand::Create { customer, kind: PayerKind::Individual, name, address, tax_number: None }
+    }
+
+    fn created() -> PayerEvent {
+        let (customer, name) = (id("ada"), "Ada Byron".into());
+        PayerEvent::Created { customer, kind: PayerKind::Individual, name, address: london(), tax_number: None }
+    }
+
+    fn rename(name: &str) -> PayerCommand {
+        PayerCommand::Rename { name: name.into() }
+    }
+
+    fn number() -> Option<String> {
+        Some("GB123456789".into())
+    }
+
+    fn payer(events: Vec<PayerEvent>) -> Payer {
+        let mut payer = Payer::default();
+        events.into_iter().for_each(|event| payer.apply(event));
+        payer
+    }
+
+    #[test]
+    fn a_payer_is_created_renamed_moved_numbered_and_deactivated() {
+        let paris = || Address { country: "FR".into(), city: "Paris".into(), ..london() };
+        given(vec![]).when(create("Ada Byron", london())).then_expect_events(vec![created()]);
+        for (command, event) in [
+            (rename("Ada Lovelace"), PayerEvent::Renamed { name: "Ada Lovelace".into() }),
+            (PayerCommand::Move { address: paris() }, PayerEvent::Moved { address: paris() }),
+            (
+                PayerCommand::ChangeTaxNumber { tax_number: number() },
+                PayerEvent::TaxNumberChanged { tax_number: number() },
+            ),
+            (PayerCommand::Deactivate, PayerEvent::Deactivated {}),
+        ] {
+            given(vec![created()]).when(command).then_expect_events(vec![event]);
+        }
+    }
+
+    #[test]
+    fn a_snapshot_shows_the_payer_as_it_is_now() {
+        let renamed = PayerEvent::Renamed { name: "Ada Lovelace".into() };
+        let changed = PayerEvent::TaxNumberChanged { tax_number: number() };
+        let snapshot = payer(vec![created(), renamed, changed]).snapshot(&id("ada"), &id("ada"));
+        assert_eq!(snapshot.map(|payer| (payer.name, payer.tax_number)), Ok(("Ada Lovelace".into(), number())));
+    }
+
+    #[test]
+    fn a_payer_is_created_once() {
+        given(vec![created()]).when(create("Ada Byron", london())).then_expect_error(PayerRejection::AlreadyCreated);
+    }
+
+    #[test]
+    fn nothing_happens_to_a_payer_that_is_not_created() {
+        for command in [rename("Ada"), PayerCommand::Move { address: london() }, PayerCommand::Deactivate] {
+            given(vec![]).when(command).then_expect_error(PayerRejection::NotCreated);
+        }
+        assert_eq!(Payer::Unknown.snapshot(&id("ada"), &id("ada")), Err(PayerRejection::NotCreated));
+    }
+
+    #[test]
+    fn a_payer_without_a_name_is_refused() {
+        given(vec![]).when(create(" ", london())).then_expect_error(PayerRejection::NameMissing);
+        given(vec![created()]).when(rename("")).then_expect_error(PayerRejection::NameMissing);
+    }
+
+    #[test]
+    fn an_address_without_a_country_is_refused() {
+        given(vec![]).when(create("Ada Byron", nowhere())).then_expect_error(PayerRejection::CountryMissing);
+        given(vec![created()])
+            .when(PayerCommand::Move { address: nowhere() })
+            .then_expect_error(PayerRejection::CountryMissing);
+    }
+
+    #[test]
+    fn a_deactivated_payer_stays_as_it_is_and_is_on_no_document() {
+        let deactivated = || vec![created(), PayerEvent::Deactivated {}];
+        for command in [rename("Ada"), PayerCommand::Deactivate] {
+            given(deactivated()).when(command).then_expect_error(PayerRejection::Deactivated);
+        }
+        assert_eq!(payer(deactivated()).snapshot(&id("ada"), &id("ada")), Err(PayerRejection::Deactivated));
+    }
+
+    #[test]
+    fn a_payer_is_on_no_document_of_another_customer() {
+        let snapshot = payer(vec![created()]).snapshot(&id("ada"), &id("charles"));
+        assert_eq!(snapshot, Err(PayerRejection::ForeignPayer));
+    }
+}

@@ -447,3 +447,6 @@ impl DomainEvent for PaymentEvent {
         "1.0".into()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -103,3 +103,45 @@ impl DomainEvent for ServiceEvent {
         "1.0".into()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cqrs_es::test::TestFramework;
+
+    use super::*;
+    use crate::domain::fixtures::id;
+
+    fn activate() -> ServiceCommand {
+        let (customer, account, order) = (id("ada"), id("main"), id("first"));
+        ServiceCommand::Activate { customer, account, order, product: "vps".into(), description: "VPS".into() }
+    }
+
+    fn activated() -> ServiceEvent {
+        let (customer, account, order) = (id("ada"), id("main"), id("first"));
+        ServiceEvent::Activated { customer, account, order, product: "vps".into(), description: "VPS".into() }
+    }
+
+    #[test]
+    fn a_service_is_activated_for_its_customer() {
+        TestFramework::<Service>::with(())
+            .given_no_previous_events()
+            .when(activate())
+            .then_expect_events(vec![activated()]);
+        let mut service = Service::default();
+        service.apply(activated());
+        assert_eq!(service.customer(), Ok(&id("ada")));
+    }
+
+    #[test]
+    fn an_active_service_is_not_activated_again() {
+        TestFramework::<Service>::with(())
+            .given(vec![activated()])
+            .when(activate())
+            .then_expect_error(ServiceRejection::AlreadyActive);
+    }
+
+    #[test]
+    fn a_service_that_is_not_active_has_no_customer() {
+        assert_eq!(Service::Unknown.customer(), Err(ServiceRejection::NotActivated));
+    }
+}

@@ -200,3 +200,136 @@ impl DomainEvent for TicketEvent {
         "1.0".into()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cqrs_es::test::{AggregateTestExecutor, TestFramework};
+
+    use super::*;
+    use crate::domain::fixtures::id;
+
+    fn given(events: Vec<TicketEvent>) -> AggregateTestExecutor<Ticket> {
+        TestFramework::with(()).given(events)
+    }
+
+    fn open(category: &str, subject: &str, message: &str) -> TicketCommand {
+        let (customer, about) = (id("ada"), None);
+        let (category, subject, message) = (category.into(), subject.into(), message.into());
+        TicketCommand::Open { customer, category, subject, about, message }
+    }
+
+    fn opened() -> TicketEvent {
+        let (customer, about) = (id("ada"), None);
+        let (category, subject, message) = ("support".into(), "ping".into(), "please look".into());
+        TicketEvent::Opened { customer, category, subject, about, message }
+    }
+
+    fn answer(message: &str) -> TicketCommand {
+        TicketCommand::Answer { message: message.into() }
+    }
+
+    fn answered() -> TicketEvent {
+        TicketEvent::Answered { message: "rebooted".into() }
+    }
+
+    fn reply(message: &str) -> TicketCommand {
+        TicketCommand::Reply { message: message.into() }
+    }
+
+    fn replied() -> TicketEvent {
+        TicketEvent::Replied { message: "again".into() }
+    }
+
+    fn archived() -> Vec<TicketEvent> {
+        vec![opened(), answered(), TicketEvent::Archived {}]
+    }
+
+    #[test]
+    fn a_ticket_goes_from_the_question_to_the_archive_and_back() {
+        given(vec![]).when(open("support", "ping", "please look")).then_expect_events(vec![opened()]);
+        given(vec![opened()]).when(TicketCommand::TakeUp).then_expect_events(vec![TicketEvent::TakenUp {}]);
+        given(vec![opened(), TicketEvent::TakenUp {}]).when(answer("rebooted")).then_expect_events(vec![answered()]);
+        given(vec![opened(), answered()]).when(TicketCommand::Read).then_expect_events(vec![TicketEvent::Read {}]);
+        given(vec![opened(), answered(), TicketEvent::Read {}])
+            .when(reply("again"))
+            .then_expect_events(vec![replied()]);
+        given(vec![opened(), answered(), TicketEvent::Read {}])
+            .when(TicketCommand::Archive)
+            .then_expect_events(vec![TicketEvent::Archived {}]);
+        given(archived()).when(TicketCommand::Restore).then_expect_events(vec![TicketEvent::Restored {}]);
+    }
+
+    #[test]
+    fn a_ticket_is_opened_once() {
+        for history in [vec![opened()], archived()] {
+            given(history)
+                .when(open("support", "ping", "please look"))
+                .then_expect_error(TicketRejection::AlreadyOpened);
+        }
+    }
+
+    #[test]
+    fn nothing_is_written_on_a_ticket_that_is_not_open() {
+        for command in [TicketCommand::TakeUp, answer("rebooted"), TicketCommand::Archive, TicketCommand::Restore] {
+            given(vec![]).when(command).then_expect_error(TicketRejection::NotOpened);
+        }
+    }
+
+    #[test]
+    fn a_ticket_without_a_subject_is_refused() {
+        given(vec![]).when(open("support", " ", "please look")).then_expect_error(TicketRejection::SubjectMissing);
+    }
+
+    #[test]
+    fn a_ticket_without_a_category_is_refused() {
+        given(vec![]).when(open("", "ping", "please look")).then_expect_error(TicketRejection::CategoryMissing);
+    }
+
+    #[test]
+    fn a_message_without_a_text_is_refused() {
+        given(vec![]).when(open("support", "ping", "")).then_expect_error(TicketRejection::MessageMissing);
+        for command in [answer(" "), reply("")] {
+            given(vec![opened()]).when(command).then_expect_error(TicketRejection::MessageMissing);
+        }
+    }
+
+    #[test]
+    fn a_ticket_is_taken_up_once() {
+        for history in [vec![opened(), TicketEvent::TakenUp {}], vec![opened(), answered()]] {
+            given(history).when(TicketCommand::TakeUp).then_expect_error(TicketRejection::AlreadyTakenUp);
+        }
+    }
+
+    #[test]
+    fn only_an_unread_answer_is_read() {
+        for history in [vec![opened()], vec![opened(), answered(), TicketEvent::Read {}]] {
+            given(history).when(TicketCommand::Read).then_expect_error(TicketRejection::NothingToRead);
+        }
+    }
+
+    #[test]
+    fn a_ticket_is_not_archived_while_an_answer_is_due() {
+        let restored = archived().into_iter().chain([TicketEvent::Restored {}]).collect();
+        for history in [vec![opened()], vec![opened(), answered(), replied()], restored] {
+            given(history).when(TicketCommand::Archive).then_expect_error(TicketRejection::AnswerDue);
+        }
+    }
+
+    #[test]
+    fn an_archived_ticket_is_left_alone() {
+        for command in [TicketCommand::TakeUp, answer("rebooted"), reply("again"), TicketCommand::Archive] {
+            given(archived()).when(command).then_expect_error(TicketRejection::Archived);
+        }
+    }
+
+    #[test]
+    fn a_ticket_that_is_not_archived_is_not_restored() {
+        given(vec![opened()]).when(TicketCommand::Restore).then_expect_error(TicketRejection::NotArchived);
+    }
+
+    #[test]
+    fn a_foreign_subject_has_a_refusal_of_its_own() {
+        // Raised where the owners are compared, in the operation.
+        assert_eq!(TicketRejection::ForeignSubject.code(), "foreign-subject");
+    }
+}
