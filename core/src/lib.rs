@@ -1,10 +1,12 @@
 //! The core of Daybook: the domain, the event store and the writer.
 
+#[expect(clippy::disallowed_methods, reason = "waits a limited time for PostgreSQL to start and stop")]
 pub mod cluster;
 pub mod domain;
 pub mod event;
 pub mod operations;
 pub mod store;
+#[expect(clippy::disallowed_methods, reason = "commands have deadlines")]
 pub mod writer;
 
 pub use event::{Actor, ActorKind, Context, Metadata, Position, RecordedEvent};
