@@ -5,6 +5,7 @@
 mod cluster;
 mod concurrency;
 mod golden;
+mod listings;
 mod lost_connection;
 mod rebuild;
 mod reference;

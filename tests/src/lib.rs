@@ -1,6 +1,7 @@
 //! What the tests share: a fresh database on a real PostgreSQL for each of them.
 
 pub mod commands;
+pub mod history;
 
 use std::{collections::HashMap, env, str::FromStr, thread};
 

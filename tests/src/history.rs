@@ -1,0 +1,389 @@
+//! A history in which everything happens that can happen, and the ledger in which it happens.
+
+use std::time::Duration;
+
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use daybook_core::{
+    Actor, ActorKind, Context, Position,
+    domain::{
+        AccountId, CustomerId, ExpenseId, InvoiceId, OrderId, PayerId, PaymentId, RefundId, TicketId,
+        account::HoldId,
+        discount::{Audience, Scope, Value},
+        invoice::{DraftLine, LineToCredit},
+        order::{ItemRequest, PartOfPeriod},
+        payer::{Address, PayerKind},
+        payment::Purpose,
+        tax::RoundingPolicy,
+    },
+    operations::{
+        AddOrderItem, AdjustAccount, AdjustExpense, AdvancePayment, AllocatePayment, ChangePayer, ChangeTerms,
+        ChargeRef, CreatePayer, CreditRequest, DeleteOrder, FailRefund, GatewayNotice, GrantDiscount, HoldFunds,
+        IssueCreditNote, IssueInvoice, JoinGroup, LeaveGroup, NoticeOutcome, Numbering, OpenAccount, OpenTicket,
+        Operation, PayOrder, PayOrderBy, PayerChange, PaymentStep, PlaceOrder, RecordExpense, RegisterCustomer,
+        ReinstateExpense, ReleaseHold, RemoveOrderItem, RenameOrder, ReverseExpense, RevokeDiscount, SettleRefund,
+        StartPayment, StartRefund, Terms, TicketAction, TransferFunds, WriteOnTicket,
+    },
+    store::Store,
+    writer::{Command, Writer, WriterHandle, WriterOptions},
+};
+use daybook_projections::{BOARD, Projector, ProjectorOptions, Reader};
+use rust_decimal::{Decimal, dec};
+use serde_json::Value as Json;
+use uuid::Uuid;
+
+use crate::{
+    TestDatabase,
+    commands::{id, usd},
+    database,
+};
+
+/// Longer than anything takes.
+pub const LONG: Duration = Duration::from_secs(60);
+
+/// A ledger in a database of its own, with a writer.
+#[derive(Debug)]
+pub struct Ledger {
+    // Dropped last: it takes the database away.
+    pub store: Store,
+    pub writer: WriterHandle,
+    _running: Writer,
+    now: DateTime<Utc>,
+    /// The position of the last event.
+    pub last: Position,
+    pub database: TestDatabase,
+}
+
+impl Ledger {
+    pub async fn new() -> Self {
+        let database = database().await;
+        let store = database.store().await;
+        let (writer, running) = Writer::start(store.clone(), WriterOptions::default());
+        let now = DateTime::from_timestamp_micros(1_700_000_000_123_456).expect("a time");
+        Self { store, writer, _running: running, now, last: 0, database }
+    }
+
+    /// Does it, a day and an hour after what was done before.
+    pub async fn act(&mut self, operation: Operation) -> Json {
+        self.now += TimeDelta::hours(25);
+        let context = Context {
+            actor: Actor::new(ActorKind::Staff, "anna"),
+            on_behalf_of: Some(Actor::new(ActorKind::Customer, "cus_1")),
+            reason: Some("as agreed".into()),
+            correlation_id: Uuid::now_v7(),
+            causation_id: None,
+            occurred_at: self.now,
+        };
+        let command = Command { id: Uuid::now_v7(), operation, context, idempotency: None };
+        let done = self.writer.execute(command).await.expect("the history is one that the domain allows");
+        self.last = done.position;
+        done.answer
+    }
+
+    /// Runs until it is shut down; `committed` tells whether the writer wakes it.
+    pub async fn projector(&self, committed: bool) -> Projector {
+        let committed = committed.then(|| self.writer.committed());
+        Projector::start(&self.store, BOARD, committed, ProjectorOptions::default())
+            .await
+            .expect("a projector can be started")
+    }
+
+    /// Waits until every projection has every event.
+    pub async fn projected(&self, projector: Option<&Projector>) {
+        let reader = Reader::new(&self.store, BOARD, projector);
+        for projection in BOARD {
+            reader.wait_for(projection.name, self.last, LONG).await.expect("all projections arrive");
+        }
+    }
+}
+
+/// A little of everything that can happen.
+pub async fn varied_history(ledger: &mut Ledger) {
+    let customer: CustomerId =
+        id(&ledger.act(Operation::RegisterCustomer(RegisterCustomer { name: "Ada".into(), email: None })).await);
+    let account = open_account(ledger, &customer, "USD").await;
+    groups_and_discounts(ledger, &customer).await;
+    orders(ledger, &account).await;
+    documents(ledger, &customer, &account).await;
+    payments(ledger, &account).await;
+    expenses(ledger, &account).await;
+    terms_and_transfers(ledger, &customer, &account).await;
+    tickets(ledger, &customer).await;
+}
+
+async fn open_account(ledger: &mut Ledger, customer: &CustomerId, currency: &str) -> AccountId {
+    let open = OpenAccount {
+        customer: customer.clone(),
+        currency: currency.parse().expect("a currency"),
+        name: format!("main {currency}"),
+        time_zone: "Europe/Berlin".into(),
+    };
+    id(&ledger.act(Operation::OpenAccount(open)).await)
+}
+
+async fn groups_and_discounts(ledger: &mut Ledger, customer: &CustomerId) {
+    for group in ["gold", "silver"] {
+        let join = JoinGroup { customer: customer.clone(), group: group.into() };
+        ledger.act(Operation::JoinGroup(join)).await;
+    }
+    let leave = LeaveGroup { customer: customer.clone(), group: "silver".into() };
+    ledger.act(Operation::LeaveGroup(leave)).await;
+    let grants = [
+        (Audience::Everyone, Scope::All, Value::Percent(dec!(5))),
+        (Audience::Group("gold".into()), Scope::Product("vps".into()), Value::AmountOff(usd("1.50"))),
+        (Audience::Customer(customer.clone()), Scope::Product("domain".into()), Value::FixedPrice(usd("9.00"))),
+    ];
+    for (audience, scope, value) in grants {
+        let grant = GrantDiscount {
+            audience: audience.clone(),
+            name: "spring".into(),
+            scope,
+            value,
+            priority: 1,
+            valid_from: None,
+            valid_until: None,
+        };
+        let granted = ledger.act(Operation::GrantDiscount(grant)).await;
+        if audience == Audience::Everyone {
+            ledger.act(Operation::RevokeDiscount(RevokeDiscount { audience, discount: id(&granted) })).await;
+        }
+    }
+}
+
+fn item(product: &str, unit_price: Decimal, part: Option<PartOfPeriod>) -> ItemRequest {
+    ItemRequest {
+        product: product.into(),
+        description: format!("one {product}"),
+        quantity: dec!(2),
+        unit_price,
+        part,
+        tax_rate: dec!(19),
+    }
+}
+
+async fn orders(ledger: &mut Ledger, account: &AccountId) {
+    let place = |description: &str| {
+        Operation::PlaceOrder(PlaceOrder {
+            account: account.clone(),
+            description: description.into(),
+            items: vec![
+                item("vps", dec!(10.005), Some(PartOfPeriod { days: 20, of: 31 })),
+                item("domain", dec!(12), None),
+            ],
+        })
+    };
+    let order: OrderId = id(&ledger.act(place("first")).await);
+    let add = AddOrderItem { order: order.clone(), item: item("backup", dec!(1), None) };
+    ledger.act(Operation::AddOrderItem(add)).await;
+    ledger.act(Operation::RemoveOrderItem(RemoveOrderItem { order: order.clone(), number: 1 })).await;
+    ledger.act(Operation::RenameOrder(RenameOrder { order: order.clone(), description: "second".into() })).await;
+    let by = PayOrderBy::Payment { payer: None, method: "card".into(), amount: None };
+    let paid = ledger.act(Operation::PayOrder(PayOrder { order: order.clone(), by: by.clone() })).await;
+    let fail = PaymentStep::Fail { gateway_reason: "declined".into() };
+    advance(ledger, &id(&paid["payment"]), fail).await;
+    let paid = ledger.act(Operation::PayOrder(PayOrder { order, by })).await;
+    advance(ledger, &id(&paid["payment"]), PaymentStep::Credit { document_number: Some("D-1".into()) }).await;
+
+    let order = id(&ledger.act(place("never")).await);
+    ledger.act(Operation::DeleteOrder(DeleteOrder { order })).await;
+    let adjust = AdjustAccount { account: account.clone(), amount: usd("100.00"), description: "welcome".into() };
+    ledger.act(Operation::AdjustAccount(adjust)).await;
+    let order = id(&ledger.act(place("from the balance")).await);
+    ledger.act(Operation::PayOrder(PayOrder { order, by: PayOrderBy::Balance })).await;
+}
+
+async fn documents(ledger: &mut Ledger, customer: &CustomerId, account: &AccountId) {
+    let address = Address {
+        country: "DE".into(),
+        postal_code: "10115".into(),
+        city: "Berlin".into(),
+        street: "Chausseestr. 1".into(),
+    };
+    let create = CreatePayer {
+        customer: customer.clone(),
+        kind: PayerKind::Company,
+        name: "Ada GmbH".into(),
+        address: address.clone(),
+        tax_number: None,
+    };
+    let payer: PayerId = id(&ledger.act(Operation::CreatePayer(create)).await);
+    let changes = [
+        PayerChange::Rename { name: "Ada AG".into() },
+        PayerChange::Move { address: Address { city: "Potsdam".into(), ..address } },
+        PayerChange::ChangeTaxNumber { tax_number: Some("DE1".into()) },
+    ];
+    for change in changes {
+        ledger.act(Operation::ChangePayer(ChangePayer { payer: payer.clone(), change })).await;
+    }
+
+    let line = |item: &str, quantity| DraftLine {
+        item: item.into(),
+        description: format!("line {item}"),
+        quantity,
+        unit_price: dec!(30.0915),
+        tax_rate: dec!(7),
+    };
+    let issued_on = NaiveDate::from_ymd_opt(2023, 12, 1).expect("a day");
+    let issue = IssueInvoice {
+        account: account.clone(),
+        payer: payer.clone(),
+        numbering: Numbering::Series("INV".into()),
+        issued_on,
+        due_in_days: 14,
+        policy: RoundingPolicy::default(),
+        lines: vec![line("a", dec!(1)), line("b", dec!(5))],
+        discount: None,
+    };
+    let invoice: InvoiceId = id(&ledger.act(Operation::IssueInvoice(issue)).await);
+    let notice = GatewayNotice {
+        gateway: "bank".into(),
+        gateway_payment: "77".into(),
+        payment: None,
+        account: account.clone(),
+        amount: usd("200.00"),
+        purpose: Purpose::Invoice(invoice.clone()),
+        outcome: NoticeOutcome::Succeeded,
+    };
+    ledger.act(Operation::GatewayNotice(notice)).await;
+    let to_credit = LineToCredit { line: 2, quantity: Some(dec!(2)), amount: None };
+    let credit = IssueCreditNote {
+        account: account.clone(),
+        payer: payer.clone(),
+        numbering: Numbering::Given("CN-1".into()),
+        issued_on,
+        policy: RoundingPolicy::default(),
+        lines: vec![
+            CreditRequest::Line { invoice, line: to_credit, item: "b".into(), description: "returned".into() },
+            CreditRequest::Free(line("goodwill", dec!(0.1))),
+        ],
+    };
+    ledger.act(Operation::IssueCreditNote(credit)).await;
+    ledger.act(Operation::ChangePayer(ChangePayer { payer, change: PayerChange::Deactivate })).await;
+}
+
+async fn advance(ledger: &mut Ledger, payment: &PaymentId, step: PaymentStep) {
+    ledger.act(Operation::AdvancePayment(AdvancePayment { payment: payment.clone(), step })).await;
+}
+
+async fn payments(ledger: &mut Ledger, account: &AccountId) {
+    let start = |amount| {
+        Operation::StartPayment(StartPayment {
+            account: account.clone(),
+            payer: None,
+            method: "card".into(),
+            amount: usd(amount),
+            purpose: Purpose::Advance,
+        })
+    };
+    let pledged: PaymentId = id(&ledger.act(start("20.00")).await);
+    advance(ledger, &pledged, PaymentStep::Submit).await;
+    advance(ledger, &pledged, PaymentStep::Pledge).await;
+    advance(ledger, &pledged, PaymentStep::WithdrawPledge).await;
+    advance(ledger, &pledged, PaymentStep::Delete).await;
+    let announced: PaymentId = id(&ledger.act(start("25.00")).await);
+    let notice = GatewayNotice {
+        gateway: "stripe".into(),
+        gateway_payment: "pi_1".into(),
+        payment: Some(announced.clone()),
+        account: account.clone(),
+        amount: usd("25.00"),
+        purpose: Purpose::Advance,
+        outcome: NoticeOutcome::Succeeded,
+    };
+    ledger.act(Operation::GatewayNotice(notice)).await;
+    for (amount, succeeds) in [("5.00", true), ("3.00", false)] {
+        let start = StartRefund { payment: announced.clone(), amount: usd(amount) };
+        let refund: RefundId = id(&ledger.act(Operation::StartRefund(start)).await);
+        let payment = announced.clone();
+        let end = if succeeds {
+            Operation::SettleRefund(SettleRefund { payment, refund })
+        } else {
+            Operation::FailRefund(FailRefund { payment, refund, gateway_reason: "card closed".into() })
+        };
+        ledger.act(end).await;
+    }
+    let stolen: PaymentId = id(&ledger.act(start("40.00")).await);
+    advance(ledger, &stolen, PaymentStep::Credit { document_number: None }).await;
+    advance(ledger, &stolen, PaymentStep::MarkFraudulent { gateway_reason: "chargeback".into() }).await;
+}
+
+async fn expenses(ledger: &mut Ledger, account: &AccountId) {
+    let record = RecordExpense {
+        account: account.clone(),
+        description: "remote hands".into(),
+        quantity: dec!(1),
+        net: usd("400.00"),
+        tax_rate: dec!(19),
+    };
+    let expense: ExpenseId = id(&ledger.act(Operation::RecordExpense(record)).await);
+    let notice = GatewayNotice {
+        gateway: "bank".into(),
+        gateway_payment: "78".into(),
+        payment: None,
+        account: account.clone(),
+        amount: usd("500.00"),
+        purpose: Purpose::Advance,
+        outcome: NoticeOutcome::Succeeded,
+    };
+    let payment: PaymentId = id(&ledger.act(Operation::GatewayNotice(notice)).await);
+    let charge = Some(ChargeRef::Expense(expense.clone()));
+    for (from, to) in [(charge.clone(), None), (None, charge)] {
+        let allocate = AllocatePayment { payment: payment.clone(), from, to, amount: usd("1.00") };
+        ledger.act(Operation::AllocatePayment(allocate)).await;
+    }
+    for total in ["480.00", "8.00"] {
+        let adjust = AdjustExpense { expense: expense.clone(), total: usd(total) };
+        ledger.act(Operation::AdjustExpense(adjust)).await;
+    }
+    ledger.act(Operation::ReverseExpense(ReverseExpense { expense: expense.clone() })).await;
+    ledger.act(Operation::ReinstateExpense(ReinstateExpense { expense: expense.clone() })).await;
+}
+
+async fn terms_and_transfers(ledger: &mut Ledger, customer: &CustomerId, account: &AccountId) {
+    let hold = HoldFunds { account: account.clone(), amount: usd("2.00") };
+    let hold: HoldId = id(&ledger.act(Operation::HoldFunds(hold)).await);
+    ledger.act(Operation::ReleaseHold(ReleaseHold { account: account.clone(), hold })).await;
+    ledger.act(Operation::HoldFunds(HoldFunds { account: account.clone(), amount: usd("1.00") })).await;
+    let euros = open_account(ledger, customer, "EUR").await;
+    let transfer = TransferFunds {
+        from: account.clone(),
+        to: euros.clone(),
+        amount: usd("10.00"),
+        rate: dec!(0.9123),
+        rate_source: "central bank".into(),
+    };
+    ledger.act(Operation::TransferFunds(transfer)).await;
+    let terms = [Terms::AutomaticAllocationOff, Terms::AutomaticAllocationOn, Terms::CreditLimit(usd("50.00"))];
+    for terms in terms {
+        ledger.act(Operation::ChangeTerms(ChangeTerms { account: account.clone(), terms })).await;
+    }
+    for terms in [Terms::PostPaidAllowed, Terms::PostPaidRevoked, Terms::PostPaidAllowed] {
+        ledger.act(Operation::ChangeTerms(ChangeTerms { account: euros.clone(), terms })).await;
+    }
+}
+
+async fn tickets(ledger: &mut Ledger, customer: &CustomerId) {
+    for restored in [false, true] {
+        let open = OpenTicket {
+            customer: customer.clone(),
+            category: "technical".into(),
+            subject: "it is slow".into(),
+            about: None,
+            message: "why?".into(),
+        };
+        let ticket: TicketId = id(&ledger.act(Operation::OpenTicket(open)).await);
+        let mut actions = vec![
+            TicketAction::TakeUp,
+            TicketAction::Answer { message: "try again".into() },
+            TicketAction::Reply { message: "no better".into() },
+            TicketAction::Answer { message: "we changed a disk".into() },
+            TicketAction::Read,
+            TicketAction::Archive,
+        ];
+        if restored {
+            actions.push(TicketAction::Restore);
+        }
+        for action in actions {
+            ledger.act(Operation::WriteOnTicket(WriteOnTicket { ticket: ticket.clone(), action })).await;
+        }
+    }
+}
