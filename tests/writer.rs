@@ -68,6 +68,23 @@ async fn a_refused_command_leaves_nothing_and_its_key_free() {
 }
 
 #[tokio::test]
+async fn a_command_identifier_used_twice_harms_nobody_else() {
+    let database = database().await;
+    let (writer, running) = database.writer().await;
+    let anna = register("Anna");
+    writer.execute(anna.clone()).await.unwrap();
+    running.shutdown().await;
+
+    // A new process does not remember it; the event it would append stands already.
+    let (writer, running) = database.writer().await;
+    let (again, berta) = tokio::join!(writer.execute(anna), writer.execute(register("Berta")));
+    let again = again.unwrap_err();
+    assert!(matches!(&again, ExecuteError::Refused(refusal) if refusal.code() == "customer-exists"), "{again}");
+    assert_eq!(berta.unwrap().position, 2);
+    running.shutdown().await;
+}
+
+#[tokio::test]
 async fn two_processes_write_one_book() {
     let database = database().await;
     let (one, running) = database.writer().await;

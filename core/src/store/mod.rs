@@ -80,6 +80,11 @@ pub struct Unreadable {
 }
 
 impl StoreError {
+    /// An event was to be appended where one stands already.
+    pub fn is_collision(&self) -> bool {
+        matches!(self, Self::Database(sqlx::Error::Database(error)) if error.constraint() == Some("events_pkey"))
+    }
+
     /// The connection is of no use any more, or never was; nothing says that the database minds the request.
     pub fn is_disconnection(&self) -> bool {
         match self {

@@ -34,6 +34,7 @@ pub(super) type Verdict = Result<Done, ExecuteError>;
 #[derive(Debug)]
 pub(super) struct Batch<'a> {
     waiting: &'a [Waiting],
+    created: Created,
     /// The narrow keys, in the order of the commands.
     keys: Vec<Option<KeyDigest>>,
     head: Head,
@@ -47,6 +48,15 @@ pub(super) struct Batch<'a> {
     pub verdicts: Vec<Verdict>,
 }
 
+/// What is done about streams that a command creates under identifiers of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Created {
+    /// They are taken for new, which spares a look into the book.
+    Trusted,
+    /// They are looked up, because a command in this batch has used an identifier a second time.
+    LookedUp,
+}
+
 enum Decision {
     Made(Verdict),
     /// These streams are not in memory.
@@ -55,7 +65,7 @@ enum Decision {
 
 impl<'a> Batch<'a> {
     /// What waits, to be appended at the locked head.
-    pub fn new(waiting: &'a [Waiting], head: Head) -> Self {
+    pub fn new(waiting: &'a [Waiting], head: Head, created: Created) -> Self {
         let keys = waiting
             .iter()
             .map(|waiting| {
@@ -65,6 +75,7 @@ impl<'a> Batch<'a> {
             .collect();
         Self {
             waiting,
+            created,
             keys,
             head,
             given: HashMap::new(),
@@ -169,7 +180,7 @@ impl<'a> Batch<'a> {
             return Decision::Made(verdict);
         }
         let context = &waiting.command.context;
-        let mut books = UnitOfWork::new(aggregates, context, waiting.command.id);
+        let mut books = self.books(waiting, aggregates);
         let decided = waiting.command.operation.decide(&mut books);
         if !books.missing().is_empty() {
             return match books.missing().iter().find_map(|stream| self.unreadable.get(stream)) {
@@ -204,6 +215,14 @@ impl<'a> Batch<'a> {
         Decision::Made(Ok(Done { position, answer, replayed: false }))
     }
 
+    fn books<'b>(&self, waiting: &'b Waiting, aggregates: &'b Aggregates) -> UnitOfWork<'b> {
+        let books = UnitOfWork::new(aggregates, &waiting.command.context, waiting.command.id);
+        match self.created {
+            Created::Trusted => books,
+            Created::LookedUp => books.looking_up_created(),
+        }
+    }
+
     /// What a command is answered without asking the domain: it waited too long, or has been answered before.
     fn settled(&self, index: usize) -> Option<Verdict> {
         let waiting = &self.waiting[index];
@@ -225,7 +244,7 @@ impl<'a> Batch<'a> {
             return Vec::new();
         }
         let waiting = &self.waiting[index];
-        let mut books = UnitOfWork::new(aggregates, &waiting.command.context, waiting.command.id);
+        let mut books = self.books(waiting, aggregates);
         // Only what it reads matters here; it is decided when its turn comes.
         let _ = waiting.command.operation.decide(&mut books);
         books.missing().to_vec()

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Aggregates, Counters, ExecuteError, Failure, StreamKey, Waiting, WriterOptions,
     aside::Aside,
-    batch::{Batch, Verdict},
+    batch::{Batch, Created, Verdict},
 };
 use crate::{
     event::Position,
@@ -111,9 +111,10 @@ impl Corridor {
     async fn serve(&mut self, mut batch: Vec<Waiting>) {
         let begun = Instant::now();
         let mut second_chance = true;
+        let mut created = Created::Trusted;
         let verdicts = loop {
             let Some(mut connection) = self.connected(&mut batch).await else { return };
-            let trouble = match self.record(&mut connection, &batch).await {
+            let trouble = match self.record(&mut connection, &batch, created).await {
                 Ok(verdicts) => {
                     self.connection = Some(connection);
                     break verdicts;
@@ -128,6 +129,11 @@ impl Corridor {
                 Trouble::NotBegun(error) if second_chance => {
                     tracing::warn!(%error, "the writer's connection was dead; connecting again");
                     second_chance = false;
+                    continue;
+                }
+                Trouble::NotRecorded(error) if error.is_collision() && created == Created::Trusted => {
+                    tracing::warn!(%error, "a command has used an identifier a second time; deciding again");
+                    created = Created::LookedUp;
                     continue;
                 }
                 Trouble::NotBegun(error) | Trouble::NotRecorded(error) => {
@@ -149,14 +155,19 @@ impl Corridor {
         self.aggregates.trim();
     }
 
-    async fn record(&mut self, connection: &mut PgConnection, waiting: &[Waiting]) -> Result<Vec<Verdict>, Trouble> {
+    async fn record(
+        &mut self,
+        connection: &mut PgConnection,
+        waiting: &[Waiting],
+        created: Created,
+    ) -> Result<Vec<Verdict>, Trouble> {
         let patience = self.options.patience;
         let (mut transaction, head) = within(patience, begin(connection)).await.map_err(|error| {
             if error.is_disconnection() { Trouble::NotBegun(error) } else { Trouble::NotRecorded(error) }
         })?;
         let recording = async {
             self.catch_up(&mut transaction, head).await?;
-            let mut batch = Batch::new(waiting, head);
+            let mut batch = Batch::new(waiting, head, created);
             batch.recall(&mut transaction).await?;
             batch.decide(&mut transaction, &mut self.aggregates).await?;
             batch.append(&mut transaction).await?;

@@ -31,8 +31,10 @@ pub struct UnitOfWork<'a> {
     context: &'a Context,
     /// Identifiers of what the command creates are this one, counted up.
     next_id: u128,
-    /// What carries one of those identifiers cannot be in the book yet.
+    /// What carries one of those identifiers is not in the book yet, unless the command's own identifier was used
+    /// before.
     created: Vec<Box<str>>,
+    looks_up_created: bool,
     touched: HashMap<StreamKey, Loaded>,
     missing: Vec<StreamKey>,
     events: Vec<NewEvent>,
@@ -54,10 +56,16 @@ impl<'a> UnitOfWork<'a> {
             context,
             next_id: command_id.as_u128(),
             created: Vec::new(),
+            looks_up_created: false,
             touched: HashMap::new(),
             missing: Vec::new(),
             events: Vec::new(),
         }
+    }
+
+    /// Has even that looked up in the book which this command creates.
+    pub fn looking_up_created(self) -> Self {
+        Self { looks_up_created: true, ..self }
     }
 
     pub fn context(&self) -> &'a Context {
@@ -120,7 +128,7 @@ impl<'a> UnitOfWork<'a> {
                 let loaded = match self.aggregates.get(vacant.key()) {
                     Some(loaded) => loaded.clone(),
                     None => {
-                        if !self.created.contains(&vacant.key().aggregate_id) {
+                        if self.looks_up_created || !self.created.contains(&vacant.key().aggregate_id) {
                             self.missing.push(vacant.key().clone());
                         }
                         Loaded::empty::<A>()
