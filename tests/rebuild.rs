@@ -1,13 +1,18 @@
 //! Every projection on the board: what lies in the tables is what a rebuild makes, and what a fresh fold makes, however
 //! many projectors are at work, and whatever one event does to one of them.
 
-use daybook_core::operations::{Operation, RegisterCustomer};
+use std::time::Duration;
+
+use daybook_core::operations::{JoinGroup, Operation, RegisterCustomer};
 use daybook_projections::{
-    BOARD, Projector, ProjectorOptions, ReadError, Reader,
-    engine::{Difference, State, checksum, rebuild, standings, verify},
+    BOARD, Freshness, Projector, ProjectorOptions, ReadError, Reader,
+    engine::{Difference, RebuildError, State, checksum, rebuild, standings, verify},
     find,
 };
-use daybook_tests::history::{LONG, Ledger, varied_history};
+use daybook_tests::{
+    commands::id,
+    history::{LONG, Ledger, varied_history},
+};
 
 #[tokio::test]
 async fn live_rows_are_rebuilt_rows_are_a_fresh_fold() {
@@ -56,13 +61,7 @@ async fn an_event_that_cannot_be_folded_stops_those_who_follow_it_and_no_other()
     let mut ledger = Ledger::new().await;
     varied_history(&mut ledger).await;
     let before = ledger.last;
-    sqlx::query(
-        "insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
-         values ('ticket', 'tkt_broken', 1, 'ticket.answered', '1.0', '{\"answered\": {}}', '{}')",
-    )
-    .execute(ledger.database.pool())
-    .await
-    .unwrap();
+    break_the_book(&ledger).await;
     ledger.act(Operation::RegisterCustomer(RegisterCustomer { name: "Bob".into(), email: None })).await;
 
     let projector = ledger.projector(false).await;
@@ -112,4 +111,126 @@ async fn a_row_that_was_tampered_with_is_named() {
     assert_eq!((*table, &key["id"]), ("accounts", &expected["id"]));
     assert_eq!((stored["balance"].to_string(), expected["balance"].to_string()), ("10.12".into(), "9.12".into()));
     projector.shutdown().await;
+}
+
+#[tokio::test]
+async fn customers_read_throughout_a_rebuild() {
+    let mut ledger = Ledger::new().await;
+    let projector = ledger.projector(true).await;
+    varied_history(&mut ledger).await;
+    ledger.projected(Some(&projector)).await;
+    let reader = Reader::new(&ledger.store, BOARD, Some(&projector));
+    let statement = find("account_statement").unwrap();
+    let mut before = reader.snapshot(&["account_statement"], None).await.unwrap();
+
+    // The rebuild is ready to take over, and waits for the reader that began before it.
+    let store = ledger.store.clone();
+    let (ready, mut told) = tokio::sync::watch::channel(0);
+    let rebuilding = tokio::spawn(async move {
+        rebuild(&store, statement, |position| {
+            ready.send_replace(position);
+        })
+        .await
+    });
+    told.wait_for(|position| *position == ledger.last).await.unwrap();
+    let lines = "select count(*) from account_statement";
+    let count: i64 = sqlx::query_scalar(lines).fetch_one(&mut *before).await.unwrap();
+    drop(before);
+    assert_eq!(rebuilding.await.unwrap().unwrap().position, ledger.last);
+
+    let mut after = reader.snapshot(&["account_statement"], None).await.unwrap();
+    let still: i64 = sqlx::query_scalar(lines).fetch_one(&mut *after).await.unwrap();
+    assert_eq!((still, after.position()), (count, ledger.last));
+    projector.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_an_interrupted_rebuild_has_left_is_dropped() {
+    let mut ledger = Ledger::new().await;
+    let projector = ledger.projector(true).await;
+    varied_history(&mut ledger).await;
+    ledger.projected(Some(&projector)).await;
+    sqlx::query("create table accounts_v1_rebuild as select 1 as half_done")
+        .execute(ledger.database.pool())
+        .await
+        .unwrap();
+
+    let accounts = find("accounts").unwrap();
+    assert_eq!(rebuild(&ledger.store, accounts, |_| {}).await.unwrap().position, ledger.last);
+    assert_eq!(verify(&ledger.store, accounts).await.unwrap().different, 0);
+    // The projector goes on upon the new tables.
+    ledger.act(Operation::RegisterCustomer(RegisterCustomer { name: "Bob".into(), email: None })).await;
+    ledger.projected(Some(&projector)).await;
+    projector.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_projection_that_stopped_at_spoilt_rows_goes_on_after_a_rebuild() {
+    let mut ledger = Ledger::new().await;
+    let projector = ledger.projector(true).await;
+    varied_history(&mut ledger).await;
+    let customer = ledger.act(Operation::RegisterCustomer(RegisterCustomer { name: "Bob".into(), email: None })).await;
+    ledger.projected(Some(&projector)).await;
+    let before = ledger.last;
+    sqlx::query("delete from customers_v1").execute(ledger.database.pool()).await.unwrap();
+    let join = JoinGroup { customer: id(&customer), group: "gold".into() };
+    ledger.act(Operation::JoinGroup(join)).await;
+
+    let reader = Reader::new(&ledger.store, BOARD, Some(&projector));
+    match reader.wait_for("customers", ledger.last, LONG).await {
+        Err(ReadError::Behind { position, stopped: true, .. }) => assert_eq!(position, before),
+        other => panic!("{other:?}"),
+    }
+    let customers = find("customers").unwrap();
+    assert_eq!(rebuild(&ledger.store, customers, |_| {}).await.unwrap().position, ledger.last);
+    reader.wait_for("customers", ledger.last, LONG).await.unwrap();
+    let mut connection = ledger.store.connection().await.unwrap();
+    let standings = standings(BOARD, &mut connection).await.unwrap();
+    assert!(standings.iter().all(|standing| standing.state == State::Running && standing.error.is_none()));
+    assert_eq!(verify(&ledger.store, customers).await.unwrap().different, 0);
+    projector.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_book_that_cannot_be_folded_leaves_the_serving_tables_alone() {
+    let mut ledger = Ledger::new().await;
+    let projector = ledger.projector(true).await;
+    varied_history(&mut ledger).await;
+    ledger.projected(Some(&projector)).await;
+    let tickets = find("tickets").unwrap();
+    let mut connection = ledger.store.connection().await.unwrap();
+    let served = checksum(tickets, &mut connection).await.unwrap();
+    break_the_book(&ledger).await;
+
+    match rebuild(&ledger.store, tickets, |_| {}).await {
+        Err(RebuildError::Fold { position, .. }) => assert_eq!(position, ledger.last + 1),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(checksum(tickets, &mut connection).await.unwrap(), served);
+    projector.shutdown().await;
+}
+
+#[tokio::test]
+async fn who_asks_for_what_is_not_projected_yet_is_told_how_far_it_is() {
+    let mut ledger = Ledger::new().await;
+    varied_history(&mut ledger).await;
+    let reader = Reader::new(&ledger.store, BOARD, None);
+    let fresh = Freshness { position: ledger.last, wait: Duration::from_millis(50) };
+    match reader.snapshot(&["accounts"], Some(fresh)).await {
+        Err(ReadError::Behind { projection: "accounts", position: 0, wanted, stopped: false }) => {
+            assert_eq!(wanted, ledger.last);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// An event of another program, which nobody here can read.
+async fn break_the_book(ledger: &Ledger) {
+    sqlx::query(
+        "insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+         values ('ticket', 'tkt_broken', 1, 'ticket.answered', '1.0', '{\"answered\": {}}', '{}')",
+    )
+    .execute(ledger.database.pool())
+    .await
+    .unwrap();
 }
