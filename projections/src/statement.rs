@@ -325,3 +325,94 @@ async fn balance_after(
     .await?;
     Ok(before + at_once)
 }
+
+#[cfg(test)]
+mod tests {
+    use daybook_core::{
+        Metadata,
+        domain::{ExpenseId, account::RevenueShare},
+    };
+    use rust_decimal::dec;
+
+    use super::*;
+    use crate::engine::Memory;
+
+    fn usd(amount: &str) -> Money {
+        Money::parse(amount, "USD").expect("dollars")
+    }
+
+    fn at(position: u64, occurred_at: i64, event: AccountEvent) -> RecordedEvent {
+        let time = |seconds| DateTime::from_timestamp(seconds, 0).expect("a time");
+        let metadata = Metadata {
+            actor: None,
+            on_behalf_of: None,
+            reason: None,
+            correlation_id: None,
+            causation_id: None,
+            occurred_at: Some(time(occurred_at)),
+        };
+        RecordedEvent {
+            position,
+            aggregate_id: "acc_1".into(),
+            sequence: position,
+            event: event.into(),
+            metadata,
+            recorded_at: time(1_700_000_000),
+        }
+    }
+
+    fn charged(entry: Entry, balance: &str) -> AccountEvent {
+        AccountEvent::Charged {
+            entry,
+            origin: ChargeOrigin::Expense("exp_1".parse::<ExpenseId>().expect("an expense")),
+            amount: usd("12.30"),
+            balance: usd(balance),
+            description: "a server".into(),
+            revenue: Some(RevenueShare { net: dec!(12.30), tax: dec!(0), residue: dec!(0) }),
+            due_on: NaiveDate::MIN,
+            reverses: None,
+        }
+    }
+
+    fn taken_back(entry: Entry, reverses: Entry) -> AccountEvent {
+        AccountEvent::Credited {
+            entry,
+            origin: FundsOrigin::Adjustment,
+            amount: usd("12.30"),
+            balance: usd("0.00"),
+            description: "reversal".into(),
+            revenue: None,
+            reverses: Some(reverses),
+        }
+    }
+
+    #[test]
+    fn charges_are_negative_and_linked_with_what_takes_them_back() {
+        let events = [at(1, 86_400, charged(1, "-12.30")), at(2, 86_399, taken_back(2, 1))];
+        let mut rows = Memory::fold::<AccountStatement>(&events).expect("rows");
+        let lines = rows.rows::<StatementRow>();
+        let told: Vec<_> = lines.iter().map(|row| (row.amount, row.balance, row.reverses, row.reversed_by)).collect();
+        assert_eq!(told, [(dec!(-12.30), dec!(-12.30), None, Some(2)), (dec!(12.30), dec!(0.00), Some(1), None)]);
+        let origins: Vec<_> = lines.iter().map(|row| (row.origin.as_str(), row.origin_id.as_deref())).collect();
+        assert_eq!(origins, [("expense", Some("exp_1")), ("adjustment", None)]);
+
+        // Each day has what took effect on it, whenever it was recorded.
+        let days: Vec<_> = rows.rows::<AccountDayRow>().into_iter().map(|row| (row.day, row.amount)).collect();
+        let day = |day| NaiveDate::from_ymd_opt(1970, 1, day).expect("a day");
+        assert_eq!(days, [(day(1), dec!(12.30)), (day(2), dec!(-12.30))]);
+    }
+
+    #[test]
+    fn what_takes_back_an_entry_that_is_not_there_cannot_be_folded() {
+        let error = Memory::fold::<AccountStatement>(&[at(1, 0, taken_back(2, 1))]).expect_err("no entry 1");
+        let key = r#"("acc_1", 1)"#.to_owned();
+        assert_eq!(error, FoldError::RowMissing { table: "account_statement", key });
+    }
+
+    #[test]
+    fn the_same_entry_twice_cannot_be_folded() {
+        let twice = [at(1, 0, charged(1, "-12.30")), at(2, 0, charged(1, "-12.30"))];
+        let error = Memory::fold::<AccountStatement>(&twice).expect_err("entry 1 is there");
+        assert!(matches!(error, FoldError::RowExists { table: "account_statement", .. }), "{error}");
+    }
+}

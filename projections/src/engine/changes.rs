@@ -20,8 +20,6 @@ pub enum FoldError {
     RowExists { table: &'static str, key: String },
     #[error("the event cannot be read: {reason}")]
     Unreadable { reason: String },
-    #[error("{what} is out of range")]
-    OutOfRange { what: &'static str },
 }
 
 /// What the events of a batch change, in their order, per table.
@@ -150,5 +148,98 @@ impl<R> Slot<R> {
 impl fmt::Debug for Changes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Changes").field("position", &self.position).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::{Deserialize, Serialize};
+    use sqlx::FromRow;
+
+    use super::*;
+
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromRow)]
+    struct Counter {
+        name: String,
+        count: i64,
+    }
+
+    impl Row for Counter {
+        type Key = String;
+        const TABLE: &'static str = "counters";
+        const KEY: &'static [&'static str] = &["name"];
+
+        fn key(&self) -> String {
+            self.name.clone()
+        }
+    }
+
+    fn counter(name: &str, count: i64) -> Counter {
+        Counter { name: name.into(), count }
+    }
+
+    /// Applies the changes where the table has the row `old` with count 1.
+    fn applied(change: impl FnOnce(&mut Changes)) -> Result<Vec<(String, bool, Option<i64>)>, FoldError> {
+        let old = Slot { stored: true, row: Some(counter("old", 1)), changed: false };
+        let mut slots = BTreeMap::from([("old".to_owned(), old)]);
+        let mut changes = Changes::default();
+        change(&mut changes);
+        changes.take::<Counter>().into_iter().try_for_each(|(_, change)| change.apply(&mut slots))?;
+        let changed = slots.into_iter().filter(|(_, slot)| slot.changed);
+        Ok(changed.map(|(name, slot)| (name, slot.stored, slot.row.map(|row| row.count))).collect())
+    }
+
+    fn add(by: i64) -> impl FnOnce(&mut Counter) + Send + 'static {
+        move |row| row.count += by
+    }
+
+    #[test]
+    fn a_new_row_can_be_changed_in_the_same_batch() {
+        let rows = applied(|changes| {
+            changes.insert(counter("new", 5));
+            changes.update("new".into(), add(2));
+        });
+        assert_eq!(rows, Ok(vec![("new".into(), false, Some(7))]));
+    }
+
+    #[test]
+    fn an_upsert_begins_where_nothing_is_and_goes_on_where_something_is() {
+        let rows = applied(|changes| {
+            for name in ["new", "new", "old"] {
+                changes.upsert(name.into(), move || counter(name, 10), add(1));
+            }
+        });
+        assert_eq!(rows, Ok(vec![("new".into(), false, Some(12)), ("old".into(), true, Some(2))]));
+    }
+
+    #[test]
+    fn a_row_that_came_and_went_leaves_nothing_to_write() {
+        let rows = applied(|changes| {
+            changes.insert(counter("new", 5));
+            changes.delete::<Counter>("new".into());
+        });
+        assert_eq!(rows, Ok(vec![("new".into(), false, None)]));
+    }
+
+    #[test]
+    fn a_row_that_went_may_come_again() {
+        let rows = applied(|changes| {
+            changes.delete::<Counter>("old".into());
+            changes.insert(counter("old", 3));
+        });
+        assert_eq!(rows, Ok(vec![("old".into(), true, Some(3))]));
+    }
+
+    #[test]
+    fn a_row_that_is_not_there_is_neither_changed_nor_removed() {
+        let missing = FoldError::RowMissing { table: "counters", key: r#""gone""#.into() };
+        assert_eq!(applied(|changes| changes.update("gone".into(), add(1))), Err(missing.clone()));
+        assert_eq!(applied(|changes| changes.delete::<Counter>("gone".into())), Err(missing));
+    }
+
+    #[test]
+    fn a_row_that_is_there_is_not_inserted_again() {
+        let exists = FoldError::RowExists { table: "counters", key: r#""old""#.into() };
+        assert_eq!(applied(|changes| changes.insert(counter("old", 5))), Err(exists));
     }
 }
