@@ -1,1 +1,41 @@
-//! .
+//! The API of Daybook: the desk where JSON comes in as commands and rows go out as JSON.
+
+mod account;
+mod address;
+mod allocation;
+mod app;
+mod body;
+mod caller;
+mod config;
+mod credit_note;
+mod customer;
+mod discount;
+mod error;
+mod event;
+mod expense;
+mod health;
+mod history;
+mod invoice;
+mod journal;
+mod manners;
+mod notice;
+mod openapi;
+mod order;
+mod page;
+mod payer;
+mod payment;
+mod problem;
+mod projection;
+mod read;
+mod refund;
+mod routes;
+mod service;
+mod statement;
+mod ticket;
+mod wire;
+mod write;
+
+pub use app::{App, AppOptions, Running};
+pub use config::{Config, LogFormat};
+pub use manners::with_manners;
+pub use routes::{Role, openapi, router, routes_of};

@@ -1,0 +1,362 @@
+//! Accounts over HTTP: opening them, their terms, holds, corrections by staff, and transfers between them.
+
+use axum::{extract::State, http::Uri, response::Response};
+use chrono::{DateTime, Utc};
+use daybook_core::operations::{
+    AdjustAccount, ChangeTerms, HoldFunds, OpenAccount, Operation, ReleaseHold, Terms, TransferFunds,
+};
+use daybook_projections::{
+    account::{self as read_model, AccountRow, Filter},
+    statement,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    address::{Asked, Named},
+    app::App,
+    error::ApiError,
+    page::Page,
+    read::{Fresh, Rows},
+    wire::{AccountRef, Amount, CurrencyCode, CustomerRef, HoldRef, Number, Ref, text},
+    write::{Made, Occasion, Writing, Written},
+};
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewAccount {
+    customer: CustomerRef,
+    /// A customer has one account in a currency.
+    currency: CurrencyCode,
+    #[schema(example = "Main account")]
+    name: String,
+    /// IANA name; the days and months of statements are those of this zone.
+    #[serde(default = "utc")]
+    #[schema(example = "Europe/Berlin")]
+    time_zone: String,
+    effective_at: Option<DateTime<Utc>>,
+    reason: Option<String>,
+}
+
+fn utc() -> String {
+    "UTC".into()
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewCreditLimit {
+    /// Zero takes the limit away.
+    limit: Amount,
+    effective_at: Option<DateTime<Utc>>,
+    reason: Option<String>,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PostPaid {
+    allowed: bool,
+    effective_at: Option<DateTime<Utc>>,
+    reason: Option<String>,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AutomaticAllocation {
+    /// Whether free credit serves new charges by itself.
+    on: bool,
+    effective_at: Option<DateTime<Utc>>,
+    reason: Option<String>,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewHold {
+    amount: Amount,
+    effective_at: Option<DateTime<Utc>>,
+    reason: Option<String>,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewAdjustment {
+    /// A positive amount credits the account, a negative one charges it.
+    amount: Amount,
+    description: String,
+    effective_at: Option<DateTime<Utc>>,
+    /// Needed: a correction says why.
+    reason: Option<String>,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewTransfer {
+    /// Another account of the same customer.
+    to: AccountRef,
+    /// In the currency of the account that sends.
+    amount: Amount,
+    /// Received units for one unit sent.
+    #[schema(example = "0.9137")]
+    rate: Number,
+    /// Where the rate comes from.
+    #[schema(example = "ECB 2026-11-20")]
+    rate_source: String,
+    effective_at: Option<DateTime<Utc>>,
+    reason: Option<String>,
+}
+
+/// Opens an account of a customer in a currency.
+#[utoipa::path(post, path = "/v1/accounts", request_body = NewAccount, responses((status = 201, body = AccountOpened)))]
+pub async fn open(State(app): State<App>, Writing { body, request }: Writing<NewAccount>) -> Result<Written, ApiError> {
+    let NewAccount { customer, currency, name, time_zone, effective_at, reason } = body;
+    let operation = OpenAccount { customer: customer.0, currency: currency.0, name, time_zone };
+    let command = request.command(Operation::OpenAccount(operation), effective_at, reason);
+    app.create("/v1/accounts", command, &[("customer-not-found", "/customer"), ("account-exists", "/currency")]).await
+}
+
+/// Sets how far below zero the balance may go.
+#[utoipa::path(post, path = "/v1/accounts/{id}/credit-limit", request_body = NewCreditLimit, responses((status = 200, body = Made)))]
+pub async fn set_credit_limit(
+    State(app): State<App>,
+    Named(Ref(account)): Named<AccountRef>,
+    Writing { body, request }: Writing<NewCreditLimit>,
+) -> Result<Written, ApiError> {
+    let NewCreditLimit { limit, effective_at, reason } = body;
+    let operation = Operation::ChangeTerms(ChangeTerms { account, terms: Terms::CreditLimit(limit.0) });
+    let named = [("currency-mismatch", "/limit")];
+    app.change(request.command(operation, effective_at, reason), &named).await
+}
+
+/// Allows or revokes services that are paid for afterwards.
+#[utoipa::path(post, path = "/v1/accounts/{id}/post-paid", request_body = PostPaid, responses((status = 200, body = Made)))]
+pub async fn change_post_paid(
+    State(app): State<App>,
+    Named(Ref(account)): Named<AccountRef>,
+    Writing { body, request }: Writing<PostPaid>,
+) -> Result<Written, ApiError> {
+    let PostPaid { allowed, effective_at, reason } = body;
+    let terms = if allowed { Terms::PostPaidAllowed } else { Terms::PostPaidRevoked };
+    let operation = Operation::ChangeTerms(ChangeTerms { account, terms });
+    app.change(request.command(operation, effective_at, reason), &[]).await
+}
+
+/// Switches on or off that free credit serves new charges by itself.
+#[utoipa::path(post, path = "/v1/accounts/{id}/automatic-allocation", request_body = AutomaticAllocation, responses((status = 200, body = Made)))]
+pub async fn switch_automatic_allocation(
+    State(app): State<App>,
+    Named(Ref(account)): Named<AccountRef>,
+    Writing { body, request }: Writing<AutomaticAllocation>,
+) -> Result<Written, ApiError> {
+    let AutomaticAllocation { on, effective_at, reason } = body;
+    let terms = if on { Terms::AutomaticAllocationOn } else { Terms::AutomaticAllocationOff };
+    let operation = Operation::ChangeTerms(ChangeTerms { account, terms });
+    app.change(request.command(operation, effective_at, reason), &[]).await
+}
+
+/// Sets money aside.
+#[utoipa::path(post, path = "/v1/accounts/{id}/holds", request_body = NewHold, responses((status = 201, body = HoldChanged)))]
+pub async fn hold(
+    State(app): State<App>,
+    Named(Ref(account)): Named<AccountRef>,
+    Writing { body, request }: Writing<NewHold>,
+) -> Result<Written, ApiError> {
+    let NewHold { amount, effective_at, reason } = body;
+    let operation = Operation::HoldFunds(HoldFunds { account, amount: amount.0 });
+    let named = [("currency-mismatch", "/amount")];
+    app.make(request.command(operation, effective_at, reason), &named).await
+}
+
+/// Frees money that was set aside.
+#[utoipa::path(post, path = "/v1/accounts/{id}/holds/{hold}/release", request_body = Occasion, responses((status = 200, body = HoldChanged)))]
+pub async fn release_hold(
+    State(app): State<App>,
+    Named(named): Named<(AccountRef, HoldRef)>,
+    Writing { body, request }: Writing<Occasion>,
+) -> Result<Written, ApiError> {
+    let Occasion { effective_at, reason } = body;
+    let (Ref(account), Ref(hold)) = named;
+    let operation = Operation::ReleaseHold(ReleaseHold { account, hold });
+    app.change(request.command(operation, effective_at, reason), &[]).await
+}
+
+/// Corrects the balance, with a reason.
+#[utoipa::path(post, path = "/v1/accounts/{id}/adjustments", request_body = NewAdjustment, responses((status = 201, body = AccountAdjusted)))]
+pub async fn adjust(
+    State(app): State<App>,
+    Named(Ref(account)): Named<AccountRef>,
+    Writing { body, request }: Writing<NewAdjustment>,
+) -> Result<Written, ApiError> {
+    let NewAdjustment { amount, description, effective_at, reason } = body;
+    let operation = Operation::AdjustAccount(AdjustAccount { account, amount: amount.0, description });
+    let named = [("currency-mismatch", "/amount")];
+    app.make(request.command(operation, effective_at, reason), &named).await
+}
+
+/// Moves money to another account of the same customer, at a rate that both accounts record.
+#[utoipa::path(post, path = "/v1/accounts/{id}/transfers", request_body = NewTransfer, responses((status = 201, body = TransferMade)))]
+pub async fn transfer(
+    State(app): State<App>,
+    Named(Ref(from)): Named<AccountRef>,
+    Writing { body, request }: Writing<NewTransfer>,
+) -> Result<Written, ApiError> {
+    let NewTransfer { to: Ref(to), amount, rate, rate_source, effective_at, reason } = body;
+    let operation = TransferFunds { from, to, amount: amount.0, rate: rate.0, rate_source };
+    let command = request.command(Operation::TransferFunds(operation), effective_at, reason);
+    app.make(command, &[("currency-mismatch", "/amount"), ("foreign-id", "/to")]).await
+}
+
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the writer stores the answer as JSON; this describes it")]
+struct AccountOpened {
+    id: AccountRef,
+    balance: Amount,
+}
+
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the writer stores the answer as JSON; this describes it")]
+struct HoldChanged {
+    id: HoldRef,
+    account: AccountRef,
+}
+
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the writer stores the answer as JSON; this describes it")]
+struct AccountAdjusted {
+    account: AccountRef,
+    /// The number of the entry on the account.
+    entry: u64,
+    balance: Amount,
+}
+
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the writer stores the answer as JSON; this describes it")]
+struct TransferMade {
+    #[schema(example = "trf_01JD8Z2Q4Y0000000000000001")]
+    id: String,
+    sent: Amount,
+    received: Amount,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct AccountQuery {
+    customer: Option<CustomerRef>,
+    currency: Option<CurrencyCode>,
+    cursor: Option<String>,
+    limit: Option<u32>,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct BalanceQuery {
+    /// What had taken effect before this moment.
+    as_of: Option<DateTime<Utc>>,
+    /// What had been recorded up to this position of the book.
+    as_known_at: Option<i64>,
+}
+
+/// An account.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AccountShown {
+    id: String,
+    customer: String,
+    name: String,
+    currency: String,
+    time_zone: String,
+    balance: Amount,
+    /// Set aside.
+    held: Amount,
+    credit_limit: Amount,
+    /// What can be spent; nothing limits a post-paid account.
+    available: Option<Amount>,
+    post_paid: bool,
+    automatic_allocation: bool,
+    /// How many entries it has.
+    entries: i64,
+    opened_at: DateTime<Utc>,
+    /// Of the event that opened it.
+    position: i64,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct BalanceShown {
+    account: String,
+    balance: Amount,
+    as_of: Option<DateTime<Utc>>,
+    /// The position of the book that the balance is told at.
+    position: u64,
+}
+
+impl From<AccountRow> for AccountShown {
+    fn from(row: AccountRow) -> Self {
+        let money = |amount| Amount::of(amount, &row.currency);
+        Self {
+            balance: money(row.balance),
+            held: money(row.held),
+            credit_limit: money(row.credit_limit),
+            available: (!row.post_paid).then(|| money(row.balance + row.credit_limit - row.held)),
+            id: row.id,
+            customer: row.customer_id,
+            name: row.name,
+            currency: row.currency.clone(),
+            time_zone: row.time_zone,
+            post_paid: row.post_paid,
+            automatic_allocation: row.automatic_allocation,
+            entries: row.entries,
+            opened_at: row.opened_at,
+            position: row.position,
+        }
+    }
+}
+
+/// Accounts, the newest first.
+#[utoipa::path(get, path = "/v1/accounts", params(AccountQuery), responses((status = 200, body = Page<AccountShown>)))]
+pub async fn list(
+    State(app): State<App>,
+    uri: Uri,
+    Asked(asked): Asked<AccountQuery>,
+    fresh: Fresh,
+) -> Result<Response, ApiError> {
+    let AccountQuery { customer, currency, cursor, limit } = asked;
+    let filter = Filter { customer: customer.map(text), currency: currency.map(|currency| currency.0.to_string()) };
+    let listing = app.listing(uri, filter, cursor.as_deref(), limit)?;
+    let mut rows = app.read("accounts", fresh).await?;
+    let found = read_model::list(&mut rows, &listing.filter, listing.before(), listing.rows()).await?;
+    Ok(rows.tell(listing.page(found, |row| row.position, AccountShown::from)))
+}
+
+/// One account.
+#[utoipa::path(get, path = "/v1/accounts/{id}", responses((status = 200, body = AccountShown)))]
+pub async fn show(
+    State(app): State<App>,
+    Named(Ref(id)): Named<AccountRef>,
+    fresh: Fresh,
+) -> Result<Response, ApiError> {
+    let mut rows = app.read("accounts", fresh).await?;
+    let found = existing(&mut rows, id.as_str()).await?;
+    Ok(rows.show(AccountShown::from(found)))
+}
+
+/// The balance of an account: now, as of a moment, or as it was known at a position.
+#[utoipa::path(get, path = "/v1/accounts/{id}/balance", params(BalanceQuery), responses((status = 200, body = BalanceShown)))]
+pub async fn balance(
+    State(app): State<App>,
+    Named(Ref(id)): Named<AccountRef>,
+    Asked(BalanceQuery { as_of, as_known_at }): Asked<BalanceQuery>,
+    fresh: Fresh,
+) -> Result<Response, ApiError> {
+    let mut rows = app.read_all(&["account_statement", "accounts"], fresh).await?;
+    let account = existing(&mut rows, id.as_str()).await?;
+    let balance = statement::balance(&mut rows, id.as_str(), as_of, as_known_at).await?;
+    let balance = Amount::of(balance, &account.currency);
+    let head = rows.position();
+    let position = as_known_at.and_then(|known| u64::try_from(known).ok()).map_or(head, |known| known.min(head));
+    Ok(rows.show(BalanceShown { account: account.id, balance, as_of, position }))
+}
+
+/// The account, if there is one.
+pub async fn existing(rows: &mut Rows, id: &str) -> Result<AccountRow, ApiError> {
+    let found = read_model::get(rows, id).await?;
+    found.ok_or_else(|| ApiError::new("account-not-found", "there is no such account"))
+}

@@ -1,0 +1,128 @@
+//! Allocations over HTTP: which charges the money of a payment covers, and moving it by hand.
+
+use axum::{extract::State, response::Response};
+use chrono::{DateTime, Utc};
+use daybook_core::operations::{AllocatePayment, ChargeRef, Operation};
+use daybook_projections::payment::{self as read_model, AllocationRow};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{
+    address::Named,
+    app::App,
+    error::ApiError,
+    read::Fresh,
+    wire::{Amount, ExpenseRef, InvoiceRef, PaymentRef, Ref},
+    write::{Writing, Written},
+};
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewAllocation {
+    /// Where the money comes back from; free money of the payment, if nothing is named.
+    from: Option<Charged>,
+    /// Where the money goes; it becomes free, if nothing is named.
+    to: Option<Charged>,
+    amount: Amount,
+    effective_at: Option<DateTime<Utc>>,
+    /// Needed: a correction says why.
+    reason: Option<String>,
+}
+
+/// A charge, by what it is for.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Charged {
+    Invoice(InvoiceRef),
+    Expense(ExpenseRef),
+}
+
+/// Moves money of a payment: to a charge, back from one, or from one to another.
+#[utoipa::path(post, path = "/v1/payments/{id}/allocations", request_body = NewAllocation, responses((status = 201, body = AllocationMade)))]
+pub async fn allocate(
+    State(app): State<App>,
+    Named(Ref(payment)): Named<PaymentRef>,
+    Writing { body, request }: Writing<NewAllocation>,
+) -> Result<Written, ApiError> {
+    let NewAllocation { from, to, amount, effective_at, reason } = body;
+    // A code does not tell which of the two it speaks of; where only one is given, it is that one.
+    let named = match (&from, &to) {
+        (Some(from), None) => from.named("/from/invoice", "/from/expense"),
+        (_, Some(to)) => to.named("/to/invoice", "/to/expense"),
+        (None, None) => Vec::new(),
+    };
+    let (from, to) = (from.map(Into::into), to.map(Into::into));
+    let operation = Operation::AllocatePayment(AllocatePayment { payment, from, to, amount: amount.0 });
+    app.make(request.command(operation, effective_at, reason), &named).await
+}
+
+impl Charged {
+    fn named(&self, invoice: &'static str, expense: &'static str) -> Vec<(&'static str, &'static str)> {
+        let field = match self {
+            Self::Invoice(_) => invoice,
+            Self::Expense(_) => expense,
+        };
+        vec![
+            ("invoice-not-found", invoice),
+            ("expense-not-found", expense),
+            ("foreign-id", field),
+            ("currency-mismatch", "/amount"),
+        ]
+    }
+}
+
+impl From<Charged> for ChargeRef {
+    fn from(charged: Charged) -> Self {
+        match charged {
+            Charged::Invoice(invoice) => Self::Invoice(invoice.0),
+            Charged::Expense(expense) => Self::Expense(expense.0),
+        }
+    }
+}
+
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the writer stores the answer as JSON; this describes it")]
+struct AllocationMade {
+    payment: PaymentRef,
+    amount: Amount,
+    /// What of the payment covers nothing now.
+    free: Amount,
+}
+
+/// What a charge has of a payment.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AllocationShown {
+    /// The number of the entry that charges the account.
+    charge: i64,
+    /// `invoice`, `expense`, `refund` and so on.
+    target: String,
+    target_id: Option<String>,
+    amount: Amount,
+}
+
+impl From<AllocationRow> for AllocationShown {
+    fn from(row: AllocationRow) -> Self {
+        let amount = Amount::of(row.amount, &row.currency);
+        Self { charge: row.charge, target: row.target, target_id: row.target_id, amount }
+    }
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Allocations {
+    data: Vec<AllocationShown>,
+}
+
+/// What the money of a payment covers now, in the order of the charges.
+#[utoipa::path(get, path = "/v1/payments/{id}/allocations", responses((status = 200, body = Allocations)))]
+pub async fn list_allocations(
+    State(app): State<App>,
+    Named(Ref(payment)): Named<PaymentRef>,
+    fresh: Fresh,
+) -> Result<Response, ApiError> {
+    let mut rows = app.read("payments", fresh).await?;
+    let found = read_model::get(&mut rows, payment.as_str()).await?;
+    found.ok_or_else(|| ApiError::new("payment-not-found", "there is no such payment"))?;
+    let data = read_model::allocations(&mut rows, payment.as_str()).await?;
+    let data = data.into_iter().map(AllocationShown::from).collect();
+    Ok(rows.show(Allocations { data }))
+}

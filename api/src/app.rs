@@ -1,0 +1,99 @@
+//! The application: the one writer and the one projector of this process, and what the handlers share of them.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::Router;
+use daybook_core::{
+    store::{Store, StoreError},
+    writer::{Writer, WriterHandle, WriterOptions},
+};
+use daybook_projections::{BOARD, Projector, ProjectorOptions, Reader};
+
+use crate::{page::CursorKey, routes};
+
+/// What the handlers share.
+#[derive(Clone, Debug)]
+pub struct App(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    store: Store,
+    writer: WriterHandle,
+    reader: Reader,
+    cursors: CursorKey,
+    lag_budget: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub struct AppOptions {
+    pub writer: WriterOptions,
+    pub projector: ProjectorOptions,
+    /// How old an event may be that a projection has not seen, before the application calls itself not ready.
+    pub lag_budget: Duration,
+}
+
+impl Default for AppOptions {
+    fn default() -> Self {
+        let (writer, projector) = (WriterOptions::default(), ProjectorOptions::default());
+        Self { writer, projector, lag_budget: Duration::from_secs(10) }
+    }
+}
+
+/// An application whose writer and projector run.
+#[derive(Debug)]
+pub struct Running {
+    app: App,
+    writer: Writer,
+    projector: Projector,
+}
+
+impl App {
+    /// Starts the writer and the projector on a ledger.
+    pub async fn start(store: Store, options: AppOptions) -> Result<Running, StoreError> {
+        let cursors = CursorKey::of(store.pool()).await?;
+        let (handle, writer) = Writer::start(store.clone(), options.writer);
+        let projector = Projector::start(&store, BOARD, Some(handle.committed()), options.projector).await?;
+        let reader = Reader::new(&store, BOARD, Some(&projector));
+        let app = Self(Arc::new(Shared { store, writer: handle, reader, cursors, lag_budget: options.lag_budget }));
+        Ok(Running { app, writer, projector })
+    }
+
+    pub fn writer(&self) -> &WriterHandle {
+        &self.0.writer
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    pub fn reader(&self) -> &Reader {
+        &self.0.reader
+    }
+
+    pub fn lag_budget(&self) -> Duration {
+        self.0.lag_budget
+    }
+
+    pub fn cursors(&self) -> &CursorKey {
+        &self.0.cursors
+    }
+}
+
+impl Running {
+    pub fn app(&self) -> &App {
+        &self.app
+    }
+
+    /// Everything that the server answers.
+    pub fn router(&self) -> Router {
+        routes::router(self.app.clone())
+    }
+
+    /// Answers what was accepted, then ends. To be called when no request is under way any more.
+    pub async fn shutdown(self) {
+        let Self { app, writer, projector } = self;
+        writer.shutdown().await;
+        projector.shutdown().await;
+        app.store().pool().close().await;
+    }
+}

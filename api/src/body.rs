@@ -1,0 +1,164 @@
+//! Reading a JSON body so that whatever is wrong with it is told by the field that is wrong.
+
+use axum::{
+    body::Bytes,
+    http::{HeaderMap, header},
+};
+use serde::de::DeserializeOwned;
+use serde_path_to_error::Segment;
+
+use crate::{error::ApiError, problem, wire::Coded};
+
+/// The largest body that is read: 1 MiB.
+pub const LIMIT: usize = 1 << 20;
+
+/// Reads the body of a request. One that is empty counts as an empty object where that says enough.
+pub fn read<T: DeserializeOwned>(headers: &HeaderMap, body: &Bytes) -> Result<T, ApiError> {
+    if body.is_empty() {
+        return parse(b"{}").map_err(|error| match error.code() {
+            "missing-field" => ApiError::new("empty-body", "the body is empty"),
+            _ => error,
+        });
+    }
+    if !is_json(headers) {
+        return Err(ApiError::new("unsupported-media-type", "the body must be sent as `application/json`"));
+    }
+    parse(body)
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    media_type.eq_ignore_ascii_case("application/json") || media_type.to_ascii_lowercase().ends_with("+json")
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let path = pointer(error.path());
+        failed(error.inner(), path)
+    })?;
+    json.end().map_err(|error| failed(&error, String::new()))?;
+    Ok(value)
+}
+
+fn failed(error: &serde_json::Error, path: String) -> ApiError {
+    let text = error.to_string();
+    if !error.is_data() {
+        return ApiError::new("malformed-json", format!("the body is not JSON: {text}"))
+            .with("line", error.line())
+            .with("column", error.column());
+    }
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    let message = text.strip_suffix(&place).unwrap_or(&text);
+    if let Some(coded) = Coded::read(message) {
+        let code = problem::kind(coded.code).map_or("invalid-value", |kind| kind.code);
+        let pointer = if coded.member.is_empty() { path } else { format!("{path}/{}", coded.member) };
+        return ApiError::field(code, pointer, coded.detail);
+    }
+    let named = message.split('`').nth(1).map(escaped).unwrap_or_default();
+    let (code, pointer) = match message.split_once(' ').map_or(message, |(first, _)| first) {
+        "missing" => ("missing-field", format!("{path}/{named}")),
+        "unknown" if message.starts_with("unknown field") => ("unknown-field", format!("{path}/{named}")),
+        "duplicate" => ("duplicate-field", format!("{path}/{named}")),
+        "invalid" if message.starts_with("invalid type") => ("wrong-type", path),
+        _ => ("invalid-value", path),
+    };
+    let pointer = without_doubled_end(pointer, &named);
+    ApiError::field(code, pointer, message)
+}
+
+/// A field that is not known or stands twice may be the end of the path already.
+fn without_doubled_end(pointer: String, name: &str) -> String {
+    let doubled = format!("/{name}/{name}");
+    match pointer.strip_suffix(&doubled) {
+        Some(before) if !name.is_empty() => format!("{before}/{name}"),
+        _ => pointer,
+    }
+}
+
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    path.iter().fold(String::new(), |pointer, segment| match segment {
+        Segment::Seq { index } => format!("{pointer}/{index}"),
+        Segment::Map { key } => format!("{pointer}/{}", escaped(key)),
+        Segment::Enum { variant } => format!("{pointer}/{}", escaped(variant)),
+        Segment::Unknown => pointer,
+    })
+}
+
+/// As RFC 6901 wants it.
+fn escaped(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}
+
+#[cfg(test)]
+mod tests {
+    use daybook_core::domain::Account;
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::wire::{Amount, Number, Ref};
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Sale {
+        #[expect(dead_code, reason = "only reading is tested")]
+        account: Ref<Account>,
+        #[expect(dead_code, reason = "only reading is tested")]
+        lines: Vec<Line>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields, rename_all = "snake_case")]
+    enum Line {
+        Priced {
+            #[expect(dead_code, reason = "only reading is tested")]
+            price: Amount,
+            #[expect(dead_code, reason = "only reading is tested")]
+            quantity: Number,
+        },
+    }
+
+    fn error_of(body: &str) -> (&'static str, String) {
+        let error = parse::<Sale>(body.as_bytes()).expect_err("the body is wrong");
+        let pointer = error.document(String::new()).errors.first().map(|field| field.pointer.clone());
+        (error.code(), pointer.unwrap_or_default())
+    }
+
+    fn line(line: &str) -> String {
+        format!(r#"{{"account":"acc_1","lines":[{{"priced":{line}}}]}}"#)
+    }
+
+    #[test]
+    fn each_fault_is_told_by_its_field() {
+        let price = r#""price":{"amount":"1.00","currency":"USD"}"#;
+        let cases = [
+            ("{".to_owned(), "malformed-json", ""),
+            (r#"{"account":"acc_1","lines":[]} x"#.to_owned(), "malformed-json", ""),
+            (r#"{"account":"acc_1"}"#.to_owned(), "missing-field", "/lines"),
+            (r#"{"account":"acc_1","lines":[],"color/1":1}"#.to_owned(), "unknown-field", "/color~11"),
+            (r#"{"account":"acc_1","account":"acc_1"}"#.to_owned(), "duplicate-field", "/account"),
+            (r#"{"account":7,"lines":[]}"#.to_owned(), "wrong-type", "/account"),
+            (r#"{"account":"inv_1","lines":[]}"#.to_owned(), "malformed-id", "/account"),
+            (r#"{"account":"acc_1","lines":[{"gift":{}}]}"#.to_owned(), "invalid-value", "/lines/0"),
+            (line(&format!(r#"{{{price},"quantity":1.5}}"#)), "wrong-type", "/lines/0/priced/quantity"),
+            (line(&format!(r#"{{{price},"quantity":"1e3"}}"#)), "not-a-number", "/lines/0/priced/quantity"),
+            (line(&format!(r#"{{{price}}}"#)), "missing-field", "/lines/0/priced/quantity"),
+            (line(&format!(r#"{{{price},"quantity":"1","x":1}}"#)), "unknown-field", "/lines/0/priced/x"),
+            (
+                line(r#"{"price":{"amount":"1.001","currency":"USD"}}"#),
+                "too-many-decimals",
+                "/lines/0/priced/price/amount",
+            ),
+            (
+                line(r#"{"price":{"amount":"1","currency":"XXQ"}}"#),
+                "unknown-currency",
+                "/lines/0/priced/price/currency",
+            ),
+            (line(r#"{"price":{"amount":"1"}}"#), "missing-field", "/lines/0/priced/price/currency"),
+        ];
+        for (body, code, pointer) in cases {
+            assert_eq!(error_of(&body), (code, pointer.to_owned()), "{body}");
+        }
+    }
+}

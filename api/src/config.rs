@@ -1,0 +1,85 @@
+//! The settings of the server: flags, and environment variables of the same names.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Parser, ValueEnum};
+
+/// The billing ledger of a service provider, served over HTTP.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "daybook-server", version, about)]
+pub struct Config {
+    /// The ledger's home: the embedded PostgreSQL lies there.
+    #[arg(long, env = "DAYBOOK_HOME", default_value = ".daybook", value_name = "DIRECTORY")]
+    pub home: PathBuf,
+
+    /// A PostgreSQL of your own instead of the embedded one; the role named there owns the ledger's tables.
+    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+
+    /// Where to listen. Only a loopback address, as long as the server does not know who asks.
+    #[arg(long, env = "DAYBOOK_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT", value_parser = loopback)]
+    pub listen: SocketAddr,
+
+    /// How many commands may wait for the writer; further ones are told that the ledger is overloaded.
+    #[arg(long, env = "DAYBOOK_QUEUE", default_value_t = 8192, value_name = "COMMANDS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub queue: u32,
+
+    /// How many commands are written in one transaction at most.
+    #[arg(long, env = "DAYBOOK_BATCH", default_value_t = 1000, value_name = "COMMANDS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch: u32,
+
+    /// How much of the ledger the writer keeps in memory, in MiB.
+    #[arg(long, env = "DAYBOOK_CACHE", default_value_t = 40, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub cache: u32,
+
+    /// How many connections to the database the queries share.
+    #[arg(long, env = "DAYBOOK_CONNECTIONS", default_value_t = 20, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(2..))]
+    pub connections: u32,
+
+    /// How old, in seconds, an event may be that a projection has not seen before the server calls itself not ready.
+    #[arg(long, env = "DAYBOOK_LAG_BUDGET", default_value_t = 10, value_name = "SECONDS")]
+    pub lag_budget: u32,
+
+    /// How to write the log. `RUST_LOG` says what of it.
+    #[arg(long, env = "DAYBOOK_LOG_FORMAT", default_value = "auto")]
+    pub log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Human-readable on a terminal, JSON otherwise.
+    Auto,
+    Human,
+    Json,
+}
+
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text.parse().map_err(|_| "an address looks like 127.0.0.1:8080".to_owned())?;
+    if address.ip().is_loopback() {
+        Ok(address)
+    } else {
+        let reason = "the server does not know yet who asks, so it listens on a loopback address only";
+        Err(format!("{reason}, such as 127.0.0.1:{} or [::1]:{}", address.port(), address.port()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, error::ErrorKind};
+
+    use super::*;
+
+    #[test]
+    fn the_settings_are_consistent() {
+        Config::command().debug_assert();
+    }
+
+    #[test]
+    fn an_address_that_others_can_reach_is_refused() {
+        let refused = Config::try_parse_from(["daybook-server", "--listen", "0.0.0.0:8080"]);
+        let error = refused.expect_err("the address is not a loopback address");
+        assert_eq!(error.kind(), ErrorKind::ValueValidation);
+        assert!(error.to_string().contains("loopback"), "{error}");
+        assert!(loopback("[::1]:0").is_ok());
+    }
+}

@@ -1,0 +1,131 @@
+//! Customers over HTTP: registering them, and the groups that grant them prices.
+
+use axum::{extract::State, http::Uri, response::Response};
+use chrono::{DateTime, Utc};
+use daybook_core::operations::{JoinGroup, LeaveGroup, Operation, RegisterCustomer};
+use daybook_projections::customer::{self as read_model, CustomerRow, CustomerSummary, Filter};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    address::{Asked, Named},
+    app::App,
+    error::ApiError,
+    page::Page,
+    read::Fresh,
+    wire::{CustomerRef, Nothing, Ref},
+    write::{Made, Writing, Written},
+};
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewCustomer {
+    #[schema(example = "Ada Lovelace")]
+    name: String,
+    email: Option<String>,
+    /// When it took effect; now, unless it is told later than it happened.
+    effective_at: Option<DateTime<Utc>>,
+    reason: Option<String>,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GroupMembership {
+    #[schema(example = "resellers")]
+    group: String,
+    effective_at: Option<DateTime<Utc>>,
+    reason: Option<String>,
+}
+
+/// Registers a customer.
+#[utoipa::path(post, path = "/v1/customers", request_body = NewCustomer, responses((status = 201, body = Made)))]
+pub async fn register(
+    State(app): State<App>,
+    Writing { body, request }: Writing<NewCustomer>,
+) -> Result<Written, ApiError> {
+    let NewCustomer { name, email, effective_at, reason } = body;
+    let operation = Operation::RegisterCustomer(RegisterCustomer { name, email });
+    app.create("/v1/customers", request.command(operation, effective_at, reason), &[]).await
+}
+
+/// Puts a customer into a group.
+#[utoipa::path(post, path = "/v1/customers/{id}/groups", request_body = GroupMembership, responses((status = 200, body = Made)))]
+pub async fn join_group(
+    State(app): State<App>,
+    Named(Ref(customer)): Named<CustomerRef>,
+    Writing { body, request }: Writing<GroupMembership>,
+) -> Result<Written, ApiError> {
+    let GroupMembership { group, effective_at, reason } = body;
+    let operation = Operation::JoinGroup(JoinGroup { customer, group });
+    app.change(request.command(operation, effective_at, reason), &[("group-malformed", "/group")]).await
+}
+
+/// Takes a customer out of a group.
+#[utoipa::path(delete, path = "/v1/customers/{id}/groups/{group}", responses((status = 200, body = Made)))]
+pub async fn leave_group(
+    State(app): State<App>,
+    Named(named): Named<(CustomerRef, String)>,
+    Writing { request, .. }: Writing<Nothing>,
+) -> Result<Written, ApiError> {
+    let (Ref(customer), group) = named;
+    let operation = Operation::LeaveGroup(LeaveGroup { customer, group });
+    app.change(request.command(operation, None, None), &[]).await
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct CustomerQuery {
+    group: Option<String>,
+    email: Option<String>,
+    cursor: Option<String>,
+    limit: Option<u32>,
+}
+
+/// A customer.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CustomerShown {
+    id: String,
+    name: String,
+    email: Option<String>,
+    /// In alphabetical order.
+    groups: Vec<String>,
+    registered_at: DateTime<Utc>,
+    /// Of the event that registered the customer.
+    position: i64,
+}
+
+impl From<CustomerSummary> for CustomerShown {
+    fn from(CustomerSummary { customer, groups }: CustomerSummary) -> Self {
+        let CustomerRow { id, name, email, registered_at, position, changed_position: _ } = customer;
+        Self { id, name, email, groups, registered_at, position }
+    }
+}
+
+/// Customers, the newest first.
+#[utoipa::path(get, path = "/v1/customers", params(CustomerQuery), responses((status = 200, body = Page<CustomerShown>)))]
+pub async fn list(
+    State(app): State<App>,
+    uri: Uri,
+    Asked(asked): Asked<CustomerQuery>,
+    fresh: Fresh,
+) -> Result<Response, ApiError> {
+    let CustomerQuery { group, email, cursor, limit } = asked;
+    let listing = app.listing(uri, Filter { group, email }, cursor.as_deref(), limit)?;
+    let mut rows = app.read("customers", fresh).await?;
+    let found = read_model::list(&mut rows, &listing.filter, listing.before(), listing.rows()).await?;
+    Ok(rows.tell(listing.page(found, |row| row.customer.position, CustomerShown::from)))
+}
+
+/// One customer.
+#[utoipa::path(get, path = "/v1/customers/{id}", responses((status = 200, body = CustomerShown)))]
+pub async fn show(
+    State(app): State<App>,
+    Named(Ref(id)): Named<CustomerRef>,
+    fresh: Fresh,
+) -> Result<Response, ApiError> {
+    let mut rows = app.read("customers", fresh).await?;
+    let found = read_model::get(&mut rows, id.as_str()).await?;
+    let found = found.ok_or_else(|| ApiError::new("customer-not-found", "there is no such customer"))?;
+    Ok(rows.show(CustomerShown::from(found)))
+}

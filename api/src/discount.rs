@@ -1,0 +1,269 @@
+//! Discounts over HTTP: granted to one customer, a group or everyone, and revoked.
+
+use axum::{extract::State, http::Uri, response::Response};
+use chrono::{DateTime, Utc};
+use daybook_core::{
+    domain::discount,
+    operations::{GrantDiscount, Operation, RevokeDiscount},
+};
+use daybook_projections::discount::{self as read_model, DiscountRow, Filter};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    address::{Asked, Named},
+    app::App,
+    error::ApiError,
+    page::Page,
+    read::{Fresh, one_of},
+    wire::{Amount, CustomerRef, DiscountRef, Number, Ref},
+    write::{Made, Writing, Written},
+};
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewDiscount {
+    audience: Audience,
+    #[schema(example = "Spring offer")]
+    name: String,
+    #[serde(default)]
+    scope: Scope,
+    value: Value,
+    /// The larger number wins.
+    #[serde(default)]
+    priority: i32,
+    valid_from: Option<DateTime<Utc>>,
+    /// The first moment at which it is no longer valid.
+    valid_until: Option<DateTime<Utc>>,
+    /// When it took effect; now, unless it is told later than it happened.
+    effective_at: Option<DateTime<Utc>>,
+    reason: Option<String>,
+}
+
+/// Whom a discount is for.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Audience {
+    Everyone,
+    Group(String),
+    Customer(CustomerRef),
+}
+
+/// What a discount is for.
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    #[default]
+    All,
+    Product(String),
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = DiscountValue)]
+pub enum Value {
+    Percent(Number),
+    AmountOff(Amount),
+    /// The price becomes this, where that is less.
+    FixedPrice(Amount),
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Revocation {
+    /// Whom it was granted to.
+    audience: Audience,
+    effective_at: Option<DateTime<Utc>>,
+    reason: Option<String>,
+}
+
+/// Grants a discount.
+#[utoipa::path(post, path = "/v1/discounts", request_body = NewDiscount, responses((status = 201, body = Made)))]
+pub async fn grant(
+    State(app): State<App>,
+    Writing { body, request }: Writing<NewDiscount>,
+) -> Result<Written, ApiError> {
+    let NewDiscount { audience, name, scope, value, priority, valid_from, valid_until, effective_at, reason } = body;
+    let (audience, scope, value) = (audience.into(), scope.into(), value.into());
+    let operation = GrantDiscount { audience, name, scope, value, priority, valid_from, valid_until };
+    let command = request.command(Operation::GrantDiscount(operation), effective_at, reason);
+    let named = [
+        ("customer-not-found", "/audience/customer"),
+        ("group-malformed", "/audience/group"),
+        ("malformed-id", "/audience/group"),
+        ("product-missing", "/scope/product"),
+    ];
+    app.create("/v1/discounts", command, &named).await
+}
+
+/// Revokes a discount. Orders that were placed with it keep it.
+#[utoipa::path(post, path = "/v1/discounts/{id}/revoke", request_body = Revocation, responses((status = 200, body = Made)))]
+pub async fn revoke(
+    State(app): State<App>,
+    Named(Ref(discount)): Named<DiscountRef>,
+    Writing { body, request }: Writing<Revocation>,
+) -> Result<Written, ApiError> {
+    let Revocation { audience, effective_at, reason } = body;
+    let operation = Operation::RevokeDiscount(RevokeDiscount { audience: audience.into(), discount });
+    app.change(request.command(operation, effective_at, reason), &[("malformed-id", "/audience/group")]).await
+}
+
+impl From<Audience> for discount::Audience {
+    fn from(audience: Audience) -> Self {
+        match audience {
+            Audience::Everyone => Self::Everyone,
+            Audience::Group(group) => Self::Group(group),
+            Audience::Customer(customer) => Self::Customer(customer.0),
+        }
+    }
+}
+
+impl From<Scope> for discount::Scope {
+    fn from(scope: Scope) -> Self {
+        match scope {
+            Scope::All => Self::All,
+            Scope::Product(product) => Self::Product(product),
+        }
+    }
+}
+
+impl From<Value> for discount::Value {
+    fn from(value: Value) -> Self {
+        match value {
+            Value::Percent(percent) => Self::Percent(percent.0),
+            Value::AmountOff(amount) => Self::AmountOff(amount.0),
+            Value::FixedPrice(price) => Self::FixedPrice(price.0),
+        }
+    }
+}
+
+/// The discount that won for an item, and what it saves.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the writer stores the answer as JSON; this describes it")]
+pub struct AppliedDiscount {
+    discount: DiscountRef,
+    name: String,
+    audience: Audience,
+    value: Value,
+    priority: i32,
+    saving: Amount,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct DiscountQuery {
+    /// `everyone`, `group` or `customer`.
+    audience: Option<String>,
+    /// The name of the group or the identifier of the customer.
+    audience_id: Option<String>,
+    /// Those that are granted, not revoked, and valid at this moment.
+    valid_at: Option<DateTime<Utc>>,
+    cursor: Option<String>,
+    limit: Option<u32>,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct OwnDiscountQuery {
+    /// Now, unless it is told.
+    valid_at: Option<DateTime<Utc>>,
+    cursor: Option<String>,
+    limit: Option<u32>,
+}
+
+/// A discount.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DiscountShown {
+    id: String,
+    #[schema(inline = false)]
+    audience: Audience,
+    name: String,
+    #[schema(inline = false)]
+    scope: Scope,
+    value: Value,
+    priority: i32,
+    valid_from: Option<DateTime<Utc>>,
+    /// The first moment at which it is no longer valid.
+    valid_until: Option<DateTime<Utc>>,
+    granted_at: DateTime<Utc>,
+    revoked_at: Option<DateTime<Utc>>,
+    /// Of the event that granted it.
+    position: i64,
+}
+
+impl From<DiscountRow> for DiscountShown {
+    fn from(row: DiscountRow) -> Self {
+        let audience_id = row.audience_id.unwrap_or_default();
+        let amount = |amount| Amount::of(amount, row.currency.as_deref().unwrap_or_default());
+        Self {
+            id: row.id,
+            audience: match row.audience.as_str() {
+                "customer" => Audience::Customer(Ref(audience_id.parse().expect("a row holds an identifier"))),
+                "group" => Audience::Group(audience_id),
+                _ => Audience::Everyone,
+            },
+            name: row.name,
+            scope: row.product.map_or(Scope::All, Scope::Product),
+            value: match row.kind.as_str() {
+                "amount_off" => Value::AmountOff(amount(row.value)),
+                "fixed_price" => Value::FixedPrice(amount(row.value)),
+                _ => Value::Percent(Number(row.value)),
+            },
+            priority: row.priority,
+            valid_from: row.valid_from,
+            valid_until: row.valid_until,
+            granted_at: row.granted_at,
+            revoked_at: row.revoked_at,
+            position: row.position,
+        }
+    }
+}
+
+/// Discounts, the newest first.
+#[utoipa::path(get, path = "/v1/discounts", params(DiscountQuery), responses((status = 200, body = Page<DiscountShown>)))]
+pub async fn list(
+    State(app): State<App>,
+    uri: Uri,
+    Asked(asked): Asked<DiscountQuery>,
+    fresh: Fresh,
+) -> Result<Response, ApiError> {
+    let DiscountQuery { audience, audience_id, valid_at, cursor, limit } = asked;
+    one_of("audience", audience.as_ref(), &["everyone", "group", "customer"])?;
+    let listing = app.listing(uri, Filter { audience, audience_id, valid_at }, cursor.as_deref(), limit)?;
+    let mut rows = app.read("discounts", fresh).await?;
+    let found = read_model::list(&mut rows, &listing.filter, listing.before(), listing.rows()).await?;
+    Ok(rows.tell(listing.page(found, |row| row.position, DiscountShown::from)))
+}
+
+/// One discount.
+#[utoipa::path(get, path = "/v1/discounts/{id}", responses((status = 200, body = DiscountShown)))]
+pub async fn show(
+    State(app): State<App>,
+    Named(Ref(id)): Named<DiscountRef>,
+    fresh: Fresh,
+) -> Result<Response, ApiError> {
+    let mut rows = app.read("discounts", fresh).await?;
+    let found = read_model::get(&mut rows, id.as_str()).await?;
+    let found = found.ok_or_else(|| ApiError::new("discount-not-found", "there is no such discount"))?;
+    Ok(rows.show(DiscountShown::from(found)))
+}
+
+/// The discounts that a customer has: own ones, those of the customer's groups, and those of everyone.
+#[utoipa::path(get, path = "/v1/customers/{id}/discounts", params(OwnDiscountQuery), responses((status = 200, body = Page<DiscountShown>)))]
+pub async fn list_of_customer(
+    State(app): State<App>,
+    Named(Ref(customer)): Named<CustomerRef>,
+    uri: Uri,
+    Asked(OwnDiscountQuery { valid_at, cursor, limit }): Asked<OwnDiscountQuery>,
+    fresh: Fresh,
+) -> Result<Response, ApiError> {
+    let listing = app.listing(uri, valid_at, cursor.as_deref(), limit)?;
+    // Discounts and groups lie in tables of two projections.
+    let mut rows = app.read_all(&["discounts", "customers"], fresh).await?;
+    let at = valid_at.unwrap_or_else(Utc::now);
+    let (before, limit) = (listing.before(), listing.rows());
+    let found = read_model::of_customer(&mut rows, customer.as_str(), at, before, limit).await?;
+    Ok(rows.tell(listing.page(found, |row| row.position, DiscountShown::from)))
+}

@@ -1,0 +1,279 @@
+//! Errors: whatever goes wrong becomes a problem document (RFC 9457). HTTP status codes of failures appear only here and
+//! on the board of problems.
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use daybook_core::{
+    domain::{account::AccountRejection, invoice::InvoiceRejection, order::OrderRejection, payment::PaymentRejection},
+    operations::Refusal,
+    store::StoreError,
+    writer::{ExecuteError, Failure},
+};
+use daybook_projections::ReadError;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
+
+use crate::problem::{self, Kind};
+
+/// A failed request, as its handler knows it.
+#[derive(Clone, Debug)]
+pub struct ApiError {
+    kind: &'static Kind,
+    status: StatusCode,
+    detail: String,
+    errors: Vec<FieldError>,
+    members: Map<String, Value>,
+    /// Seconds.
+    retry_after: Option<u64>,
+}
+
+/// What is wrong with one field of the body.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct FieldError {
+    /// A JSON Pointer (RFC 6901) into the body.
+    #[schema(example = "/items/0/quantity")]
+    pub pointer: String,
+    #[schema(example = "not-a-number")]
+    pub code: String,
+    pub detail: String,
+}
+
+/// Why a request failed (RFC 9457). Further members depend on the type, such as `missing` or `refundable`.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Problem {
+    /// Where the problem is documented.
+    #[schema(example = "/problems/insufficient-funds")]
+    pub r#type: String,
+    pub title: String,
+    pub status: u16,
+    pub detail: String,
+    /// The request, by its id.
+    #[schema(example = "urn:uuid:0193a5b0-7c1e-7000-8000-000000000001")]
+    pub instance: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub errors: Vec<FieldError>,
+    #[serde(flatten)]
+    #[schema(ignore)]
+    pub members: Map<String, Value>,
+}
+
+impl ApiError {
+    pub fn new(code: &'static str, detail: impl Into<String>) -> Self {
+        let kind = problem::kind(code).expect("every code that the API raises is on the board of problems");
+        Self::of_kind(kind, detail.into())
+    }
+
+    fn of_kind(kind: &'static Kind, detail: String) -> Self {
+        let (errors, members) = (Vec::new(), Map::new());
+        Self { kind, status: kind.status, detail, errors, members, retry_after: None }
+    }
+
+    /// One field of the body is wrong.
+    pub fn field(code: &'static str, pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::new(code, detail).at(pointer)
+    }
+
+    /// What a bare status means.
+    pub fn of_status(status: StatusCode) -> Self {
+        let kind = problem::of_status(status);
+        Self { status, ..Self::of_kind(kind, kind.title.into()) }
+    }
+
+    pub fn with(mut self, member: &str, value: impl Into<Value>) -> Self {
+        self.members.insert(member.into(), value.into());
+        self
+    }
+
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
+        self.with("retry_after", seconds)
+    }
+
+    pub fn code(&self) -> &'static str {
+        self.kind.code
+    }
+
+    pub fn document(&self, instance: String) -> Problem {
+        Problem {
+            r#type: problem::uri(self.kind.code),
+            title: self.kind.title.into(),
+            status: self.status.as_u16(),
+            detail: self.detail.clone(),
+            instance,
+            errors: self.errors.clone(),
+            members: self.members.clone(),
+        }
+    }
+
+    /// What the writer answers instead of doing it. `named` tells which field of the body names what a code speaks of:
+    /// what is named there and does not exist is the body's fault, not the address's.
+    pub fn of_command(error: ExecuteError, named: &[(&str, &str)]) -> Self {
+        match error {
+            ExecuteError::Refused(refusal) => Self::of_refusal(&refusal, named),
+            ExecuteError::KeyReused => Self::new(
+                "idempotency-mismatch",
+                "the idempotency key was used for a request with another body; use a new key for a new request",
+            ),
+            ExecuteError::Failed(failure) => Self::of_failure(failure),
+        }
+    }
+
+    fn of_refusal(refusal: &Refusal, named: &[(&str, &str)]) -> Self {
+        let code = refusal.code();
+        let pointer = named.iter().find(|(named, _)| *named == code).map(|(_, pointer)| (*pointer).to_owned());
+        let mut error = Self::new(code, refusal.to_string());
+        if pointer.is_some() && error.status == StatusCode::NOT_FOUND {
+            error.status = StatusCode::UNPROCESSABLE_ENTITY;
+        }
+        if let Some(pointer) = pointer.or_else(|| usual_field(refusal)) {
+            error = error.at(pointer);
+        }
+        error.members = members(refusal);
+        error
+    }
+
+    fn of_failure(failure: Failure) -> Self {
+        match failure {
+            Failure::Overloaded => Self::new("overloaded", "too many requests wait for the ledger").retry_after(1),
+            Failure::DeadlinePassed => {
+                Self::new("deadline-passed", "the request waited too long; nothing of it was recorded").retry_after(1)
+            }
+            Failure::ShuttingDown => Self::new("shutting-down", "nothing of the request was recorded").retry_after(5),
+            Failure::OutcomeUnknown => Self::new(
+                "outcome-unknown",
+                "whether the request was recorded is not known; send it again with the same idempotency key",
+            )
+            .retry_after(1),
+            other => {
+                tracing::error!(error = ?other, "a command failed");
+                Self::new("store-unavailable", "the request could not be recorded").retry_after(5)
+            }
+        }
+    }
+
+    fn at(mut self, pointer: impl Into<String>) -> Self {
+        let field = FieldError { pointer: pointer.into(), code: self.kind.code.into(), detail: self.detail.clone() };
+        self.errors.push(field);
+        self
+    }
+}
+
+impl From<sqlx::Error> for ApiError {
+    fn from(error: sqlx::Error) -> Self {
+        tracing::error!(error = &error as &dyn std::error::Error, "a query failed");
+        Self::new("store-unavailable", "the store does not answer").retry_after(5)
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(error = &error as &dyn std::error::Error, "the book cannot be read");
+        Self::new("store-unavailable", "the store does not answer").retry_after(5)
+    }
+}
+
+impl From<ReadError> for ApiError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Database(error) => error.into(),
+            ReadError::Behind { projection, position, wanted, stopped } => {
+                let code = if stopped { "projection-stopped" } else { "projection-behind" };
+                Self::new(code, error.to_string())
+                    .with("projection", projection)
+                    .with("position", position)
+                    .with("wanted", wanted)
+                    .with("lag", wanted.saturating_sub(position))
+                    .retry_after(1)
+            }
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    /// Status and headers; the outermost layer writes the body, since it knows the request's id.
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// The field that a refusal speaks of, wherever a body has it.
+fn usual_field(refusal: &Refusal) -> Option<String> {
+    let indexed = |list: &str, number: u32, field: &str| Some(format!("/{list}/{}{field}", number.saturating_sub(1)));
+    match refusal {
+        Refusal::Order(OrderRejection::ItemOutOfRange { item }) => return indexed("items", *item, ""),
+        Refusal::Order(OrderRejection::PartOutOfRange { item }) => return indexed("items", *item, "/part"),
+        Refusal::Invoice(InvoiceRejection::LineNegative { line } | InvoiceRejection::LineOutOfRange { line }) => {
+            return indexed("lines", *line, "");
+        }
+        _ => {}
+    }
+    let field = match refusal.code() {
+        "amount-not-positive"
+        | "over-allocation"
+        | "over-refund"
+        | "over-release"
+        | "conversion-out-of-range"
+        | "amount-differs" => "/amount",
+        "category-missing" => "/category",
+        "country-missing" => "/address/country",
+        "description-missing" => "/description",
+        "discount-out-of-range" => "/discount",
+        "email-malformed" => "/email",
+        "expense-negative" | "total-unchanged" => "/total",
+        "foreign-payer" => "/payer",
+        "foreign-subject" => "/about",
+        "limit-negative" => "/limit",
+        "message-missing" => "/message",
+        "method-missing" => "/method",
+        "name-missing" => "/name",
+        "no-items" => "/items",
+        "no-lines" | "nothing-credited" | "nothing-to-credit" | "over-credit" => "/lines",
+        "number-missing" => "/numbering",
+        "percent-out-of-range" | "amount-out-of-range" => "/value",
+        "rate-out-of-range" => "/rate",
+        "reason-missing" => "/reason",
+        "same-account" => "/to",
+        "subject-missing" => "/subject",
+        "unknown-time-zone" => "/time_zone",
+        "validity-empty" => "/valid_until",
+        _ => return None,
+    };
+    Some(field.into())
+}
+
+/// What the refusal knows in figures.
+fn members(refusal: &Refusal) -> Map<String, Value> {
+    let figures = match refusal {
+        Refusal::Account(
+            AccountRejection::InsufficientFunds { missing } | AccountRejection::CreditLimitExceeded { missing },
+        ) => json!({ "missing": missing }),
+        Refusal::Account(AccountRejection::OverAllocation { available }) => json!({ "available": available }),
+        Refusal::Account(AccountRejection::OverRelease { allocated }) => json!({ "allocated": allocated }),
+        Refusal::Payment(PaymentRejection::OverRefund { refundable, tied }) => {
+            json!({ "refundable": refundable, "tied": tied })
+        }
+        Refusal::Payment(PaymentRejection::WrongStatus { status, .. }) => json!({ "payment_status": status }),
+        Refusal::Payment(PaymentRejection::AmountDiffers { notice, payment }) => {
+            json!({ "notice": notice, "payment": payment })
+        }
+        Refusal::Payment(PaymentRejection::AssignedElsewhere { payment }) => json!({ "payment": payment }),
+        Refusal::Invoice(InvoiceRejection::OverCredit { line, quantity_left, amount_left }) => {
+            json!({ "line": line, "quantity_left": quantity_left, "amount_left": amount_left })
+        }
+        Refusal::Invoice(InvoiceRejection::Final) => json!({ "instead": "/v1/credit-notes" }),
+        _ => Value::Null,
+    };
+    match figures {
+        Value::Object(members) => members,
+        _ => Map::new(),
+    }
+}

@@ -1,0 +1,227 @@
+//! Expenses over HTTP: charges outside orders, and their corrections by further entries.
+
+use axum::{extract::State, http::Uri, response::Response};
+use chrono::{DateTime, Utc};
+use daybook_core::operations::{AdjustExpense, Operation, RecordExpense, ReinstateExpense, ReverseExpense};
+use daybook_projections::expense::{self as read_model, CoverageRow, ExpenseRow, Filter};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    address::{Asked, Named},
+    app::App,
+    error::ApiError,
+    order::one,
+    page::Page,
+    read::{Fresh, one_of},
+    wire::{AccountRef, Amount, ExpenseRef, Number, OrderRef, Ref, ServiceRef, text},
+    write::{Occasion, Writing, Written},
+};
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewExpense {
+    account: AccountRef,
+    description: String,
+    #[serde(default = "one")]
+    quantity: Number,
+    /// For the whole quantity, before tax.
+    net: Amount,
+    /// Per cent, on top.
+    #[serde(default)]
+    tax_rate: Number,
+    /// When it took effect; now, unless it is told later than it happened.
+    effective_at: Option<DateTime<Utc>>,
+    /// Needed: a charge that was not ordered says why.
+    reason: Option<String>,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewTotal {
+    /// What the expense should have cost, with tax.
+    total: Amount,
+    effective_at: Option<DateTime<Utc>>,
+    /// Needed: a correction says why.
+    reason: Option<String>,
+}
+
+/// Charges something that was not ordered, with a reason.
+#[utoipa::path(post, path = "/v1/expenses", request_body = NewExpense, responses((status = 201, body = ExpenseStanding)))]
+pub async fn record(
+    State(app): State<App>,
+    Writing { body, request }: Writing<NewExpense>,
+) -> Result<Written, ApiError> {
+    let NewExpense { account: Ref(account), description, quantity, net, tax_rate, effective_at, reason } = body;
+    let (quantity, net, tax_rate) = (quantity.0, net.0, tax_rate.0);
+    let operation = Operation::RecordExpense(RecordExpense { account, description, quantity, net, tax_rate });
+    let named = [("account-not-found", "/account"), ("amount-not-positive", "/net"), ("currency-mismatch", "/net")];
+    app.create("/v1/expenses", request.command(operation, effective_at, reason), &named).await
+}
+
+/// Sets another total by an adjusting entry, with a reason.
+#[utoipa::path(post, path = "/v1/expenses/{id}/adjust", request_body = NewTotal, responses((status = 200, body = ExpenseStanding)))]
+pub async fn adjust(
+    State(app): State<App>,
+    Named(Ref(expense)): Named<ExpenseRef>,
+    Writing { body, request }: Writing<NewTotal>,
+) -> Result<Written, ApiError> {
+    let NewTotal { total, effective_at, reason } = body;
+    let operation = Operation::AdjustExpense(AdjustExpense { expense, total: total.0 });
+    app.change(request.command(operation, effective_at, reason), &[("currency-mismatch", "/total")]).await
+}
+
+/// Takes an expense back by a reversing entry, with a reason.
+#[utoipa::path(post, path = "/v1/expenses/{id}/reverse", request_body = Occasion, responses((status = 200, body = ExpenseStanding)))]
+pub async fn reverse(
+    State(app): State<App>,
+    Named(Ref(expense)): Named<ExpenseRef>,
+    Writing { body, request }: Writing<Occasion>,
+) -> Result<Written, ApiError> {
+    let Occasion { effective_at, reason } = body;
+    let operation = Operation::ReverseExpense(ReverseExpense { expense });
+    app.change(request.command(operation, effective_at, reason), &[]).await
+}
+
+/// Takes a reversal back, with a reason.
+#[utoipa::path(post, path = "/v1/expenses/{id}/reinstate", request_body = Occasion, responses((status = 200, body = ExpenseStanding)))]
+pub async fn reinstate(
+    State(app): State<App>,
+    Named(Ref(expense)): Named<ExpenseRef>,
+    Writing { body, request }: Writing<Occasion>,
+) -> Result<Written, ApiError> {
+    let Occasion { effective_at, reason } = body;
+    let operation = Operation::ReinstateExpense(ReinstateExpense { expense });
+    app.change(request.command(operation, effective_at, reason), &[]).await
+}
+
+/// How an expense stands after a command.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the writer stores the answer as JSON; this describes it")]
+struct ExpenseStanding {
+    id: ExpenseRef,
+    /// `recorded` or `reversed`.
+    status: String,
+    total: Amount,
+    /// The number of the entry on the account.
+    entry: u64,
+    /// Of the account.
+    balance: Amount,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ExpenseQuery {
+    account: Option<AccountRef>,
+    /// `recorded` or `reversed`.
+    status: Option<String>,
+    order: Option<OrderRef>,
+    service: Option<ServiceRef>,
+    cursor: Option<String>,
+    limit: Option<u32>,
+}
+
+/// An expense.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ExpenseShown {
+    id: String,
+    account: String,
+    order: Option<String>,
+    order_item: Option<i32>,
+    service: Option<String>,
+    description: String,
+    quantity: Number,
+    tax_rate: Number,
+    net: Amount,
+    tax: Amount,
+    total: Amount,
+    /// `recorded` or `reversed`.
+    status: String,
+    /// The number of the entry that charged it first.
+    entry: i64,
+    covered: Amount,
+    uncovered: Amount,
+    charged_at: DateTime<Utc>,
+    /// Of the event that recorded it.
+    position: i64,
+    /// In a listing it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    coverage: Option<Vec<Coverage>>,
+}
+
+/// What an expense has of some money.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Coverage {
+    /// The number of the entry that brought the money.
+    funds: i64,
+    /// `payment`, `credit_note` and so on.
+    origin: String,
+    origin_id: Option<String>,
+    amount: Amount,
+}
+
+impl From<ExpenseRow> for ExpenseShown {
+    fn from(row: ExpenseRow) -> Self {
+        let money = |amount| Amount::of(amount, &row.currency);
+        Self {
+            net: money(row.net),
+            tax: money(row.tax),
+            total: money(row.total),
+            covered: money(row.covered),
+            uncovered: money(row.uncovered),
+            id: row.id,
+            account: row.account_id,
+            order: row.order_id,
+            order_item: row.order_item,
+            service: row.service_id,
+            description: row.description,
+            quantity: Number(row.quantity),
+            tax_rate: Number(row.tax_rate),
+            status: row.status,
+            entry: row.entry,
+            charged_at: row.charged_at,
+            position: row.position,
+            coverage: None,
+        }
+    }
+}
+
+impl From<CoverageRow> for Coverage {
+    fn from(row: CoverageRow) -> Self {
+        let amount = Amount::of(row.amount, &row.currency);
+        Self { funds: row.funds, origin: row.origin, origin_id: row.origin_id, amount }
+    }
+}
+
+/// Expenses, the newest first.
+#[utoipa::path(get, path = "/v1/expenses", params(ExpenseQuery), responses((status = 200, body = Page<ExpenseShown>)))]
+pub async fn list(
+    State(app): State<App>,
+    uri: Uri,
+    Asked(asked): Asked<ExpenseQuery>,
+    fresh: Fresh,
+) -> Result<Response, ApiError> {
+    let ExpenseQuery { account, status, order, service, cursor, limit } = asked;
+    one_of("status", status.as_ref(), &["recorded", "reversed"])?;
+    let filter = Filter { account: account.map(text), status, order: order.map(text), service: service.map(text) };
+    let listing = app.listing(uri, filter, cursor.as_deref(), limit)?;
+    let mut rows = app.read("expenses", fresh).await?;
+    let found = read_model::list(&mut rows, &listing.filter, listing.before(), listing.rows()).await?;
+    Ok(rows.tell(listing.page(found, |row| row.position, ExpenseShown::from)))
+}
+
+/// One expense, with what covers it.
+#[utoipa::path(get, path = "/v1/expenses/{id}", responses((status = 200, body = ExpenseShown)))]
+pub async fn show(
+    State(app): State<App>,
+    Named(Ref(id)): Named<ExpenseRef>,
+    fresh: Fresh,
+) -> Result<Response, ApiError> {
+    let mut rows = app.read("expenses", fresh).await?;
+    let found = read_model::get(&mut rows, id.as_str()).await?;
+    let found = found.ok_or_else(|| ApiError::new("expense-not-found", "there is no such expense"))?;
+    let coverage = read_model::coverage(&mut rows, id.as_str()).await?;
+    let coverage = Some(coverage.into_iter().map(Coverage::from).collect());
+    Ok(rows.show(ExpenseShown { coverage, ..found.into() }))
+}

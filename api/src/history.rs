@@ -1,0 +1,66 @@
+//! The history of anything over HTTP: every event that concerns it, with who did it and why.
+
+use axum::{extract::State, http::Uri, response::Response};
+use chrono::{DateTime, Utc};
+use daybook_projections::history::{self as read_model, HistoryRow};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{address::Asked, app::App, error::ApiError, page::Page, read::Fresh};
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct HistoryQuery {
+    /// The identifier of anything: a customer, an account, an order, an invoice …
+    entity: String,
+    cursor: Option<String>,
+    limit: Option<u32>,
+}
+
+/// An event that concerns something.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EventOfHistory {
+    position: i64,
+    event_type: String,
+    aggregate_type: String,
+    aggregate_id: String,
+    /// The place within the aggregate's own stream.
+    sequence: i64,
+    actor: Option<String>,
+    on_behalf_of: Option<String>,
+    reason: Option<String>,
+    occurred_at: DateTime<Utc>,
+    recorded_at: DateTime<Utc>,
+}
+
+impl From<HistoryRow> for EventOfHistory {
+    fn from(row: HistoryRow) -> Self {
+        Self {
+            position: row.position,
+            event_type: row.event_type,
+            aggregate_type: row.aggregate_type,
+            aggregate_id: row.aggregate_id,
+            sequence: row.sequence,
+            actor: row.actor,
+            on_behalf_of: row.on_behalf_of,
+            reason: row.reason,
+            occurred_at: row.occurred_at,
+            recorded_at: row.recorded_at,
+        }
+    }
+}
+
+/// The events that concern something, the newest first.
+#[utoipa::path(get, path = "/v1/history", params(HistoryQuery), responses((status = 200, body = Page<EventOfHistory>)))]
+pub async fn list(
+    State(app): State<App>,
+    uri: Uri,
+    Asked(HistoryQuery { entity, cursor, limit }): Asked<HistoryQuery>,
+    fresh: Fresh,
+) -> Result<Response, ApiError> {
+    let listing = app.listing(uri, entity, cursor.as_deref(), limit)?;
+    let mut rows = app.read("history", fresh).await?;
+    let found = read_model::list(&mut rows, &listing.filter, listing.before(), listing.rows()).await?;
+    Ok(rows.tell(listing.page(found, |row| row.position, EventOfHistory::from)))
+}

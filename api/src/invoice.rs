@@ -1,0 +1,383 @@
+//! Invoices over HTTP: issued once, final from their first moment.
+
+use axum::{extract::State, http::Uri, response::Response};
+use chrono::{DateTime, Datelike, NaiveDate, Utc};
+use daybook_core::{
+    domain::{self, invoice, payer::PayerSnapshot, tax},
+    operations::{IssueInvoice, Numbering, Operation},
+};
+use daybook_projections::invoice::{self as read_model, Filter, InvoiceLineRow, InvoiceRow};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    address::{Asked, Named},
+    app::App,
+    error::ApiError,
+    order::one,
+    page::Page,
+    read::{Fresh, one_of},
+    wire::{AccountRef, Amount, CustomerRef, InvoiceRef, Number, PayerRef, Ref, text},
+    write::{Writing, Written},
+};
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewInvoice {
+    account: AccountRef,
+    payer: PayerRef,
+    /// The next number of the year's series, unless it is told otherwise.
+    numbering: Option<DocumentNumber>,
+    /// The day on which it takes effect, unless it is told.
+    issued_on: Option<NaiveDate>,
+    #[serde(default)]
+    due_in_days: u16,
+    #[serde(default)]
+    policy: RoundingPolicy,
+    lines: Vec<NewLine>,
+    discount: Option<DocumentDiscount>,
+    /// When it took effect; now, unless it is told later than it happened.
+    effective_at: Option<DateTime<Utc>>,
+    reason: Option<String>,
+}
+
+/// Where the number of a document comes from.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DocumentNumber {
+    /// The next number of a series, contiguous whatever fails.
+    #[schema(example = "INV-2026")]
+    Series(String),
+    /// The number that the document had where it was issued first.
+    Given(String),
+}
+
+/// A line of a document.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewLine {
+    /// The provider's own code of what was sold.
+    #[serde(default)]
+    item: String,
+    description: String,
+    #[serde(default = "one")]
+    quantity: Number,
+    /// May be finer than the currency.
+    #[schema(example = "10.03")]
+    unit_price: Number,
+    /// Per cent.
+    #[serde(default)]
+    #[schema(example = "15")]
+    tax_rate: Number,
+}
+
+/// How a document rounds. It is recorded in the document.
+#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RoundingPolicy {
+    rounding: Rounding,
+    tax: TaxRounding,
+    /// Whether unit prices contain the tax.
+    prices_include_tax: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Rounding {
+    /// 0.125 becomes 0.13.
+    #[default]
+    HalfAwayFromZero,
+    /// 0.125 becomes 0.12, 0.135 becomes 0.14.
+    HalfEven,
+    /// 0.129 becomes 0.12.
+    TowardsZero,
+}
+
+/// Where tax is rounded: once per rate of the document, or once per line.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TaxRounding {
+    #[default]
+    PerRate,
+    PerLine,
+}
+
+/// A discount on the whole document, spread over its lines.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DocumentDiscount {
+    Percent(Number),
+    AmountOff(Amount),
+}
+
+/// Issues an invoice: a number, a final document and the charge on the account, all at once.
+#[utoipa::path(post, path = "/v1/invoices", request_body = NewInvoice, responses((status = 201, body = InvoiceIssued)))]
+pub async fn issue(
+    State(app): State<App>,
+    Writing { body, request }: Writing<NewInvoice>,
+) -> Result<Written, ApiError> {
+    let effective_at = body.effective_at.unwrap_or_else(Utc::now);
+    let issued_on = body.issued_on.unwrap_or_else(|| effective_at.date_naive());
+    let operation = IssueInvoice {
+        account: body.account.0,
+        payer: body.payer.0,
+        numbering: DocumentNumber::or_series_of(body.numbering, "INV", issued_on),
+        issued_on,
+        due_in_days: body.due_in_days,
+        policy: body.policy.into(),
+        lines: body.lines.into_iter().map(Into::into).collect(),
+        discount: body.discount.map(Into::into),
+    };
+    let command = request.command(Operation::IssueInvoice(operation), Some(effective_at), body.reason);
+    app.create("/v1/invoices", command, &NAMED_IN_DOCUMENT).await
+}
+
+pub const NAMED_IN_DOCUMENT: [(&str, &str); 4] = [
+    ("account-not-found", "/account"),
+    ("payer-deactivated", "/payer"),
+    ("payer-not-found", "/payer"),
+    ("malformed-id", "/numbering/series"),
+];
+
+/// An invoice is never changed.
+#[utoipa::path(patch, path = "/v1/invoices/{id}", responses((status = 409, body = crate::error::Problem)))]
+pub async fn patch(Named(invoice): Named<InvoiceRef>) -> ApiError {
+    is_final(&invoice)
+}
+
+/// An invoice is never replaced.
+#[utoipa::path(put, path = "/v1/invoices/{id}", responses((status = 409, body = crate::error::Problem)))]
+pub async fn put(Named(invoice): Named<InvoiceRef>) -> ApiError {
+    is_final(&invoice)
+}
+
+/// An invoice is never deleted.
+#[utoipa::path(delete, path = "/v1/invoices/{id}", responses((status = 409, body = crate::error::Problem)))]
+pub async fn delete(Named(invoice): Named<InvoiceRef>) -> ApiError {
+    is_final(&invoice)
+}
+
+fn is_final(invoice: &InvoiceRef) -> ApiError {
+    let detail = "an invoice is final; issue a credit note for what is wrong with it";
+    ApiError::new("invoice-final", detail).with("invoice", invoice.0.as_str()).with("instead", "/v1/credit-notes")
+}
+
+impl DocumentNumber {
+    /// The numbering that was asked for, else the year's series.
+    pub fn or_series_of(numbering: Option<Self>, prefix: &str, issued_on: NaiveDate) -> Numbering {
+        match numbering {
+            Some(Self::Series(series)) => Numbering::Series(series),
+            Some(Self::Given(number)) => Numbering::Given(number),
+            None => Numbering::Series(format!("{prefix}-{}", issued_on.year())),
+        }
+    }
+}
+
+impl From<NewLine> for invoice::DraftLine {
+    fn from(NewLine { item, description, quantity, unit_price, tax_rate }: NewLine) -> Self {
+        Self { item, description, quantity: quantity.0, unit_price: unit_price.0, tax_rate: tax_rate.0 }
+    }
+}
+
+impl From<RoundingPolicy> for tax::RoundingPolicy {
+    fn from(RoundingPolicy { rounding, tax, prices_include_tax }: RoundingPolicy) -> Self {
+        let rounding = match rounding {
+            Rounding::HalfAwayFromZero => domain::Rounding::HalfAwayFromZero,
+            Rounding::HalfEven => domain::Rounding::HalfEven,
+            Rounding::TowardsZero => domain::Rounding::TowardsZero,
+        };
+        let tax = match tax {
+            TaxRounding::PerRate => tax::TaxRounding::PerRate,
+            TaxRounding::PerLine => tax::TaxRounding::PerLine,
+        };
+        Self { rounding, tax, prices_include_tax }
+    }
+}
+
+impl From<DocumentDiscount> for invoice::DocumentDiscount {
+    fn from(discount: DocumentDiscount) -> Self {
+        match discount {
+            DocumentDiscount::Percent(percent) => Self::Percent(percent.0),
+            DocumentDiscount::AmountOff(amount) => Self::AmountOff(amount.0),
+        }
+    }
+}
+
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the writer stores the answer as JSON; this describes it")]
+struct InvoiceIssued {
+    id: InvoiceRef,
+    #[schema(example = "INV-2026-000001")]
+    number: String,
+    /// Exact; may be finer than the currency.
+    net: Number,
+    tax: Amount,
+    total: Amount,
+    /// What is still to be paid after credit on the account was applied.
+    due: Amount,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct InvoiceQuery {
+    customer: Option<CustomerRef>,
+    account: Option<AccountRef>,
+    /// `issued`, `part_paid` or `paid`.
+    status: Option<String>,
+    number: Option<String>,
+    cursor: Option<String>,
+    limit: Option<u32>,
+}
+
+/// An invoice.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct InvoiceShown {
+    id: String,
+    number: String,
+    account: String,
+    customer: String,
+    /// As the payer was on the day of issue.
+    #[schema(value_type = Object)]
+    payer: PayerSnapshot,
+    issued_on: NaiveDate,
+    due_on: NaiveDate,
+    /// `issued`, `part_paid` or `paid`.
+    status: String,
+    /// Exact; may be finer than the currency.
+    net: Number,
+    tax: Amount,
+    total: Amount,
+    /// What rounding the total took away.
+    residue: Number,
+    /// What is still to be paid.
+    due: Amount,
+    /// What credit notes have taken back, with tax.
+    credited: Amount,
+    #[schema(inline = false)]
+    rates: Vec<TaxShown>,
+    #[schema(value_type = RoundingPolicy)]
+    policy: tax::RoundingPolicy,
+    #[schema(value_type = Option<DocumentDiscount>)]
+    discount: Option<invoice::DocumentDiscount>,
+    /// The number of the entry that charges the account.
+    entry: i64,
+    finalised_at: DateTime<Utc>,
+    /// Of the event that finalised it.
+    position: i64,
+    /// In a listing they are left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lines: Option<Vec<LineShown>>,
+}
+
+/// What a document comes to at one tax rate.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TaxShown {
+    /// Per cent.
+    rate: Number,
+    /// Exact; may be finer than the currency.
+    net: Number,
+    tax: Amount,
+}
+
+/// A line of an invoice.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LineShown {
+    number: i32,
+    item: String,
+    description: String,
+    quantity: Number,
+    unit_price: Number,
+    /// Its share of the document's discount.
+    discount: Amount,
+    /// Quantity times unit price less discount, exact.
+    amount: Number,
+    tax_rate: Number,
+    credited_quantity: Number,
+    credited_amount: Number,
+}
+
+impl From<tax::TaxedAmount> for TaxShown {
+    fn from(tax::TaxedAmount { rate, net, tax }: tax::TaxedAmount) -> Self {
+        Self { rate: Number(rate), net: Number(net), tax: Amount(tax) }
+    }
+}
+
+impl From<InvoiceRow> for InvoiceShown {
+    fn from(row: InvoiceRow) -> Self {
+        let money = |amount| Amount::of(amount, &row.currency);
+        Self {
+            tax: money(row.tax),
+            total: money(row.total),
+            due: money(row.due),
+            credited: money(row.credited_total),
+            id: row.id,
+            number: row.number,
+            account: row.account_id,
+            customer: row.customer_id,
+            payer: row.payer.0,
+            issued_on: row.issued_on,
+            due_on: row.due_on,
+            status: row.status,
+            net: Number(row.net),
+            residue: Number(row.residue),
+            rates: row.rates.0.into_iter().map(TaxShown::from).collect(),
+            policy: row.policy.0,
+            discount: row.discount.map(|discount| discount.0),
+            entry: row.entry,
+            finalised_at: row.finalised_at,
+            position: row.position,
+            lines: None,
+        }
+    }
+}
+
+impl LineShown {
+    fn of(row: InvoiceLineRow, currency: &str) -> Self {
+        Self {
+            number: row.number,
+            item: row.item,
+            description: row.description,
+            quantity: Number(row.quantity),
+            unit_price: Number(row.unit_price),
+            discount: Amount::of(row.discount, currency),
+            amount: Number(row.amount),
+            tax_rate: Number(row.tax_rate),
+            credited_quantity: Number(row.credited_quantity),
+            credited_amount: Number(row.credited_amount),
+        }
+    }
+}
+
+/// Invoices, the newest first.
+#[utoipa::path(get, path = "/v1/invoices", params(InvoiceQuery), responses((status = 200, body = Page<InvoiceShown>)))]
+pub async fn list(
+    State(app): State<App>,
+    uri: Uri,
+    Asked(asked): Asked<InvoiceQuery>,
+    fresh: Fresh,
+) -> Result<Response, ApiError> {
+    let InvoiceQuery { customer, account, status, number, cursor, limit } = asked;
+    one_of("status", status.as_ref(), &["issued", "part_paid", "paid"])?;
+    let filter = Filter { customer: customer.map(text), account: account.map(text), status, number };
+    let listing = app.listing(uri, filter, cursor.as_deref(), limit)?;
+    let mut rows = app.read("invoices", fresh).await?;
+    let found = read_model::list(&mut rows, &listing.filter, listing.before(), listing.rows()).await?;
+    Ok(rows.tell(listing.page(found, |row| row.position, InvoiceShown::from)))
+}
+
+/// One invoice with its lines.
+#[utoipa::path(get, path = "/v1/invoices/{id}", responses((status = 200, body = InvoiceShown)))]
+pub async fn show(
+    State(app): State<App>,
+    Named(Ref(id)): Named<InvoiceRef>,
+    fresh: Fresh,
+) -> Result<Response, ApiError> {
+    let mut rows = app.read("invoices", fresh).await?;
+    let found = read_model::get(&mut rows, id.as_str()).await?;
+    let found = found.ok_or_else(|| ApiError::new("invoice-not-found", "there is no such invoice"))?;
+    let currency = found.currency.clone();
+    let lines = read_model::lines(&mut rows, id.as_str()).await?;
+    let lines = lines.into_iter().map(|line| LineShown::of(line, &currency)).collect();
+    Ok(rows.show(InvoiceShown { lines: Some(lines), ..found.into() }))
+}

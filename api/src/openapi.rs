@@ -1,0 +1,138 @@
+//! The description of the API (OpenAPI 3.1): what all operations have in common is added here, once.
+
+use serde_json::json;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        Components, Content, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Required,
+        ResponseBuilder,
+        extensions::ExtensionsBuilder,
+        header::HeaderBuilder,
+        path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem},
+        schema::{ObjectBuilder, Schema, Type},
+    },
+};
+
+use crate::{
+    caller,
+    error::{FieldError, Problem},
+    routes::Role,
+    write,
+};
+
+const INTRODUCTION: &str = "The billing ledger of a service provider: an immutable, auditable book of first entry.
+
+Amounts are decimal strings with their ISO 4217 currency, never JSON numbers. Instants are RFC 3339, dates `YYYY-MM-DD`. \
+Every failure is `application/problem+json` (RFC 9457); its types are documented at `/problems`.
+
+A request that moves money carries an `Idempotency-Key`: sent again with the same body, it is answered as before and \
+does nothing twice. Every answer to a write tells its `Ledger-Position`; a read that carries it as `Min-Position` waits \
+until it can include that write.";
+
+/// The description before any route is in it.
+pub fn frame() -> OpenApi {
+    let licence = LicenseBuilder::new().name("MIT OR Apache-2.0").build();
+    let info = InfoBuilder::new()
+        .title("Daybook")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some(INTRODUCTION))
+        .license(Some(licence))
+        .build();
+    let mut components = Components::new();
+    components.schemas.insert(Problem::name().into_owned(), Problem::schema());
+    components.schemas.insert(FieldError::name().into_owned(), FieldError::schema());
+    OpenApiBuilder::new().info(info).components(Some(components)).build()
+}
+
+/// Adds to an operation its name, who may call it, and the headers and failures that all have.
+pub fn describe(operation: &mut Operation, path: &str, method: &str, callers: &[Role], moves_money: bool) {
+    let noun = noun(path);
+    let name = operation.operation_id.take().unwrap_or_default();
+    operation.operation_id = Some(format!("{}_{name}", noun.replace('-', "_")));
+    operation.tags = Some(vec![noun.into()]);
+    let callers: Vec<String> = callers.iter().map(|role| format!("{role:?}").to_lowercase()).collect();
+    operation.extensions = Some(ExtensionsBuilder::new().add("x-callers", json!(callers)).build());
+    add_parameters(operation, path, method, moves_money);
+    add_answers(operation, method);
+}
+
+/// The operations of a path, by method.
+pub fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {
+    [
+        ("get", &mut item.get),
+        ("post", &mut item.post),
+        ("put", &mut item.put),
+        ("patch", &mut item.patch),
+        ("delete", &mut item.delete),
+    ]
+    .into_iter()
+    .filter_map(|(method, operation)| operation.as_mut().map(|operation| (method, operation)))
+}
+
+/// What an address is about, such as `orders`.
+fn noun(path: &str) -> &str {
+    path.trim_start_matches("/v1").trim_start_matches('/').split('/').next().unwrap_or_default()
+}
+
+fn add_parameters(operation: &mut Operation, path: &str, method: &str, moves_money: bool) {
+    let parameters = operation.parameters.get_or_insert_default();
+    let in_path = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    for (at, name) in in_path.enumerate() {
+        parameters.insert(at, parameter(name, ParameterIn::Path, Required::True, None).into());
+    }
+    if !path.starts_with("/v1/") {
+        return;
+    }
+    let mut header = |name: &str, required: bool, text: &str| {
+        let required = if required { Required::True } else { Required::False };
+        parameters.push(parameter(name, ParameterIn::Header, required, Some(text)).into());
+    };
+    if method == "get" {
+        header("Min-Position", false, "The position that the answer must include; as told by `Ledger-Position`.");
+        header("Prefer", false, "`wait=N`: how many seconds to wait for it, 5 unless told, at most 30.");
+    } else {
+        let text = "1 to 255 visible ASCII characters. The same key with the same request is answered as before.";
+        header(write::IDEMPOTENCY_KEY, moves_money, text);
+        header(caller::ACTOR, false, "Who acts, such as `staff:anna`; `system:api` unless told.");
+        header(caller::ON_BEHALF_OF, false, "Whom the actor stands in for, such as `customer:cus_1`.");
+    }
+    header("X-Request-Id", false, "Comes back with the answer, and names the request in problem documents.");
+}
+
+fn parameter(name: &str, place: ParameterIn, required: Required, description: Option<&str>) -> Parameter {
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(place)
+        .required(required)
+        .description(description)
+        .schema(Some(text()))
+        .build()
+}
+
+fn add_answers(operation: &mut Operation, method: &str) {
+    for (status, answer) in &mut operation.responses.responses {
+        if let (RefOr::T(answer), true) = (answer, status.starts_with('2')) {
+            if answer.description.is_empty() {
+                answer.description = if status == "201" { "made" } else { "done" }.into();
+            }
+            let header =
+                |description: &str| HeaderBuilder::new().schema(Some(text())).description(Some(description)).build();
+            let position = header("The position of the book that the answer includes.");
+            answer.headers.insert("Ledger-Position".into(), position.into());
+            if method == "get" {
+                let version = header("The version of the read model that the answer comes from.");
+                answer.headers.insert("Projection-Version".into(), version.into());
+            } else {
+                let replayed = header("`true` if the request had been done before; this is the answer given then.");
+                answer.headers.insert("Idempotent-Replayed".into(), replayed.into());
+            }
+        }
+    }
+    let content = Content::new(Some(Ref::from_schema_name(Problem::name())));
+    let failure = ResponseBuilder::new().description("why not").content("application/problem+json", content).build();
+    operation.responses.responses.insert("default".into(), failure.into());
+}
+
+fn text() -> RefOr<Schema> {
+    ObjectBuilder::new().schema_type(Type::String).build().into()
+}

@@ -1,0 +1,194 @@
+//! Listings page by page. A cursor names the last row of a page and is signed together with the listing and its
+//! filters, so that it fits nothing else.
+//!
+//! Listings go from the newest to the oldest by the position of the event that made a row. That never changes, so rows
+//! that are added meanwhile come before the first page and disturb no walk.
+
+use axum::{
+    Json,
+    http::{HeaderValue, Uri, header},
+    response::{IntoResponse, Response},
+};
+use hmac::{Hmac, KeyInit, Mac};
+use serde::Serialize;
+use sha2::Sha256;
+use sqlx::PgPool;
+use utoipa::ToSchema;
+
+use crate::error::ApiError;
+
+pub const DEFAULT_LIMIT: u32 = 50;
+pub const MAX_LIMIT: u32 = 200;
+
+/// Signs cursors. It lies in the database, so that every process on a ledger knows it.
+#[derive(Clone)]
+pub struct CursorKey(Hmac<Sha256>);
+
+/// A page of a listing.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Page<T> {
+    pub data: Vec<T>,
+    /// Give it as `cursor` to get what comes next; absent on the last page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
+    pub has_more: bool,
+}
+
+/// Which page is wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// The position of the last row of the page before.
+    pub before: Option<i64>,
+    limit: u32,
+}
+
+impl CursorKey {
+    /// The key of this ledger, made when it is needed first.
+    pub async fn of(pool: &PgPool) -> Result<Self, sqlx::Error> {
+        let fresh: [u8; 32] = rand::random();
+        sqlx::query("insert into api_keys (name, key) values ('cursor', $1) on conflict (name) do nothing")
+            .bind(fresh)
+            .execute(pool)
+            .await?;
+        let key: Vec<u8> = sqlx::query_scalar("select key from api_keys where name = 'cursor'").fetch_one(pool).await?;
+        Ok(Self(Hmac::new_from_slice(&key).expect("a key may have any length")))
+    }
+
+    /// Which page of a listing is wanted. `filter` is all of the query that chooses rows.
+    pub fn wanted(
+        &self,
+        uri: &Uri,
+        filter: &impl std::fmt::Debug,
+        cursor: Option<&str>,
+        limit: Option<u32>,
+    ) -> Result<Wanted, ApiError> {
+        let limit = limit.unwrap_or(DEFAULT_LIMIT);
+        if !(1..=MAX_LIMIT).contains(&limit) {
+            let detail = format!("`limit`: a page has 1 to {MAX_LIMIT} rows");
+            return Err(ApiError::new("malformed-parameter", detail).with("parameter", "limit"));
+        }
+        let before = cursor.map(|cursor| self.read(uri, filter, cursor)).transpose()?;
+        Ok(Wanted { before, limit })
+    }
+
+    fn read(&self, uri: &Uri, filter: &impl std::fmt::Debug, cursor: &str) -> Result<i64, ApiError> {
+        let read = || {
+            let (position, signature) = (cursor.get(..16)?, cursor.get(16..)?);
+            let position = i64::from_str_radix(position, 16).ok()?;
+            let signature = unhex(signature)?;
+            self.signing(uri, filter, position).verify_slice(&signature).ok()?;
+            Some(position)
+        };
+        read().ok_or_else(|| {
+            let detail = "the cursor was not given by this listing with these filters; begin again without one";
+            ApiError::new("invalid-cursor", detail)
+        })
+    }
+
+    fn cursor(&self, uri: &Uri, filter: &impl std::fmt::Debug, position: i64) -> String {
+        let signature = self.signing(uri, filter, position).finalize().into_bytes();
+        signature.iter().fold(format!("{position:016x}"), |cursor, byte| format!("{cursor}{byte:02x}"))
+    }
+
+    fn signing(&self, uri: &Uri, filter: &impl std::fmt::Debug, position: i64) -> Hmac<Sha256> {
+        let mut signing = self.0.clone();
+        signing.update(format!("{}\n{filter:?}\n{position}", uri.path()).as_bytes());
+        signing
+    }
+
+    /// The page made of the rows that were read, one more than wanted if there is one more.
+    pub fn page<R, T>(
+        &self,
+        uri: &Uri,
+        filter: &impl std::fmt::Debug,
+        wanted: Wanted,
+        mut rows: Vec<R>,
+        position: impl Fn(&R) -> i64,
+        show: impl Fn(R) -> T,
+    ) -> Page<T> {
+        let has_more = rows.len() > wanted.limit as usize;
+        rows.truncate(wanted.limit as usize);
+        let last = rows.last().filter(|_| has_more).map(&position);
+        let next_cursor = last.map(|position| self.cursor(uri, filter, position));
+        Page { data: rows.into_iter().map(show).collect(), next_cursor, has_more }
+    }
+}
+
+impl Wanted {
+    /// How many rows to read: one more than the page has, which tells whether there is a next one.
+    pub fn rows(&self) -> i64 {
+        i64::from(self.limit) + 1
+    }
+}
+
+impl<T: Serialize> Page<T> {
+    /// The answer, with a link to the next page.
+    pub fn answer(self, uri: &Uri) -> Response {
+        let link = self.next_cursor.as_ref().map(|cursor| next_link(uri, cursor));
+        let mut response = Json(self).into_response();
+        if let Some(link) = link {
+            response.headers_mut().insert(header::LINK, link);
+        }
+        response
+    }
+}
+
+fn next_link(uri: &Uri, cursor: &str) -> HeaderValue {
+    let query = uri.query().unwrap_or_default().split('&');
+    let mut query: Vec<&str> = query.filter(|part| !part.is_empty() && !part.starts_with("cursor=")).collect();
+    let cursor = format!("cursor={cursor}");
+    query.push(&cursor);
+    let link = format!("<{}?{}>; rel=\"next\"", uri.path(), query.join("&"));
+    HeaderValue::from_str(&link).expect("an address that was received can be sent")
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let pair = |at: usize| text.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
+    (0..text.len()).step_by(2).map(pair).collect()
+}
+
+impl std::fmt::Debug for CursorKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CursorKey")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> CursorKey {
+        CursorKey(Hmac::new_from_slice(b"a key of the tests").expect("a key may have any length"))
+    }
+
+    fn uri(text: &str) -> Uri {
+        text.parse().expect("an address")
+    }
+
+    #[test]
+    fn a_cursor_reads_back_its_position() {
+        let cursor = key().cursor(&uri("/v1/orders?limit=2"), &"open", 42);
+        let wanted = key().wanted(&uri("/v1/orders?limit=9"), &"open", Some(&cursor), None).expect("the cursor fits");
+        assert_eq!(wanted.before, Some(42));
+    }
+
+    #[test]
+    fn a_cursor_that_was_changed_or_fits_another_listing_is_refused() {
+        let cursor = key().cursor(&uri("/v1/orders"), &"open", 42);
+        let refused = |path: &str, filter: &str, cursor: &str| {
+            key().wanted(&uri(path), &filter, Some(cursor), None).expect_err("the cursor does not fit").code()
+        };
+        assert_eq!(refused("/v1/orders", "closed", &cursor), "invalid-cursor");
+        assert_eq!(refused("/v1/payments", "open", &cursor), "invalid-cursor");
+        assert_eq!(refused("/v1/orders", "open", &cursor.replacen('2', "3", 1)), "invalid-cursor");
+        assert_eq!(refused("/v1/orders", "open", &cursor[..40]), "invalid-cursor");
+        assert_eq!(refused("/v1/orders", "open", "é"), "invalid-cursor");
+        assert_eq!(refused("/v1/orders", "open", ""), "invalid-cursor");
+    }
+
+    #[test]
+    fn the_next_link_keeps_the_filters_and_replaces_the_cursor() {
+        let link = next_link(&uri("/v1/orders?status=open&cursor=00&limit=2"), "ff");
+        assert_eq!(link, "</v1/orders?status=open&limit=2&cursor=ff>; rel=\"next\"");
+    }
+}

@@ -1,0 +1,226 @@
+//! Payers over HTTP: the legal persons whose details stand on documents.
+
+use axum::{extract::State, http::Uri, response::Response};
+use chrono::{DateTime, Utc};
+use daybook_core::{
+    domain::{self},
+    operations::{ChangePayer, CreatePayer, Operation, PayerChange},
+};
+use daybook_projections::payer::{self as read_model, Filter, PayerRow};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    address::{Asked, Named},
+    app::App,
+    error::ApiError,
+    page::Page,
+    read::Fresh,
+    wire::{CustomerRef, PayerRef, Ref},
+    write::{Made, Occasion, Writing, Written},
+};
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewPayer {
+    customer: CustomerRef,
+    kind: PayerKind,
+    #[schema(example = "Analytical Engines Ltd")]
+    name: String,
+    address: Address,
+    tax_number: Option<String>,
+    effective_at: Option<DateTime<Utc>>,
+    reason: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PayerKind {
+    Individual,
+    Company,
+    SoleProprietor,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Address {
+    /// ISO 3166-1 alpha-2, or the name of the country where only that is known.
+    #[schema(example = "GB")]
+    country: String,
+    #[serde(default)]
+    postal_code: String,
+    #[serde(default)]
+    city: String,
+    #[serde(default)]
+    street: String,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewName {
+    name: String,
+    effective_at: Option<DateTime<Utc>>,
+    reason: Option<String>,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewAddress {
+    address: Address,
+    effective_at: Option<DateTime<Utc>>,
+    reason: Option<String>,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewTaxNumber {
+    /// `null` takes the number away.
+    #[serde(deserialize_with = "Option::deserialize")]
+    tax_number: Option<String>,
+    effective_at: Option<DateTime<Utc>>,
+    reason: Option<String>,
+}
+
+/// Creates a payer of a customer.
+#[utoipa::path(post, path = "/v1/payers", request_body = NewPayer, responses((status = 201, body = Made)))]
+pub async fn create(State(app): State<App>, Writing { body, request }: Writing<NewPayer>) -> Result<Written, ApiError> {
+    let NewPayer { customer: Ref(customer), kind, name, address, tax_number, effective_at, reason } = body;
+    let (kind, address) = (kind.into(), address.into());
+    let operation = Operation::CreatePayer(CreatePayer { customer, kind, name, address, tax_number });
+    let named = [("customer-not-found", "/customer")];
+    app.create("/v1/payers", request.command(operation, effective_at, reason), &named).await
+}
+
+/// Gives a payer another name. Documents issued before keep the name that they bear.
+#[utoipa::path(post, path = "/v1/payers/{id}/rename", request_body = NewName, responses((status = 200, body = Made)))]
+pub async fn rename(
+    State(app): State<App>,
+    Named(Ref(payer)): Named<PayerRef>,
+    Writing { body, request }: Writing<NewName>,
+) -> Result<Written, ApiError> {
+    let NewName { name, effective_at, reason } = body;
+    let operation = Operation::ChangePayer(ChangePayer { payer, change: PayerChange::Rename { name } });
+    app.change(request.command(operation, effective_at, reason), &[]).await
+}
+
+/// Gives a payer another address. Documents issued before keep the address that they bear.
+#[utoipa::path(post, path = "/v1/payers/{id}/move", request_body = NewAddress, responses((status = 200, body = Made)))]
+pub async fn relocate(
+    State(app): State<App>,
+    Named(Ref(payer)): Named<PayerRef>,
+    Writing { body, request }: Writing<NewAddress>,
+) -> Result<Written, ApiError> {
+    let NewAddress { address, effective_at, reason } = body;
+    let change = PayerChange::Move { address: address.into() };
+    let operation = Operation::ChangePayer(ChangePayer { payer, change });
+    app.change(request.command(operation, effective_at, reason), &[]).await
+}
+
+/// Gives a payer another tax number, or takes it away.
+#[utoipa::path(post, path = "/v1/payers/{id}/tax-number", request_body = NewTaxNumber, responses((status = 200, body = Made)))]
+pub async fn change_tax_number(
+    State(app): State<App>,
+    Named(Ref(payer)): Named<PayerRef>,
+    Writing { body, request }: Writing<NewTaxNumber>,
+) -> Result<Written, ApiError> {
+    let NewTaxNumber { tax_number, effective_at, reason } = body;
+    let change = PayerChange::ChangeTaxNumber { tax_number };
+    let operation = Operation::ChangePayer(ChangePayer { payer, change });
+    app.change(request.command(operation, effective_at, reason), &[]).await
+}
+
+/// Ends the use of a payer for new documents.
+#[utoipa::path(post, path = "/v1/payers/{id}/deactivate", request_body = Occasion, responses((status = 200, body = Made)))]
+pub async fn deactivate(
+    State(app): State<App>,
+    Named(Ref(payer)): Named<PayerRef>,
+    Writing { body, request }: Writing<Occasion>,
+) -> Result<Written, ApiError> {
+    let Occasion { effective_at, reason } = body;
+    let operation = Operation::ChangePayer(ChangePayer { payer, change: PayerChange::Deactivate });
+    app.change(request.command(operation, effective_at, reason), &[]).await
+}
+
+impl From<PayerKind> for domain::payer::PayerKind {
+    fn from(kind: PayerKind) -> Self {
+        match kind {
+            PayerKind::Individual => Self::Individual,
+            PayerKind::Company => Self::Company,
+            PayerKind::SoleProprietor => Self::SoleProprietor,
+        }
+    }
+}
+
+impl From<Address> for domain::payer::Address {
+    fn from(Address { country, postal_code, city, street }: Address) -> Self {
+        Self { country, postal_code, city, street }
+    }
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct PayerQuery {
+    customer: Option<CustomerRef>,
+    active: Option<bool>,
+    cursor: Option<String>,
+    limit: Option<u32>,
+}
+
+/// A payer.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PayerShown {
+    id: String,
+    customer: String,
+    kind: String,
+    name: String,
+    #[schema(inline = false)]
+    address: Address,
+    tax_number: Option<String>,
+    active: bool,
+    created_at: DateTime<Utc>,
+    /// Of the event that created it.
+    position: i64,
+}
+
+impl From<PayerRow> for PayerShown {
+    fn from(row: PayerRow) -> Self {
+        let PayerRow { country, postal_code, city, street, .. } = row;
+        Self {
+            id: row.id,
+            customer: row.customer_id,
+            kind: row.kind,
+            name: row.name,
+            address: Address { country, postal_code, city, street },
+            tax_number: row.tax_number,
+            active: row.active,
+            created_at: row.created_at,
+            position: row.position,
+        }
+    }
+}
+
+/// Payers, the newest first.
+#[utoipa::path(get, path = "/v1/payers", params(PayerQuery), responses((status = 200, body = Page<PayerShown>)))]
+pub async fn list(
+    State(app): State<App>,
+    uri: Uri,
+    Asked(asked): Asked<PayerQuery>,
+    fresh: Fresh,
+) -> Result<Response, ApiError> {
+    let PayerQuery { customer, active, cursor, limit } = asked;
+    let filter = Filter { customer: customer.map(|customer| customer.0.to_string()), active };
+    let listing = app.listing(uri, filter, cursor.as_deref(), limit)?;
+    let mut rows = app.read("payers", fresh).await?;
+    let found = read_model::list(&mut rows, &listing.filter, listing.before(), listing.rows()).await?;
+    Ok(rows.tell(listing.page(found, |row| row.position, PayerShown::from)))
+}
+
+/// One payer.
+#[utoipa::path(get, path = "/v1/payers/{id}", responses((status = 200, body = PayerShown)))]
+pub async fn show(State(app): State<App>, Named(Ref(id)): Named<PayerRef>, fresh: Fresh) -> Result<Response, ApiError> {
+    let mut rows = app.read("payers", fresh).await?;
+    let found = read_model::get(&mut rows, id.as_str()).await?;
+    let found = found.ok_or_else(|| ApiError::new("payer-not-found", "there is no such payer"))?;
+    Ok(rows.show(PayerShown::from(found)))
+}

@@ -1,0 +1,310 @@
+//! Payments over HTTP: from the announcement to the money on the account.
+
+use axum::{extract::State, http::Uri, response::Response};
+use chrono::{DateTime, Utc};
+use daybook_core::{
+    domain::payment,
+    operations::{AdvancePayment, Operation, PaymentStep, StartPayment},
+};
+use daybook_projections::payment::{self as read_model, Filter, PaymentRow};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    address::{Asked, Named},
+    app::App,
+    error::ApiError,
+    order::OrderStanding,
+    page::Page,
+    read::{Fresh, one_of},
+    refund::RefundShown,
+    wire::{AccountRef, Amount, InvoiceRef, OrderRef, PayerRef, PaymentRef, Ref, text},
+    write::{Occasion, WriteRequest, Writing, Written},
+};
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewPayment {
+    account: AccountRef,
+    payer: Option<PayerRef>,
+    #[schema(example = "card")]
+    method: String,
+    amount: Amount,
+    #[serde(default)]
+    purpose: Purpose,
+    /// When it took effect; now, unless it is told later than it happened.
+    effective_at: Option<DateTime<Utc>>,
+    reason: Option<String>,
+}
+
+/// What the payer wants the money to do. Uncovered debt comes first in any case.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// Credit on the account.
+    #[default]
+    Advance,
+    Order(OrderRef),
+    Invoice(InvoiceRef),
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreditedPayment {
+    /// The number of the bank's or the gateway's own document.
+    document_number: Option<String>,
+    effective_at: Option<DateTime<Utc>>,
+    reason: Option<String>,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GatewayReason {
+    #[schema(example = "card expired")]
+    pub gateway_reason: String,
+    pub effective_at: Option<DateTime<Utc>>,
+    pub reason: Option<String>,
+}
+
+/// Announces a payment. The balance changes when it is credited.
+#[utoipa::path(post, path = "/v1/payments", request_body = NewPayment, responses((status = 201, body = PaymentStanding)))]
+pub async fn start(
+    State(app): State<App>,
+    Writing { body, request }: Writing<NewPayment>,
+) -> Result<Written, ApiError> {
+    let NewPayment { account: Ref(account), payer, method, amount, purpose, effective_at, reason } = body;
+    let (payer, purpose) = (payer.map(|payer| payer.0), purpose.into());
+    let operation = Operation::StartPayment(StartPayment { account, payer, method, amount: amount.0, purpose });
+    app.create("/v1/payments", request.command(operation, effective_at, reason), &NAMED_IN_PAYMENT).await
+}
+
+pub const NAMED_IN_PAYMENT: [(&str, &str); 7] = [
+    ("account-not-found", "/account"),
+    ("currency-mismatch", "/amount"),
+    ("foreign-id", "/purpose"),
+    ("invoice-not-found", "/purpose/invoice"),
+    ("order-not-found", "/purpose/order"),
+    ("payer-not-found", "/payer"),
+    ("payment-not-found", "/payment"),
+];
+
+/// Tells that the payment was handed to the gateway.
+#[utoipa::path(post, path = "/v1/payments/{id}/submit", request_body = Occasion, responses((status = 200, body = PaymentStanding)))]
+pub async fn submit(
+    State(app): State<App>,
+    Named(payment): Named<PaymentRef>,
+    Writing { body, request }: Writing<Occasion>,
+) -> Result<Written, ApiError> {
+    advance(&app, payment, PaymentStep::Submit, request, body).await
+}
+
+/// Tells that the money is here: the account is credited.
+#[utoipa::path(post, path = "/v1/payments/{id}/credit", request_body = CreditedPayment, responses((status = 200, body = PaymentStanding)))]
+pub async fn credit(
+    State(app): State<App>,
+    Named(payment): Named<PaymentRef>,
+    Writing { body, request }: Writing<CreditedPayment>,
+) -> Result<Written, ApiError> {
+    let CreditedPayment { document_number, effective_at, reason } = body;
+    let step = PaymentStep::Credit { document_number };
+    advance(&app, payment, step, request, Occasion { effective_at, reason }).await
+}
+
+/// Treats the money as good although it has not been seen.
+#[utoipa::path(post, path = "/v1/payments/{id}/pledge", request_body = Occasion, responses((status = 200, body = PaymentStanding)))]
+pub async fn pledge(
+    State(app): State<App>,
+    Named(payment): Named<PaymentRef>,
+    Writing { body, request }: Writing<Occasion>,
+) -> Result<Written, ApiError> {
+    advance(&app, payment, PaymentStep::Pledge, request, body).await
+}
+
+/// Takes a pledge back, with the money that it credited.
+#[utoipa::path(post, path = "/v1/payments/{id}/withdraw-pledge", request_body = Occasion, responses((status = 200, body = PaymentStanding)))]
+pub async fn withdraw_pledge(
+    State(app): State<App>,
+    Named(payment): Named<PaymentRef>,
+    Writing { body, request }: Writing<Occasion>,
+) -> Result<Written, ApiError> {
+    advance(&app, payment, PaymentStep::WithdrawPledge, request, body).await
+}
+
+/// Tells that the payment failed.
+#[utoipa::path(post, path = "/v1/payments/{id}/fail", request_body = GatewayReason, responses((status = 200, body = PaymentStanding)))]
+pub async fn fail(
+    State(app): State<App>,
+    Named(payment): Named<PaymentRef>,
+    Writing { body, request }: Writing<GatewayReason>,
+) -> Result<Written, ApiError> {
+    let GatewayReason { gateway_reason, effective_at, reason } = body;
+    advance(&app, payment, PaymentStep::Fail { gateway_reason }, request, Occasion { effective_at, reason }).await
+}
+
+/// Deletes a payment that was never handed to a gateway. Its history stays.
+#[utoipa::path(post, path = "/v1/payments/{id}/delete", request_body = Occasion, responses((status = 200, body = PaymentStanding)))]
+pub async fn delete(
+    State(app): State<App>,
+    Named(payment): Named<PaymentRef>,
+    Writing { body, request }: Writing<Occasion>,
+) -> Result<Written, ApiError> {
+    advance(&app, payment, PaymentStep::Delete, request, body).await
+}
+
+/// Tells that the gateway took the money back: the account is debited at once.
+#[utoipa::path(post, path = "/v1/payments/{id}/fraud", request_body = GatewayReason, responses((status = 200, body = PaymentStanding)))]
+pub async fn mark_fraudulent(
+    State(app): State<App>,
+    Named(payment): Named<PaymentRef>,
+    Writing { body, request }: Writing<GatewayReason>,
+) -> Result<Written, ApiError> {
+    let GatewayReason { gateway_reason, effective_at, reason } = body;
+    let step = PaymentStep::MarkFraudulent { gateway_reason };
+    advance(&app, payment, step, request, Occasion { effective_at, reason }).await
+}
+
+async fn advance(
+    app: &App,
+    Ref(payment): PaymentRef,
+    step: PaymentStep,
+    request: WriteRequest,
+    Occasion { effective_at, reason }: Occasion,
+) -> Result<Written, ApiError> {
+    let operation = Operation::AdvancePayment(AdvancePayment { payment, step });
+    app.change(request.command(operation, effective_at, reason), &[]).await
+}
+
+impl From<Purpose> for payment::Purpose {
+    fn from(purpose: Purpose) -> Self {
+        match purpose {
+            Purpose::Advance => Self::Advance,
+            Purpose::Order(order) => Self::Order(order.0),
+            Purpose::Invoice(invoice) => Self::Invoice(invoice.0),
+        }
+    }
+}
+
+/// How a payment stands after a command.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the writer stores the answer as JSON; this describes it")]
+pub struct PaymentStanding {
+    id: PaymentRef,
+    /// `new`, `in_progress`, `pledged`, `credited`, `partly_returned`, `returned`, `failed`, `deleted` or `fraudulent`.
+    status: String,
+    amount: Amount,
+    account: AccountRef,
+    /// Of the account.
+    balance: Amount,
+    /// The order that the payment is meant for.
+    #[schema(inline = false)]
+    order: Option<OrderStanding>,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct PaymentQuery {
+    account: Option<AccountRef>,
+    /// `new`, `in_progress`, `pledged`, `credited`, `partly_returned`, `returned`, `failed`, `deleted` or `fraudulent`.
+    status: Option<String>,
+    /// The order or invoice that they are meant for.
+    purpose: Option<String>,
+    cursor: Option<String>,
+    limit: Option<u32>,
+}
+
+const STATUSES: [&str; 9] =
+    ["new", "in_progress", "pledged", "credited", "partly_returned", "returned", "failed", "deleted", "fraudulent"];
+
+/// A payment.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PaymentShown {
+    id: String,
+    account: String,
+    payer: Option<String>,
+    method: String,
+    amount: Amount,
+    /// `advance`, `order` or `invoice`.
+    purpose: String,
+    purpose_id: Option<String>,
+    status: String,
+    document_number: Option<String>,
+    /// Why it failed or was taken back, in the gateway's words.
+    gateway_reason: Option<String>,
+    /// The payment under the gateway's own id.
+    gateway_payment: Option<String>,
+    /// The number of the entry that credits the account.
+    entry: Option<i64>,
+    /// What covers charges now.
+    allocated: Amount,
+    /// What covers nothing, and can be refunded.
+    free: Amount,
+    /// What went back to the payer.
+    returned: Amount,
+    started_at: DateTime<Utc>,
+    credited_at: Option<DateTime<Utc>>,
+    /// Of the event that started it.
+    position: i64,
+    /// In a listing they are left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refunds: Option<Vec<RefundShown>>,
+}
+
+impl From<PaymentRow> for PaymentShown {
+    fn from(row: PaymentRow) -> Self {
+        let money = |amount| Amount::of(amount, &row.currency);
+        Self {
+            amount: money(row.amount),
+            allocated: money(row.allocated),
+            free: money(row.free),
+            returned: money(row.returned),
+            id: row.id,
+            account: row.account_id,
+            payer: row.payer_id,
+            method: row.method,
+            purpose: row.purpose,
+            purpose_id: row.purpose_id,
+            status: row.status,
+            document_number: row.document_number,
+            gateway_reason: row.gateway_reason,
+            gateway_payment: row.gateway_payment,
+            entry: row.entry,
+            started_at: row.started_at,
+            credited_at: row.credited_at,
+            position: row.position,
+            refunds: None,
+        }
+    }
+}
+
+/// Payments, the newest first.
+#[utoipa::path(get, path = "/v1/payments", params(PaymentQuery), responses((status = 200, body = Page<PaymentShown>)))]
+pub async fn list(
+    State(app): State<App>,
+    uri: Uri,
+    Asked(asked): Asked<PaymentQuery>,
+    fresh: Fresh,
+) -> Result<Response, ApiError> {
+    let PaymentQuery { account, status, purpose, cursor, limit } = asked;
+    one_of("status", status.as_ref(), &STATUSES)?;
+    let filter = Filter { account: account.map(text), status, purpose_id: purpose };
+    let listing = app.listing(uri, filter, cursor.as_deref(), limit)?;
+    let mut rows = app.read("payments", fresh).await?;
+    let found = read_model::list(&mut rows, &listing.filter, listing.before(), listing.rows()).await?;
+    Ok(rows.tell(listing.page(found, |row| row.position, PaymentShown::from)))
+}
+
+/// One payment with its refunds.
+#[utoipa::path(get, path = "/v1/payments/{id}", responses((status = 200, body = PaymentShown)))]
+pub async fn show(
+    State(app): State<App>,
+    Named(Ref(id)): Named<PaymentRef>,
+    fresh: Fresh,
+) -> Result<Response, ApiError> {
+    let mut rows = app.read("payments", fresh).await?;
+    let found = read_model::get(&mut rows, id.as_str()).await?;
+    let found = found.ok_or_else(|| ApiError::new("payment-not-found", "there is no such payment"))?;
+    let refunds = read_model::refunds(&mut rows, id.as_str()).await?;
+    let refunds = Some(refunds.into_iter().map(RefundShown::from).collect());
+    Ok(rows.show(PaymentShown { refunds, ..found.into() }))
+}

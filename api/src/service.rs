@@ -1,0 +1,88 @@
+//! Services over HTTP: what customers have after their orders are processed.
+
+use axum::{extract::State, http::Uri, response::Response};
+use chrono::{DateTime, Utc};
+use daybook_projections::service::{self as read_model, Filter, ServiceRow};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    address::{Asked, Named},
+    app::App,
+    error::ApiError,
+    page::Page,
+    read::Fresh,
+    wire::{AccountRef, CustomerRef, OrderRef, Ref, ServiceRef, text},
+};
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ServiceQuery {
+    customer: Option<CustomerRef>,
+    account: Option<AccountRef>,
+    order: Option<OrderRef>,
+    cursor: Option<String>,
+    limit: Option<u32>,
+}
+
+/// A service.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ServiceShown {
+    id: String,
+    customer: String,
+    account: String,
+    order: String,
+    product: String,
+    description: String,
+    #[schema(example = "active")]
+    status: String,
+    activated_at: DateTime<Utc>,
+    /// Of the event that activated it.
+    position: i64,
+}
+
+impl From<ServiceRow> for ServiceShown {
+    fn from(row: ServiceRow) -> Self {
+        Self {
+            id: row.id,
+            customer: row.customer_id,
+            account: row.account_id,
+            order: row.order_id,
+            product: row.product,
+            description: row.description,
+            status: row.status,
+            activated_at: row.activated_at,
+            position: row.position,
+        }
+    }
+}
+
+/// Services, the newest first.
+#[utoipa::path(get, path = "/v1/services", params(ServiceQuery), responses((status = 200, body = Page<ServiceShown>)))]
+pub async fn list(
+    State(app): State<App>,
+    uri: Uri,
+    Asked(asked): Asked<ServiceQuery>,
+    fresh: Fresh,
+) -> Result<Response, ApiError> {
+    let ServiceQuery { customer, account, order, cursor, limit } = asked;
+    let filter = Filter { customer: customer.map(text), account: account.map(text), order: order.map(text) };
+    let listing = app.listing(uri, filter, cursor.as_deref(), limit)?;
+    let mut rows = app.read("services", fresh).await?;
+    let found = read_model::list(&mut rows, &listing.filter, listing.before(), listing.rows()).await?;
+    Ok(rows.tell(listing.page(found, |row| row.position, ServiceShown::from)))
+}
+
+/// One service.
+#[utoipa::path(get, path = "/v1/services/{id}", responses((status = 200, body = ServiceShown)))]
+pub async fn show(
+    State(app): State<App>,
+    Named(Ref(id)): Named<ServiceRef>,
+    fresh: Fresh,
+) -> Result<Response, ApiError> {
+    let mut rows = app.read("services", fresh).await?;
+    let found = read_model::get(&mut rows, id.as_str()).await?;
+    let found = found.ok_or_else(|| ApiError::new("service-not-found", "there is no such service"))?;
+    Ok(rows.show(ServiceShown::from(found)))
+}

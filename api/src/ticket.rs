@@ -1,0 +1,261 @@
+//! Tickets over HTTP: opened, written on, put away and brought back.
+
+use axum::{extract::State, http::Uri, response::Response};
+use chrono::{DateTime, Utc};
+use daybook_core::{
+    domain::ticket,
+    operations::{OpenTicket, Operation, TicketAction, WriteOnTicket},
+};
+use daybook_projections::ticket::{self as read_model, Filter, TicketMessageRow, TicketRow};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    address::{Asked, Named},
+    app::App,
+    error::ApiError,
+    page::Page,
+    read::{Fresh, one_of},
+    wire::{CustomerRef, OrderRef, Ref, ServiceRef, TicketRef, text},
+    write::{Made, Occasion, WriteRequest, Writing, Written},
+};
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewTicket {
+    customer: CustomerRef,
+    #[schema(example = "technical")]
+    category: String,
+    #[schema(example = "The server does not answer")]
+    subject: String,
+    /// A service or an order of the same customer.
+    about: Option<Subject>,
+    message: String,
+    /// When it took effect; now, unless it is told later than it happened.
+    effective_at: Option<DateTime<Utc>>,
+    reason: Option<String>,
+}
+
+/// What a ticket is about.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Subject {
+    Service(ServiceRef),
+    Order(OrderRef),
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewMessage {
+    side: Side,
+    message: String,
+    effective_at: Option<DateTime<Utc>>,
+    reason: Option<String>,
+}
+
+/// Who writes.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    Provider,
+    Customer,
+}
+
+/// Opens a ticket.
+#[utoipa::path(post, path = "/v1/tickets", request_body = NewTicket, responses((status = 201, body = Made)))]
+pub async fn open(State(app): State<App>, Writing { body, request }: Writing<NewTicket>) -> Result<Written, ApiError> {
+    let NewTicket { customer: Ref(customer), category, subject, about, message, effective_at, reason } = body;
+    let about = about.map(Into::into);
+    let operation = Operation::OpenTicket(OpenTicket { customer, category, subject, about, message });
+    let named = [
+        ("customer-not-found", "/customer"),
+        ("order-not-found", "/about/order"),
+        ("service-not-found", "/about/service"),
+    ];
+    app.create("/v1/tickets", request.command(operation, effective_at, reason), &named).await
+}
+
+/// Writes on a ticket: the provider answers, or the customer replies.
+#[utoipa::path(post, path = "/v1/tickets/{id}/messages", request_body = NewMessage, responses((status = 201, body = Made)))]
+pub async fn write(
+    State(app): State<App>,
+    Named(Ref(ticket)): Named<TicketRef>,
+    Writing { body, request }: Writing<NewMessage>,
+) -> Result<Written, ApiError> {
+    let NewMessage { side, message, effective_at, reason } = body;
+    let action = match side {
+        Side::Provider => TicketAction::Answer { message },
+        Side::Customer => TicketAction::Reply { message },
+    };
+    let operation = Operation::WriteOnTicket(WriteOnTicket { ticket, action });
+    app.make(request.command(operation, effective_at, reason), &[]).await
+}
+
+/// Takes a ticket up: somebody works on the answer.
+#[utoipa::path(post, path = "/v1/tickets/{id}/take-up", request_body = Occasion, responses((status = 200, body = Made)))]
+pub async fn take_up(
+    State(app): State<App>,
+    Named(ticket): Named<TicketRef>,
+    Writing { body, request }: Writing<Occasion>,
+) -> Result<Written, ApiError> {
+    act(&app, ticket, TicketAction::TakeUp, request, body).await
+}
+
+/// Tells that the customer has seen the answer.
+#[utoipa::path(post, path = "/v1/tickets/{id}/read", request_body = Occasion, responses((status = 200, body = Made)))]
+pub async fn read(
+    State(app): State<App>,
+    Named(ticket): Named<TicketRef>,
+    Writing { body, request }: Writing<Occasion>,
+) -> Result<Written, ApiError> {
+    act(&app, ticket, TicketAction::Read, request, body).await
+}
+
+/// Puts a ticket away; refused while an answer is due.
+#[utoipa::path(post, path = "/v1/tickets/{id}/archive", request_body = Occasion, responses((status = 200, body = Made)))]
+pub async fn archive(
+    State(app): State<App>,
+    Named(ticket): Named<TicketRef>,
+    Writing { body, request }: Writing<Occasion>,
+) -> Result<Written, ApiError> {
+    act(&app, ticket, TicketAction::Archive, request, body).await
+}
+
+/// Brings an archived ticket back.
+#[utoipa::path(post, path = "/v1/tickets/{id}/restore", request_body = Occasion, responses((status = 200, body = Made)))]
+pub async fn restore(
+    State(app): State<App>,
+    Named(ticket): Named<TicketRef>,
+    Writing { body, request }: Writing<Occasion>,
+) -> Result<Written, ApiError> {
+    act(&app, ticket, TicketAction::Restore, request, body).await
+}
+
+async fn act(
+    app: &App,
+    Ref(ticket): TicketRef,
+    action: TicketAction,
+    request: WriteRequest,
+    Occasion { effective_at, reason }: Occasion,
+) -> Result<Written, ApiError> {
+    let operation = Operation::WriteOnTicket(WriteOnTicket { ticket, action });
+    app.change(request.command(operation, effective_at, reason), &[]).await
+}
+
+impl From<Subject> for ticket::Subject {
+    fn from(subject: Subject) -> Self {
+        match subject {
+            Subject::Service(service) => Self::Service(service.0),
+            Subject::Order(order) => Self::Order(order.0),
+        }
+    }
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct TicketQuery {
+    customer: Option<CustomerRef>,
+    archived: Option<bool>,
+    /// `open`, `in_progress`, `answered`, `read` or `archived`.
+    status: Option<String>,
+    /// The service or order that they are about.
+    about: Option<String>,
+    cursor: Option<String>,
+    limit: Option<u32>,
+}
+
+/// A ticket.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TicketShown {
+    id: String,
+    customer: String,
+    category: String,
+    subject: String,
+    /// `service` or `order`.
+    about: Option<String>,
+    about_id: Option<String>,
+    /// `open`, `in_progress`, `answered`, `read` or `archived`.
+    status: String,
+    archived: bool,
+    message_count: i32,
+    opened_at: DateTime<Utc>,
+    last_message_at: DateTime<Utc>,
+    archived_at: Option<DateTime<Utc>>,
+    /// Of the event that opened it.
+    position: i64,
+    /// In a listing they are left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    messages: Option<Vec<MessageShown>>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MessageShown {
+    /// `customer` or `provider`.
+    side: String,
+    /// Who wrote it.
+    actor: Option<String>,
+    message: String,
+    written_at: DateTime<Utc>,
+    position: i64,
+}
+
+impl From<TicketRow> for TicketShown {
+    fn from(row: TicketRow) -> Self {
+        Self {
+            id: row.id,
+            customer: row.customer_id,
+            category: row.category,
+            subject: row.subject,
+            about: row.about,
+            about_id: row.about_id,
+            status: row.status,
+            archived: row.archived,
+            message_count: row.messages,
+            opened_at: row.opened_at,
+            last_message_at: row.last_message_at,
+            archived_at: row.archived_at,
+            position: row.position,
+            messages: None,
+        }
+    }
+}
+
+impl From<TicketMessageRow> for MessageShown {
+    fn from(row: TicketMessageRow) -> Self {
+        let TicketMessageRow { ticket_id: _, position, side, actor, message, written_at } = row;
+        Self { side, actor, message, written_at, position }
+    }
+}
+
+/// Tickets, the newest first.
+#[utoipa::path(get, path = "/v1/tickets", params(TicketQuery), responses((status = 200, body = Page<TicketShown>)))]
+pub async fn list(
+    State(app): State<App>,
+    uri: Uri,
+    Asked(asked): Asked<TicketQuery>,
+    fresh: Fresh,
+) -> Result<Response, ApiError> {
+    let TicketQuery { customer, archived, status, about, cursor, limit } = asked;
+    one_of("status", status.as_ref(), &["open", "in_progress", "answered", "read", "archived"])?;
+    let filter = Filter { customer: customer.map(text), archived, status, about_id: about };
+    let listing = app.listing(uri, filter, cursor.as_deref(), limit)?;
+    let mut rows = app.read("tickets", fresh).await?;
+    let found = read_model::list(&mut rows, &listing.filter, listing.before(), listing.rows()).await?;
+    Ok(rows.tell(listing.page(found, |row| row.position, TicketShown::from)))
+}
+
+/// One ticket with its messages.
+#[utoipa::path(get, path = "/v1/tickets/{id}", responses((status = 200, body = TicketShown)))]
+pub async fn show(
+    State(app): State<App>,
+    Named(Ref(id)): Named<TicketRef>,
+    fresh: Fresh,
+) -> Result<Response, ApiError> {
+    let mut rows = app.read("tickets", fresh).await?;
+    let found = read_model::get(&mut rows, id.as_str()).await?;
+    let found = found.ok_or_else(|| ApiError::new("ticket-not-found", "there is no such ticket"))?;
+    let messages = read_model::messages(&mut rows, id.as_str()).await?;
+    let messages = Some(messages.into_iter().map(MessageShown::from).collect());
+    Ok(rows.show(TicketShown { messages, ..found.into() }))
+}

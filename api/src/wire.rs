@@ -1,0 +1,237 @@
+//! How money, numbers and identifiers look in JSON and in addresses. What is wrong with one is told with a code of its own.
+
+use std::{fmt, marker::PhantomData};
+
+use daybook_core::domain::{self, Currency, Id, Money, MoneyError, Noun, Rounding, money::parse_decimal};
+use rust_decimal::Decimal;
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, Error, Visitor},
+};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        ObjectBuilder, RefOr,
+        schema::{Schema, Type},
+    },
+};
+
+/// A body that says nothing.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}
+
+/// An amount in a currency, as a decimal string with no more decimals than the currency has: USD 2, JPY 0, BHD 3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Amount(pub Money);
+
+/// A decimal number in a string, such as `"1.5"`: never a JSON number, which many programs read as a binary fraction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Number(pub Decimal);
+
+/// A currency of ISO 4217.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CurrencyCode(pub Currency);
+
+/// The identifier of an `N`.
+pub struct Ref<N>(pub Id<N>);
+
+pub type AccountRef = Ref<domain::Account>;
+pub type CustomerRef = Ref<domain::Customer>;
+pub type PayerRef = Ref<domain::Payer>;
+pub type OrderRef = Ref<domain::Order>;
+pub type PaymentRef = Ref<domain::Payment>;
+pub type InvoiceRef = Ref<domain::Invoice>;
+pub type CreditNoteRef = Ref<domain::CreditNote>;
+pub type ExpenseRef = Ref<domain::Expense>;
+pub type DiscountRef = Ref<domain::Discount>;
+pub type TicketRef = Ref<domain::Ticket>;
+pub type ServiceRef = Ref<domain::Service>;
+pub type RefundRef = Ref<domain::Refund>;
+pub type HoldRef = Ref<domain::account::Hold>;
+
+impl<'de> Deserialize<'de> for Amount {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let MoneyFields { amount, currency } = MoneyFields::deserialize(deserializer)?;
+        Money::parse(&amount, &currency).map(Self).map_err(|error| {
+            let member = if matches!(error, MoneyError::UnknownCurrency { .. }) { "currency" } else { "amount" };
+            Coded::error(error.code(), member, &error)
+        })
+    }
+}
+
+impl Serialize for Amount {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+/// `{"amount": "12.30", "currency": "USD"}`
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct MoneyFields {
+    /// A plain decimal, with no more decimals than the currency has.
+    #[schema(example = "12.30", pattern = r"^-?\d{1,15}(\.\d+)?$")]
+    amount: String,
+    /// ISO 4217.
+    #[schema(example = "USD", pattern = "^[A-Z]{3}$")]
+    currency: String,
+}
+
+impl PartialSchema for Amount {
+    fn schema() -> RefOr<Schema> {
+        MoneyFields::schema()
+    }
+}
+
+impl ToSchema for Amount {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "Money".into()
+    }
+}
+
+impl Amount {
+    /// An amount that a row holds, in the row's currency.
+    pub fn of(amount: Decimal, currency: &str) -> Self {
+        let currency = currency.parse().expect("a row holds a currency that the domain has accepted");
+        Self(Money::round(amount, currency, Rounding::default()))
+    }
+}
+
+impl Serialize for Number {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0.normalize())
+    }
+}
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let read = |text: &str| parse_decimal(text).map_err(|error| (error.code(), error.to_string()));
+        deserializer.deserialize_str(Text::new("a decimal number in a string", read)).map(Self)
+    }
+}
+
+impl PartialSchema for Number {
+    fn schema() -> RefOr<Schema> {
+        pattern_text(r"^-?\d+(\.\d+)?$", "1.5")
+    }
+}
+
+impl ToSchema for Number {}
+
+impl<'de> Deserialize<'de> for CurrencyCode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let read = |text: &str| text.parse().map_err(|error: MoneyError| (error.code(), error.to_string()));
+        deserializer.deserialize_str(Text::new("a currency of ISO 4217", read)).map(Self)
+    }
+}
+
+impl PartialSchema for CurrencyCode {
+    fn schema() -> RefOr<Schema> {
+        pattern_text("^[A-Z]{3}$", "USD")
+    }
+}
+
+impl ToSchema for CurrencyCode {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "Currency".into()
+    }
+}
+
+impl<'de, N: Noun> Deserialize<'de> for Ref<N> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let read = |text: &str| {
+            text.parse().map_err(|error: daybook_core::domain::IdError| ("malformed-id", error.to_string()))
+        };
+        deserializer.deserialize_str(Text::new("an identifier", read)).map(Self)
+    }
+}
+
+impl<N: Noun> PartialSchema for Ref<N> {
+    fn schema() -> RefOr<Schema> {
+        pattern_text(
+            &format!("^{}_[A-Za-z0-9._:-]{{1,128}}$", N::PREFIX),
+            &format!("{}_01JD8Z2Q4Y0000000000000001", N::PREFIX),
+        )
+    }
+}
+
+impl<N: Noun> ToSchema for Ref<N> {
+    fn name() -> std::borrow::Cow<'static, str> {
+        let noun = std::any::type_name::<N>().rsplit("::").next().unwrap_or("Any");
+        format!("{noun}Id").into()
+    }
+}
+
+impl<N> Serialize for Ref<N> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+/// The text of an identifier, as rows hold it.
+pub fn text<N>(Ref(id): Ref<N>) -> String {
+    id.to_string()
+}
+
+impl<N> Clone for Ref<N> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<N> fmt::Debug for Ref<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A JSON string that means something else.
+struct Text<T, F> {
+    expecting: &'static str,
+    read: F,
+    means: PhantomData<T>,
+}
+
+impl<T, F: Fn(&str) -> Result<T, (&'static str, String)>> Text<T, F> {
+    fn new(expecting: &'static str, read: F) -> Self {
+        Self { expecting, read, means: PhantomData }
+    }
+}
+
+impl<T, F: Fn(&str) -> Result<T, (&'static str, String)>> Visitor<'_> for Text<T, F> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.expecting)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        (self.read)(text).map_err(|(code, detail)| Coded::error(code, "", detail))
+    }
+}
+
+fn pattern_text(pattern: &str, example: &str) -> RefOr<Schema> {
+    ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern)).examples([example]).build().into()
+}
+
+/// An error of a value that carries its code through serde, which passes nothing but text.
+pub struct Coded<'a> {
+    pub code: &'a str,
+    /// The member of the value that is wrong; empty for the value itself.
+    pub member: &'a str,
+    pub detail: &'a str,
+}
+
+const MARK: char = '\u{1}';
+
+impl<'a> Coded<'a> {
+    fn error<E: Error>(code: &str, member: &str, detail: impl fmt::Display) -> E {
+        E::custom(format_args!("{MARK}{code}{MARK}{member}{MARK}{detail}"))
+    }
+
+    pub fn read(message: &'a str) -> Option<Self> {
+        let mut parts = message.strip_prefix(MARK)?.splitn(3, MARK);
+        Some(Self { code: parts.next()?, member: parts.next()?, detail: parts.next()? })
+    }
+}

@@ -1,0 +1,169 @@
+//! Requests that write: from the body and its idempotency key to a command, and from its outcome to an answer.
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{FromRequest, FromRequestParts, MatchedPath, Request},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts},
+    response::{IntoResponse, Response},
+};
+use chrono::{DateTime, Utc};
+use daybook_core::{
+    operations::Operation,
+    writer::{Command, Done, Idempotency},
+};
+use serde::{Deserialize, de::DeserializeOwned};
+use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::{app::App, body, caller::Caller, error::ApiError};
+
+pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+pub const LEDGER_POSITION: HeaderName = HeaderName::from_static("ledger-position");
+const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+/// Marks a route that moves money: without an idempotency key it does nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct MovesMoney;
+
+/// A request that writes, with its body read.
+#[derive(Debug)]
+pub struct Writing<T> {
+    pub body: T,
+    pub request: WriteRequest,
+}
+
+/// Who asks, and under which key a retry finds the answer again.
+#[derive(Debug)]
+pub struct WriteRequest {
+    caller: Caller,
+    idempotency: Option<Idempotency>,
+}
+
+impl WriteRequest {
+    pub fn command(self, operation: Operation, effective_at: Option<DateTime<Utc>>, reason: Option<String>) -> Command {
+        let context = self.caller.context(effective_at, reason);
+        Command { id: Uuid::now_v7(), operation, context, idempotency: self.idempotency }
+    }
+}
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Writing<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let (mut parts, content) = request.into_parts();
+        let caller = Caller::from_request_parts(&mut parts, state).await?;
+        // The limit of its length travels in the extensions.
+        let whole = Request::from_parts(parts.clone(), content);
+        let content = Bytes::from_request(whole, state).await;
+        let content = content.map_err(|rejection| ApiError::of_status(rejection.status()))?;
+        let idempotency = idempotency(&parts, &caller, &content)?;
+        let body = body::read(&parts.headers, &content)?;
+        Ok(Self { body, request: WriteRequest { caller, idempotency } })
+    }
+}
+
+fn idempotency(parts: &Parts, caller: &Caller, content: &Bytes) -> Result<Option<Idempotency>, ApiError> {
+    let key = match (key(&parts.headers)?, parts.extensions.get::<MovesMoney>()) {
+        (Some(key), _) => key,
+        (None, None) => return Ok(None),
+        (None, Some(MovesMoney)) => {
+            let detail = "a request that moves money needs a header `Idempotency-Key`, so that sending it again after a \
+                          lost answer moves the money once";
+            let error = ApiError::new("idempotency-key-missing", detail);
+            return Err(error.with("documentation", "/problems/idempotency-key-missing"));
+        }
+    };
+    let template = parts.extensions.get::<MatchedPath>().map_or(parts.uri.path(), MatchedPath::as_str);
+    let mut fingerprint = Sha256::new();
+    // Neither a method nor a path has a line feed, so that no two requests read the same.
+    fingerprint.update(format!("{}\n{}\n", parts.method, parts.uri.path()));
+    fingerprint.update(content);
+    let scope = format!("{} {} {template}", caller.actor, parts.method);
+    Ok(Some(Idempotency { scope, key, fingerprint: fingerprint.finalize().into() }))
+}
+
+fn key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
+    let visible = value.to_str().ok().filter(|key| key.bytes().all(|byte| byte.is_ascii_graphic()));
+    match visible {
+        Some(key) if (1..=255).contains(&key.len()) => Ok(Some(key.to_owned())),
+        _ => {
+            let detail = "an idempotency key has 1 to 255 visible ASCII characters";
+            Err(ApiError::new("malformed-header", detail).with("header", IDEMPOTENCY_KEY))
+        }
+    }
+}
+
+/// A body that only says when and why.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Occasion {
+    /// When it took effect; now, unless it is told later than it happened.
+    pub effective_at: Option<DateTime<Utc>>,
+    pub reason: Option<String>,
+}
+
+/// What was made or changed.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "the writer stores the answer as JSON; this describes it")]
+pub struct Made {
+    id: String,
+}
+
+/// The answer to a command that was recorded, now or when it was sent first.
+#[derive(Debug)]
+pub struct Written {
+    done: Done,
+    status: StatusCode,
+    /// The listing that what was made belongs to.
+    made_in: Option<&'static str>,
+}
+
+impl App {
+    /// Runs a command that makes something, which then stands under `listing`. For `named` see [`ApiError::of_command`].
+    pub async fn create(
+        &self,
+        listing: &'static str,
+        command: Command,
+        named: &[(&str, &str)],
+    ) -> Result<Written, ApiError> {
+        let done = self.execute(command, named).await?;
+        Ok(Written { done, status: StatusCode::CREATED, made_in: Some(listing) })
+    }
+
+    /// Runs a command that makes something without an address of its own.
+    pub async fn make(&self, command: Command, named: &[(&str, &str)]) -> Result<Written, ApiError> {
+        let done = self.execute(command, named).await?;
+        Ok(Written { done, status: StatusCode::CREATED, made_in: None })
+    }
+
+    /// Runs a command that changes what is there.
+    pub async fn change(&self, command: Command, named: &[(&str, &str)]) -> Result<Written, ApiError> {
+        let done = self.execute(command, named).await?;
+        Ok(Written { done, status: StatusCode::OK, made_in: None })
+    }
+
+    async fn execute(&self, command: Command, named: &[(&str, &str)]) -> Result<Done, ApiError> {
+        self.writer().execute(command).await.map_err(|error| ApiError::of_command(error, named))
+    }
+}
+
+impl IntoResponse for Written {
+    fn into_response(self) -> Response {
+        let Self { done, status, made_in } = self;
+        let id = done.answer.get("id").and_then(|id| id.as_str()).map(str::to_owned);
+        let mut response = (status, Json(done.answer)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(LEDGER_POSITION, HeaderValue::from(done.position));
+        if done.replayed {
+            headers.insert(REPLAYED, HeaderValue::from_static("true"));
+        }
+        if let (Some(listing), Some(id)) = (made_in, id) {
+            let location = HeaderValue::from_str(&format!("{listing}/{id}"));
+            headers.insert(header::LOCATION, location.expect("an identifier is plain ASCII"));
+        }
+        response
+    }
+}
