@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fall where it stands")]
 
+mod api;
 mod cluster;
 mod concurrency;
 mod golden;
 mod listings;
 mod lost_connection;
+mod reading;
 mod rebuild;
 mod reference;
 mod restore;

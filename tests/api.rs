@@ -1,0 +1,183 @@
+//! What the API keeps to whatever is asked: the shape of errors, bad input, idempotency keys.
+
+use daybook_tests::api::{Answer, TestApp};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+/// A customer with an account in dollars; answers with the account's identifier.
+async fn account(app: &TestApp) -> String {
+    let customer = app.done("/v1/customers", json!({ "name": "Ada Lovelace" })).await;
+    let body = json!({ "customer": customer["id"], "currency": "USD", "name": "Main account" });
+    app.done("/v1/accounts", body).await["id"].as_str().unwrap().to_owned()
+}
+
+fn dollars(amount: &str) -> Value {
+    json!({ "amount": amount, "currency": "USD" })
+}
+
+#[tokio::test]
+async fn s71_one_error_shape() {
+    let app = TestApp::start().await;
+    let json = |request: reqwest::RequestBuilder, body: &str| {
+        request.header("content-type", "application/json").body(body.to_owned())
+    };
+    let customers = || app.request(Method::POST, "/v1/customers");
+
+    Answer::to(app.request(Method::GET, "/v1/nothing")).await.refused(404, "not-found");
+    let answer = Answer::to(app.request(Method::PATCH, "/v1/customers")).await;
+    answer.refused(405, "method-not-allowed");
+    assert!(answer.header("allow").contains("POST"), "{:?}", answer.headers);
+    Answer::to(json(customers(), &"x".repeat(1_100_000))).await.refused(413, "payload-too-large");
+    Answer::to(customers().body("name=Ada")).await.refused(415, "unsupported-media-type");
+    Answer::to(app.request(Method::GET, "/panic")).await.refused(500, "internal");
+    Answer::to(json(customers(), "{\"name\":")).await.refused(400, "malformed-json");
+    let payer = json!({
+        "customer": "cus_1", "kind": "robot", "name": "R2", "address": { "country": "GB" },
+    });
+    let answer = app.post("/v1/payers", payer).await;
+    let problem = answer.refused(422, "invalid-value");
+    assert_eq!(problem["errors"][0]["pointer"], "/kind");
+
+    let id = "0193a5b0-7c1e-7000-8000-000000000001";
+    let answer = Answer::to(app.request(Method::GET, "/v1/nothing").header("x-request-id", id)).await;
+    assert_eq!(answer.refused(404, "not-found")["instance"], format!("urn:uuid:{id}"));
+    assert_eq!(answer.header("x-request-id"), id);
+}
+
+#[tokio::test]
+async fn bare_statuses_of_any_handler_become_problems() {
+    use axum::{Router, http::StatusCode, routing::get};
+
+    let routes = Router::new()
+        .route("/busy", get(|| async { StatusCode::TOO_MANY_REQUESTS }))
+        .route("/later", get(|| async { StatusCode::SERVICE_UNAVAILABLE }));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, daybook_api::with_manners(routes)).await });
+    let client = reqwest::Client::new();
+    Answer::to(client.get(format!("{url}/busy"))).await.refused(429, "too-many-requests");
+    Answer::to(client.get(format!("{url}/later"))).await.refused(503, "overloaded");
+}
+
+/// Each kind of bad input: a clear problem that names the field, and nothing recorded.
+#[tokio::test]
+async fn bad_input_is_told_by_its_field_and_records_nothing() {
+    let app = TestApp::start().await;
+    let account = account(&app).await;
+    let stranger = app.done("/v1/customers", json!({ "name": "Charles Babbage" })).await;
+    let payer = json!({
+        "customer": stranger["id"], "kind": "individual", "name": "C. Babbage", "address": { "country": "GB" },
+    });
+    let payer = app.done("/v1/payers", payer).await;
+    let before = app.position().await;
+
+    let payment =
+        |amount: Value, payer: Value| json!({ "account": account, "payer": payer, "method": "card", "amount": amount });
+    let yen = json!({ "amount": "1000.50", "currency": "JPY" });
+    let cases = [
+        ("unknown field", json!({ "account": account, "colour": "red" }), 422, "unknown-field", "/colour"),
+        ("wrong type", payment(json!(12.5), Value::Null), 422, "wrong-type", "/amount"),
+        (
+            "number for an amount",
+            payment(json!({ "amount": 12, "currency": "USD" }), Value::Null),
+            422,
+            "wrong-type",
+            "/amount/amount",
+        ),
+        ("too many decimals", payment(yen, Value::Null), 422, "too-many-decimals", "/amount/amount"),
+        (
+            "unknown currency",
+            payment(json!({ "amount": "1", "currency": "QQQ" }), Value::Null),
+            422,
+            "unknown-currency",
+            "/amount/currency",
+        ),
+        ("missing field", json!({ "account": account, "method": "card" }), 422, "missing-field", "/amount"),
+        ("malformed id", payment(dollars("1"), json!("acc_1")), 422, "malformed-id", "/payer"),
+        ("absent id", payment(dollars("1"), json!("pyr_1")), 422, "payer-not-found", "/payer"),
+        ("foreign id", payment(dollars("1"), payer["id"].clone()), 422, "foreign-payer", "/payer"),
+        (
+            "other currency",
+            payment(json!({ "amount": "1", "currency": "EUR" }), Value::Null),
+            422,
+            "currency-mismatch",
+            "/amount",
+        ),
+        ("nothing to pay", payment(dollars("0"), Value::Null), 422, "amount-not-positive", "/amount"),
+    ];
+    for (what, body, status, code, pointer) in cases {
+        let answer = app.post("/v1/payments", body).await;
+        let problem = answer.refused(status, code);
+        assert_eq!(problem["errors"][0]["pointer"], pointer, "{what}: {problem}");
+        assert_eq!(problem["errors"][0]["code"], code, "{what}: {problem}");
+    }
+    let empty = app.request(Method::POST, "/v1/payments").header("idempotency-key", "empty");
+    Answer::to(empty.header("content-type", "application/json")).await.refused(400, "empty-body");
+    assert_eq!(app.position().await, before, "nothing of all that is recorded");
+}
+
+#[tokio::test]
+async fn money_moves_only_under_an_idempotency_key() {
+    let app = TestApp::start().await;
+    let account = account(&app).await;
+    let before = app.position().await;
+    let body = json!({ "account": account, "method": "card", "amount": dollars("1.00") });
+    let without = Answer::to(app.request(Method::POST, "/v1/payments").json(&body)).await;
+    assert_eq!(without.refused(400, "idempotency-key-missing")["documentation"], "/problems/idempotency-key-missing");
+    app.post_under(&"k".repeat(256), "/v1/payments", body).await.refused(400, "malformed-header");
+    assert_eq!(app.position().await, before);
+    let documented = Answer::to(app.request(Method::GET, "/problems/idempotency-key-missing")).await;
+    assert_eq!((documented.status, &documented.body["status"]), (200, &json!(400)));
+}
+
+#[tokio::test]
+async fn s18_client_retry() {
+    let app = TestApp::start().await;
+    let account = account(&app).await;
+    let body = json!({ "account": account, "method": "card", "amount": dollars("12.00") });
+    let first = app.post_under("k1", "/v1/payments", body.clone()).await;
+    assert_eq!((first.status, first.header("idempotent-replayed")), (201, ""), "{}", first.text);
+    let after_first = app.position().await;
+    let again = app.post_under("k1", "/v1/payments", body.clone()).await;
+    assert_eq!((again.status, again.header("idempotent-replayed")), (201, "true"));
+    assert_eq!(again.text, first.text);
+    assert_eq!(again.header("ledger-position"), first.header("ledger-position"));
+    assert_eq!(app.position().await, after_first);
+
+    let other = json!({ "account": account, "method": "card", "amount": dollars("13.00") });
+    app.post_under("k1", "/v1/payments", other).await.refused(422, "idempotency-mismatch");
+
+    let app = TestApp::on(app.stop().await).await;
+    let after_restart = app.post_under("k1", "/v1/payments", body).await;
+    assert_eq!((after_restart.status, after_restart.text), (201, first.text), "S18b: after a restart as before");
+    assert_eq!(app.position().await, after_first);
+}
+
+#[tokio::test]
+async fn s31_final_means_final() {
+    let app = TestApp::start().await;
+    for method in [Method::PATCH, Method::PUT, Method::DELETE] {
+        let answer = Answer::to(app.request(method, "/v1/invoices/inv_1").json(&json!({ "total": "1" }))).await;
+        assert_eq!(answer.refused(409, "invoice-final")["instead"], "/v1/credit-notes");
+    }
+}
+
+#[tokio::test]
+async fn s1_an_order_waits_then_activates() {
+    let app = TestApp::start().await;
+    let account = account(&app).await;
+    let pay = async |amount: &str, purpose: Value| {
+        let body = json!({ "account": account, "method": "card", "amount": dollars(amount), "purpose": purpose });
+        let payment = app.done("/v1/payments", body).await;
+        app.done(&format!("/v1/payments/{}/credit", payment["id"].as_str().unwrap()), json!({})).await
+    };
+    pay("10.00", json!("advance")).await;
+    let item = json!({ "product": "vps", "unit_price": "12.00" });
+    let order = app.done("/v1/orders", json!({ "account": account, "description": "VPS", "items": [item] })).await;
+    assert_eq!((&order["status"], &order["missing"]), (&json!("open"), &dollars("2.00")));
+    let order = order["id"].as_str().unwrap();
+    let refused = app.post(&format!("/v1/orders/{order}/pay"), json!({ "by": "balance" })).await;
+    assert_eq!(refused.refused(409, "insufficient-funds")["missing"], dollars("2.00"));
+    let paid = pay("2.00", json!({ "order": order })).await;
+    assert_eq!((&paid["order"]["status"], &paid["balance"]), (&json!("processed"), &dollars("0.00")));
+}
