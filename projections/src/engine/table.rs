@@ -212,5 +212,35 @@ fn columns<R: Row>(row: &R) -> Vec<String> {
 }
 
 fn json(rows: &[impl Serialize]) -> String {
-    serde_json::to_string(rows).expect("a row is plain values")
+    without_nul(serde_json::to_string(rows).expect("a row is plain values"))
+}
+
+/// The book may hold the character NUL in a text, a column of PostgreSQL may not: it becomes the replacement character.
+fn without_nul(json: String) -> String {
+    if !json.contains(r"\u0000") {
+        return json;
+    }
+    let mut clean = String::with_capacity(json.len());
+    let mut rest = json.as_str();
+    while let Some(at) = rest.find('\\') {
+        // A backslash and what it escapes go together, so that an escaped backslash before `u0000` stays one.
+        let (escape, length) = if rest[at..].starts_with(r"\u0000") { (r"\ufffd", 6) } else { (&rest[at..at + 2], 2) };
+        clean.push_str(&rest[..at]);
+        clean.push_str(escape);
+        rest = &rest[at + length..];
+    }
+    clean.push_str(rest);
+    clean
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nul_is_replaced_and_what_only_looks_like_one_is_not() {
+        let texts = ["plain", "a\0b", r"a\u0000b", "\\\0", "\"\0\n"];
+        let read: Vec<String> = serde_json::from_str(&json(&texts)).expect("json");
+        assert_eq!(read, ["plain", "a\u{fffd}b", r"a\u0000b", "\\\u{fffd}", "\"\u{fffd}\n"]);
+    }
 }
