@@ -274,3 +274,97 @@ pub async fn coverage(connection: &mut PgConnection, expense_id: &str) -> Result
     .fetch_all(connection)
     .await
 }
+
+#[cfg(test)]
+mod tests {
+    use daybook_core::domain::expense::Recorded;
+    use rust_decimal::dec;
+
+    use super::*;
+    use crate::engine::{
+        Memory,
+        fixtures::{book, usd},
+    };
+
+    fn amounts(total: &str) -> Amounts {
+        Amounts { net: usd(total), tax: usd("0"), total: usd(total) }
+    }
+
+    fn recorded() -> (&'static str, Event) {
+        let recorded = Recorded {
+            account: "acc_1".parse().expect("an account"),
+            order: None,
+            order_item: None,
+            service: None,
+            description: "a server".into(),
+            quantity: dec!(1),
+            tax_rate: dec!(0),
+            amounts: amounts("10.00"),
+            entry: 2,
+        };
+        ("exp_1", ExpenseEvent::Recorded(Box::new(recorded)).into())
+    }
+
+    fn payment() -> FundsOrigin {
+        FundsOrigin::Payment("pay_1".parse().expect("a payment"))
+    }
+
+    fn correction() -> FundsOrigin {
+        FundsOrigin::Expense("exp_1".parse().expect("an expense"))
+    }
+
+    fn allocated(funds: u64, from: FundsOrigin, amount: &str) -> (&'static str, Event) {
+        let to = ChargeOrigin::Expense("exp_1".parse().expect("an expense"));
+        ("acc_1", AccountEvent::Allocated { funds, from, charge: 2, to, amount: usd(amount) }.into())
+    }
+
+    fn released(funds: u64, from: FundsOrigin, amount: &str) -> (&'static str, Event) {
+        let to = ChargeOrigin::Expense("exp_1".parse().expect("an expense"));
+        ("acc_1", AccountEvent::Released { funds, from, charge: 2, to, amount: usd(amount) }.into())
+    }
+
+    /// Status, total, covered, uncovered.
+    fn standing(events: impl IntoIterator<Item = (&'static str, Event)>) -> (String, Decimal, Decimal, Decimal) {
+        let mut rows = Memory::fold::<Expenses>(&book(events)).expect("rows");
+        let row = rows.rows::<ExpenseRow>().remove(0);
+        (row.status, row.total, row.covered, row.uncovered)
+    }
+
+    #[test]
+    fn a_payment_covers_what_it_is_allocated_to() {
+        let rows = standing([recorded(), allocated(1, payment(), "4.00")]);
+        assert_eq!(rows, ("recorded".into(), dec!(10), dec!(4), dec!(6)));
+    }
+
+    #[test]
+    fn a_correction_lowers_the_total_and_covers_nothing() {
+        let adjusted = ExpenseEvent::Adjusted { before: amounts("10.00"), after: amounts("8.00"), entry: 3 };
+        let rows = standing([
+            recorded(),
+            allocated(1, payment(), "10.00"),
+            ("exp_1", adjusted.into()),
+            released(1, payment(), "2.00"),
+            allocated(3, correction(), "2.00"),
+        ]);
+        assert_eq!(rows, ("recorded".into(), dec!(8), dec!(8), dec!(0)));
+    }
+
+    #[test]
+    fn nothing_is_uncovered_of_a_reversed_expense_until_it_is_reinstated() {
+        let reversed = ExpenseEvent::Reversed { amounts: amounts("10.00"), entry: 3, reverses: 2 };
+        let reinstated = ExpenseEvent::Reinstated { amounts: amounts("10.00"), entry: 4, reverses: 3 };
+        let mut events = vec![recorded(), ("exp_1", reversed.into()), allocated(3, correction(), "10.00")];
+        assert_eq!(standing(events.clone()), ("reversed".into(), dec!(10), dec!(0), dec!(0)));
+        events.push(("exp_1", reinstated.into()));
+        assert_eq!(standing(events), ("recorded".into(), dec!(10), dec!(0), dec!(10)));
+    }
+
+    #[test]
+    fn what_covers_an_expense_is_told_by_funds() {
+        let events = book([recorded(), allocated(1, payment(), "4.00"), released(1, payment(), "1.00")]);
+        let mut rows = Memory::fold::<Expenses>(&events).expect("rows");
+        let covered: Vec<_> =
+            rows.rows::<CoverageRow>().into_iter().map(|row| (row.funds, row.origin_id, row.amount)).collect();
+        assert_eq!(covered, [(1, Some("pay_1".into()), dec!(3))]);
+    }
+}

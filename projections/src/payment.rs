@@ -402,3 +402,87 @@ pub async fn refunds(connection: &mut PgConnection, payment_id: &str) -> Result<
     .fetch_all(connection)
     .await
 }
+
+#[cfg(test)]
+mod tests {
+    use daybook_core::domain::Money;
+    use rust_decimal::dec;
+
+    use super::*;
+    use crate::engine::{
+        Memory,
+        fixtures::{book, usd},
+    };
+
+    fn payment(event: PaymentEvent) -> (&'static str, Event) {
+        ("pay_1", event.into())
+    }
+
+    fn account(event: AccountEvent) -> (&'static str, Event) {
+        ("acc_1", event.into())
+    }
+
+    fn funds() -> FundsOrigin {
+        FundsOrigin::Payment("pay_1".parse().expect("a payment"))
+    }
+
+    fn allocated(charge: u64, to: ChargeOrigin, amount: Money) -> (&'static str, Event) {
+        account(AccountEvent::Allocated { funds: 1, from: funds(), charge, to, amount })
+    }
+
+    /// A payment of 10.00 that is credited.
+    fn credited() -> Vec<(&'static str, Event)> {
+        let of = || "acc_1".parse().expect("an account");
+        let (method, amount, purpose) = ("card".into(), usd("10.00"), Purpose::Advance);
+        vec![
+            payment(PaymentEvent::Started { account: of(), payer: None, method, amount, purpose }),
+            payment(PaymentEvent::Credited { account: of(), amount, entry: 1, document_number: None }),
+            account(AccountEvent::Credited {
+                entry: 1,
+                origin: funds(),
+                amount,
+                balance: amount,
+                description: "payment".into(),
+                revenue: None,
+                reverses: None,
+            }),
+        ]
+    }
+
+    /// Status, allocated, free, returned.
+    fn standing(events: Vec<(&'static str, Event)>) -> (String, Decimal, Decimal, Decimal) {
+        let mut rows = Memory::fold::<Payments>(&book(events)).expect("rows");
+        let row = rows.rows::<PaymentRow>().remove(0);
+        (row.status, row.allocated, row.free, row.returned)
+    }
+
+    #[test]
+    fn a_credited_payment_is_free_until_it_covers_something() {
+        let mut events = credited();
+        assert_eq!(standing(events.clone()), ("credited".into(), dec!(0), dec!(10), dec!(0)));
+        events.push(allocated(2, ChargeOrigin::Adjustment, usd("4.00")));
+        assert_eq!(standing(events), ("credited".into(), dec!(4), dec!(6), dec!(0)));
+    }
+
+    #[test]
+    fn money_on_its_way_back_is_neither_free_nor_allocated() {
+        let refund: daybook_core::domain::RefundId = "rfd_1".parse().expect("a refund");
+        let amount = usd("4.00");
+        let mut events = credited();
+        events.push(payment(PaymentEvent::RefundStarted { refund: refund.clone(), amount, entry: 2 }));
+        events.push(allocated(2, ChargeOrigin::Refund(refund.clone()), amount));
+        assert_eq!(standing(events.clone()), ("credited".into(), dec!(0), dec!(6), dec!(0)));
+        events.push(payment(PaymentEvent::RefundSettled { refund, amount }));
+        assert_eq!(standing(events), ("partly_returned".into(), dec!(0), dec!(6), dec!(4)));
+    }
+
+    #[test]
+    fn the_gateways_own_id_stands_on_the_payment_that_it_names() {
+        let mut events = credited();
+        let assigned = PaymentEvent::AssignedTo { payment: "pay_1".parse().expect("a payment") };
+        events.push(("pay_stripe:pi_1", assigned.into()));
+        let mut rows = Memory::fold::<Payments>(&book(events)).expect("rows");
+        let payments = rows.rows::<PaymentRow>();
+        assert_eq!((payments.len(), payments[0].gateway_payment.as_deref()), (1, Some("pay_stripe:pi_1")));
+    }
+}

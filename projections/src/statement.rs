@@ -328,38 +328,14 @@ async fn balance_after(
 
 #[cfg(test)]
 mod tests {
-    use daybook_core::{
-        Metadata,
-        domain::{ExpenseId, account::RevenueShare},
-    };
+    use daybook_core::domain::{ExpenseId, account::RevenueShare};
     use rust_decimal::dec;
 
     use super::*;
-    use crate::engine::Memory;
-
-    fn usd(amount: &str) -> Money {
-        Money::parse(amount, "USD").expect("dollars")
-    }
-
-    fn at(position: u64, occurred_at: i64, event: AccountEvent) -> RecordedEvent {
-        let time = |seconds| DateTime::from_timestamp(seconds, 0).expect("a time");
-        let metadata = Metadata {
-            actor: None,
-            on_behalf_of: None,
-            reason: None,
-            correlation_id: None,
-            causation_id: None,
-            occurred_at: Some(time(occurred_at)),
-        };
-        RecordedEvent {
-            position,
-            aggregate_id: "acc_1".into(),
-            sequence: position,
-            event: event.into(),
-            metadata,
-            recorded_at: time(1_700_000_000),
-        }
-    }
+    use crate::engine::{
+        Memory,
+        fixtures::{at, usd},
+    };
 
     fn charged(entry: Entry, balance: &str) -> AccountEvent {
         AccountEvent::Charged {
@@ -388,7 +364,7 @@ mod tests {
 
     #[test]
     fn charges_are_negative_and_linked_with_what_takes_them_back() {
-        let events = [at(1, 86_400, charged(1, "-12.30")), at(2, 86_399, taken_back(2, 1))];
+        let events = [at(86_400, 1, "acc_1", charged(1, "-12.30")), at(86_399, 2, "acc_1", taken_back(2, 1))];
         let mut rows = Memory::fold::<AccountStatement>(&events).expect("rows");
         let lines = rows.rows::<StatementRow>();
         let told: Vec<_> = lines.iter().map(|row| (row.amount, row.balance, row.reverses, row.reversed_by)).collect();
@@ -404,14 +380,14 @@ mod tests {
 
     #[test]
     fn what_takes_back_an_entry_that_is_not_there_cannot_be_folded() {
-        let error = Memory::fold::<AccountStatement>(&[at(1, 0, taken_back(2, 1))]).expect_err("no entry 1");
+        let error = Memory::fold::<AccountStatement>(&[at(0, 1, "acc_1", taken_back(2, 1))]).expect_err("no entry 1");
         let key = r#"("acc_1", 1)"#.to_owned();
         assert_eq!(error, FoldError::RowMissing { table: "account_statement", key });
     }
 
     #[test]
     fn the_same_entry_twice_cannot_be_folded() {
-        let twice = [at(1, 0, charged(1, "-12.30")), at(2, 0, charged(1, "-12.30"))];
+        let twice = [at(0, 1, "acc_1", charged(1, "-12.30")), at(0, 2, "acc_1", charged(1, "-12.30"))];
         let error = Memory::fold::<AccountStatement>(&twice).expect_err("entry 1 is there");
         assert!(matches!(error, FoldError::RowExists { table: "account_statement", .. }), "{error}");
     }

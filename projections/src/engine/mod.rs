@@ -79,3 +79,45 @@ impl Definition {
 pub(crate) fn place(event: &RecordedEvent) -> i64 {
     i64::try_from(event.position).expect("positions are bigint in the book itself")
 }
+
+/// Events as the unit tests of the projections write them.
+#[cfg(test)]
+pub(crate) mod fixtures {
+    use chrono::DateTime;
+    use daybook_core::{
+        Metadata,
+        domain::{Event, Money},
+    };
+
+    use super::*;
+
+    pub fn usd(amount: &str) -> Money {
+        Money::parse(amount, "USD").expect("dollars")
+    }
+
+    /// An event that took effect at this second of 1970, and was recorded long after.
+    pub fn at(second: i64, position: u64, aggregate_id: &str, event: impl Into<Event>) -> RecordedEvent {
+        let metadata = Metadata {
+            actor: None,
+            on_behalf_of: None,
+            reason: None,
+            correlation_id: None,
+            causation_id: None,
+            occurred_at: DateTime::from_timestamp(second, 0),
+        };
+        let recorded_at = DateTime::from_timestamp(1_700_000_000, 0).expect("a time");
+        RecordedEvent {
+            position,
+            aggregate_id: aggregate_id.into(),
+            sequence: position,
+            event: event.into(),
+            metadata,
+            recorded_at,
+        }
+    }
+
+    /// The events one after another, with the aggregates they happened to.
+    pub fn book(events: impl IntoIterator<Item = (&'static str, Event)>) -> Vec<RecordedEvent> {
+        events.into_iter().zip(1..).map(|((id, event), position)| at(position as i64, position, id, event)).collect()
+    }
+}
