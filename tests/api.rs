@@ -156,10 +156,67 @@ async fn s18_client_retry() {
 #[tokio::test]
 async fn s31_final_means_final() {
     let app = TestApp::start().await;
+    let account = account(&app).await;
+    let customer = app.get(&format!("/v1/accounts/{account}")).await.body["customer"].clone();
+    let address = json!({ "country": "GB" });
+    let payer = json!({ "customer": customer, "kind": "individual", "name": "Ada Lovelace", "address": address });
+    let payer = app.done("/v1/payers", payer).await;
+    let lines = json!([{ "description": "Setup", "unit_price": "10.00" }]);
+    let invoice = json!({ "account": account, "payer": payer["id"], "lines": lines });
+    let invoice = app.done("/v1/invoices", invoice).await;
+    let before = app.position().await;
     for method in [Method::PATCH, Method::PUT, Method::DELETE] {
-        let answer = Answer::to(app.request(method, "/v1/invoices/inv_1").json(&json!({ "total": "1" }))).await;
+        let invoice = format!("/v1/invoices/{}", invoice["id"].as_str().unwrap());
+        let answer = Answer::to(app.request(method.clone(), &invoice).json(&json!({ "total": "1" }))).await;
         assert_eq!(answer.refused(409, "invoice-final")["instead"], "/v1/credit-notes");
+        Answer::to(app.request(method, "/v1/invoices/inv_1")).await.refused(404, "invoice-not-found");
     }
+    assert_eq!(app.position().await, before);
+}
+
+#[tokio::test]
+async fn what_the_address_names_and_what_the_body_names_are_told_apart() {
+    let app = TestApp::start().await;
+    let account = account(&app).await;
+    let transfer = |to: &str| json!({ "to": to, "amount": dollars("1.00"), "rate": "1", "rate_source": "ECB" });
+    app.post("/v1/accounts/acc_1/transfers", transfer(&account)).await.refused(404, "account-not-found");
+    let answer = app.post(&format!("/v1/accounts/{account}/transfers"), transfer("acc_1")).await;
+    assert_eq!(answer.refused(422, "recipient-not-found")["errors"][0]["pointer"], "/to");
+    app.post("/v1/accounts/inv_1/transfers", transfer(&account)).await.refused(404, "not-found");
+    let order = json!({ "account": "acc_1", "description": "VPS", "items": [{ "product": "vps", "unit_price": "1" }] });
+    assert_eq!(
+        app.post("/v1/orders", order).await.refused(422, "account-not-found")["errors"][0]["pointer"],
+        "/account"
+    );
+    let items = json!([{ "product": "vps", "unit_price": "1" }, { "product": "vps", "unit_price": "0.0000001" }]);
+    let order = json!({ "account": account, "description": "VPS", "items": items });
+    assert_eq!(
+        app.post("/v1/orders", order).await.refused(422, "item-out-of-range")["errors"][0]["pointer"],
+        "/items/1"
+    );
+}
+
+#[tokio::test]
+async fn what_cannot_be_kept_or_compared_is_refused() {
+    let app = TestApp::start().await;
+    let account = account(&app).await;
+    let named = |name: &str, at: &str| json!({ "name": name, "effective_at": at });
+    let answer = app.post("/v1/customers", named("a\u{0}b", "2026-01-01T00:00:00Z")).await;
+    assert_eq!(answer.refused(422, "invalid-value")["errors"][0]["pointer"], "/name");
+    let answer = app.post("/v1/customers", named("Ada", "+99999-01-01T00:00:00Z")).await;
+    assert_eq!(answer.refused(422, "invalid-value")["errors"][0]["pointer"], "/effective_at");
+    app.get("/v1/customers?email=a%00b").await.refused(400, "malformed-parameter");
+    app.get(&format!("/v1/accounts/{account}/statement?from=-99999-01-01")).await.refused(400, "malformed-parameter");
+    let lines = json!([{ "description": "Setup", "unit_price": "1" }]);
+    let invoice = |number: &str, day: &str| {
+        json!({
+            "account": account, "payer": "pyr_1", "numbering": { "given": number }, "issued_on": day, "lines": lines,
+        })
+    };
+    let answer = app.post("/v1/invoices", invoice(&"7".repeat(129), "2026-01-01")).await;
+    assert_eq!(answer.refused(422, "text-too-long")["errors"][0]["pointer"], "/numbering/given");
+    let answer = app.post("/v1/invoices", invoice("7", "-0001-01-01")).await;
+    assert_eq!(answer.refused(422, "invalid-value")["errors"][0]["pointer"], "/issued_on");
 }
 
 #[tokio::test]

@@ -109,7 +109,7 @@ pub struct NewTransfer {
 pub async fn open(State(app): State<App>, Writing { body, request }: Writing<NewAccount>) -> Result<Written, ApiError> {
     let NewAccount { customer, currency, name, time_zone, effective_at, reason } = body;
     let operation = OpenAccount { customer: customer.0, currency: currency.0, name, time_zone };
-    let command = request.command(Operation::OpenAccount(operation), effective_at, reason);
+    let command = request.command(Operation::OpenAccount(operation), effective_at, reason)?;
     app.create("/v1/accounts", command, &[("customer-not-found", "/customer"), ("account-exists", "/currency")]).await
 }
 
@@ -123,7 +123,7 @@ pub async fn set_credit_limit(
     let NewCreditLimit { limit, effective_at, reason } = body;
     let operation = Operation::ChangeTerms(ChangeTerms { account, terms: Terms::CreditLimit(limit.0) });
     let named = [("currency-mismatch", "/limit")];
-    app.change(request.command(operation, effective_at, reason), &named).await
+    app.change(request.command(operation, effective_at, reason)?, &named).await
 }
 
 /// Allows or revokes services that are paid for afterwards.
@@ -136,7 +136,7 @@ pub async fn change_post_paid(
     let PostPaid { allowed, effective_at, reason } = body;
     let terms = if allowed { Terms::PostPaidAllowed } else { Terms::PostPaidRevoked };
     let operation = Operation::ChangeTerms(ChangeTerms { account, terms });
-    app.change(request.command(operation, effective_at, reason), &[]).await
+    app.change(request.command(operation, effective_at, reason)?, &[]).await
 }
 
 /// Switches on or off that free credit serves new charges by itself.
@@ -149,7 +149,7 @@ pub async fn switch_automatic_allocation(
     let AutomaticAllocation { on, effective_at, reason } = body;
     let terms = if on { Terms::AutomaticAllocationOn } else { Terms::AutomaticAllocationOff };
     let operation = Operation::ChangeTerms(ChangeTerms { account, terms });
-    app.change(request.command(operation, effective_at, reason), &[]).await
+    app.change(request.command(operation, effective_at, reason)?, &[]).await
 }
 
 /// Sets money aside.
@@ -162,7 +162,7 @@ pub async fn hold(
     let NewHold { amount, effective_at, reason } = body;
     let operation = Operation::HoldFunds(HoldFunds { account, amount: amount.0 });
     let named = [("currency-mismatch", "/amount")];
-    app.make(request.command(operation, effective_at, reason), &named).await
+    app.make(request.command(operation, effective_at, reason)?, &named).await
 }
 
 /// Frees money that was set aside.
@@ -175,7 +175,7 @@ pub async fn release_hold(
     let Occasion { effective_at, reason } = body;
     let (Ref(account), Ref(hold)) = named;
     let operation = Operation::ReleaseHold(ReleaseHold { account, hold });
-    app.change(request.command(operation, effective_at, reason), &[]).await
+    app.change(request.command(operation, effective_at, reason)?, &[]).await
 }
 
 /// Corrects the balance, with a reason.
@@ -188,7 +188,7 @@ pub async fn adjust(
     let NewAdjustment { amount, description, effective_at, reason } = body;
     let operation = Operation::AdjustAccount(AdjustAccount { account, amount: amount.0, description });
     let named = [("currency-mismatch", "/amount")];
-    app.make(request.command(operation, effective_at, reason), &named).await
+    app.make(request.command(operation, effective_at, reason)?, &named).await
 }
 
 /// Moves money to another account of the same customer, at a rate that both accounts record.
@@ -200,7 +200,7 @@ pub async fn transfer(
 ) -> Result<Written, ApiError> {
     let NewTransfer { to: Ref(to), amount, rate, rate_source, effective_at, reason } = body;
     let operation = TransferFunds { from, to, amount: amount.0, rate: rate.0, rate_source };
-    let command = request.command(Operation::TransferFunds(operation), effective_at, reason);
+    let command = request.command(Operation::TransferFunds(operation), effective_at, reason)?;
     app.make(command, &[("currency-mismatch", "/amount"), ("foreign-id", "/to")]).await
 }
 

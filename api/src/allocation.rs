@@ -53,7 +53,7 @@ pub async fn allocate(
     };
     let (from, to) = (from.map(Into::into), to.map(Into::into));
     let operation = Operation::AllocatePayment(AllocatePayment { payment, from, to, amount: amount.0 });
-    app.make(request.command(operation, effective_at, reason), &named).await
+    app.make(request.command(operation, effective_at, reason)?, &named).await
 }
 
 impl Charged {

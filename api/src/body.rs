@@ -5,6 +5,7 @@ use axum::{
     http::{HeaderMap, header},
 };
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use serde_path_to_error::Segment;
 
 use crate::{error::ApiError, problem, wire::Coded};
@@ -39,7 +40,33 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
         failed(error.inner(), path)
     })?;
     json.end().map_err(|error| failed(&error, String::new()))?;
+    without_nul(body)?;
     Ok(value)
+}
+
+/// PostgreSQL keeps every character in a text but this one, and a read model that cannot keep a text would stop.
+fn without_nul(body: &[u8]) -> Result<(), ApiError> {
+    if !body.windows(6).any(|window| window == br"\u0000") {
+        return Ok(());
+    }
+    let value: Value = serde_json::from_slice(body).map_err(|error| failed(&error, String::new()))?;
+    match with_nul(&value, String::new()) {
+        Some(pointer) => Err(ApiError::field("invalid-value", pointer, "a text cannot have the character U+0000")),
+        None => Ok(()),
+    }
+}
+
+fn with_nul(value: &Value, pointer: String) -> Option<String> {
+    match value {
+        Value::String(text) => text.contains('\0').then_some(pointer),
+        Value::Array(items) => {
+            items.iter().zip(0..).find_map(|(item, index)| with_nul(item, format!("{pointer}/{index}")))
+        }
+        Value::Object(members) => {
+            members.iter().find_map(|(name, member)| with_nul(member, format!("{pointer}/{}", escaped(name))))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => None,
+    }
 }
 
 fn failed(error: &serde_json::Error, path: String) -> ApiError {
@@ -160,5 +187,11 @@ mod tests {
         for (body, code, pointer) in cases {
             assert_eq!(error_of(&body), (code, pointer.to_owned()), "{body}");
         }
+    }
+    #[test]
+    fn a_character_that_cannot_be_kept_is_told_by_its_field() {
+        let error = parse::<Value>(br#"{"lines":["fine","a\u0000b"]}"#).expect_err("PostgreSQL cannot keep it");
+        assert_eq!(error.document(String::new()).errors[0].pointer, "/lines/1");
+        parse::<Value>(br#"{"lines":["a\\u0000b"]}"#).expect("a backslash before it makes it a text of its own");
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     page::Page,
     read::Fresh,
     wire::{AccountRef, Amount, CreditNoteRef, CustomerRef, InvoiceRef, Number, PayerRef, Ref, text},
-    write::{Writing, Written},
+    write::{Writing, Written, in_calendar},
 };
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -72,6 +72,7 @@ pub async fn issue(
 ) -> Result<Written, ApiError> {
     let effective_at = body.effective_at.unwrap_or_else(Utc::now);
     let issued_on = body.issued_on.unwrap_or_else(|| effective_at.date_naive());
+    in_calendar(issued_on, "/issued_on")?;
     let operation = IssueCreditNote {
         account: body.account.0,
         payer: body.payer.0,
@@ -80,7 +81,7 @@ pub async fn issue(
         policy: body.policy.into(),
         lines: body.lines.into_iter().map(Into::into).collect(),
     };
-    let command = request.command(Operation::IssueCreditNote(operation), Some(effective_at), body.reason);
+    let command = request.command(Operation::IssueCreditNote(operation), Some(effective_at), body.reason)?;
     let of_lines = [
         ("foreign-invoice", "/lines"),
         ("invoice-line-not-found", "/lines"),

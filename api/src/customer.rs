@@ -45,7 +45,7 @@ pub async fn register(
 ) -> Result<Written, ApiError> {
     let NewCustomer { name, email, effective_at, reason } = body;
     let operation = Operation::RegisterCustomer(RegisterCustomer { name, email });
-    app.create("/v1/customers", request.command(operation, effective_at, reason), &[]).await
+    app.create("/v1/customers", request.command(operation, effective_at, reason)?, &[]).await
 }
 
 /// Puts a customer into a group.
@@ -57,7 +57,7 @@ pub async fn join_group(
 ) -> Result<Written, ApiError> {
     let GroupMembership { group, effective_at, reason } = body;
     let operation = Operation::JoinGroup(JoinGroup { customer, group });
-    app.change(request.command(operation, effective_at, reason), &[("group-malformed", "/group")]).await
+    app.change(request.command(operation, effective_at, reason)?, &[("group-malformed", "/group")]).await
 }
 
 /// Takes a customer out of a group.
@@ -69,7 +69,7 @@ pub async fn leave_group(
 ) -> Result<Written, ApiError> {
     let (Ref(customer), group) = named;
     let operation = Operation::LeaveGroup(LeaveGroup { customer, group });
-    app.change(request.command(operation, None, None), &[]).await
+    app.change(request.command(operation, None, None)?, &[]).await
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

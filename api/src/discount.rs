@@ -17,7 +17,7 @@ use crate::{
     page::Page,
     read::{Fresh, one_of},
     wire::{Amount, CustomerRef, DiscountRef, Number, Ref},
-    write::{Made, Writing, Written},
+    write::{Made, Writing, Written, in_calendar},
 };
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -84,9 +84,12 @@ pub async fn grant(
     Writing { body, request }: Writing<NewDiscount>,
 ) -> Result<Written, ApiError> {
     let NewDiscount { audience, name, scope, value, priority, valid_from, valid_until, effective_at, reason } = body;
+    for (moment, pointer) in [(valid_from, "/valid_from"), (valid_until, "/valid_until")] {
+        moment.map_or(Ok(()), |moment| in_calendar(moment.date_naive(), pointer))?;
+    }
     let (audience, scope, value) = (audience.into(), scope.into(), value.into());
     let operation = GrantDiscount { audience, name, scope, value, priority, valid_from, valid_until };
-    let command = request.command(Operation::GrantDiscount(operation), effective_at, reason);
+    let command = request.command(Operation::GrantDiscount(operation), effective_at, reason)?;
     let named = [
         ("customer-not-found", "/audience/customer"),
         ("group-malformed", "/audience/group"),
@@ -105,7 +108,7 @@ pub async fn revoke(
 ) -> Result<Written, ApiError> {
     let Revocation { audience, effective_at, reason } = body;
     let operation = Operation::RevokeDiscount(RevokeDiscount { audience: audience.into(), discount });
-    app.change(request.command(operation, effective_at, reason), &[("malformed-id", "/audience/group")]).await
+    app.change(request.command(operation, effective_at, reason)?, &[("malformed-id", "/audience/group")]).await
 }
 
 impl From<Audience> for discount::Audience {

@@ -164,6 +164,11 @@ impl ApiError {
 
 impl From<sqlx::Error> for ApiError {
     fn from(error: sqlx::Error) -> Self {
+        // Data exceptions: what was asked for lies outside of what PostgreSQL can compare.
+        let code = error.as_database_error().and_then(|error| error.code());
+        if code.is_some_and(|code| code.starts_with("22")) {
+            return Self::new("malformed-parameter", "a parameter lies outside of what can be looked for");
+        }
         tracing::error!(error = &error as &dyn std::error::Error, "a query failed");
         Self::new("store-unavailable", "the store does not answer").retry_after(5)
     }
@@ -241,7 +246,7 @@ fn usual_field(refusal: &Refusal) -> Option<String> {
         "percent-out-of-range" | "amount-out-of-range" => "/value",
         "rate-out-of-range" => "/rate",
         "reason-missing" => "/reason",
-        "same-account" => "/to",
+        "recipient-not-found" | "same-account" => "/to",
         "subject-missing" => "/subject",
         "unknown-time-zone" => "/time_zone",
         "validity-empty" => "/valid_until",

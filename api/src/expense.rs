@@ -56,7 +56,7 @@ pub async fn record(
     let (quantity, net, tax_rate) = (quantity.0, net.0, tax_rate.0);
     let operation = Operation::RecordExpense(RecordExpense { account, description, quantity, net, tax_rate });
     let named = [("account-not-found", "/account"), ("amount-not-positive", "/net"), ("currency-mismatch", "/net")];
-    app.create("/v1/expenses", request.command(operation, effective_at, reason), &named).await
+    app.create("/v1/expenses", request.command(operation, effective_at, reason)?, &named).await
 }
 
 /// Sets another total by an adjusting entry, with a reason.
@@ -68,7 +68,7 @@ pub async fn adjust(
 ) -> Result<Written, ApiError> {
     let NewTotal { total, effective_at, reason } = body;
     let operation = Operation::AdjustExpense(AdjustExpense { expense, total: total.0 });
-    app.change(request.command(operation, effective_at, reason), &[("currency-mismatch", "/total")]).await
+    app.change(request.command(operation, effective_at, reason)?, &[("currency-mismatch", "/total")]).await
 }
 
 /// Takes an expense back by a reversing entry, with a reason.
@@ -80,7 +80,7 @@ pub async fn reverse(
 ) -> Result<Written, ApiError> {
     let Occasion { effective_at, reason } = body;
     let operation = Operation::ReverseExpense(ReverseExpense { expense });
-    app.change(request.command(operation, effective_at, reason), &[]).await
+    app.change(request.command(operation, effective_at, reason)?, &[]).await
 }
 
 /// Takes a reversal back, with a reason.
@@ -92,7 +92,7 @@ pub async fn reinstate(
 ) -> Result<Written, ApiError> {
     let Occasion { effective_at, reason } = body;
     let operation = Operation::ReinstateExpense(ReinstateExpense { expense });
-    app.change(request.command(operation, effective_at, reason), &[]).await
+    app.change(request.command(operation, effective_at, reason)?, &[]).await
 }
 
 /// How an expense stands after a command.

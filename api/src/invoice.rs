@@ -2,9 +2,11 @@
 
 use axum::{extract::State, http::Uri, response::Response};
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
+use cqrs_es::Aggregate;
 use daybook_core::{
-    domain::{self, invoice, payer::PayerSnapshot, tax},
+    domain::{self, Invoice, InvoiceId, invoice, payer::PayerSnapshot, tax},
     operations::{IssueInvoice, Numbering, Operation},
+    store::read_stream,
 };
 use daybook_projections::invoice::{self as read_model, Filter, InvoiceLineRow, InvoiceRow};
 use serde::{Deserialize, Serialize};
@@ -17,8 +19,8 @@ use crate::{
     order::one,
     page::Page,
     read::{Fresh, one_of},
-    wire::{AccountRef, Amount, CustomerRef, InvoiceRef, Number, PayerRef, Ref, text},
-    write::{Writing, Written},
+    wire::{AccountRef, Amount, CustomerRef, InvoiceRef, Label, Number, PayerRef, Ref, text},
+    write::{Writing, Written, in_calendar},
 };
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -49,7 +51,7 @@ pub enum DocumentNumber {
     #[schema(example = "INV-2026")]
     Series(String),
     /// The number that the document had where it was issued first.
-    Given(String),
+    Given(Label),
 }
 
 /// A line of a document.
@@ -118,6 +120,7 @@ pub async fn issue(
 ) -> Result<Written, ApiError> {
     let effective_at = body.effective_at.unwrap_or_else(Utc::now);
     let issued_on = body.issued_on.unwrap_or_else(|| effective_at.date_naive());
+    in_calendar(issued_on, "/issued_on")?;
     let operation = IssueInvoice {
         account: body.account.0,
         payer: body.payer.0,
@@ -128,7 +131,7 @@ pub async fn issue(
         lines: body.lines.into_iter().map(Into::into).collect(),
         discount: body.discount.map(Into::into),
     };
-    let command = request.command(Operation::IssueInvoice(operation), Some(effective_at), body.reason);
+    let command = request.command(Operation::IssueInvoice(operation), Some(effective_at), body.reason)?;
     app.create("/v1/invoices", command, &NAMED_IN_DOCUMENT).await
 }
 
@@ -141,25 +144,31 @@ pub const NAMED_IN_DOCUMENT: [(&str, &str); 4] = [
 
 /// An invoice is never changed.
 #[utoipa::path(patch, path = "/v1/invoices/{id}", responses((status = 409, body = crate::error::Problem)))]
-pub async fn patch(Named(invoice): Named<InvoiceRef>) -> ApiError {
-    is_final(&invoice)
+pub async fn patch(State(app): State<App>, Named(Ref(invoice)): Named<InvoiceRef>) -> ApiError {
+    is_final(&app, &invoice).await
 }
 
 /// An invoice is never replaced.
 #[utoipa::path(put, path = "/v1/invoices/{id}", responses((status = 409, body = crate::error::Problem)))]
-pub async fn put(Named(invoice): Named<InvoiceRef>) -> ApiError {
-    is_final(&invoice)
+pub async fn put(State(app): State<App>, Named(Ref(invoice)): Named<InvoiceRef>) -> ApiError {
+    is_final(&app, &invoice).await
 }
 
 /// An invoice is never deleted.
 #[utoipa::path(delete, path = "/v1/invoices/{id}", responses((status = 409, body = crate::error::Problem)))]
-pub async fn delete(Named(invoice): Named<InvoiceRef>) -> ApiError {
-    is_final(&invoice)
+pub async fn delete(State(app): State<App>, Named(Ref(invoice)): Named<InvoiceRef>) -> ApiError {
+    is_final(&app, &invoice).await
 }
 
-fn is_final(invoice: &InvoiceRef) -> ApiError {
-    let detail = "an invoice is final; issue a credit note for what is wrong with it";
-    ApiError::new("invoice-final", detail).with("invoice", invoice.0.as_str()).with("instead", "/v1/credit-notes")
+/// Asked of the book itself, which knows an invoice from its first moment.
+async fn is_final(app: &App, invoice: &InvoiceId) -> ApiError {
+    match read_stream(app.store().pool(), Invoice::TYPE, invoice.as_str(), 0).await {
+        Err(error) => error.into(),
+        Ok(events) if events.is_empty() => ApiError::new("invoice-not-found", "there is no such invoice"),
+        Ok(_) => ApiError::new("invoice-final", "an invoice is final; issue a credit note for what is wrong with it")
+            .with("invoice", invoice.as_str())
+            .with("instead", "/v1/credit-notes"),
+    }
 }
 
 impl DocumentNumber {
@@ -167,7 +176,7 @@ impl DocumentNumber {
     pub fn or_series_of(numbering: Option<Self>, prefix: &str, issued_on: NaiveDate) -> Numbering {
         match numbering {
             Some(Self::Series(series)) => Numbering::Series(series),
-            Some(Self::Given(number)) => Numbering::Given(number),
+            Some(Self::Given(number)) => Numbering::Given(number.0),
             None => Numbering::Series(format!("{prefix}-{}", issued_on.year())),
         }
     }

@@ -116,6 +116,12 @@ fn stop_on_signals() -> io::Result<CancellationToken> {
             _ = terminate.recv() => {}
         }
         stopping.cancel();
+        // Whoever asks twice does not want to wait; the embedded PostgreSQL is stopped by its watchdog.
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        std::process::exit(130);
     });
     Ok(stop)
 }

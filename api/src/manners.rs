@@ -45,7 +45,7 @@ async fn answer(mut request: Request, next: Next) -> Response {
     }
     let header = HeaderValue::from_str(&id.0).expect("a request id is plain ASCII");
     response.headers_mut().insert(REQUEST_ID, header);
-    let milliseconds = begun.elapsed().as_millis();
+    let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     span.in_scope(|| tracing::info!(%method, path, status = status.as_u16(), milliseconds, "answered"));
     response
 }

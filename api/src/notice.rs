@@ -61,7 +61,7 @@ pub async fn take(State(app): State<App>, Writing { body, request }: Writing<Not
         purpose: purpose.into(),
         outcome: outcome.into(),
     };
-    let command = request.command(Operation::GatewayNotice(operation), effective_at, reason);
+    let command = request.command(Operation::GatewayNotice(operation), effective_at, reason)?;
     app.change(command, &NAMED_IN_PAYMENT).await
 }
 

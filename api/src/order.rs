@@ -117,7 +117,7 @@ pub async fn place(State(app): State<App>, Writing { body, request }: Writing<Ne
     let items = items.into_iter().map(Into::into).collect();
     let operation = Operation::PlaceOrder(PlaceOrder { account, description, items });
     let named = [("account-not-found", "/account"), ("product-missing", "/items")];
-    app.create("/v1/orders", request.command(operation, effective_at, reason), &named).await
+    app.create("/v1/orders", request.command(operation, effective_at, reason)?, &named).await
 }
 
 /// Adds an item to an open order.
@@ -131,7 +131,7 @@ pub async fn add_item(
     let operation = Operation::AddOrderItem(AddOrderItem { order, item: item.into() });
     let named =
         [("product-missing", "/item/product"), ("item-out-of-range", "/item"), ("part-out-of-range", "/item/part")];
-    app.make(request.command(operation, effective_at, reason), &named).await
+    app.make(request.command(operation, effective_at, reason)?, &named).await
 }
 
 /// Removes an item from an open order.
@@ -143,7 +143,7 @@ pub async fn remove_item(
 ) -> Result<Written, ApiError> {
     let (Ref(order), number) = named;
     let operation = Operation::RemoveOrderItem(RemoveOrderItem { order, number });
-    app.change(request.command(operation, None, None), &[]).await
+    app.change(request.command(operation, None, None)?, &[]).await
 }
 
 /// Gives an order another description.
@@ -155,7 +155,7 @@ pub async fn rename(
 ) -> Result<Written, ApiError> {
     let NewDescription { description, effective_at, reason } = body;
     let operation = Operation::RenameOrder(RenameOrder { order, description });
-    app.change(request.command(operation, effective_at, reason), &[]).await
+    app.change(request.command(operation, effective_at, reason)?, &[]).await
 }
 
 /// Deletes an open order. Its history stays.
@@ -167,7 +167,7 @@ pub async fn delete(
 ) -> Result<Written, ApiError> {
     let Occasion { effective_at, reason } = body;
     let operation = Operation::DeleteOrder(DeleteOrder { order });
-    app.change(request.command(operation, effective_at, reason), &[]).await
+    app.change(request.command(operation, effective_at, reason)?, &[]).await
 }
 
 /// Pays for an order: from the balance at once, or by a payment that it then waits for.
@@ -186,7 +186,7 @@ pub async fn pay(
         ("method-missing", "/by/payment/method"),
         ("payer-not-found", "/by/payment/payer"),
     ];
-    app.change(request.command(operation, effective_at, reason), &named).await
+    app.change(request.command(operation, effective_at, reason)?, &named).await
 }
 
 impl From<NewItem> for order::ItemRequest {

@@ -88,7 +88,7 @@ pub async fn create(State(app): State<App>, Writing { body, request }: Writing<N
     let (kind, address) = (kind.into(), address.into());
     let operation = Operation::CreatePayer(CreatePayer { customer, kind, name, address, tax_number });
     let named = [("customer-not-found", "/customer")];
-    app.create("/v1/payers", request.command(operation, effective_at, reason), &named).await
+    app.create("/v1/payers", request.command(operation, effective_at, reason)?, &named).await
 }
 
 /// Gives a payer another name. Documents issued before keep the name that they bear.
@@ -100,7 +100,7 @@ pub async fn rename(
 ) -> Result<Written, ApiError> {
     let NewName { name, effective_at, reason } = body;
     let operation = Operation::ChangePayer(ChangePayer { payer, change: PayerChange::Rename { name } });
-    app.change(request.command(operation, effective_at, reason), &[]).await
+    app.change(request.command(operation, effective_at, reason)?, &[]).await
 }
 
 /// Gives a payer another address. Documents issued before keep the address that they bear.
@@ -113,7 +113,7 @@ pub async fn relocate(
     let NewAddress { address, effective_at, reason } = body;
     let change = PayerChange::Move { address: address.into() };
     let operation = Operation::ChangePayer(ChangePayer { payer, change });
-    app.change(request.command(operation, effective_at, reason), &[]).await
+    app.change(request.command(operation, effective_at, reason)?, &[]).await
 }
 
 /// Gives a payer another tax number, or takes it away.
@@ -126,7 +126,7 @@ pub async fn change_tax_number(
     let NewTaxNumber { tax_number, effective_at, reason } = body;
     let change = PayerChange::ChangeTaxNumber { tax_number };
     let operation = Operation::ChangePayer(ChangePayer { payer, change });
-    app.change(request.command(operation, effective_at, reason), &[]).await
+    app.change(request.command(operation, effective_at, reason)?, &[]).await
 }
 
 /// Ends the use of a payer for new documents.
@@ -138,7 +138,7 @@ pub async fn deactivate(
 ) -> Result<Written, ApiError> {
     let Occasion { effective_at, reason } = body;
     let operation = Operation::ChangePayer(ChangePayer { payer, change: PayerChange::Deactivate });
-    app.change(request.command(operation, effective_at, reason), &[]).await
+    app.change(request.command(operation, effective_at, reason)?, &[]).await
 }
 
 impl From<PayerKind> for domain::payer::PayerKind {

@@ -75,7 +75,7 @@ pub async fn start(
     let NewPayment { account: Ref(account), payer, method, amount, purpose, effective_at, reason } = body;
     let (payer, purpose) = (payer.map(|payer| payer.0), purpose.into());
     let operation = Operation::StartPayment(StartPayment { account, payer, method, amount: amount.0, purpose });
-    app.create("/v1/payments", request.command(operation, effective_at, reason), &NAMED_IN_PAYMENT).await
+    app.create("/v1/payments", request.command(operation, effective_at, reason)?, &NAMED_IN_PAYMENT).await
 }
 
 pub const NAMED_IN_PAYMENT: [(&str, &str); 7] = [
@@ -171,7 +171,7 @@ async fn advance(
     Occasion { effective_at, reason }: Occasion,
 ) -> Result<Written, ApiError> {
     let operation = Operation::AdvancePayment(AdvancePayment { payment, step });
-    app.change(request.command(operation, effective_at, reason), &[]).await
+    app.change(request.command(operation, effective_at, reason)?, &[]).await
 }
 
 impl From<Purpose> for payment::Purpose {

@@ -114,6 +114,7 @@ const KINDS: &[Kind] = &[
     at(INVALID, "unknown-currency", "The currency is not one of ISO 4217 with a smallest unit"),
     at(INVALID, "too-many-decimals", "An amount has more decimals than its currency"),
     at(INVALID, "amount-too-large", "An amount has too many digits"),
+    at(INVALID, "text-too-long", "A text is longer than can be kept"),
     at(INVALID, "not-a-number", "A number is written as a plain decimal in a string"),
     at(INVALID, "idempotency-mismatch", "The idempotency key was used for another request"),
     // The service.
@@ -227,6 +228,7 @@ const KINDS: &[Kind] = &[
     at(INVALID, "product-missing", "A product is needed"),
     at(INVALID, "rate-out-of-range", "A rate is greater than zero with at most 10 decimals, and its source is named"),
     at(INVALID, "reason-missing", "A reason must be given"),
+    at(INVALID, "recipient-not-found", "There is no account to transfer to"),
     at(INVALID, "same-account", "An account cannot transfer to itself"),
     at(INVALID, "subject-missing", "A ticket needs a subject"),
     at(INVALID, "unknown-charge", "The entry is not a charge"),

@@ -35,7 +35,7 @@ pub async fn start_refund(
 ) -> Result<Written, ApiError> {
     let NewRefund { amount, effective_at, reason } = body;
     let operation = Operation::StartRefund(StartRefund { payment, amount: amount.0 });
-    app.make(request.command(operation, effective_at, reason), &[("currency-mismatch", "/amount")]).await
+    app.make(request.command(operation, effective_at, reason)?, &[("currency-mismatch", "/amount")]).await
 }
 
 /// Tells that the gateway has paid it back.
@@ -48,7 +48,7 @@ pub async fn settle_refund(
     let Occasion { effective_at, reason } = body;
     let (Ref(payment), Ref(refund)) = named;
     let operation = Operation::SettleRefund(SettleRefund { payment, refund });
-    app.change(request.command(operation, effective_at, reason), &[]).await
+    app.change(request.command(operation, effective_at, reason)?, &[]).await
 }
 
 /// Tells that the gateway could not pay it back: the money returns to the account.
@@ -61,7 +61,7 @@ pub async fn fail_refund(
     let GatewayReason { gateway_reason, effective_at, reason } = body;
     let (Ref(payment), Ref(refund)) = named;
     let operation = Operation::FailRefund(FailRefund { payment, refund, gateway_reason });
-    app.change(request.command(operation, effective_at, reason), &[]).await
+    app.change(request.command(operation, effective_at, reason)?, &[]).await
 }
 
 /// How a refund stands after a command.

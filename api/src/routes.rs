@@ -253,6 +253,16 @@ mod tests {
         }
     }
 
+    #[test]
+    fn every_schema_that_is_referred_to_is_there() {
+        let description = serde_json::to_value(openapi()).expect("a description is JSON");
+        let text = description.to_string();
+        for reference in text.split("#/components/schemas/").skip(1) {
+            let name = reference.split('"').next().expect("a split has a first part");
+            assert!(description["components"]["schemas"].get(name).is_some(), "{name} is referred to");
+        }
+    }
+
     /// `DAYBOOK_BLESS=1` writes the description anew; its difference is what to review.
     #[test]
     fn the_description_is_the_one_in_the_repository() {

@@ -32,6 +32,7 @@ pub struct StatementQuery {
     /// What had been recorded up to this position of the book.
     as_known_at: Option<i64>,
     /// `json` or `csv`; as `Accept` says, unless it is told.
+    #[param(inline)]
     format: Option<Format>,
 }
 

@@ -72,7 +72,7 @@ pub async fn open(State(app): State<App>, Writing { body, request }: Writing<New
         ("order-not-found", "/about/order"),
         ("service-not-found", "/about/service"),
     ];
-    app.create("/v1/tickets", request.command(operation, effective_at, reason), &named).await
+    app.create("/v1/tickets", request.command(operation, effective_at, reason)?, &named).await
 }
 
 /// Writes on a ticket: the provider answers, or the customer replies.
@@ -88,7 +88,7 @@ pub async fn write(
         Side::Customer => TicketAction::Reply { message },
     };
     let operation = Operation::WriteOnTicket(WriteOnTicket { ticket, action });
-    app.make(request.command(operation, effective_at, reason), &[]).await
+    app.make(request.command(operation, effective_at, reason)?, &[]).await
 }
 
 /// Takes a ticket up: somebody works on the answer.
@@ -139,7 +139,7 @@ async fn act(
     Occasion { effective_at, reason }: Occasion,
 ) -> Result<Written, ApiError> {
     let operation = Operation::WriteOnTicket(WriteOnTicket { ticket, action });
-    app.change(request.command(operation, effective_at, reason), &[]).await
+    app.change(request.command(operation, effective_at, reason)?, &[]).await
 }
 
 impl From<Subject> for ticket::Subject {

@@ -29,6 +29,10 @@ pub struct Amount(pub Money);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Number(pub Decimal);
 
+/// A short text, such as the number of a document: short enough for an index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Label(pub String);
+
 /// A currency of ISO 4217.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CurrencyCode(pub Currency);
@@ -118,6 +122,28 @@ impl PartialSchema for Number {
 }
 
 impl ToSchema for Number {}
+
+impl<'de> Deserialize<'de> for Label {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let read = |text: &str| match text.chars().count() {
+            0..=Self::LONGEST => Ok(text.to_owned()),
+            _ => Err(("text-too-long", format!("the text has at most {} characters", Self::LONGEST))),
+        };
+        deserializer.deserialize_str(Text::new("a text", read)).map(Self)
+    }
+}
+
+impl Label {
+    const LONGEST: usize = 128;
+}
+
+impl PartialSchema for Label {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new().schema_type(Type::String).max_length(Some(Self::LONGEST)).build().into()
+    }
+}
+
+impl ToSchema for Label {}
 
 impl<'de> Deserialize<'de> for CurrencyCode {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

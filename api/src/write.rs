@@ -7,7 +7,7 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, Utc};
 use daybook_core::{
     operations::Operation,
     writer::{Command, Done, Idempotency},
@@ -42,9 +42,17 @@ pub struct WriteRequest {
 }
 
 impl WriteRequest {
-    pub fn command(self, operation: Operation, effective_at: Option<DateTime<Utc>>, reason: Option<String>) -> Command {
+    pub fn command(
+        self,
+        operation: Operation,
+        effective_at: Option<DateTime<Utc>>,
+        reason: Option<String>,
+    ) -> Result<Command, ApiError> {
+        if let Some(at) = effective_at {
+            in_calendar(at.date_naive(), "/effective_at")?;
+        }
         let context = self.caller.context(effective_at, reason);
-        Command { id: Uuid::now_v7(), operation, context, idempotency: self.idempotency }
+        Ok(Command { id: Uuid::now_v7(), operation, context, idempotency: self.idempotency })
     }
 }
 
@@ -62,6 +70,14 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Writing<T> {
         let body = body::read(&parts.headers, &content)?;
         Ok(Self { body, request: WriteRequest { caller, idempotency } })
     }
+}
+
+/// Years that have four digits: what lies beyond, PostgreSQL cannot keep in every case.
+pub fn in_calendar(day: NaiveDate, pointer: &str) -> Result<(), ApiError> {
+    if (1..=9999).contains(&day.year()) {
+        return Ok(());
+    }
+    Err(ApiError::field("invalid-value", pointer, "a year lies between 1 and 9999"))
 }
 
 fn idempotency(parts: &Parts, caller: &Caller, content: &Bytes) -> Result<Option<Idempotency>, ApiError> {

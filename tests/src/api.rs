@@ -2,6 +2,7 @@
 
 use axum::routing::get;
 use daybook_api::{App, AppOptions, Running, routes_of, with_manners};
+use daybook_core::writer::WriterHandle;
 use reqwest::{Client, Method, RequestBuilder, header::HeaderMap};
 use serde_json::Value;
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -81,6 +82,11 @@ impl TestApp {
     pub async fn get(&self, path: &str) -> Answer {
         let head = self.position().await.to_string();
         Answer::to(self.request(Method::GET, path).header("min-position", head).header("prefer", "wait=30")).await
+    }
+
+    /// The writer behind it, for what no request does fast enough.
+    pub fn writer(&self) -> &WriterHandle {
+        self.running.as_ref().expect("the application runs").app().writer()
     }
 
     /// Where the book ends.

@@ -124,6 +124,8 @@ pub enum OperationRejection {
     Foreign,
     #[error("an account cannot transfer to itself")]
     SameAccount,
+    #[error("there is no account to transfer to")]
+    NoRecipient,
     #[error("a rate is greater than zero and has at most 10 decimals, and its source is named")]
     RateOutOfRange,
     #[error("the amount is too small or too large to be converted")]
@@ -140,6 +142,7 @@ impl OperationRejection {
             Self::ReasonMissing => "reason-missing",
             Self::Foreign => "foreign-id",
             Self::SameAccount => "same-account",
+            Self::NoRecipient => "recipient-not-found",
             Self::RateOutOfRange => "rate-out-of-range",
             Self::ConversionOutOfRange => "conversion-out-of-range",
             Self::Name(_) => "malformed-id",

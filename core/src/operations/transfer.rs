@@ -34,7 +34,7 @@ impl TransferFunds {
         }
         let from = books.get(&self.from).ledger()?;
         let (sender, charge) = (from.customer.clone(), from.next_entry());
-        let to = books.get(&self.to).ledger()?;
+        let to = books.get(&self.to).ledger().map_err(|_| OperationRejection::NoRecipient)?;
         let (recipient, funds, currency) = (to.customer.clone(), to.next_entry(), to.currency());
         if sender != recipient {
             return Err(OperationRejection::Foreign.into());

@@ -77,10 +77,12 @@ fn a_transfer_stays_within_a_customer_and_has_a_rate_with_a_source() {
     let mut books = Books::new();
     let (dollars, euros) = pair(&mut books, "USD", "EUR");
     let stranger = books.account("EUR");
+    let nobody: AccountId = "acc_nobody".parse().expect("an identifier");
     books.paid(&dollars, "10.00");
     let one = usd("1.00");
     for (operation, refusal) in [
         (transfer(&dollars, &dollars, one, "1"), OperationRejection::SameAccount),
+        (transfer(&dollars, &nobody, one, "0.9"), OperationRejection::NoRecipient),
         (transfer(&dollars, &stranger, one, "0.9"), OperationRejection::Foreign),
         (transfer(&dollars, &euros, one, "0"), OperationRejection::RateOutOfRange),
         (transfer(&dollars, &euros, one, "-1"), OperationRejection::RateOutOfRange),
