@@ -138,7 +138,7 @@ pub struct Written {
 }
 
 impl App {
-    /// Runs a command that makes something, which then stands under `listing`. For `named` see [`ApiError::of_command`].
+    /// Runs a command that makes something, which then stands under `listing`. For `named` see `ApiError::of_command`.
     pub async fn create(
         &self,
         listing: &'static str,
