@@ -1,0 +1,103 @@
+//! The ledger that a tool works on: the embedded PostgreSQL, or a server of the user's own.
+
+use std::{path::PathBuf, time::Duration};
+
+use daybook_core::{
+    cluster::{Cluster, ClusterOptions, DATABASE},
+    store::{Store, StoreOptions},
+    writer::{Writer, WriterHandle, WriterOptions},
+};
+use daybook_projections::{
+    BOARD,
+    engine::{Projector, ProjectorOptions, Reader},
+};
+
+use crate::ToolError;
+
+/// The writer's cache here, about 10 MiB: a tool works through a file once and comes back to little of it.
+const CACHE: usize = 100_000;
+
+/// How long the projections may take to follow what was recorded.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct LedgerOptions {
+    /// Where the embedded PostgreSQL lives
+    #[arg(long, env = "DAYBOOK_HOME", default_value = ".daybook", global = true)]
+    home: PathBuf,
+    /// A PostgreSQL of your own, instead of the embedded one; the role must own the database
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, global = true)]
+    database_url: Option<String>,
+}
+
+/// An open ledger, migrated to this version.
+#[derive(Debug)]
+pub struct Ledger {
+    cluster: Option<Cluster>,
+    store: Store,
+}
+
+/// A writer and a projector at work in this process.
+#[derive(Debug)]
+pub struct Running {
+    handle: WriterHandle,
+    writer: Writer,
+    projector: Projector,
+    store: Store,
+}
+
+impl Ledger {
+    pub async fn open(options: &LedgerOptions) -> Result<Self, ToolError> {
+        let (cluster, url) = match &options.database_url {
+            Some(url) => (None, url.clone()),
+            None => {
+                let cluster = Cluster::start(&ClusterOptions::new(&options.home)).await?;
+                let url = cluster.url(DATABASE);
+                (Some(cluster), url)
+            }
+        };
+        let store = Store::open(&url, StoreOptions::default()).await?;
+        Ok(Self { cluster, store })
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Starts a writer and a projector. Others may be at work on the same ledger; the database orders them.
+    pub async fn run(&self) -> Result<Running, ToolError> {
+        let (handle, writer) =
+            Writer::start(self.store.clone(), WriterOptions { cache: CACHE, ..WriterOptions::default() });
+        let committed = Some(handle.committed());
+        let projector = Projector::start(&self.store, BOARD, committed, ProjectorOptions::default()).await?;
+        Ok(Running { handle, writer, projector, store: self.store.clone() })
+    }
+
+    /// Leaves the ledger; the embedded PostgreSQL stops if nobody else uses it.
+    pub async fn close(self) -> Result<(), ToolError> {
+        self.store.pool().close().await;
+        if let Some(cluster) = self.cluster {
+            cluster.stop().await?;
+        }
+        Ok(())
+    }
+}
+
+impl Running {
+    pub fn writer(&self) -> WriterHandle {
+        self.handle.clone()
+    }
+
+    /// Lets the writer finish what it accepted and the projections follow to the head of the book.
+    pub async fn catch_up_and_stop(self) -> Result<(), ToolError> {
+        drop(self.handle);
+        self.writer.shutdown().await;
+        let head = self.store.head().await?.position;
+        let reader = Reader::new(&self.store, BOARD, Some(&self.projector));
+        for definition in BOARD {
+            reader.wait_for(definition.name, head, PATIENCE).await?;
+        }
+        self.projector.shutdown().await;
+        Ok(())
+    }
+}

@@ -1,0 +1,14 @@
+//! The tools of those who fill, check and rebuild a ledger; the program `daybook` is their command line.
+
+#![expect(clippy::print_stdout, reason = "what a tool has to say goes to its standard output")]
+
+pub mod demo;
+pub mod import;
+pub mod ledger;
+pub mod progress;
+pub mod rebuild;
+pub mod status;
+pub mod verify;
+
+/// What a tool gives up with: a message for a person, and its causes.
+pub type ToolError = Box<dyn std::error::Error + Send + Sync>;

@@ -1,0 +1,380 @@
+//! Verifying a ledger: the book itself, what follows from it, and that another program reads the same in it.
+
+use std::process::ExitCode;
+
+use cqrs_es::{EventEnvelope, persist::PersistedEventRepository};
+use daybook_core::{
+    Position,
+    domain::{
+        Account, AccountEvent, CreditNote, Customer, Discounts, Event, Expense, Invoice, LedgerAggregate, NumberSeries,
+        Order, Payer, Payment, Service, Ticket, posting::balanced,
+    },
+    store::{RawEvent, Store, upcast::upcasters},
+    writer::Loaded,
+};
+use daybook_projections::{BOARD, engine};
+use futures::TryStreamExt;
+use postgres_es::PostgresEventRepository;
+use serde::Serialize;
+use sqlx::Row;
+
+use crate::{
+    ToolError,
+    ledger::{Ledger, LedgerOptions},
+    progress::Progress,
+};
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a verification has found.
+#[derive(Debug, Serialize)]
+struct Report {
+    sound: bool,
+    /// Where the book ended when it was read.
+    position: Position,
+    checks: Vec<Check>,
+}
+
+#[derive(Debug, Serialize)]
+struct Check {
+    name: String,
+    sound: bool,
+    /// How many things were looked at.
+    checked: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_bad_position: Option<Position>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    finding: Option<String>,
+}
+
+/// The first thing that is wrong.
+#[derive(Debug)]
+struct Finding {
+    position: Option<Position>,
+    what: String,
+}
+
+pub async fn run(options: &LedgerOptions, arguments: &Arguments) -> Result<ExitCode, ToolError> {
+    let ledger = Ledger::open(options).await?;
+    let report = verify(ledger.store(), arguments.json).await;
+    ledger.close().await?;
+    let report = report?;
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        for check in &report.checks {
+            let verdict = if check.sound { "sound" } else { "WRONG" };
+            println!("{verdict}  {:<44} {:>10} checked", check.name, check.checked);
+            if let Some(finding) = &check.finding {
+                match check.first_bad_position {
+                    Some(position) => println!("       position {position}: {finding}"),
+                    None => println!("       {finding}"),
+                }
+            }
+        }
+        println!("the book ends at position {}: {}", report.position, if report.sound { "sound" } else { "NOT SOUND" });
+    }
+    Ok(if report.sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn verify(store: &Store, quiet: bool) -> Result<Report, ToolError> {
+    let position = store.head().await?.position;
+    let mut checks = vec![positions(store, position).await?];
+    checks.extend(streams(store, position, quiet).await?);
+    checks.push(snapshots(store).await?);
+    for definition in BOARD {
+        let verified = engine::verify(store, definition).await;
+        checks.push(projection(definition.name, verified));
+    }
+    let sound = checks.iter().all(|check| check.sound);
+    Ok(Report { sound, position, checks })
+}
+
+/// Positions are 1, 2, 3 … to the head, and the times of writing never go back.
+async fn positions(store: &Store, head: Position) -> Result<Check, ToolError> {
+    let row = sqlx::query(
+        "select count(*) as events, count(*) filter (where position > $1) as beyond,
+            min(position) filter (where position <> place or recorded_at < before) as first_bad
+         from (
+            select position, recorded_at,
+                row_number() over (order by position) as place,
+                lag(recorded_at) over (order by position) as before
+            from events
+            where position <= $1
+         ) as ordered",
+    )
+    .bind(i64::try_from(head)?)
+    .fetch_one(store.pool())
+    .await?;
+    let events: i64 = row.get("events");
+    let bad: Option<i64> = row.get("first_bad");
+    let finding = match bad {
+        Some(bad) => Some(Finding {
+            position: Some(bad.unsigned_abs()),
+            what: "the positions have a gap here, or the time of writing goes back".into(),
+        }),
+        None if events.unsigned_abs() != head => Some(Finding {
+            position: Some(events.unsigned_abs() + 1),
+            what: format!("the head stands at {head}, but {events} events are there"),
+        }),
+        None => None,
+    };
+    Ok(check("positions are dense", events.unsigned_abs(), finding))
+}
+
+/// What is checked of each stream while it is read once, aggregate by aggregate, in constant memory.
+#[derive(Default)]
+struct Streams {
+    events: u64,
+    entries: u64,
+    streams: u64,
+    sequence: Option<Finding>,
+    unreadable: Option<Finding>,
+    unbalanced: Option<Finding>,
+    account: Option<Finding>,
+    foreign: Option<Finding>,
+}
+
+async fn streams(store: &Store, head: Position, quiet: bool) -> Result<Vec<Check>, ToolError> {
+    let mut found = Streams::default();
+    let mut progress = if quiet { Progress::hidden() } else { Progress::new("verifying", "events", head) };
+    let stock = PostgresEventRepository::new(store.pool().clone());
+    let mut connection = store.connection().await?;
+    sqlx::raw_sql("set statement_timeout = 0; set idle_in_transaction_session_timeout = 0")
+        .execute(&mut connection)
+        .await?;
+    let mut rows = sqlx::query_as::<_, RawEvent>(
+        "select position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload::text as payload,
+             metadata::text as metadata, recorded_at
+         from events
+         where position <= $1
+         order by aggregate_type, aggregate_id, sequence",
+    )
+    .bind(i64::try_from(head)?)
+    .fetch(&mut connection);
+
+    let mut stream: Vec<RawEvent> = Vec::new();
+    loop {
+        let row = rows.try_next().await?;
+        let goes_on = match (&row, stream.first()) {
+            (Some(row), Some(first)) => {
+                (&row.aggregate_type, &row.aggregate_id) == (&first.aggregate_type, &first.aggregate_id)
+            }
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+        if !goes_on && !stream.is_empty() {
+            found.read(&stream);
+            let differs = agrees_with_stock(&stock, &stream).await.err();
+            keep_first(&mut found.foreign, differs);
+            progress.advance(stream.len() as u64);
+            stream.clear();
+        }
+        match row {
+            Some(row) => stream.push(row),
+            None => break,
+        }
+    }
+    progress.finish();
+    Ok(vec![
+        check("stream sequences are dense", found.streams, found.sequence),
+        check("every event decodes and folds", found.events, found.unreadable),
+        check("every journal entry balances", found.entries, found.unbalanced),
+        check("every balance follows from the one before", found.entries, found.account),
+        check("postgres-es reads the same events", found.streams, found.foreign),
+    ])
+}
+
+impl Streams {
+    /// Checks one whole stream.
+    fn read(&mut self, stream: &[RawEvent]) {
+        self.streams += 1;
+        let Some(mut aggregate) = Loaded::blank(&stream[0].aggregate_type) else {
+            let what = format!("the aggregate type `{}` is unknown", stream[0].aggregate_type);
+            return keep_first(&mut self.unreadable, at(&stream[0], what));
+        };
+        for (raw, sequence) in stream.iter().zip(1..) {
+            self.events += 1;
+            if raw.sequence != sequence {
+                let what =
+                    format!("{} {} has {} where {sequence} is due", raw.aggregate_type, raw.aggregate_id, raw.sequence);
+                keep_first(&mut self.sequence, at(raw, what));
+            }
+            let event = match raw.event() {
+                Ok(event) => event,
+                Err(error) => {
+                    let cause = std::error::Error::source(&error).map_or(String::new(), |cause| format!(": {cause}"));
+                    keep_first(&mut self.unreadable, at(raw, format!("{error}{cause}")));
+                    // What follows in this stream cannot be folded.
+                    return;
+                }
+            };
+            let postings = event.postings();
+            if !postings.is_empty() {
+                self.entries += 1;
+                if let Err(unbalanced) = balanced(&postings) {
+                    keep_first(&mut self.unbalanced, at(raw, unbalanced.to_string()));
+                }
+            }
+            if let Some(what) = breaks_account(&aggregate, &event) {
+                keep_first(&mut self.account, at(raw, what));
+            }
+            aggregate.apply(event);
+        }
+    }
+}
+
+/// An entry of an account has the next number, and the balance that the one before leads to.
+fn breaks_account(before: &Loaded, event: &Event) -> Option<String> {
+    let Event::Account(event) = event else { return None };
+    let (entry, balance, change) = match event {
+        AccountEvent::Credited { entry, balance, amount, .. } => (*entry, *balance, amount.amount()),
+        AccountEvent::Charged { entry, balance, amount, .. } => (*entry, *balance, -amount.amount()),
+        _ => return None,
+    };
+    let Ok(ledger) = before.state::<Account>().ledger() else {
+        return Some("money moves on an account that is not open".into());
+    };
+    if entry != ledger.next_entry() {
+        return Some(format!("entry {entry} where {} is due", ledger.next_entry()));
+    }
+    let due = ledger.balance.amount() + change;
+    (balance.amount() != due).then(|| format!("the balance is {balance}, but the entries lead to {due}"))
+}
+
+/// The stock repository finds the same events, in the same order, with the same content.
+async fn agrees_with_stock(stock: &PostgresEventRepository, stream: &[RawEvent]) -> Result<(), Finding> {
+    match stream[0].aggregate_type.as_str() {
+        <Account as cqrs_es::Aggregate>::TYPE => agrees::<Account>(stock, stream).await,
+        <CreditNote as cqrs_es::Aggregate>::TYPE => agrees::<CreditNote>(stock, stream).await,
+        <Customer as cqrs_es::Aggregate>::TYPE => agrees::<Customer>(stock, stream).await,
+        <Discounts as cqrs_es::Aggregate>::TYPE => agrees::<Discounts>(stock, stream).await,
+        <Expense as cqrs_es::Aggregate>::TYPE => agrees::<Expense>(stock, stream).await,
+        <Invoice as cqrs_es::Aggregate>::TYPE => agrees::<Invoice>(stock, stream).await,
+        <NumberSeries as cqrs_es::Aggregate>::TYPE => agrees::<NumberSeries>(stock, stream).await,
+        <Order as cqrs_es::Aggregate>::TYPE => agrees::<Order>(stock, stream).await,
+        <Payer as cqrs_es::Aggregate>::TYPE => agrees::<Payer>(stock, stream).await,
+        <Payment as cqrs_es::Aggregate>::TYPE => agrees::<Payment>(stock, stream).await,
+        <Service as cqrs_es::Aggregate>::TYPE => agrees::<Service>(stock, stream).await,
+        <Ticket as cqrs_es::Aggregate>::TYPE => agrees::<Ticket>(stock, stream).await,
+        // Reported as unreadable already.
+        _ => Ok(()),
+    }
+}
+
+async fn agrees<A: LedgerAggregate>(stock: &PostgresEventRepository, stream: &[RawEvent]) -> Result<(), Finding> {
+    let differs = |raw: &RawEvent, what: String| Finding { position: Some(raw.position), what };
+    let mut theirs = stock
+        .stream_events::<A>(&stream[0].aggregate_id)
+        .await
+        .map_err(|error| differs(&stream[0], error.to_string()))?;
+    let upcasters = upcasters();
+    for raw in stream {
+        let envelope: EventEnvelope<A> = match theirs.next::<A>(&upcasters).await {
+            Some(Ok(envelope)) => envelope,
+            Some(Err(error)) => return Err(differs(raw, format!("postgres-es cannot read it: {error}"))),
+            None => return Err(differs(raw, "postgres-es does not find it".into())),
+        };
+        let same =
+            envelope.sequence as u64 == raw.sequence && raw.event().is_ok_and(|ours| ours == envelope.payload.into());
+        if !same {
+            return Err(differs(raw, "postgres-es reads another event".into()));
+        }
+    }
+    Ok(())
+}
+
+/// A snapshot is the fold of the events that it says it contains.
+async fn snapshots(store: &Store) -> Result<Check, ToolError> {
+    let mut connection = store.connection().await?;
+    let rows = sqlx::query(
+        "select aggregate_type, aggregate_id, sequence, fold_version, state::text as state
+         from aggregate_snapshots order by aggregate_type, aggregate_id",
+    )
+    .fetch_all(&mut connection)
+    .await?;
+    let mut finding = None;
+    for row in &rows {
+        let aggregate_type: String = row.get("aggregate_type");
+        let aggregate_id: String = row.get("aggregate_id");
+        let sequence: i64 = row.get("sequence");
+        let (Some(mut fresh), Some(mut kept)) = (Loaded::blank(&aggregate_type), Loaded::blank(&aggregate_type)) else {
+            continue;
+        };
+        // One of another version is discarded when it is loaded; it cannot do harm.
+        let usable = fresh.any().fold_version() == row.get::<i32, _>("fold_version")
+            && kept.any_mut().restore(&row.get::<String, _>("state")).is_ok();
+        if !usable {
+            continue;
+        }
+        let events = daybook_core::store::read_stream(&mut connection, &aggregate_type, &aggregate_id, 0).await?;
+        for raw in events.iter().take(usize::try_from(sequence)?) {
+            match raw.event() {
+                Ok(event) => fresh.apply(event),
+                Err(_) => break,
+            }
+        }
+        if fresh.any().to_json() != kept.any().to_json() {
+            let what = format!("the snapshot of {aggregate_type} {aggregate_id} is not the fold of its events");
+            let position = events.get(usize::try_from(sequence)?.saturating_sub(1)).map(|raw| raw.position);
+            keep_first(&mut finding, Some(Finding { position, what }));
+        }
+    }
+    Ok(check("snapshots equal a full replay", rows.len() as u64, finding))
+}
+
+fn projection(name: &str, verified: Result<engine::Verified, engine::RebuildError>) -> Check {
+    let title = format!("rows of `{name}` equal a fresh fold");
+    match verified {
+        Err(engine::RebuildError::Fold { position, reason }) => {
+            check(&title, 0, Some(Finding { position: Some(position), what: reason }))
+        }
+        Err(error) => check(&title, 0, Some(Finding { position: None, what: error.to_string() })),
+        Ok(verified) => {
+            let first = verified.differences.first();
+            let what = first.map(|difference| {
+                format!(
+                    "{} rows differ, first {} {}: stored {}, expected {}",
+                    verified.different,
+                    difference.table,
+                    difference.key,
+                    json_or(&difference.stored, "nothing"),
+                    json_or(&difference.expected, "nothing"),
+                )
+            });
+            check(&title, verified.rows.unsigned_abs(), what.map(|what| Finding { position: None, what }))
+        }
+    }
+}
+
+fn json_or(value: &Option<serde_json::Value>, otherwise: &str) -> String {
+    value.as_ref().map_or_else(|| otherwise.to_owned(), ToString::to_string)
+}
+
+fn check(name: &str, checked: u64, finding: Option<Finding>) -> Check {
+    let sound = finding.is_none();
+    let (first_bad_position, finding) = finding.map_or((None, None), |found| (found.position, Some(found.what)));
+    Check { name: name.into(), sound, checked, first_bad_position, finding }
+}
+
+fn at(raw: &RawEvent, what: String) -> Option<Finding> {
+    Some(Finding { position: Some(raw.position), what })
+}
+
+/// Keeps the finding with the lowest position.
+fn keep_first(kept: &mut Option<Finding>, found: Option<Finding>) {
+    let Some(found) = found else { return };
+    let earlier = kept.as_ref().is_none_or(|kept| match (kept.position, found.position) {
+        (Some(kept), Some(found)) => found < kept,
+        (None, Some(_)) => true,
+        _ => false,
+    });
+    if earlier {
+        *kept = Some(found);
+    }
+}
