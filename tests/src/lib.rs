@@ -4,7 +4,7 @@ pub mod api;
 pub mod commands;
 pub mod history;
 
-use std::{collections::HashMap, env, str::FromStr, thread};
+use std::{collections::HashMap, env, path::PathBuf, str::FromStr, thread};
 
 use daybook_core::{
     cluster::{Cluster, ClusterOptions},
@@ -159,4 +159,12 @@ impl Server {
         sqlx::query(statement).execute(&mut connection).await.expect("databases can be made and dropped");
         connection.close().await.expect("a connection can be closed");
     }
+}
+
+/// A program of this workspace, built beside the tests.
+pub fn program(name: &str) -> PathBuf {
+    let tests = env::current_exe().expect("the tests know where they are");
+    let built = tests.ancestors().nth(2).expect("tests lie in target/*/deps").join(name);
+    assert!(built.exists(), "{} is missing: build it by `cargo build --workspace`", built.display());
+    built
 }

@@ -1,0 +1,11 @@
+//! The acceptance scenarios, through HTTP. A test is named by its number: `s02b_…` is scenario S2b.
+
+mod discounts;
+mod documents;
+mod http;
+mod orders;
+mod payments;
+mod refunds;
+mod statements;
+mod tickets;
+mod world;
