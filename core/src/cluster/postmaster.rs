@@ -5,7 +5,7 @@ use std::{
     io::{self, ErrorKind, Read, Seek, SeekFrom},
     os::{
         fd::OwnedFd,
-        unix::{fs::OpenOptionsExt, net::UnixStream, process::CommandExt},
+        unix::{ffi::OsStrExt, fs::OpenOptionsExt, net::UnixStream, process::CommandExt},
     },
     path::{Path, PathBuf},
     process::Child,
@@ -13,7 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::{
+    io::Errno,
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{ClusterError, ClusterOptions, Lifetime, binaries::Binaries, file, place::Place, process};
@@ -42,7 +45,11 @@ impl Postmaster {
         let deadline = Instant::now() + timeout;
         let path = Noted::path(data);
         while path.exists() {
-            let Some(noted) = Noted::read(data)?.filter(|noted| works_on(noted.pid, data)) else {
+            let noted = match Noted::read(data)? {
+                Some(noted) if works_on(noted.pid, data)? => Some(noted),
+                _ => None,
+            };
+            let Some(noted) = noted else {
                 tracing::warn!("PostgreSQL was not stopped in an orderly way the last time");
                 return match fs::remove_file(&path) {
                     Err(error) if error.kind() != ErrorKind::NotFound => Err(file("remove", &path)(error)),
@@ -158,9 +165,27 @@ fn spawn(
         .map_err(process("run postgres"))
 }
 
-/// Whether this process works on this data: the number in an old `postmaster.pid` may be somebody else's by now.
-fn works_on(pid: Pid, data: &Path) -> bool {
-    fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|directory| directory == data)
+/// Whether this process works on this data: the number in an old `postmaster.pid` may be somebody else's by now. An
+/// error when that cannot be told, since the notes of a server that runs must stay.
+fn works_on(pid: Pid, data: &Path) -> Result<bool, ClusterError> {
+    // Anyone may read how a process was called; where it works, only its owner and the privileged.
+    let path = PathBuf::from(format!("/proc/{pid}/cmdline"));
+    match fs::read(&path) {
+        Ok(arguments) => Ok(names(&arguments, data)),
+        // It ended, before or while its arguments were read.
+        Err(error)
+            if error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) =>
+        {
+            Ok(false)
+        }
+        Err(error) => Err(file("read", &path)(error)),
+    }
+}
+
+/// Whether one of the arguments, each ended by a NUL, is this directory. A process that has ended and waits to be
+/// reaped has none.
+fn names(arguments: &[u8], data: &Path) -> bool {
+    arguments.split(|byte| *byte == 0).any(|argument| argument == data.as_os_str().as_bytes())
 }
 
 /// What the postmaster notes about itself in `postmaster.pid`.
@@ -245,5 +270,22 @@ mod tests {
         let pid = Pid::from_raw(4711).expect("a number above zero");
         assert_eq!(Noted::parse("4711\n/home/x/data\n"), Some(Noted { pid, socket: PathBuf::new(), ready: false }));
         assert_eq!(Noted::parse(""), None);
+    }
+
+    #[test]
+    fn a_postmaster_is_known_by_the_data_it_was_called_with() {
+        let arguments = b"/usr/bin/postgres\0-D\0/home/x/data\0-k\0/home/x/socket\0";
+        assert!(names(arguments, Path::new("/home/x/data")));
+        assert!(!names(arguments, Path::new("/home/x/dat")));
+        assert!(!names(b"", Path::new("/home/x/data")));
+    }
+
+    #[test]
+    fn the_processes_of_others_are_told_apart_and_one_that_is_no_more_works_on_nothing() {
+        // The first process belongs to the administrator and can be seen by everybody.
+        let first = Pid::from_raw(1).expect("a number above zero");
+        assert!(matches!(works_on(first, Path::new("/home/x/data")), Ok(false)));
+        let nobody = Pid::from_raw(i32::MAX).expect("a number above zero");
+        assert!(matches!(works_on(nobody, Path::new("/home/x/data")), Ok(false)));
     }
 }

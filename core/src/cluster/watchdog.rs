@@ -17,7 +17,7 @@ read -r _
 exec 9<"$users" || exit 0
 flock --exclusive --wait 5 9 || exit 0
 pid=$(head -n 1 "$data/postmaster.pid" 2>/dev/null)
-works() { [ -n "$pid" ] && [ "$(readlink "/proc/$pid/cwd")" = "$data" ]; }
+works() { [ -n "$pid" ] && tr '\0' '\n' <"/proc/$pid/cmdline" | grep -Fxq -- "$data"; }
 if works; then
     kill -s "$signal" "$pid"
     while works; do sleep 0.05; done
