@@ -204,7 +204,10 @@ fn fold_payment(event: &RecordedEvent, payment_event: PaymentEvent, changes: &mu
         PaymentEvent::RefundSettled { refund, amount } => {
             change(Box::new(move |row| {
                 row.returned += amount.amount();
-                row.set(if row.returned == row.amount { Status::Returned } else { Status::PartlyReturned });
+                // What the gateway took back stays so, whatever becomes of a refund that was under way.
+                if row.status != Status::Fraudulent.as_str() {
+                    row.set(if row.returned == row.amount { Status::Returned } else { Status::PartlyReturned });
+                }
             }));
             changes.update(refund.to_string(), move |row: &mut RefundRow| {
                 row.status = "settled".into();
@@ -436,7 +439,7 @@ mod tests {
         let (method, amount, purpose) = ("card".into(), usd("10.00"), Purpose::Advance);
         vec![
             payment(PaymentEvent::Started { account: of(), payer: None, method, amount, purpose }),
-            payment(PaymentEvent::Credited { account: of(), amount, entry: 1, document_number: None }),
+            payment(PaymentEvent::Credited { account: of(), amount, entry: 1, document_number: None, gateway: None }),
             account(AccountEvent::Credited {
                 entry: 1,
                 origin: funds(),

@@ -150,7 +150,7 @@ pub enum AccountCommand {
         amount: Money,
     },
     /// Takes back what covers a charge, newest funds first, until this much of it is uncovered. Earlier corrections
-    /// of the same expense stay.
+    /// of the expense, and credit notes on the invoice, stay.
     Uncover {
         charge: Entry,
         until_uncovered: Money,
@@ -394,9 +394,13 @@ impl OpenCharge {
         Money::round(self.uncovered.amount() + covered, self.uncovered.currency(), super::Rounding::default())
     }
 
-    /// Whether these funds are a correction of the very expense that this charge is for.
+    /// Whether these funds are a correction of what this charge is for: of the expense, or a credit note.
     fn is_corrected_by(&self, funds: &Funds) -> bool {
-        matches!((&self.origin, &funds.origin), (ChargeOrigin::Expense(charged), FundsOrigin::Expense(corrected)) if charged == corrected)
+        match (&self.origin, &funds.origin) {
+            (ChargeOrigin::Expense(charged), FundsOrigin::Expense(corrected)) => charged == corrected,
+            (ChargeOrigin::Invoice(_), FundsOrigin::CreditNote(_)) => true,
+            _ => false,
+        }
     }
 }
 
@@ -447,6 +451,12 @@ impl Ledger {
 
     pub fn free(&self, funds: Entry) -> Money {
         self.funds.get(&funds).map_or(Money::zero(self.currency()), |funds| funds.free)
+    }
+
+    /// What of these funds can go back to the payer: nothing was bought with it, and no hold or debt needs it.
+    pub fn refundable(&self, funds: Entry) -> Money {
+        let spare = (self.balance.amount() - self.held()).max(Decimal::ZERO);
+        self.money(self.free(funds).amount().min(spare))
     }
 
     pub fn uncovered(&self, charge: Entry) -> Money {

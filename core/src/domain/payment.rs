@@ -46,9 +46,11 @@ pub enum PaymentCommand {
     },
     WithdrawPledge,
     /// The money is here. `entry` is the account entry it makes; a pledge has made its entry already.
+    /// `gateway` is the gateway's own payment that brought it, if one reported it.
     Credit {
         entry: Entry,
         document_number: Option<String>,
+        gateway: Option<PaymentId>,
     },
     Fail {
         gateway_reason: String,
@@ -102,6 +104,8 @@ pub enum PaymentEvent {
         entry: Entry,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         document_number: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        gateway: Option<PaymentId>,
     },
     Failed {
         gateway_reason: String,
@@ -223,6 +227,9 @@ pub struct Started {
     pub status: Status,
     /// The entry of the account that it made, once it is credited or pledged.
     pub entry: Option<Entry>,
+    /// The gateway's own payment that brought the money, where one reported it.
+    #[serde(default)]
+    pub credited_by: Option<PaymentId>,
     /// Settled refunds.
     pub returned: Money,
     /// Refunds under way.
@@ -276,9 +283,11 @@ impl Started {
             (S::Pledged, C::WithdrawPledge) => Ok(E::PledgeWithdrawn {}),
             (_, C::WithdrawPledge) => wrong("withdrawn as a pledge"),
             // A payment that failed or timed out may still succeed at the gateway.
-            (S::New | S::InProgress | S::Pledged | S::Failed, C::Credit { entry, document_number }) => {
-                Ok(E::Credited { account, amount, entry, document_number })
-            }
+            // One that was deleted here may be paid there all the same.
+            (
+                S::New | S::InProgress | S::Pledged | S::Failed | S::Deleted,
+                C::Credit { entry, document_number, gateway },
+            ) => Ok(E::Credited { account, amount, entry, document_number, gateway }),
             (_, C::Credit { .. }) => wrong("credited"),
             (S::New | S::InProgress, C::Fail { gateway_reason }) => Ok(E::Failed { gateway_reason }),
             (_, C::Fail { .. }) => wrong("failed"),
@@ -343,9 +352,10 @@ impl Started {
                 self.status = Status::New;
                 self.entry = None;
             }
-            PaymentEvent::Credited { entry, .. } => {
+            PaymentEvent::Credited { entry, gateway, .. } => {
                 self.status = Status::Credited;
                 self.entry = Some(entry);
+                self.credited_by = gateway;
             }
             PaymentEvent::Failed { .. } => self.status = Status::Failed,
             PaymentEvent::Deleted {} => self.status = Status::Deleted,
@@ -414,6 +424,7 @@ impl Aggregate for Payment {
                     purpose,
                     status: Status::New,
                     entry: None,
+                    credited_by: None,
                     returned: Money::zero(amount.currency()),
                     refunding: OrdMap::new(),
                 }));

@@ -106,7 +106,7 @@ impl AdvancePayment {
                 books.execute(payment, PaymentCommand::WithdrawPledge)?;
                 take_back(books, payment, &started, "pledge withdrawn")?;
             }
-            PaymentStep::Credit { document_number } => credit_or_confirm(books, payment, document_number)?,
+            PaymentStep::Credit { document_number } => credit_or_confirm(books, payment, document_number, None)?,
             PaymentStep::Fail { gateway_reason } => fail(books, payment, gateway_reason)?,
             PaymentStep::Delete => {
                 let purpose = books.get(payment).started()?.purpose.clone();
@@ -136,11 +136,19 @@ impl GatewayNotice {
                 NoticeOutcome::Succeeded,
                 Status::Credited | Status::PartlyReturned | Status::Returned | Status::Fraudulent,
             ) => {}
-            (NoticeOutcome::Succeeded, _) => credit_or_confirm(books, &payment, None)?,
+            (NoticeOutcome::Succeeded, _) => {
+                let gateway = Some(self.gateway_payment()?);
+                credit_or_confirm(books, &payment, None, gateway)?;
+            }
             (
                 NoticeOutcome::Failed { .. },
                 Status::Failed | Status::Credited | Status::PartlyReturned | Status::Returned | Status::Fraudulent,
             ) => {}
+            (NoticeOutcome::Failed { gateway_reason }, Status::Pledged) => {
+                books.execute(&payment, PaymentCommand::WithdrawPledge)?;
+                take_back(books, &payment, &started, "pledge withdrawn: the payment failed")?;
+                fail(books, &payment, gateway_reason.clone())?;
+            }
             (NoticeOutcome::Failed { gateway_reason }, _) => fail(books, &payment, gateway_reason.clone())?,
             (NoticeOutcome::Fraudulent { .. }, Status::Fraudulent) => {}
             (NoticeOutcome::Fraudulent { gateway_reason }, _) => {
@@ -152,37 +160,79 @@ impl GatewayNotice {
 
     /// The payment that the notice speaks of: ours if it names one, else the one whose stream bears the gateway's id.
     fn payment(&self, books: &mut UnitOfWork<'_>) -> Result<PaymentId, Refusal> {
+        let by_gateway = self.gateway_payment()?;
+        match (books.get(&by_gateway).clone(), &self.payment) {
+            (Payment::Started(_), None) => {}
+            (Payment::Started(_), Some(ours)) => self.paid_elsewhere(books, ours, &by_gateway)?,
+            (Payment::AssignedTo(ours), None) => return Ok(ours),
+            (Payment::AssignedTo(ours), Some(named)) if ours == *named => return Ok(ours),
+            (Payment::AssignedTo(payment), Some(_)) => {
+                return Err(PaymentRejection::AssignedElsewhere { payment }.into());
+            }
+            (Payment::Unknown, Some(named)) => {
+                let ours = books.get(named).started()?;
+                let other_money = ours.credited_by.clone().filter(|gateway| *gateway != by_gateway);
+                match (&self.outcome, other_money) {
+                    (NoticeOutcome::Succeeded, None) => {
+                        books.execute(&by_gateway, PaymentCommand::AssignTo { payment: named.clone() })?;
+                        return Ok(named.clone());
+                    }
+                    // The payer has paid a second time: that is other money, and theirs.
+                    (NoticeOutcome::Succeeded, Some(_)) => self.start(books, &by_gateway, Purpose::Advance)?,
+                    (_, None) => return Ok(named.clone()),
+                    (_, Some(payment)) => return Err(PaymentRejection::AssignedElsewhere { payment }.into()),
+                }
+            }
+            (Payment::Unknown, None) => {
+                purpose_of_account(books, &self.account, &self.purpose)?;
+                self.start(books, &by_gateway, self.purpose.clone())?;
+            }
+        }
+        Ok(by_gateway)
+    }
+
+    fn start(&self, books: &mut UnitOfWork<'_>, payment: &PaymentId, purpose: Purpose) -> Result<(), Refusal> {
+        books.get(&self.account).ledger()?.same_currency(self.amount)?;
+        let start = PaymentCommand::Start {
+            account: self.account.clone(),
+            payer: None,
+            method: self.gateway.clone(),
+            amount: self.amount,
+            purpose,
+        };
+        Ok(books.execute(payment, start)?)
+    }
+
+    /// The gateway reported the money before it said which payment of ours it is: ours is not waited for any more,
+    /// and its order is served by the money that is here.
+    fn paid_elsewhere(
+        &self,
+        books: &mut UnitOfWork<'_>,
+        ours: &PaymentId,
+        by_gateway: &PaymentId,
+    ) -> Result<(), Refusal> {
+        let started = books.get(ours).started()?.clone();
+        let waiting = matches!(started.status, Status::New | Status::InProgress);
+        let paid = books.get(by_gateway).started()?;
+        let (account, entry) = (paid.account.clone(), paid.entry);
+        if !waiting || account != started.account {
+            return Ok(());
+        }
+        fail(books, ours, format!("paid as {by_gateway}"))?;
+        if let (Purpose::Order(order), Some(funds)) = (&started.purpose, entry) {
+            order::serve(books, order, by_gateway, funds)?;
+            allocation::settle_invoices(books)?;
+        }
+        Ok(())
+    }
+
+    fn gateway_payment(&self) -> Result<PaymentId, Refusal> {
         // The colon parts the two names, so that no two pairs make one identifier.
         if self.gateway.is_empty() || self.gateway.contains(':') {
             return Err(OperationRejection::Name(IdError::Malformed).into());
         }
-        let by_gateway: PaymentId =
-            Id::named(&format!("{}:{}", self.gateway, self.gateway_payment)).map_err(OperationRejection::from)?;
-        match (books.get(&by_gateway).clone(), &self.payment) {
-            (Payment::Started(_), None) => Ok(by_gateway),
-            (Payment::Started(_), Some(_)) => Err(PaymentRejection::AssignedElsewhere { payment: by_gateway }.into()),
-            (Payment::AssignedTo(ours), None) => Ok(ours),
-            (Payment::AssignedTo(ours), Some(named)) if ours == *named => Ok(ours),
-            (Payment::AssignedTo(payment), Some(_)) => Err(PaymentRejection::AssignedElsewhere { payment }.into()),
-            (Payment::Unknown, Some(named)) => {
-                books.get(named).started()?;
-                books.execute(&by_gateway, PaymentCommand::AssignTo { payment: named.clone() })?;
-                Ok(named.clone())
-            }
-            (Payment::Unknown, None) => {
-                books.get(&self.account).ledger()?.same_currency(self.amount)?;
-                purpose_of_account(books, &self.account, &self.purpose)?;
-                let start = PaymentCommand::Start {
-                    account: self.account.clone(),
-                    payer: None,
-                    method: self.gateway.clone(),
-                    amount: self.amount,
-                    purpose: self.purpose.clone(),
-                };
-                books.execute(&by_gateway, start)?;
-                Ok(by_gateway)
-            }
-        }
+        let name = format!("{}:{}", self.gateway, self.gateway_payment);
+        Ok(Id::named(&name).map_err(OperationRejection::from)?)
     }
 }
 
@@ -200,15 +250,16 @@ fn credit_or_confirm(
     books: &mut UnitOfWork<'_>,
     payment: &PaymentId,
     document_number: Option<String>,
+    gateway: Option<PaymentId>,
 ) -> Result<(), Refusal> {
     let started = books.get(payment).started()?;
     match (started.status, started.entry) {
         // The pledge has credited the account already; now the money is here.
         (Status::Pledged, Some(entry)) => {
-            books.execute(payment, PaymentCommand::Credit { entry, document_number })?;
+            books.execute(payment, PaymentCommand::Credit { entry, document_number, gateway })?;
             Ok(())
         }
-        _ => credit(books, payment, |entry| PaymentCommand::Credit { entry, document_number }),
+        _ => credit(books, payment, |entry| PaymentCommand::Credit { entry, document_number, gateway }),
     }
 }
 

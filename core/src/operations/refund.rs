@@ -42,7 +42,7 @@ impl StartRefund {
         let ledger = books.get(&account).ledger()?;
         ledger.same_currency(self.amount)?;
         // Only money that nothing was bought with can go back.
-        let (refundable, charge) = (ledger.free(funds), ledger.next_entry());
+        let (refundable, charge) = (ledger.refundable(funds), ledger.next_entry());
         let (refund, amount) = (books.new_id::<Refund>(), self.amount);
         let start = PaymentCommand::StartRefund { refund: refund.clone(), amount, refundable, entry: charge };
         books.execute(&self.payment, start)?;
@@ -109,7 +109,7 @@ fn standing(
 ) -> Result<Answer, Refusal> {
     let started = books.get(payment).started()?.clone();
     let ledger = books.get(&started.account).ledger()?;
-    let refundable = started.entry.map_or(Money::zero(ledger.currency()), |funds| ledger.free(funds));
+    let refundable = started.entry.map_or(Money::zero(ledger.currency()), |funds| ledger.refundable(funds));
     let balance = ledger.balance;
     Ok(answer(json!({
         "id": refund,

@@ -28,11 +28,17 @@ fn pledged() -> PaymentEvent {
 }
 
 fn credit() -> PaymentCommand {
-    PaymentCommand::Credit { entry: 1, document_number: None }
+    PaymentCommand::Credit { entry: 1, document_number: None, gateway: None }
 }
 
 fn credited() -> PaymentEvent {
-    PaymentEvent::Credited { account: id("main"), amount: usd("100.00"), entry: 1, document_number: None }
+    PaymentEvent::Credited {
+        account: id("main"),
+        amount: usd("100.00"),
+        entry: 1,
+        document_number: None,
+        gateway: None,
+    }
 }
 
 fn fail() -> PaymentCommand {
@@ -201,7 +207,7 @@ fn a_payment_does_nothing_that_its_status_does_not_allow() {
         (PaymentCommand::Submit, "submitted", &[S::New]),
         (PaymentCommand::Pledge { entry: 1 }, "pledged", &[S::New, S::InProgress]),
         (PaymentCommand::WithdrawPledge, "withdrawn as a pledge", &[S::Pledged]),
-        (credit(), "credited", &[S::New, S::InProgress, S::Pledged, S::Failed]),
+        (credit(), "credited", &[S::New, S::InProgress, S::Pledged, S::Failed, S::Deleted]),
         (fail(), "failed", &[S::New, S::InProgress]),
         (PaymentCommand::Delete, "deleted", &[S::New]),
         (mark_fraudulent(), "marked fraudulent", &[S::Pledged, S::Credited, S::PartlyReturned]),

@@ -4,8 +4,8 @@ use super::*;
 use crate::{
     domain::{RefundId, account::AccountRejection, payment::PaymentRejection},
     operations::{
-        AllocatePayment, ChangeTerms, ChargeRef, FailRefund, GatewayNotice, NoticeOutcome, SettleRefund, StartRefund,
-        Terms,
+        AdjustAccount, AllocatePayment, ChangeTerms, ChargeRef, FailRefund, GatewayNotice, HoldFunds, NoticeOutcome,
+        SettleRefund, StartRefund, Terms,
     },
 };
 
@@ -350,4 +350,95 @@ fn a_payment_to_an_unknown_account_is_refused() {
     let nowhere: AccountId = Id::named("nowhere").expect("a name");
     let start = start_payment(&nowhere, usd("50.00"), Purpose::Advance);
     assert_eq!(books.refused(start), AccountRejection::NotOpen.into());
+}
+
+fn succeeded(account: &AccountId, gateway_payment: &str, ours: &PaymentId) -> Operation {
+    let payment = Some(ours.clone());
+    let outcome = NoticeOutcome::Succeeded;
+    Operation::GatewayNotice(GatewayNotice { payment, ..notice(account, gateway_payment, "100.00", outcome) })
+}
+
+#[test]
+fn a_payer_who_pays_twice_has_twice_the_money() {
+    let mut books = Books::new();
+    let account = books.account("USD");
+    let ours: PaymentId = id(&books.done(start_payment(&account, usd("100.00"), Purpose::Advance)));
+    books.done(succeeded(&account, "1", &ours));
+    let second: PaymentId = id(&books.done(succeeded(&account, "2", &ours)));
+    assert_ne!(second, ours);
+    assert_eq!(books.balance(&account), number("200.00"));
+    // Each is still one payment, however often it is reported.
+    books.done(succeeded(&account, "1", &ours));
+    books.done(succeeded(&account, "2", &ours));
+    assert_eq!(books.balance(&account), number("200.00"));
+
+    let outcome = NoticeOutcome::Fraudulent { gateway_reason: "chargeback".into() };
+    let back = GatewayNotice { payment: Some(ours.clone()), ..notice(&account, "2", "100.00", outcome) };
+    books.done(Operation::GatewayNotice(back));
+    assert_eq!(books.balance(&account), number("100.00"));
+    assert_eq!((status(&books, &ours), status(&books, &second)), (Status::Credited, Status::Fraudulent));
+}
+
+#[test]
+fn a_notice_about_other_money_does_not_touch_the_payment() {
+    let mut books = Books::new();
+    let account = books.account("USD");
+    let ours: PaymentId = id(&books.done(start_payment(&account, usd("100.00"), Purpose::Advance)));
+    books.done(succeeded(&account, "1", &ours));
+    let outcome = NoticeOutcome::Fraudulent { gateway_reason: "chargeback".into() };
+    let foreign = GatewayNotice { payment: Some(ours), ..notice(&account, "2", "100.00", outcome) };
+    let refusal = books.refused(Operation::GatewayNotice(foreign));
+    assert_eq!(refusal.code(), "gateway-payment-assigned");
+    assert_eq!(books.balance(&account), number("100.00"));
+}
+
+#[test]
+fn s17_the_notice_that_names_our_payment_may_come_last() {
+    let mut books = Books::new();
+    let account = books.account("USD");
+    let ours: PaymentId = id(&books.done(start_payment(&account, usd("100.00"), Purpose::Advance)));
+    let first = notice(&account, "3", "100.00", NoticeOutcome::Succeeded);
+    let by_gateway: PaymentId = id(&books.done(Operation::GatewayNotice(first)));
+    let answered: PaymentId = id(&books.done(succeeded(&account, "3", &ours)));
+    assert_eq!(answered, by_gateway);
+    assert_eq!(books.balance(&account), number("100.00"));
+    assert_eq!(status(&books, &ours), Status::Failed);
+}
+
+#[test]
+fn money_for_a_payment_that_was_deleted_is_credited() {
+    let mut books = Books::new();
+    let account = books.account("USD");
+    let ours: PaymentId = id(&books.done(start_payment(&account, usd("100.00"), Purpose::Advance)));
+    books.done(step(&ours, PaymentStep::Delete));
+    books.done(succeeded(&account, "4", &ours));
+    assert_eq!(books.balance(&account), number("100.00"));
+}
+
+#[test]
+fn a_pledge_ends_when_the_gateway_reports_a_failure() {
+    let mut books = Books::new();
+    let account = books.account("USD");
+    let ours: PaymentId = id(&books.done(start_payment(&account, usd("100.00"), Purpose::Advance)));
+    books.done(step(&ours, PaymentStep::Pledge));
+    let outcome = NoticeOutcome::Failed { gateway_reason: "no funds".into() };
+    let failed = GatewayNotice { payment: Some(ours.clone()), ..notice(&account, "5", "100.00", outcome) };
+    books.done(Operation::GatewayNotice(failed));
+    assert_eq!((books.balance(&account), status(&books, &ours)), (number("0.00"), Status::Failed));
+}
+
+#[test]
+fn what_a_hold_or_a_debt_needs_is_not_refunded() {
+    let mut books = Books::new();
+    let account = books.account("USD");
+    let payment = books.paid(&account, "100.00");
+    books.done(Operation::HoldFunds(HoldFunds { account: account.clone(), amount: usd("70.00") }));
+    assert_eq!(books.refused(refund(&payment, "40.00")), over_refund("30.00", "70.00"));
+
+    let other = books.account("USD");
+    let payment = books.paid(&other, "100.00");
+    books.done(keep_credit(&other));
+    let (amount, description) = (usd("-100.00"), "correction".into());
+    books.done(Operation::AdjustAccount(AdjustAccount { account: other, amount, description }));
+    assert_eq!(books.refused(refund(&payment, "1.00")), over_refund("0.00", "100.00"));
 }
