@@ -56,7 +56,7 @@ pub enum CustomerRejection {
     NotRegistered,
     #[error("a customer needs a name")]
     NameMissing,
-    #[error("an e-mail address has one @ between two texts without spaces")]
+    #[error("an e-mail address has one @ between two texts without spaces, and at most 254 characters")]
     EmailMalformed,
     #[error("a group is named by 1 to 64 characters of a-z 0-9 . _ -")]
     GroupMalformed,
@@ -120,8 +120,11 @@ pub fn is_group_name(group: &str) -> bool {
 
 fn is_email(email: &str) -> bool {
     let mut parts = email.split('@');
+    // The longest address that mail can be sent to, by RFC 5321.
+    let fits = email.len() <= 254;
     let spaced = email.chars().any(|c| c.is_whitespace() || c.is_control());
     matches!((parts.next(), parts.next(), parts.next()), (Some(user), Some(host), None) if !user.is_empty() && !host.is_empty())
+        && fits
         && !spaced
 }
 

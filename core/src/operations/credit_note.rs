@@ -10,7 +10,7 @@ use super::{Answer, Refusal, allocation, answer, invoice::Numbering, invoice::re
 use crate::{
     domain::{
         AccountId, CreditNote, CreditNoteId, Currency, Event, InvoiceEvent, InvoiceId, Money, PayerId,
-        account::{AccountCommand, Credit, FundsOrigin},
+        account::{AccountCommand, Credit, Entry, FundsOrigin},
         credit_note::{CreditDocument, CreditLine, CreditNoteCommand, CreditNoteRejection, InvoiceLineRef},
         invoice::{DraftLine, InvoiceCommand, LineToCredit, exact_amount, is_tax_rate},
         tax::{RoundingPolicy, TaxedLine, Totals},
@@ -49,10 +49,12 @@ impl IssueCreditNote {
         let free: Vec<TaxedLine> =
             lines.values().map(|line| TaxedLine { amount: line.amount, rate: line.tax_rate }).collect();
         let mut totals = self.policy.totals(&free, currency);
+        let mut credited: Vec<(Entry, Money)> = Vec::new();
         for (invoice, wanted) in self.by_invoice() {
-            let credited = self.credit_invoice(books, &credit_note, &invoice, &wanted, currency)?;
-            totals.add(&credited.1);
-            lines.extend(credited.0);
+            let (of_invoice, sums) = self.credit_invoice(books, &credit_note, &invoice, &wanted, currency)?;
+            credited.push((books.get(&invoice).standing()?.entry, sums.total));
+            totals.add(&sums);
+            lines.extend(of_invoice);
         }
         let total = totals.total;
         let revenue = revenue(&totals);
@@ -69,6 +71,10 @@ impl IssueCreditNote {
         };
         books.execute(&credit_note, CreditNoteCommand::Issue(Box::new(document.clone())))?;
 
+        // The payments that covered what is credited are free again; the credit note takes their place.
+        for &(charge, until_uncovered) in &credited {
+            books.execute(&self.account, AccountCommand::Uncover { charge, until_uncovered })?;
+        }
         let credit = Credit {
             origin: FundsOrigin::CreditNote(credit_note.clone()),
             amount: total,
@@ -77,11 +83,15 @@ impl IssueCreditNote {
             reverses: None,
         };
         books.execute(&self.account, AccountCommand::Credit(credit))?;
-        for invoice in self.by_invoice().into_keys() {
-            let charge = books.get(&invoice).standing()?.entry;
-            books.execute(&self.account, AccountCommand::CoverCharge { funds: entry, charge })?;
+        for (charge, credited) in credited {
+            let uncovered = books.get(&self.account).ledger()?.uncovered(charge);
+            let amount = if uncovered.amount() < credited.amount() { uncovered } else { credited };
+            if amount.is_positive() {
+                books.execute(&self.account, AccountCommand::Allocate { funds: entry, charge, amount })?;
+            }
         }
         books.execute(&self.account, AccountCommand::CoverOldest { funds: entry })?;
+        allocation::spread_free_credit(books, &self.account)?;
         allocation::settle_invoices(books)?;
         let balance = books.get(&self.account).ledger()?.balance;
         Ok(answer(json!({

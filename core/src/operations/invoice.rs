@@ -1,6 +1,6 @@
 //! Issuing an invoice: a number, a final document, and the charge on the account, all at once.
 
-use chrono::{Duration, NaiveDate};
+use chrono::{Datelike, Duration, NaiveDate};
 use serde_json::json;
 
 use super::{Answer, OperationRejection, Refusal, allocation, answer};
@@ -58,7 +58,8 @@ impl IssueInvoice {
         let invoice = books.new_id::<Invoice>();
         let number = self.numbering.number(books, invoice.as_str())?;
         let due_on = self.issued_on.checked_add_signed(Duration::days(self.due_in_days.into()));
-        let due_on = due_on.unwrap_or(NaiveDate::MAX);
+        let due_on = due_on.filter(|due_on| (1..=9999).contains(&due_on.year()) && self.issued_on.year() >= 1);
+        let due_on = due_on.ok_or(OperationRejection::DateOutOfRange)?;
         let draft = Draft {
             number: number.clone(),
             account: self.account.clone(),

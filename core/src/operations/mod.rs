@@ -130,6 +130,8 @@ pub enum OperationRejection {
     RateOutOfRange,
     #[error("the amount is too small or too large to be converted")]
     ConversionOutOfRange,
+    #[error("dates lie in the years 1 to 9999")]
+    DateOutOfRange,
     #[error("a name given from outside: {0}")]
     Name(#[from] IdError),
     #[error("say where the money goes, or where it comes back from")]
@@ -145,6 +147,7 @@ impl OperationRejection {
             Self::NoRecipient => "recipient-not-found",
             Self::RateOutOfRange => "rate-out-of-range",
             Self::ConversionOutOfRange => "conversion-out-of-range",
+            Self::DateOutOfRange => "date-out-of-range",
             Self::Name(_) => "malformed-id",
             Self::NowhereToAllocate => "nowhere-to-allocate",
         }

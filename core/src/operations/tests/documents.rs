@@ -345,3 +345,32 @@ proptest! {
         prop_assert_eq!(standing.due.amount(), Decimal::ZERO);
     }
 }
+
+#[test]
+fn s28_what_a_credit_note_takes_back_of_a_paid_invoice_can_be_refunded() {
+    let mut books = Books::new();
+    let account = books.account("USD");
+    let payer = books.payer(&account);
+    let invoice = books.invoice_of(&account, &[("100.00", "0")]);
+    let payment = books.paid(&account, "100.00");
+    books.done(credit_note(&account, &payer, vec![of(&invoice, 1, None, Some("10.00"))]));
+    assert_eq!((books.balance(&account), books.due(&invoice)), (number("10.00"), number("0.00")));
+
+    let refund = |amount: &str| {
+        Operation::StartRefund(crate::operations::StartRefund { payment: payment.clone(), amount: usd(amount) })
+    };
+    assert_eq!(books.refused(refund("10.01")).code(), "over-refund");
+    books.done(refund("10.00"));
+    assert_eq!((books.balance(&account), books.due(&invoice)), (number("0.00"), number("0.00")));
+}
+
+#[test]
+fn a_due_date_beyond_the_calendar_is_refused() {
+    let mut books = Books::new();
+    let account = books.account("USD");
+    let payer = books.payer(&account);
+    let issued_on = day("9999-12-31");
+    let last = invoice(&account, &payer, &[("1.00", "0")]);
+    let refusal = books.refused(Operation::IssueInvoice(IssueInvoice { issued_on, due_in_days: 1, ..last }));
+    assert_eq!(refusal.code(), "date-out-of-range");
+}
