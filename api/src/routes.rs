@@ -85,8 +85,8 @@ fn table() -> Vec<Route> {
         // Orders.
         route("get", "/v1/orders", ANYONE, routes!(order::list)),
         route("get", "/v1/orders/{id}", ANYONE, routes!(order::show)),
-        route("post", "/v1/orders", CUSTOMER, routes!(order::place)),
-        route("post", "/v1/orders/{id}/items", CUSTOMER, routes!(order::add_item)),
+        money("post", "/v1/orders", CUSTOMER, routes!(order::place)),
+        money("post", "/v1/orders/{id}/items", CUSTOMER, routes!(order::add_item)),
         route("delete", "/v1/orders/{id}/items/{number}", CUSTOMER, routes!(order::remove_item)),
         route("post", "/v1/orders/{id}/rename", CUSTOMER, routes!(order::rename)),
         route("post", "/v1/orders/{id}/delete", CUSTOMER, routes!(order::delete)),
