@@ -5,6 +5,7 @@
 mod api;
 mod cluster;
 mod concurrency;
+mod crash;
 mod golden;
 mod import;
 mod listings;
