@@ -14,7 +14,7 @@ pub struct Config {
 
     /// A PostgreSQL of your own instead of the embedded one; the role named there owns the ledger's tables.
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
-    pub database_url: Option<String>,
+    database_url: Option<String>,
 
     /// Where to listen. Only a loopback address, as long as the server does not know who asks.
     #[arg(long, env = "DAYBOOK_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT", value_parser = loopback)]
@@ -43,6 +43,13 @@ pub struct Config {
     /// How to write the log. `RUST_LOG` says what of it.
     #[arg(long, env = "DAYBOOK_LOG_FORMAT", default_value = "auto")]
     pub log_format: LogFormat,
+}
+
+impl Config {
+    /// The database of the user's own. An empty one is none: that is how a variable is unset where it cannot be removed.
+    pub fn database_url(&self) -> Option<&str> {
+        self.database_url.as_deref().filter(|url| !url.is_empty())
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -81,5 +88,15 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::ValueValidation);
         assert!(error.to_string().contains("loopback"), "{error}");
         assert!(loopback("[::1]:0").is_ok());
+    }
+
+    #[test]
+    fn an_empty_database_url_is_none() {
+        let url = |text: &str| {
+            let config = Config::try_parse_from(["daybook-server", "--database-url", text]).expect("the settings fit");
+            config.database_url().map(str::to_owned)
+        };
+        assert_eq!(url(""), None);
+        assert_eq!(url("postgres://ledger").as_deref(), Some("postgres://ledger"));
     }
 }

@@ -41,12 +41,12 @@ async fn serve(config: &Config) -> Result<(), Failure> {
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", config.listen))?;
     let stop = stop_on_signals()?;
-    let cluster = match &config.database_url {
+    let cluster = match config.database_url() {
         Some(_) => None,
         None => Some(Cluster::start(&ClusterOptions::new(&config.home)).await?),
     };
-    let url = match (&config.database_url, &cluster) {
-        (Some(url), _) => url.clone(),
+    let url = match (config.database_url(), &cluster) {
+        (Some(url), _) => url.to_owned(),
         (None, Some(cluster)) => cluster.url(DATABASE),
         (None, None) => unreachable!("without a database of the user's own there is a cluster"),
     };

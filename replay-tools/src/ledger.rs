@@ -48,7 +48,7 @@ pub struct Running {
 
 impl Ledger {
     pub async fn open(options: &LedgerOptions) -> Result<Self, ToolError> {
-        let (cluster, url) = match &options.database_url {
+        let (cluster, url) = match options.database_url.as_ref().filter(|url| !url.is_empty()) {
             Some(url) => (None, url.clone()),
             None => {
                 let cluster = Cluster::start(&ClusterOptions::new(&options.home)).await?;
