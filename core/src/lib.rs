@@ -1,5 +1,6 @@
 //! The core of Daybook: the domain, the event store and the writer.
 
+mod cause;
 #[expect(clippy::disallowed_methods, reason = "waits a limited time for PostgreSQL to start and stop")]
 pub mod cluster;
 pub mod domain;
@@ -9,4 +10,5 @@ pub mod store;
 #[expect(clippy::disallowed_methods, reason = "commands have deadlines")]
 pub mod writer;
 
+pub use cause::chain;
 pub use event::{Actor, ActorKind, Context, Metadata, Position, RecordedEvent};

@@ -9,7 +9,10 @@ use super::{
     RawEvent, StoreError,
     events::{signed, unsigned},
 };
-use crate::writer::{Loaded, StreamKey};
+use crate::{
+    cause::chain,
+    writer::{Loaded, StreamKey},
+};
 
 /// What became of each wanted stream. A stream without events is an aggregate before its first event.
 pub type LoadedStreams = HashMap<StreamKey, Result<Loaded, Arc<StoreError>>>;
@@ -113,7 +116,7 @@ async fn fetch(
             match restored(blank(stream), &state, unsigned(row.try_get("snapshot_sequence")?)?) {
                 Ok(restored) => *aggregate = Ok(restored),
                 Err(error) => {
-                    tracing::warn!(?stream, %error, "a snapshot is passed over");
+                    tracing::warn!(?stream, error = %chain(&error), "a snapshot is passed over");
                     loaded.remove(stream);
                     unusable.push(stream.clone());
                 }

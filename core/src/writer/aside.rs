@@ -8,6 +8,7 @@ use tokio::{
 
 use super::{Aggregates, Loaded, StreamKey};
 use crate::{
+    cause::chain,
     event::Position,
     store::{Store, snapshots},
 };
@@ -51,7 +52,7 @@ impl Aside {
         drop(self.snapshots);
         for running in [self.writing, self.notifying] {
             if let Err(error) = running.await {
-                tracing::error!(%error, "a task beside the writer has fallen");
+                tracing::error!(error = %chain(&error), "a task beside the writer has fallen");
             }
         }
     }
@@ -63,7 +64,7 @@ async fn write_snapshots(store: Store, mut waiting: mpsc::Receiver<(StreamKey, L
         let state = task::spawn_blocking(move || (loaded.any().to_json(), loaded)).await;
         let Ok((state, loaded)) = state else { continue };
         if let Err(error) = snapshots::write(store.pool(), &stream, &loaded, &state).await {
-            tracing::warn!(?stream, %error, "a snapshot could not be written");
+            tracing::warn!(?stream, error = %chain(&error), "a snapshot could not be written");
         }
     }
 }
@@ -73,7 +74,7 @@ async fn notify(store: Store, mut committed: watch::Receiver<Position>) {
     while committed.changed().await.is_ok() {
         let position = *committed.borrow_and_update();
         if let Err(error) = store.notify(position).await {
-            tracing::debug!(%error, "a notification could not be sent");
+            tracing::debug!(error = %chain(&error), "a notification could not be sent");
         }
     }
 }

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::{Aggregates, Done, ExecuteError, Failure, NewEvent, Outcome, StreamKey, UnitOfWork, Waiting};
 use crate::{
+    cause::chain,
     domain::posting::{Unbalanced, balanced},
     event::{Context, Position},
     store::{
@@ -134,7 +135,7 @@ impl<'a> Batch<'a> {
                 match loaded {
                     Ok(loaded) => aggregates.insert(stream, loaded),
                     Err(error) => {
-                        tracing::error!(?stream, %error, "a stream cannot be read");
+                        tracing::error!(?stream, error = %chain(&error), "a stream cannot be read");
                         self.unreadable.insert(stream, error);
                     }
                 }

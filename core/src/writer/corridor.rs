@@ -19,6 +19,7 @@ use super::{
     batch::{Batch, Created, Verdict},
 };
 use crate::{
+    cause::chain,
     event::Position,
     store::{
         Head, RawEvent, Store, StoreError,
@@ -78,7 +79,7 @@ impl Corridor {
     pub async fn run(mut self) {
         match self.store.head().await {
             Ok(head) => self.publish(head.position),
-            Err(error) => tracing::warn!(%error, "the end of the book cannot be read yet"),
+            Err(error) => tracing::warn!(error = %chain(&error), "the end of the book cannot be read yet"),
         }
         let mut batch = Vec::new();
         let mut open = true;
@@ -100,7 +101,7 @@ impl Corridor {
         if let Some(connection) = self.connection.take()
             && let Err(error) = connection.close().await
         {
-            tracing::debug!(%error, "the writer's connection was closed by the other side");
+            tracing::debug!(error = %chain(&error), "the writer's connection was closed by the other side");
         }
         let Self { committed, aside, .. } = self;
         drop(committed);
@@ -127,21 +128,21 @@ impl Corridor {
             drop(connection);
             let failure = match trouble {
                 Trouble::NotBegun(error) if second_chance => {
-                    tracing::warn!(%error, "the writer's connection was dead; connecting again");
+                    tracing::warn!(error = %chain(&error), "the writer's connection was dead; connecting again");
                     second_chance = false;
                     continue;
                 }
                 Trouble::NotRecorded(error) if error.is_collision() && created == Created::Trusted => {
-                    tracing::warn!(%error, "a command has used an identifier a second time; deciding again");
+                    tracing::warn!(error = %chain(&error), "a command has used an identifier a second time; deciding again");
                     created = Created::LookedUp;
                     continue;
                 }
                 Trouble::NotBegun(error) | Trouble::NotRecorded(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "a batch could not be recorded");
+                    tracing::error!(error = %chain(&error), "a batch could not be recorded");
                     Failure::Database(Arc::new(error))
                 }
                 Trouble::Unknown(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "the outcome of a batch is unknown");
+                    tracing::error!(error = %chain(&error), "the outcome of a batch is unknown");
                     Failure::OutcomeUnknown
                 }
             };
@@ -230,7 +231,7 @@ impl Corridor {
                 Ok(connection) => return Some(connection),
                 Err(error) => Arc::new(error),
             };
-            tracing::warn!(%error, "the writer cannot connect");
+            tracing::warn!(error = %chain(&error), "the writer cannot connect");
             let now = Instant::now();
             for waiting in mem::take(batch) {
                 if waiting.deadline <= now {

@@ -1,7 +1,7 @@
 //! Reading the book: events after a position, dense, decoded once for all projections.
 
 use daybook_core::{
-    Position, RecordedEvent,
+    Position, RecordedEvent, chain,
     store::{StoreError, read_events},
 };
 use sqlx::PgConnection;
@@ -25,10 +25,4 @@ pub(super) async fn read(connection: &mut PgConnection, after: Position, limit: 
         Entry { position: raw.position, aggregate_type: raw.aggregate_type, event }
     });
     Ok(entries.collect())
-}
-
-/// An error with what lies behind it.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

@@ -6,7 +6,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use daybook_core::{
-    Position,
+    Position, chain,
     store::{Store, StoreError},
 };
 use sqlx::{Connection, Executor as _, PgConnection, postgres::PgListener};
@@ -66,11 +66,17 @@ impl Projector {
         self.positions.clone()
     }
 
+    /// Completes when the projector has ended: after a shutdown, or by a panic.
+    pub fn ended(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut positions = self.positions();
+        async move { while positions.changed().await.is_ok() {} }
+    }
+
     /// Stops between two batches.
     pub async fn shutdown(self) {
         self.stop.cancel();
         if let Err(error) = self.task.await {
-            tracing::error!(%error, "the projector ended badly");
+            tracing::error!(error = %chain(&error), "the projector ended badly");
         }
     }
 }
@@ -109,7 +115,7 @@ impl Work {
                 Err(error) => {
                     // Said once per disturbance; the checkpoint makes trying again harmless.
                     if std::mem::replace(&mut healthy, false) {
-                        tracing::error!(%error, "the projections cannot follow the book");
+                        tracing::error!(error = %chain(&error), "the projections cannot follow the book");
                     }
                     self.connection = None;
                     tokio::select! {
@@ -185,7 +191,7 @@ impl Work {
                 Ok(false) => return Ok(()),
                 Err(Stumbled { error, .. }) if concerns_data(&error) => {
                     let (projection, position) = (definition.name, event.position);
-                    tracing::error!(projection, position, %error, "the projection has stopped at an event");
+                    tracing::error!(projection, position, error = %chain(&error), "the projection has stopped at an event");
                     checkpoint::stop(definition, event.position, &error.to_string(), connection).await?;
                     return Ok(());
                 }
