@@ -185,6 +185,23 @@ async fn a_shutdown_answers_what_was_accepted() {
 }
 
 #[tokio::test]
+async fn a_writer_that_has_fallen_is_noticed_and_does_not_call_it_a_shutdown() {
+    let database = database().await;
+    let store = database.store().await;
+    let elsewhere = tokio::runtime::Runtime::new().unwrap();
+    let (writer, _running) = {
+        let _within = elsewhere.enter();
+        Writer::start(store, WriterOptions::default())
+    };
+    assert!(!writer.is_closed());
+    elsewhere.shutdown_background();
+    writer.closed().await;
+    assert!(writer.is_closed());
+    let lost = writer.execute(register("Anna")).await;
+    assert!(matches!(lost, Err(ExecuteError::Failed(Failure::OutcomeUnknown))), "{lost:?}");
+}
+
+#[tokio::test]
 async fn a_connection_that_died_in_the_meantime_is_replaced() {
     let database = database().await;
     let (writer, running) = database.writer().await;

@@ -4,12 +4,16 @@ use std::{sync::Arc, time::Duration};
 
 use axum::Router;
 use daybook_core::{
+    chain,
     store::{Store, StoreError},
     writer::{Writer, WriterHandle, WriterOptions},
 };
 use daybook_projections::{BOARD, Projector, ProjectorOptions, Reader};
 
 use crate::{page::CursorKey, routes};
+
+/// How long the connections of the pool may take to come back.
+const CLOSING: Duration = Duration::from_secs(5);
 
 /// What the handlers share.
 #[derive(Clone, Debug)]
@@ -89,11 +93,28 @@ impl Running {
         routes::router(self.app.clone())
     }
 
+    /// Completes when the writer or the projector has ended without having been told to, and names it.
+    pub fn fallen(&self) -> impl Future<Output = &'static str> + Send + 'static {
+        let (writer, projector) = (self.app.writer().closed(), self.projector.ended());
+        async move {
+            tokio::select! {
+                () = writer => "the writer",
+                () = projector => "the projector",
+            }
+        }
+    }
+
     /// Answers what was accepted, then ends. To be called when no request is under way any more.
     pub async fn shutdown(self) {
         let Self { app, writer, projector } = self;
-        writer.shutdown().await;
+        // A writer that has fallen passes its panic on, which must not keep the rest from ending.
+        if let Err(error) = tokio::spawn(writer.shutdown()).await {
+            tracing::error!(error = %chain(&error), "the writer ended badly");
+        }
         projector.shutdown().await;
-        app.store().pool().close().await;
+        // A request that was cut may never give its connection back.
+        if tokio::time::timeout(CLOSING, app.store().pool().close()).await.is_err() {
+            tracing::warn!("some connections to the store are still in use");
+        }
     }
 }

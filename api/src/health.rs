@@ -28,6 +28,9 @@ pub async fn live() -> Json<Health> {
 #[utoipa::path(get, path = "/readyz", responses((status = 200, body = Health)))]
 pub async fn ready(State(app): State<App>) -> Result<Json<Health>, ApiError> {
     let not_ready = |detail: &str| ApiError::new("not-ready", detail).retry_after(1);
+    if app.writer().is_closed() {
+        return Err(not_ready("the writer takes no commands"));
+    }
     let mut connection = app.store().pool().acquire().await?;
     let writable: bool =
         sqlx::query_scalar("select not pg_is_in_recovery() and current_setting('transaction_read_only') = 'off'")

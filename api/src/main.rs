@@ -3,12 +3,15 @@
 use std::{
     io::{self, IsTerminal, Write},
     net::SocketAddr,
+    pin::pin,
     process::ExitCode,
+    time::Duration,
 };
 
 use clap::Parser;
-use daybook_api::{App, AppOptions, Config, LogFormat, Running};
+use daybook_api::{App, AppOptions, Config, LogFormat};
 use daybook_core::{
+    chain,
     cluster::{Cluster, ClusterOptions, DATABASE},
     store::{Store, StoreOptions},
     writer::WriterOptions,
@@ -16,9 +19,13 @@ use daybook_core::{
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
+
+/// How long requests that are under way may take after a stop was asked for.
+const DRAIN: Duration = Duration::from_secs(10);
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -29,7 +36,7 @@ async fn main() -> ExitCode {
     match serve(&config).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(error = &*error as &dyn std::error::Error, "the server ends");
+            tracing::error!(error = %chain(&*error), "the server ends");
             ExitCode::FAILURE
         }
     }
@@ -52,10 +59,15 @@ async fn serve(config: &Config) -> Result<(), Failure> {
     };
 
     let served = serve_ledger(config, &url, listener, cluster.as_ref(), &stop).await;
-    if let Some(cluster) = cluster {
-        cluster.stop().await?;
+    let Some(cluster) = cluster else { return served };
+    match (served, cluster.stop().await) {
+        (Ok(()), stopped) => Ok(stopped.map(drop)?),
+        (Err(error), Ok(_)) => Err(error),
+        (Err(error), Err(second)) => {
+            tracing::error!(error = %chain(&second), "PostgreSQL does not stop");
+            Err(error)
+        }
     }
-    served
 }
 
 async fn serve_ledger(
@@ -70,29 +82,54 @@ async fn serve_ledger(
     let running = App::start(store, options(config)).await?;
     introduce(listener.local_addr()?)?;
 
-    let (stopped, died) = (stop.clone(), CancellationToken::new());
-    let end = {
-        let died = died.clone();
-        let death = cluster.map(Cluster::died);
-        async move {
-            match death {
-                Some(death) => tokio::select! {
-                    () = stopped.cancelled() => {}
-                    _ = death => died.cancel(),
-                },
-                None => stopped.cancelled().await,
-            }
-            tracing::info!("stopping: what was accepted is still answered");
-        }
+    let stopping = CancellationToken::new();
+    let serving = axum::serve(listener, running.router())
+        .with_graceful_shutdown(stopping.clone().cancelled_owned())
+        .into_future();
+    let death = cluster.map(Cluster::died);
+    let fallen = running.fallen();
+    let end = async {
+        let ended = tokio::select! {
+            () = stop.cancelled() => Ok(()),
+            fallen = fallen => Err(Failure::from(format!("{fallen} has ended by itself"))),
+            () = ended(death) => Err("PostgreSQL has ended by itself; its log tells why".into()),
+        };
+        tracing::info!("stopping: what was accepted is still answered");
+        stopping.cancel();
+        ended
     };
-    axum::serve(listener, running.router()).with_graceful_shutdown(end).await?;
-    shut_down(running).await;
-    if died.is_cancelled() { Err("PostgreSQL has ended by itself; its log tells why".into()) } else { Ok(()) }
-}
-
-async fn shut_down(running: Running) {
+    let ended = drained(serving, end, DRAIN).await;
     running.shutdown().await;
     tracing::info!("stopped");
+    ended
+}
+
+/// Serves until the end, and then for as long as requests are under way, but not longer than `patience`.
+async fn drained(
+    serving: impl Future<Output = io::Result<()>>,
+    end: impl Future<Output = Result<(), Failure>>,
+    patience: Duration,
+) -> Result<(), Failure> {
+    let mut serving = pin!(serving);
+    let ended = tokio::select! {
+        served = &mut serving => return Ok(served?),
+        ended = end => ended,
+    };
+    match timeout(patience, serving).await {
+        Ok(served) => ended.and(served.map_err(Failure::from)),
+        Err(_) => {
+            tracing::warn!("some connections were still open and are cut");
+            ended
+        }
+    }
+}
+
+/// Completes with the embedded PostgreSQL; never without one.
+async fn ended<T>(death: Option<impl Future<Output = T>>) {
+    match death {
+        Some(death) => drop(death.await),
+        None => std::future::pending().await,
+    }
 }
 
 fn options(config: &Config) -> AppOptions {
@@ -103,7 +140,7 @@ fn options(config: &Config) -> AppOptions {
         cache: config.cache as usize * 10_000,
         ..WriterOptions::default()
     };
-    AppOptions { writer, lag_budget: std::time::Duration::from_secs(config.lag_budget.into()), ..AppOptions::default() }
+    AppOptions { writer, lag_budget: Duration::from_secs(config.lag_budget.into()), ..AppOptions::default() }
 }
 
 fn stop_on_signals() -> io::Result<CancellationToken> {
@@ -154,4 +191,26 @@ Ctrl-C stops it.
 "
     );
     io::stdout().write_all(text.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_does_not_end_keeps_nobody_from_stopping() {
+        drained(pending(), ready(Ok(())), Duration::ZERO).await.expect("a stop that was asked for is no fault");
+    }
+
+    #[tokio::test]
+    async fn why_the_server_ends_is_told_whether_its_connections_end_or_not() {
+        let fallen = || ready(Err("the writer has ended by itself".into()));
+        let cut = drained(pending(), fallen(), Duration::ZERO).await.expect_err("the writer has fallen");
+        assert_eq!(cut.to_string(), "the writer has ended by itself");
+        let failed = || ready(Err(io::Error::other("the listener fails")));
+        let served = drained(failed(), pending(), DRAIN).await.expect_err("nobody can connect any more");
+        assert_eq!(served.to_string(), "the listener fails");
+    }
 }

@@ -185,6 +185,17 @@ impl WriterHandle {
         self.committed.clone()
     }
 
+    /// Whether commands are taken no more: the writer was told to stop, or has fallen.
+    pub fn is_closed(&self) -> bool {
+        self.queue.is_closed()
+    }
+
+    /// Completes when commands are taken no more.
+    pub fn closed(&self) -> impl Future<Output = ()> + Send + 'static {
+        let queue = self.queue.clone();
+        async move { queue.closed().await }
+    }
+
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
@@ -198,7 +209,9 @@ impl WriterHandle {
                 self.counters.overloaded.fetch_add(1, Ordering::Relaxed);
                 Failure::Overloaded
             }
-            mpsc::error::TrySendError::Closed(_) => Failure::ShuttingDown,
+            // The stop may have been asked for a moment ago; otherwise the loop has fallen.
+            mpsc::error::TrySendError::Closed(_) if self.stop.is_cancelled() => Failure::ShuttingDown,
+            mpsc::error::TrySendError::Closed(_) => Failure::OutcomeUnknown,
         })
     }
 }

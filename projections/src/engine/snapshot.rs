@@ -91,7 +91,10 @@ impl Reader {
                 match &mut positions {
                     Some(news) => {
                         // Another process may be faster than our own projector: look at the row now and then.
-                        _ = time::timeout(LOOK_AGAIN, news.changed()).await;
+                        if let Ok(Err(_)) = time::timeout(LOOK_AGAIN, news.changed()).await {
+                            // Our own projector has ended, and tells nothing any more.
+                            positions = None;
+                        }
                     }
                     None => time::sleep(LOOK_AGAIN).await,
                 }
