@@ -6,6 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use daybook_core::{
+    chain,
     domain::{account::AccountRejection, invoice::InvoiceRejection, order::OrderRejection, payment::PaymentRejection},
     operations::Refusal,
     store::StoreError,
@@ -148,11 +149,36 @@ impl ApiError {
                 "whether the request was recorded is not known; send it again with the same idempotency key",
             )
             .retry_after(1),
-            other => {
-                tracing::error!(error = ?other, "a command failed");
-                Self::new("store-unavailable", "the request could not be recorded").retry_after(5)
+            // The writer has told the log which postings they are.
+            Failure::Unbalanced(_) => Self::new("unbalanced", "a fault of the ledger; nothing of it was recorded"),
+            Failure::Database(error) => Self::of_store(&error),
+        }
+    }
+
+    fn of_store(error: &StoreError) -> Self {
+        match error {
+            StoreError::Database(error) => Self::of_query(error),
+            StoreError::Unreadable(_)
+            | StoreError::Gap { .. }
+            | StoreError::StreamGap { .. }
+            | StoreError::Answer(_)
+            | StoreError::NeverLoaded { .. } => {
+                tracing::error!(error = %chain(error), "the book cannot be read");
+                Self::new("internal", "the book cannot be read; nothing of the request was recorded")
+            }
+            StoreError::Migration(_) | StoreError::TimedOut { .. } => {
+                tracing::error!(error = %chain(error), "the store does not answer");
+                Self::new("store-unavailable", "the store does not answer").retry_after(5)
             }
         }
+    }
+
+    fn of_query(error: &sqlx::Error) -> Self {
+        if matches!(error, sqlx::Error::PoolTimedOut) {
+            return Self::new("overloaded", "too many queries wait for the store").retry_after(1);
+        }
+        tracing::error!(error = %chain(error), "a statement failed");
+        Self::new("store-unavailable", "the store does not answer").retry_after(5)
     }
 
     fn at(mut self, pointer: impl Into<String>) -> Self {
@@ -169,15 +195,13 @@ impl From<sqlx::Error> for ApiError {
         if code.is_some_and(|code| code.starts_with("22")) {
             return Self::new("malformed-parameter", "a parameter lies outside of what can be looked for");
         }
-        tracing::error!(error = &error as &dyn std::error::Error, "a query failed");
-        Self::new("store-unavailable", "the store does not answer").retry_after(5)
+        Self::of_query(&error)
     }
 }
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
-        tracing::error!(error = &error as &dyn std::error::Error, "the book cannot be read");
-        Self::new("store-unavailable", "the store does not answer").retry_after(5)
+        Self::of_store(&error)
     }
 }
 
@@ -244,10 +268,12 @@ fn usual_field(refusal: &Refusal) -> Option<String> {
         "no-lines" | "nothing-credited" | "nothing-to-credit" | "over-credit" => "/lines",
         "number-missing" => "/numbering",
         "percent-out-of-range" | "amount-out-of-range" => "/value",
+        "quantity-out-of-range" => "/quantity",
         "rate-out-of-range" => "/rate",
         "reason-missing" => "/reason",
         "recipient-not-found" | "same-account" => "/to",
         "subject-missing" => "/subject",
+        "tax-rate-out-of-range" => "/tax_rate",
         "unknown-time-zone" => "/time_zone",
         "validity-empty" => "/valid_until",
         _ => return None,
@@ -280,5 +306,40 @@ fn members(refusal: &Refusal) -> Map<String, Value> {
     match figures {
         Value::Object(members) => members,
         _ => Map::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use daybook_core::domain::posting::Unbalanced;
+
+    use super::*;
+
+    fn answered(failure: Failure) -> (&'static str, u16, Option<u64>) {
+        let error = ApiError::of_failure(failure);
+        (error.code(), error.status.as_u16(), error.retry_after)
+    }
+
+    fn of_store(error: StoreError) -> (&'static str, u16, Option<u64>) {
+        answered(Failure::Database(Arc::new(error)))
+    }
+
+    #[test]
+    fn a_fault_of_the_ledger_is_not_taken_for_an_absent_store() {
+        let currency = "USD".parse().expect("dollars");
+        let unbalanced = Unbalanced { currency, by: rust_decimal::Decimal::ONE };
+        assert_eq!(answered(Failure::Unbalanced(unbalanced)), ("unbalanced", 500, None));
+        assert_eq!(of_store(StoreError::NeverLoaded { rounds: 32 }), ("internal", 500, None));
+        assert_eq!(of_store(StoreError::Gap { after: 1, found: 3 }), ("internal", 500, None));
+    }
+
+    #[test]
+    fn a_busy_store_is_told_apart_from_an_absent_one() {
+        assert_eq!(of_store(sqlx::Error::PoolTimedOut.into()), ("overloaded", 503, Some(1)));
+        assert_eq!(of_store(sqlx::Error::PoolClosed.into()), ("store-unavailable", 503, Some(5)));
+        let late = StoreError::TimedOut { after: std::time::Duration::from_secs(30) };
+        assert_eq!(of_store(late), ("store-unavailable", 503, Some(5)));
     }
 }

@@ -70,6 +70,10 @@ pub enum ExpenseRejection {
     NotRecorded,
     #[error("an expense cannot be below zero")]
     Negative,
+    #[error("the quantity must be greater than zero, with at most 6 decimals")]
+    QuantityOutOfRange,
+    #[error("the tax rate must be at least 0 and below 1000 per cent, with at most 4 decimals")]
+    TaxRateOutOfRange,
     #[error("the total of the expense is already {total}")]
     TotalUnchanged { total: Money },
     #[error("the expense is reversed already")]
@@ -84,6 +88,8 @@ impl ExpenseRejection {
             Self::AlreadyRecorded => "expense-exists",
             Self::NotRecorded => "expense-not-found",
             Self::Negative => "expense-negative",
+            Self::QuantityOutOfRange => "quantity-out-of-range",
+            Self::TaxRateOutOfRange => "tax-rate-out-of-range",
             Self::TotalUnchanged { .. } => "total-unchanged",
             Self::AlreadyReversed => "already-reversed",
             Self::NotReversed => "not-reversed",

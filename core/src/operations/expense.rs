@@ -10,7 +10,8 @@ use crate::{
         account::{
             AccountCommand, AccountRejection, Charge, ChargeOrigin, Credit, Entry, FundsOrigin, Overdraft, RevenueShare,
         },
-        expense::{Amounts, ExpenseCommand, Recorded, Standing},
+        expense::{Amounts, ExpenseCommand, ExpenseRejection, Recorded, Standing},
+        invoice::is_tax_rate,
         tax::{RoundingPolicy, TaxedLine},
     },
     writer::UnitOfWork,
@@ -52,8 +53,14 @@ impl RecordExpense {
         let ledger = books.get(&self.account).ledger()?;
         ledger.same_currency(self.net)?;
         let entry = ledger.next_entry();
-        if !self.net.is_positive() || !crate::domain::invoice::is_tax_rate(self.tax_rate) {
+        if !self.net.is_positive() {
             return Err(AccountRejection::AmountNotPositive.into());
+        }
+        if self.quantity <= Decimal::ZERO || self.quantity.normalize().scale() > 6 {
+            return Err(ExpenseRejection::QuantityOutOfRange.into());
+        }
+        if !is_tax_rate(self.tax_rate) {
+            return Err(ExpenseRejection::TaxRateOutOfRange.into());
         }
         let line = TaxedLine { amount: self.net.amount(), rate: self.tax_rate };
         let totals = RoundingPolicy::default().totals(&[line], self.net.currency());

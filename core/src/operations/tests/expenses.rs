@@ -158,3 +158,31 @@ fn an_expense_over_nothing_or_in_another_currency_is_refused() {
     assert_eq!(books.refused(record(&account, yen, "0")).code(), "currency-mismatch");
     assert_eq!(books.refused(record(&account, usd("999999999999999.00"), "999")).code(), "balance-out-of-range");
 }
+
+#[test]
+fn a_quantity_that_cannot_be_kept_is_refused() {
+    let mut books = Books::new();
+    let account = books.account("USD");
+    let of = |quantity: &str| {
+        Operation::RecordExpense(RecordExpense {
+            account: account.clone(),
+            description: "restore from backup".into(),
+            quantity: number(quantity),
+            net: usd("1.00"),
+            tax_rate: number("0"),
+        })
+    };
+    for quantity in ["0", "-1", "0.0000001"] {
+        assert_eq!(books.refused(of(quantity)), ExpenseRejection::QuantityOutOfRange.into());
+    }
+    books.done(of("0.000001"));
+}
+
+#[test]
+fn a_tax_rate_that_is_none_is_refused() {
+    let mut books = Books::new();
+    let account = books.account("USD");
+    for rate in ["-1", "1000", "7.00001"] {
+        assert_eq!(books.refused(record(&account, usd("1.00"), rate)), ExpenseRejection::TaxRateOutOfRange.into());
+    }
+}
