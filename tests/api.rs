@@ -1,5 +1,6 @@
 //! What the API keeps to whatever is asked: the shape of errors, bad input, idempotency keys.
 
+use daybook_api::{App, AppOptions};
 use daybook_tests::api::{Answer, TestApp};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -237,4 +238,53 @@ async fn s1_an_order_waits_then_activates() {
     assert_eq!(refused.refused(409, "insufficient-funds")["missing"], dollars("2.00"));
     let paid = pay("2.00", json!({ "order": order })).await;
     assert_eq!((&paid["order"]["status"], &paid["balance"]), (&json!("processed"), &dollars("0.00")));
+}
+
+#[tokio::test]
+async fn a_server_whose_writer_has_fallen_says_so_and_is_not_ready() {
+    let database = daybook_tests::database().await;
+    let store = database.store().await;
+    let elsewhere = tokio::runtime::Runtime::new().unwrap();
+    let running = elsewhere.spawn(App::start(store, AppOptions::default())).await.unwrap().unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let router = running.router();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+
+    let fallen = running.fallen();
+    elsewhere.shutdown_background();
+    assert!(["the writer", "the projector"].contains(&fallen.await));
+    running.app().writer().closed().await;
+    Answer::to(reqwest::Client::new().get(format!("{url}/readyz"))).await.refused(503, "not-ready");
+}
+
+#[tokio::test]
+async fn a_position_beyond_the_book_or_below_it_is_no_fault_of_the_server() {
+    let app = TestApp::start().await;
+    account(&app).await;
+    let head = app.position().await;
+    for after in [i64::MAX as u64 - 1, u64::MAX] {
+        let answer = app.get(&format!("/v1/audit/events?after={after}")).await;
+        assert_eq!((answer.status, &answer.body["data"], &answer.body["has_more"]), (200, &json!([]), &json!(false)));
+        assert_eq!(answer.header("ledger-position"), head.to_string());
+    }
+    app.get("/v1/audit/trial-balance?as_known_at=-1").await.refused(400, "malformed-parameter");
+    let answer = app.get(&format!("/v1/audit/trial-balance?as_known_at={}", u64::MAX)).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+}
+
+#[tokio::test]
+async fn an_expense_names_the_field_that_is_out_of_range() {
+    let app = TestApp::start().await;
+    let account = account(&app).await;
+    let expense = |quantity: &str, tax_rate: &str| {
+        json!({
+            "account": account, "description": "restore", "quantity": quantity, "net": dollars("1.00"),
+            "tax_rate": tax_rate, "reason": "asked for",
+        })
+    };
+    let answer = app.post("/v1/expenses", expense("0", "0")).await;
+    assert_eq!(answer.refused(422, "quantity-out-of-range")["errors"][0]["pointer"], "/quantity");
+    let answer = app.post("/v1/expenses", expense("1", "-1")).await;
+    assert_eq!(answer.refused(422, "tax-rate-out-of-range")["errors"][0]["pointer"], "/tax_rate");
 }

@@ -2,8 +2,9 @@
 
 use axum::{extract::State, http::Uri, response::Response};
 use chrono::{DateTime, Utc};
-use daybook_core::operations::{
-    AdjustAccount, ChangeTerms, HoldFunds, OpenAccount, Operation, ReleaseHold, Terms, TransferFunds,
+use daybook_core::{
+    Position,
+    operations::{AdjustAccount, ChangeTerms, HoldFunds, OpenAccount, Operation, ReleaseHold, Terms, TransferFunds},
 };
 use daybook_projections::{
     account::{self as read_model, AccountRow, Filter},
@@ -17,7 +18,7 @@ use crate::{
     app::App,
     error::ApiError,
     page::Page,
-    read::{Fresh, Rows},
+    read::{Fresh, Rows, known_at},
     wire::{AccountRef, Amount, CurrencyCode, CustomerRef, HoldRef, Number, Ref, text},
     write::{Made, Occasion, Writing, Written},
 };
@@ -253,7 +254,7 @@ pub struct BalanceQuery {
     /// What had taken effect before this moment.
     as_of: Option<DateTime<Utc>>,
     /// What had been recorded up to this position of the book.
-    as_known_at: Option<i64>,
+    as_known_at: Option<Position>,
 }
 
 /// An account.
@@ -348,10 +349,10 @@ pub async fn balance(
 ) -> Result<Response, ApiError> {
     let mut rows = app.read_all(&["account_statement", "accounts"], fresh).await?;
     let account = existing(&mut rows, id.as_str()).await?;
-    let balance = statement::balance(&mut rows, id.as_str(), as_of, as_known_at).await?;
+    let balance = statement::balance(&mut rows, id.as_str(), as_of, as_known_at.map(known_at)).await?;
     let balance = Amount::of(balance, &account.currency);
     let head = rows.position();
-    let position = as_known_at.and_then(|known| u64::try_from(known).ok()).map_or(head, |known| known.min(head));
+    let position = as_known_at.map_or(head, |known| known.min(head));
     Ok(rows.show(BalanceShown { account: account.id, balance, as_of, position }))
 }
 

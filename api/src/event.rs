@@ -80,16 +80,18 @@ pub async fn list_events(
     Asked(EventQuery { after, limit }): Asked<EventQuery>,
 ) -> Result<Response, ApiError> {
     let limit = limit.unwrap_or(DEFAULT_LIMIT);
-    if !(1..=MAX_LIMIT).contains(&limit) || i64::try_from(after).is_err() {
-        let detail = format!("`limit` lies between 1 and {MAX_LIMIT}, `after` is a position");
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        let detail = format!("`limit` lies between 1 and {MAX_LIMIT}");
         return Err(ApiError::new("malformed-parameter", detail));
     }
     let head = head(app.store().pool()).await?.position;
-    let events = read_events(app.store().pool(), after, limit).await?;
+    // Nothing can follow the end of the book, however far beyond it was asked for.
+    let events = if after < head { read_events(app.store().pool(), after, limit).await? } else { Vec::new() };
+    let known = events.last().map_or(head, |event| event.position.max(head));
     let next_after = events.last().map_or(after, |event| event.position);
     let data = events.into_iter().map(EventShown::from).collect();
     let has_more = next_after < head;
     let mut response = Json(Events { data, next_after, has_more }).into_response();
-    response.headers_mut().insert(LEDGER_POSITION, HeaderValue::from(head.max(next_after)));
+    response.headers_mut().insert(LEDGER_POSITION, HeaderValue::from(known));
     Ok(response)
 }

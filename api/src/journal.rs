@@ -2,6 +2,7 @@
 
 use axum::{extract::State, http::Uri, response::Response};
 use chrono::{DateTime, Utc};
+use daybook_core::Position;
 use daybook_projections::journal::{self as read_model, Filter, JournalLineRow, TrialBalanceRow};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -11,7 +12,7 @@ use crate::{
     app::App,
     error::ApiError,
     page::Page,
-    read::Fresh,
+    read::{Fresh, known_at},
     wire::{AccountRef, Number, text},
 };
 
@@ -38,7 +39,7 @@ pub struct TrialBalanceQuery {
     /// What had taken effect before this moment.
     as_of: Option<DateTime<Utc>>,
     /// What had been recorded up to this position of the book.
-    as_known_at: Option<i64>,
+    as_known_at: Option<Position>,
 }
 
 /// A leg of an entry of the journal.
@@ -132,7 +133,7 @@ pub async fn trial_balance(
     let mut rows = app.read("journal", fresh).await?;
     let standings = match (as_of, as_known_at) {
         (None, None) => read_model::trial_balance(&mut rows).await?,
-        (as_of, as_known_at) => read_model::trial_balance_as_of(&mut rows, as_of, as_known_at).await?,
+        (as_of, as_known_at) => read_model::trial_balance_as_of(&mut rows, as_of, as_known_at.map(known_at)).await?,
     };
     let mut sums = std::collections::BTreeMap::<&str, rust_decimal::Decimal>::new();
     for standing in &standings {

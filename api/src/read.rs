@@ -144,6 +144,11 @@ impl DerefMut for Rows {
     }
 }
 
+/// A position as the rows have it; one that no book reaches is as good as the last.
+pub fn known_at(position: Position) -> i64 {
+    i64::try_from(position).unwrap_or(i64::MAX)
+}
+
 /// A text that is one of a few.
 pub fn one_of(parameter: &str, given: Option<&String>, allowed: &[&str]) -> Result<(), ApiError> {
     match given {

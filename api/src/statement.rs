@@ -7,6 +7,7 @@ use axum::{
 };
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, SecondsFormat, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
+use daybook_core::Position;
 use daybook_projections::statement::{self as read_model, Period, Place, StatementRow};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
@@ -17,7 +18,7 @@ use crate::{
     address::{Asked, Named},
     app::App,
     error::ApiError,
-    read::{Fresh, Rows},
+    read::{Fresh, Rows, known_at},
     wire::{AccountRef, Amount, Ref},
 };
 
@@ -30,7 +31,7 @@ pub struct StatementQuery {
     /// The day after the last one, in the account's time zone; to the end, unless it is told.
     to: Option<NaiveDate>,
     /// What had been recorded up to this position of the book.
-    as_known_at: Option<i64>,
+    as_known_at: Option<Position>,
     /// `json` or `csv`; as `Accept` says, unless it is told.
     #[param(inline)]
     format: Option<Format>,
@@ -124,7 +125,7 @@ pub async fn statement(
     let account = existing(&mut rows, id.as_str()).await?;
     let zone: Tz = account.time_zone.parse().expect("a row holds a time zone that the domain has accepted");
     let midnight = |day: NaiveDate| midnight(day, zone);
-    let period = Period { from: from.map(midnight), to: to.map(midnight), known_at: as_known_at };
+    let period = Period { from: from.map(midnight), to: to.map(midnight), known_at: as_known_at.map(known_at) };
     let (opening, closing, lines) = whole(&mut rows, id.as_str(), &period).await?;
     let statement = StatementShown {
         account: account.id,
