@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use daybook_core::domain::{Ticket, ticket::TicketCommand};
 use daybook_tests::{
     api::{Answer, TestApp},
     commands,
 };
 use futures::future::join_all;
+use postgres_es::postgres_cqrs;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -282,4 +284,27 @@ async fn s3_statement_continuity() {
     assert!(csv.contains(",\"an expense, \"\"quoted\"\"\",-12.34,82.66,USD,"), "{csv}");
     let nobody = app.get("/v1/accounts/acc_1/statement").await;
     nobody.refused(404, "account-not-found");
+}
+
+#[tokio::test]
+async fn what_a_stock_postgres_es_appends_is_read_like_everything_else() {
+    let app = TestApp::start().await;
+    let customer = app.done("/v1/customers", json!({ "name": "Ada Lovelace" })).await;
+    let open =
+        json!({ "customer": customer["id"], "category": "support", "subject": "slow", "message": "It is slow." });
+    let ticket = app.done("/v1/tickets", open).await["id"].as_str().unwrap().to_owned();
+    let before = app.position().await;
+
+    let stock = postgres_cqrs::<Ticket>(app.database.store().await.pool().clone(), Vec::new(), ());
+    stock.execute(&ticket, TicketCommand::Answer { message: "Mended.".into() }).await.unwrap();
+    assert_eq!(app.position().await, before + 1);
+
+    let shown = app.get(&format!("/v1/tickets/{ticket}")).await;
+    assert_eq!(shown.body["status"], "answered", "{}", shown.text);
+    assert_eq!(shown.body["messages"][1]["message"], "Mended.");
+    // The history names the same event at its position, and the writer goes on from there.
+    let history = app.get(&format!("/v1/history?entity={ticket}")).await;
+    assert_eq!(history.body["data"][0]["position"], before + 1, "{}", history.text);
+    app.done(&format!("/v1/tickets/{ticket}/read"), json!({})).await;
+    assert_eq!(app.get(&format!("/v1/tickets/{ticket}")).await.body["status"], "read");
 }
