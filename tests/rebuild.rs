@@ -1,18 +1,19 @@
 //! Every projection on the board: what lies in the tables is what a rebuild makes, and what a fresh fold makes, however
 //! many projectors are at work, and whatever one event does to one of them.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use daybook_core::operations::{JoinGroup, Operation, RegisterCustomer};
 use daybook_projections::{
     BOARD, Freshness, Projector, ProjectorOptions, ReadError, Reader,
-    engine::{Difference, RebuildError, State, checksum, rebuild, standings, verify},
+    engine::{Difference, MEMORY, Phase, RebuildError, RebuildOptions, State, checksum, rebuild, standings, verify},
     find,
 };
 use daybook_tests::{
     commands::id,
     history::{LONG, Ledger, varied_history},
 };
+use tokio::sync::Notify;
 
 #[tokio::test]
 async fn live_rows_are_rebuilt_rows_are_a_fresh_fold() {
@@ -27,12 +28,12 @@ async fn live_rows_are_rebuilt_rows_are_a_fresh_fold() {
         for table in &live {
             assert!(table.rows > 0, "the history leaves nothing in {}", table.table);
         }
-        let verified = verify(&ledger.store, projection).await.unwrap();
+        let verified = verify(&ledger.store, projection, MEMORY).await.unwrap();
         assert_eq!((verified.different, verified.position), (0, ledger.last), "{verified:?}");
-        let rebuilt = rebuild(&ledger.store, projection, |_| {}).await.unwrap();
+        let rebuilt = rebuild(&ledger.store, projection, &RebuildOptions::default(), |_| {}).await.unwrap();
         assert_eq!(rebuilt.position, ledger.last);
         assert_eq!(checksum(projection, &mut connection).await.unwrap(), live);
-        assert_eq!(verify(&ledger.store, projection).await.unwrap().different, 0);
+        assert_eq!(verify(&ledger.store, projection, MEMORY).await.unwrap().different, 0);
     }
     projector.shutdown().await;
 }
@@ -49,7 +50,7 @@ async fn two_projectors_at_once_apply_every_event_once() {
     ledger.projected(None).await;
 
     for projection in BOARD {
-        let verified = verify(&ledger.store, projection).await.unwrap();
+        let verified = verify(&ledger.store, projection, MEMORY).await.unwrap();
         assert_eq!((verified.different, verified.position), (0, ledger.last), "{verified:?}");
     }
     here.shutdown().await;
@@ -75,7 +76,7 @@ async fn an_event_that_cannot_be_folded_stops_those_who_follow_it_and_no_other()
             }
             Err(other) => panic!("{other}"),
         }
-        let verified = verify(&ledger.store, projection).await.unwrap();
+        let verified = verify(&ledger.store, projection, MEMORY).await.unwrap();
         assert_eq!(verified.different, 0, "{verified:?}");
     }
 
@@ -104,7 +105,7 @@ async fn a_row_that_was_tampered_with_is_named() {
         .await
         .unwrap();
 
-    let verified = verify(&ledger.store, find("accounts").unwrap()).await.unwrap();
+    let verified = verify(&ledger.store, &find("accounts").unwrap(), MEMORY).await.unwrap();
     assert_eq!((verified.rows, verified.different), (2, 1));
     let Difference { table, key, stored, expected } = &verified.differences[0];
     let (stored, expected) = (stored.as_ref().unwrap(), expected.as_ref().unwrap());
@@ -127,8 +128,8 @@ async fn customers_read_throughout_a_rebuild() {
     let store = ledger.store.clone();
     let (ready, mut told) = tokio::sync::watch::channel(0);
     let rebuilding = tokio::spawn(async move {
-        rebuild(&store, statement, |position| {
-            ready.send_replace(position);
+        rebuild(&store, &statement, &RebuildOptions::default(), |told| {
+            ready.send_replace(told.position);
         })
         .await
     });
@@ -145,19 +146,29 @@ async fn customers_read_throughout_a_rebuild() {
 }
 
 #[tokio::test]
-async fn what_an_interrupted_rebuild_has_left_is_dropped() {
+async fn an_interrupted_rebuild_goes_on_where_it_stood() {
     let mut ledger = Ledger::new().await;
     let projector = ledger.projector(true).await;
     varied_history(&mut ledger).await;
     ledger.projected(Some(&projector)).await;
-    sqlx::query("create table accounts_v1_rebuild as select 1 as half_done")
-        .execute(ledger.database.pool())
-        .await
-        .unwrap();
-
     let accounts = find("accounts").unwrap();
-    assert_eq!(rebuild(&ledger.store, accounts, |_| {}).await.unwrap().position, ledger.last);
-    assert_eq!(verify(&ledger.store, accounts).await.unwrap().different, 0);
+    let (store, reached) = (ledger.store.clone(), Arc::new(Notify::new()));
+    let told = reached.clone();
+    let interrupted = tokio::spawn(async move {
+        rebuild(&store, &accounts, &RebuildOptions::default(), |progress| {
+            if progress.phase == Phase::Comparing {
+                told.notify_one();
+            }
+        })
+        .await
+    });
+    reached.notified().await;
+    interrupted.abort();
+    assert!(interrupted.await.unwrap_err().is_cancelled(), "the rebuild was cut before it took over");
+
+    let rebuilt = rebuild(&ledger.store, &accounts, &RebuildOptions::default(), |_| {}).await.unwrap();
+    assert_eq!((rebuilt.resumed_at, rebuilt.position, rebuilt.build), (Some(ledger.last), ledger.last, 2));
+    assert_eq!(verify(&ledger.store, &accounts, MEMORY).await.unwrap().different, 0);
     // The projector goes on upon the new tables.
     ledger.act(Operation::RegisterCustomer(RegisterCustomer { name: "Bob".into(), email: None })).await;
     ledger.projected(Some(&projector)).await;
@@ -182,12 +193,15 @@ async fn a_projection_that_stopped_at_spoilt_rows_goes_on_after_a_rebuild() {
         other => panic!("{other:?}"),
     }
     let customers = find("customers").unwrap();
-    assert_eq!(rebuild(&ledger.store, customers, |_| {}).await.unwrap().position, ledger.last);
+    assert_eq!(
+        rebuild(&ledger.store, &customers, &RebuildOptions::default(), |_| {}).await.unwrap().position,
+        ledger.last
+    );
     reader.wait_for("customers", ledger.last, LONG).await.unwrap();
     let mut connection = ledger.store.connection().await.unwrap();
     let standings = standings(BOARD, &mut connection).await.unwrap();
     assert!(standings.iter().all(|standing| standing.state == State::Running && standing.error.is_none()));
-    assert_eq!(verify(&ledger.store, customers).await.unwrap().different, 0);
+    assert_eq!(verify(&ledger.store, &customers, MEMORY).await.unwrap().different, 0);
     projector.shutdown().await;
 }
 
@@ -199,14 +213,14 @@ async fn a_book_that_cannot_be_folded_leaves_the_serving_tables_alone() {
     ledger.projected(Some(&projector)).await;
     let tickets = find("tickets").unwrap();
     let mut connection = ledger.store.connection().await.unwrap();
-    let served = checksum(tickets, &mut connection).await.unwrap();
+    let served = checksum(&tickets, &mut connection).await.unwrap();
     break_the_book(&ledger).await;
 
-    match rebuild(&ledger.store, tickets, |_| {}).await {
+    match rebuild(&ledger.store, &tickets, &RebuildOptions::default(), |_| {}).await {
         Err(RebuildError::Fold { position, .. }) => assert_eq!(position, ledger.last + 1),
         other => panic!("{other:?}"),
     }
-    assert_eq!(checksum(tickets, &mut connection).await.unwrap(), served);
+    assert_eq!(checksum(&tickets, &mut connection).await.unwrap(), served);
     projector.shutdown().await;
 }
 

@@ -12,7 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use daybook_core::Position;
-use daybook_projections::{Definition, Freshness, Snapshot, find};
+use daybook_projections::{Freshness, Snapshot};
 use serde::Serialize;
 use sqlx::PgConnection;
 
@@ -55,7 +55,7 @@ impl<S: Sync> FromRequestParts<S> for Fresh {
 #[derive(Debug)]
 pub struct Rows {
     snapshot: Snapshot,
-    definition: &'static Definition,
+    name: &'static str,
 }
 
 /// One listing, as it was asked for.
@@ -69,15 +69,14 @@ pub struct Listing<'a, F> {
 
 impl App {
     /// The rows of a projection, as fresh as was asked for.
-    pub async fn read(&self, projection: &str, fresh: Fresh) -> Result<Rows, ApiError> {
+    pub async fn read(&self, projection: &'static str, fresh: Fresh) -> Result<Rows, ApiError> {
         self.read_all(&[projection], fresh).await
     }
 
     /// The rows of several projections at one moment. The first one's version is told.
-    pub async fn read_all(&self, projections: &[&str], Fresh(fresh): Fresh) -> Result<Rows, ApiError> {
-        let definition = find(projections[0]).expect("a projection is asked for by a name that is on the board");
+    pub async fn read_all(&self, projections: &[&'static str], Fresh(fresh): Fresh) -> Result<Rows, ApiError> {
         let snapshot = self.reader().snapshot(projections, fresh).await?;
-        Ok(Rows { snapshot, definition })
+        Ok(Rows { snapshot, name: projections[0] })
     }
 
     pub fn listing<F: std::fmt::Debug>(
@@ -114,7 +113,7 @@ impl Rows {
     /// The answer, with the position and the version of the rows that it was made of.
     pub fn tell(self, answer: impl IntoResponse) -> Response {
         let mut response = answer.into_response();
-        let version = format!("{}/{}", self.definition.name, self.definition.version);
+        let version = format!("{}/{}", self.name, self.snapshot.version());
         let version = HeaderValue::from_str(&version).expect("the name of a projection is plain ASCII");
         response.headers_mut().insert(PROJECTION_VERSION, version);
         response.headers_mut().insert(LEDGER_POSITION, HeaderValue::from(self.snapshot.position()));

@@ -10,7 +10,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgConnection};
 
-use crate::engine::{Changes, FoldError, Follows, Projection, Row, Table, place};
+use crate::engine::{Changes, FoldError, Follows, Projection, Row, Source, Table, place};
 
 #[derive(Debug)]
 pub enum Accounts {}
@@ -45,6 +45,10 @@ impl Row for AccountRow {
 
     fn key(&self) -> String {
         self.id.clone()
+    }
+
+    fn sources(&self) -> Vec<Source> {
+        vec![Source::stream(Account::TYPE, &self.id)]
     }
 }
 

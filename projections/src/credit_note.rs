@@ -10,7 +10,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgConnection, types::Json};
 
-use crate::engine::{Changes, FoldError, Follows, Projection, Row, Table, place};
+use crate::engine::{Changes, FoldError, Follows, Projection, Row, Source, Table, place};
 
 #[derive(Debug)]
 pub enum CreditNotes {}
@@ -64,6 +64,10 @@ impl Row for CreditNoteRow {
     fn key(&self) -> String {
         self.id.clone()
     }
+
+    fn sources(&self) -> Vec<Source> {
+        vec![Source::stream(CreditNote::TYPE, &self.id)]
+    }
 }
 
 impl Row for CreditNoteLineRow {
@@ -73,6 +77,10 @@ impl Row for CreditNoteLineRow {
 
     fn key(&self) -> Self::Key {
         (self.credit_note_id.clone(), self.number)
+    }
+
+    fn sources(&self) -> Vec<Source> {
+        vec![Source::stream(CreditNote::TYPE, &self.credit_note_id)]
     }
 }
 

@@ -9,7 +9,7 @@ use daybook_core::{
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgConnection};
 
-use crate::engine::{Changes, FoldError, Follows, Projection, Row, Table, place};
+use crate::engine::{Changes, FoldError, Follows, Projection, Row, Source, Table, place};
 
 #[derive(Debug)]
 pub enum Customers {}
@@ -41,6 +41,10 @@ impl Row for CustomerRow {
     fn key(&self) -> String {
         self.id.clone()
     }
+
+    fn sources(&self) -> Vec<Source> {
+        vec![Source::stream(Customer::TYPE, &self.id)]
+    }
 }
 
 impl Row for CustomerGroupRow {
@@ -50,6 +54,10 @@ impl Row for CustomerGroupRow {
 
     fn key(&self) -> Self::Key {
         (self.customer_id.clone(), self.group_name.clone())
+    }
+
+    fn sources(&self) -> Vec<Source> {
+        vec![Source::stream(Customer::TYPE, &self.customer_id)]
     }
 }
 

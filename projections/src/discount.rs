@@ -13,7 +13,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgConnection};
 
-use crate::engine::{Changes, FoldError, Follows, Projection, Row, Table, place};
+use crate::engine::{Changes, FoldError, Follows, Projection, Row, Source, Table, place};
 
 #[derive(Debug)]
 pub enum Discounts {}
@@ -51,6 +51,19 @@ impl Row for DiscountRow {
 
     fn key(&self) -> String {
         self.id.clone()
+    }
+
+    fn sources(&self) -> Vec<Source> {
+        let id = self.audience_id.clone().unwrap_or_default();
+        let audience = match self.audience.as_str() {
+            "group" => Audience::Group(id),
+            "customer" => match id.parse() {
+                Ok(customer) => Audience::Customer(customer),
+                Err(_) => return Vec::new(),
+            },
+            _ => Audience::Everyone,
+        };
+        audience.id().map(|id| Source::stream(Granted::TYPE, id.as_str())).into_iter().collect()
     }
 }
 

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgConnection};
 
 use crate::{
-    engine::{Changes, FoldError, Follows, Projection, Row, Table, place},
+    engine::{Changes, FoldError, Follows, Projection, Row, Source, Table, place},
     statement::funds_origin,
 };
 
@@ -74,6 +74,11 @@ impl Row for ExpenseRow {
     fn key(&self) -> String {
         self.id.clone()
     }
+
+    fn sources(&self) -> Vec<Source> {
+        // The account says what covers it.
+        vec![Source::stream(Expense::TYPE, &self.id), Source::stream(Account::TYPE, &self.account_id)]
+    }
 }
 
 impl Row for CoverageRow {
@@ -83,6 +88,11 @@ impl Row for CoverageRow {
 
     fn key(&self) -> Self::Key {
         (self.expense_id.clone(), self.funds)
+    }
+
+    fn sources(&self) -> Vec<Source> {
+        // The expense itself names its account.
+        Vec::new()
     }
 }
 

@@ -18,7 +18,7 @@ use daybook_core::{
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgConnection};
 
-use crate::engine::{Changes, FoldError, Follows, Projection, Row, Table, place};
+use crate::engine::{Changes, FoldError, Follows, Projection, Row, Source, Table, place};
 
 #[derive(Debug)]
 pub enum History {}
@@ -46,6 +46,10 @@ impl Row for HistoryRow {
 
     fn key(&self) -> Self::Key {
         (self.entity_id.clone(), self.position)
+    }
+
+    fn sources(&self) -> Vec<Source> {
+        vec![Source::Event(self.position)]
     }
 }
 

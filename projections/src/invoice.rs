@@ -15,7 +15,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgConnection, types::Json};
 
-use crate::engine::{Changes, FoldError, Follows, Projection, Row, Table, place};
+use crate::engine::{Changes, FoldError, Follows, Projection, Row, Source, Table, place};
 
 #[derive(Debug)]
 pub enum Invoices {}
@@ -80,6 +80,10 @@ impl Row for InvoiceRow {
     fn key(&self) -> String {
         self.id.clone()
     }
+
+    fn sources(&self) -> Vec<Source> {
+        vec![Source::stream(Invoice::TYPE, &self.id)]
+    }
 }
 
 impl Row for InvoiceLineRow {
@@ -89,6 +93,10 @@ impl Row for InvoiceLineRow {
 
     fn key(&self) -> Self::Key {
         (self.invoice_id.clone(), self.number)
+    }
+
+    fn sources(&self) -> Vec<Source> {
+        vec![Source::stream(Invoice::TYPE, &self.invoice_id)]
     }
 }
 

@@ -9,7 +9,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgConnection};
 
-use crate::engine::{Changes, FoldError, Follows, Projection, Row, Table, place};
+use crate::engine::{Changes, FoldError, Follows, Projection, Row, Source, Table, place};
 
 #[derive(Debug)]
 pub enum Journal {}
@@ -50,6 +50,10 @@ impl Row for JournalLineRow {
     fn key(&self) -> Self::Key {
         (self.position, self.leg)
     }
+
+    fn sources(&self) -> Vec<Source> {
+        vec![Source::Event(self.position)]
+    }
 }
 
 impl Row for TrialBalanceRow {
@@ -59,6 +63,10 @@ impl Row for TrialBalanceRow {
 
     fn key(&self) -> Self::Key {
         (self.ledger_account.clone(), self.currency.clone())
+    }
+
+    fn sources(&self) -> Vec<Source> {
+        vec![Source::Book]
     }
 }
 

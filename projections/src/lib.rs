@@ -16,9 +16,10 @@ pub mod service;
 pub mod statement;
 pub mod ticket;
 
-pub use engine::{Definition, Freshness, Projector, ProjectorOptions, ReadError, Reader, Snapshot};
+pub use engine::{Definition, Freshness, NewVersions, Projector, ProjectorOptions, ReadError, Reader, Snapshot};
 
-/// Every projection there is.
+/// Every projection there is. An earlier version stays on the board for as long as it may still serve or be kept, so that
+/// this program can drive it.
 pub static BOARD: &[Definition] = &[
     Definition::of::<account::Accounts>(),
     Definition::of::<statement::AccountStatement>(),
@@ -36,7 +37,7 @@ pub static BOARD: &[Definition] = &[
     Definition::of::<ticket::Tickets>(),
 ];
 
-/// The projection of this name.
-pub fn find(name: &str) -> Option<&'static Definition> {
-    BOARD.iter().find(|definition| definition.name == name)
+/// The projection of this name, in the version of this program.
+pub fn find(name: &str) -> Option<Definition> {
+    engine::latest(BOARD).into_iter().find(|definition| definition.name == name)
 }

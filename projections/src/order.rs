@@ -13,7 +13,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgConnection};
 
-use crate::engine::{Changes, FoldError, Follows, Projection, Row, Table, place};
+use crate::engine::{Changes, FoldError, Follows, Projection, Row, Source, Table, place};
 
 #[derive(Debug)]
 pub enum Orders {}
@@ -71,6 +71,10 @@ impl Row for OrderRow {
     fn key(&self) -> String {
         self.id.clone()
     }
+
+    fn sources(&self) -> Vec<Source> {
+        vec![Source::stream(Order::TYPE, &self.id)]
+    }
 }
 
 impl Row for OrderItemRow {
@@ -80,6 +84,10 @@ impl Row for OrderItemRow {
 
     fn key(&self) -> Self::Key {
         (self.order_id.clone(), self.number)
+    }
+
+    fn sources(&self) -> Vec<Source> {
+        vec![Source::stream(Order::TYPE, &self.order_id)]
     }
 }
 

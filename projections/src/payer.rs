@@ -12,7 +12,7 @@ use daybook_core::{
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgConnection};
 
-use crate::engine::{Changes, FoldError, Follows, Projection, Row, Table, place};
+use crate::engine::{Changes, FoldError, Follows, Projection, Row, Source, Table, place};
 
 #[derive(Debug)]
 pub enum Payers {}
@@ -44,6 +44,10 @@ impl Row for PayerRow {
 
     fn key(&self) -> String {
         self.id.clone()
+    }
+
+    fn sources(&self) -> Vec<Source> {
+        vec![Source::stream(Payer::TYPE, &self.id)]
     }
 }
 

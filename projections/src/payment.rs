@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgConnection};
 
 use crate::{
-    engine::{Changes, FoldError, Follows, Projection, Row, Table, place},
+    engine::{Changes, FoldError, Follows, Projection, Row, Source, Table, place},
     statement::charge_origin,
 };
 
@@ -94,6 +94,14 @@ impl Row for PaymentRow {
     fn key(&self) -> String {
         self.id.clone()
     }
+
+    fn sources(&self) -> Vec<Source> {
+        // The account says what becomes of the money; a gateway's own id is a stream of its own.
+        let mut sources =
+            vec![Source::stream(Payment::TYPE, &self.id), Source::stream(Account::TYPE, &self.account_id)];
+        sources.extend(self.gateway_payment.as_ref().map(|id| Source::stream(Payment::TYPE, id)));
+        sources
+    }
 }
 
 impl Row for AllocationRow {
@@ -104,6 +112,11 @@ impl Row for AllocationRow {
     fn key(&self) -> Self::Key {
         (self.payment_id.clone(), self.charge)
     }
+
+    fn sources(&self) -> Vec<Source> {
+        // The payment itself names its account.
+        Vec::new()
+    }
 }
 
 impl Row for RefundRow {
@@ -113,6 +126,10 @@ impl Row for RefundRow {
 
     fn key(&self) -> String {
         self.id.clone()
+    }
+
+    fn sources(&self) -> Vec<Source> {
+        vec![Source::stream(Payment::TYPE, &self.payment_id)]
     }
 }
 

@@ -9,7 +9,7 @@ use daybook_core::{
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgConnection};
 
-use crate::engine::{Changes, FoldError, Follows, Projection, Row, Table, place};
+use crate::engine::{Changes, FoldError, Follows, Projection, Row, Source, Table, place};
 
 #[derive(Debug)]
 pub enum Services {}
@@ -35,6 +35,10 @@ impl Row for ServiceRow {
 
     fn key(&self) -> String {
         self.id.clone()
+    }
+
+    fn sources(&self) -> Vec<Source> {
+        vec![Source::stream(Service::TYPE, &self.id)]
     }
 }
 

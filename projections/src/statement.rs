@@ -16,7 +16,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgConnection, types::Json};
 
-use crate::engine::{Changes, FoldError, Follows, Projection, Row, Table, place};
+use crate::engine::{Changes, FoldError, Follows, Projection, Row, Source, Table, place};
 
 #[derive(Debug)]
 pub enum AccountStatement {}
@@ -66,6 +66,10 @@ impl Row for StatementRow {
     fn key(&self) -> Self::Key {
         (self.account_id.clone(), self.entry)
     }
+
+    fn sources(&self) -> Vec<Source> {
+        vec![Source::stream(Account::TYPE, &self.account_id)]
+    }
 }
 
 impl Row for AccountDayRow {
@@ -75,6 +79,10 @@ impl Row for AccountDayRow {
 
     fn key(&self) -> Self::Key {
         (self.account_id.clone(), self.day)
+    }
+
+    fn sources(&self) -> Vec<Source> {
+        vec![Source::stream(Account::TYPE, &self.account_id)]
     }
 }
 

@@ -9,7 +9,7 @@ use daybook_core::{
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgConnection};
 
-use crate::engine::{Changes, FoldError, Follows, Projection, Row, Table, place};
+use crate::engine::{Changes, FoldError, Follows, Projection, Row, Source, Table, place};
 
 #[derive(Debug)]
 pub enum Tickets {}
@@ -56,6 +56,10 @@ impl Row for TicketRow {
     fn key(&self) -> String {
         self.id.clone()
     }
+
+    fn sources(&self) -> Vec<Source> {
+        vec![Source::stream(Ticket::TYPE, &self.id)]
+    }
 }
 
 impl Row for TicketMessageRow {
@@ -65,6 +69,10 @@ impl Row for TicketMessageRow {
 
     fn key(&self) -> Self::Key {
         (self.ticket_id.clone(), self.position)
+    }
+
+    fn sources(&self) -> Vec<Source> {
+        vec![Source::stream(Ticket::TYPE, &self.ticket_id)]
     }
 }
 

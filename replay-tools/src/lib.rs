@@ -6,6 +6,7 @@ pub mod demo;
 pub mod import;
 pub mod ledger;
 pub mod progress;
+pub mod projection;
 pub mod rebuild;
 pub mod status;
 pub mod verify;

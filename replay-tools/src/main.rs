@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use daybook_replay_tools::{demo, import, ledger::LedgerOptions, rebuild, status, verify};
+use daybook_replay_tools::{demo, import, ledger::LedgerOptions, projection, rebuild, status, verify};
 use tracing_subscriber::EnvFilter;
 
 #[derive(Debug, Parser)]
@@ -24,6 +24,20 @@ enum Verb {
     Verify(verify::Arguments),
     /// Build projections anew from the book, while they are being read
     Rebuild(rebuild::Arguments),
+    /// Let the build of a projection that is kept serve again
+    Rollback(projection::Projection),
+    /// Take the build of a projection away that is kept for a roll-back
+    Discard(projection::Discard),
+    /// Hold a projection where it stands
+    Pause(projection::Projection),
+    /// Let a projection go on that is paused or has stopped
+    Resume(projection::Projection),
+    /// Let a projection go on without an event that it cannot fold, and without the rest of that event's stream
+    Park(projection::Park),
+    /// Take back in what was set aside
+    Unpark(projection::Unpark),
+    /// Fold the rows of some keys anew
+    Repair(projection::Repair),
     /// Show where the book and each projection stand
     Status(status::Arguments),
     /// Fill the ledger with two years of a small hosting provider
@@ -46,6 +60,13 @@ async fn main() -> ExitCode {
         Verb::Import(Import::Invoices(arguments)) => import::run(&ledger, &arguments).await,
         Verb::Verify(arguments) => verify::run(&ledger, &arguments).await,
         Verb::Rebuild(arguments) => rebuild::run(&ledger, &arguments).await,
+        Verb::Rollback(arguments) => projection::roll_back(&ledger, &arguments).await,
+        Verb::Discard(arguments) => projection::discard(&ledger, &arguments).await,
+        Verb::Pause(arguments) => projection::pause(&ledger, &arguments).await,
+        Verb::Resume(arguments) => projection::resume(&ledger, &arguments).await,
+        Verb::Park(arguments) => projection::park(&ledger, &arguments).await,
+        Verb::Unpark(arguments) => projection::unpark(&ledger, &arguments).await,
+        Verb::Repair(arguments) => projection::repair(&ledger, &arguments).await,
         Verb::Status(arguments) => status::run(&ledger, &arguments).await,
         Verb::Demo(arguments) => demo::run(&ledger, &arguments).await,
     };

@@ -16,7 +16,7 @@ pub struct Progress {
 #[derive(Debug)]
 enum Shown {
     Bar(ProgressBar),
-    Lines { what: String, total: u64, done: u64, begun: Instant, last: Instant },
+    Lines { what: String, note: String, total: u64, done: u64, begun: Instant, last: Instant },
     Nothing,
 }
 
@@ -25,12 +25,14 @@ impl Progress {
     pub fn new(what: &str, unit: &str, total: u64) -> Self {
         if std::io::stderr().is_terminal() {
             let bar = ProgressBar::new(total).with_message(what.to_owned());
-            let template = format!("{{msg}} {{wide_bar}} {{human_pos}}/{{human_len}} {unit} {{per_sec}} {{eta}}");
+            let template =
+                format!("{{msg}} {{wide_bar}} {{human_pos}}/{{human_len}} {unit} {{per_sec}} {{eta}} {{prefix}}");
             bar.set_style(ProgressStyle::with_template(&template).expect("the template is well-formed"));
             return Self { shown: Shown::Bar(bar) };
         }
         let now = Instant::now();
-        Self { shown: Shown::Lines { what: format!("{what}: {unit}"), total, done: 0, begun: now, last: now } }
+        let (what, note) = (format!("{what}: {unit}"), String::new());
+        Self { shown: Shown::Lines { what, note, total, done: 0, begun: now, last: now } }
     }
 
     /// For work whose output is read by a program.
@@ -42,13 +44,29 @@ impl Progress {
         match &mut self.shown {
             Shown::Nothing => {}
             Shown::Bar(bar) => bar.inc(by),
-            Shown::Lines { what, total, done, begun, last } => {
+            Shown::Lines { what, note, total, done, begun, last } => {
                 *done += by;
                 if last.elapsed() >= Duration::from_secs(5) {
                     *last = Instant::now();
                     let rate = u128::from(*done) * 1000 / begun.elapsed().as_millis().max(1);
-                    eprintln!("{what} {done} of {total}, {rate} a second");
+                    let left = u128::from(total.saturating_sub(*done)).checked_div(rate).unwrap_or(0);
+                    eprintln!("{what} {done} of {total}, {rate} a second, {left} s left {note}");
                 }
+            }
+        }
+    }
+
+    /// Says what is being done, and what the whole has grown to.
+    pub fn note(&mut self, what: &str, whole: u64) {
+        match &mut self.shown {
+            Shown::Nothing => {}
+            Shown::Bar(bar) => {
+                bar.set_length(whole);
+                bar.set_prefix(what.to_owned());
+            }
+            Shown::Lines { total, note, .. } => {
+                *total = whole;
+                what.clone_into(note);
             }
         }
     }

@@ -3,36 +3,31 @@
 use std::process::ExitCode;
 
 use daybook_core::store::Store;
-use daybook_projections::{
-    BOARD,
-    engine::{self, Checksum, Definition},
-};
-use serde::Serialize;
+use daybook_projections::engine::{self, Definition, Phase, RebuildOptions, Rebuilt, Verified};
 
 use crate::{
     ToolError,
     ledger::{Ledger, LedgerOptions},
     progress::Progress,
+    projection::choose,
 };
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// The projections to rebuild; all of them when none is named
     names: Vec<String>,
+    /// Build, compare and report; leave everything as it is
+    #[arg(long)]
+    dry_run: bool,
+    /// Begin anew, even where an interrupted rebuild could go on
+    #[arg(long)]
+    afresh: bool,
+    /// What the rebuild may take of the memory, in MiB
+    #[arg(long, default_value_t = 200, value_name = "MIB", value_parser = clap::value_parser!(u32).range(32..))]
+    memory: u32,
     /// Print the outcome as JSON
     #[arg(long)]
     json: bool,
-}
-
-/// What a rebuild has come to.
-#[derive(Debug, Serialize)]
-struct Outcome {
-    name: &'static str,
-    version: i32,
-    position: u64,
-    /// Whether every row is as it was before.
-    identical: bool,
-    tables: Vec<Checksum>,
 }
 
 pub async fn run(options: &LedgerOptions, arguments: &Arguments) -> Result<ExitCode, ToolError> {
@@ -40,14 +35,11 @@ pub async fn run(options: &LedgerOptions, arguments: &Arguments) -> Result<ExitC
     let ledger = Ledger::open(options).await?;
     let mut outcomes = Vec::with_capacity(chosen.len());
     for definition in chosen {
-        let outcome = rebuild(ledger.store(), definition, arguments.json).await?;
+        let rebuilt = rebuild(ledger.store(), &definition, arguments).await?;
         if !arguments.json {
-            let Outcome { name, version, position, identical, ref tables } = outcome;
-            let rows: i64 = tables.iter().map(|table| table.rows).sum();
-            let compared = if identical { "identical to before" } else { "not as before" };
-            println!("{name} version {version}: {rows} rows at position {position}, {compared}");
+            tell(&rebuilt);
         }
-        outcomes.push(outcome);
+        outcomes.push(rebuilt);
     }
     ledger.close().await?;
     if arguments.json {
@@ -56,38 +48,72 @@ pub async fn run(options: &LedgerOptions, arguments: &Arguments) -> Result<ExitC
     Ok(ExitCode::SUCCESS)
 }
 
-fn choose(names: &[String]) -> Result<Vec<&'static Definition>, ToolError> {
-    if names.is_empty() {
-        return Ok(BOARD.iter().collect());
-    }
-    names
-        .iter()
-        .map(|name| {
-            BOARD.iter().find(|definition| definition.name == name).ok_or_else(|| {
-                let known: Vec<&str> = BOARD.iter().map(|definition| definition.name).collect();
-                format!("there is no projection `{name}`; there are {}", known.join(", ")).into()
-            })
-        })
-        .collect()
-}
-
-async fn rebuild(store: &Store, definition: &'static Definition, quiet: bool) -> Result<Outcome, ToolError> {
-    let mut connection = store.connection().await?;
-    sqlx::raw_sql("set statement_timeout = 0").execute(&mut connection).await?;
-    let before = engine::checksum(definition, &mut connection).await?;
+async fn rebuild(store: &Store, definition: &Definition, arguments: &Arguments) -> Result<Rebuilt, ToolError> {
     let head = store.head().await?.position;
-    let mut progress = match quiet {
+    let mut progress = match arguments.json {
         true => Progress::hidden(),
         false => Progress::new(definition.name, "events", head),
     };
+    let options = RebuildOptions {
+        memory: (arguments.memory as usize) << 20,
+        dry_run: arguments.dry_run,
+        afresh: arguments.afresh,
+    };
     let mut reached = 0;
-    let rebuilt = engine::rebuild(store, definition, |position| {
-        progress.advance(position - reached);
-        reached = position;
+    let rebuilt = engine::rebuild(store, definition, &options, |told| {
+        progress.advance(told.position - reached);
+        reached = told.position;
+        progress.note(&format!("{}, {} MiB", phase(told.phase), told.memory >> 20), told.head);
     })
     .await?;
     progress.finish();
-    let tables = engine::checksum(definition, &mut connection).await?;
-    let (name, version, position) = (rebuilt.name, rebuilt.version, rebuilt.position);
-    Ok(Outcome { name, version, position, identical: before == tables, tables })
+    Ok(rebuilt)
+}
+
+fn phase(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Filling => "filling",
+        Phase::Indexing => "indexing",
+        Phase::Comparing => "comparing with the rows that serve",
+        Phase::Proving => "proving against a fresh fold",
+        Phase::TakingOver => "taking over",
+    }
+}
+
+fn tell(rebuilt: &Rebuilt) {
+    let Rebuilt { name, version, build, position, proof, live, switched_in, .. } = rebuilt;
+    if let Some(resumed_at) = rebuilt.resumed_at {
+        println!("{name}: went on with an interrupted build at position {resumed_at}");
+    }
+    let serves = match switched_in {
+        Some(waited) => format!("serves; readers waited {waited:.1?}"),
+        None => "was a dry run and is gone".into(),
+    };
+    let rows = proof.rows;
+    println!("{name} version {version}: {rows} rows at position {position} equal a fresh fold; build {build} {serves}");
+    match live {
+        None => println!("  the rows before stood still elsewhere and were not compared"),
+        Some(Verified { different: 0, .. }) => println!("  identical to the rows before"),
+        Some(live) if live.version == *version => {
+            println!("  DRIFT: {} of the rows before were not what the book says", live.different);
+            tell_differences(live);
+        }
+        Some(live) => {
+            println!("  {} rows differ from those of version {}", live.different, live.version);
+            tell_differences(live);
+        }
+    }
+}
+
+fn tell_differences(found: &Verified) {
+    for difference in &found.differences {
+        let show = |row: &Option<serde_json::Value>| row.as_ref().map_or("no row".into(), ToString::to_string);
+        println!("    {} {}", difference.table, difference.key);
+        println!("      before: {}", show(&difference.stored));
+        println!("      now:    {}", show(&difference.expected));
+    }
+    let told = found.differences.len() as i64;
+    if found.different > told {
+        println!("    and {} more", found.different - told);
+    }
 }

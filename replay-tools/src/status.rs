@@ -2,7 +2,10 @@
 
 use std::process::ExitCode;
 
-use daybook_projections::{BOARD, engine};
+use daybook_projections::{
+    BOARD,
+    engine::{self, Standing, State},
+};
 use serde_json::json;
 
 use crate::{
@@ -30,17 +33,52 @@ pub async fn run(options: &LedgerOptions, arguments: &Arguments) -> Result<ExitC
     }
     println!("the book ends at position {}", head.position);
     println!("{:<20} {:>7} {:>12} {:>10} {:>10}  state", "projection", "version", "position", "events", "seconds");
-    for standing in standings {
-        let (events, lag) = (standing.lag_events, standing.lag_milliseconds);
-        let seconds = format!("{}.{:03}", lag / 1000, lag % 1000);
-        let state = match (standing.error, standing.error_position) {
-            (Some(error), Some(position)) => format!("stopped at event {position}: {error}"),
-            _ => format!("{:?}", standing.state).to_lowercase(),
-        };
-        println!(
-            "{:<20} {:>7} {:>12} {events:>10} {seconds:>10}  {state}",
-            standing.name, standing.version, standing.position
-        );
+    for standing in &standings {
+        tell(standing);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn tell(standing: &Standing) {
+    let (events, lag) = (standing.lag_events, standing.lag_milliseconds);
+    let seconds = format!("{}.{:03}", lag / 1000, lag % 1000);
+    let state = match (&standing.error, standing.error_position) {
+        (Some(error), Some(position)) => format!("stopped at event {position}: {error}"),
+        _ if standing.state == State::Running && !standing.driven => "running, but no process drives it".into(),
+        _ => format!("{:?}", standing.state).to_lowercase(),
+    };
+    println!(
+        "{:<20} {:>7} {:>12} {events:>10} {seconds:>10}  {state}",
+        standing.name, standing.version, standing.position
+    );
+    if standing.program_version != standing.version {
+        println!("  this program has version {}", standing.program_version);
+    }
+    if let Some(building) = &standing.building {
+        let phase = building.phase.as_deref().filter(|_| building.driven).unwrap_or("interrupted");
+        let left = building.seconds_left.map_or("?".into(), |seconds| seconds.to_string());
+        println!(
+            "  build {} of version {} is being made: {phase}, position {}, {} events a second, {left} s left, {} MiB",
+            building.build,
+            building.version,
+            building.position,
+            building.events_per_second,
+            building.memory_bytes >> 20
+        );
+    }
+    if let Some(kept) = &standing.kept {
+        println!(
+            "  build {} of version {} is kept for a roll-back, position {}",
+            kept.build, kept.version, kept.position
+        );
+    }
+    for parked in &standing.parked {
+        println!(
+            "  parked from event {} on: {} {}, by {}: {}",
+            parked.from_position, parked.aggregate_type, parked.aggregate_id, parked.parked_by, parked.reason
+        );
+    }
+    for drift in &standing.drifts {
+        println!("  drifted at position {}: {} {}", drift.position, drift.table, drift.key);
+    }
 }

@@ -88,7 +88,7 @@ async fn verify(store: &Store, quiet: bool) -> Result<Report, ToolError> {
     checks.extend(streams(store, position, quiet).await?);
     checks.push(snapshots(store).await?);
     for definition in BOARD {
-        let verified = engine::verify(store, definition).await;
+        let verified = engine::verify(store, definition, engine::MEMORY).await;
         checks.push(projection(definition.name, verified));
     }
     let sound = checks.iter().all(|check| check.sound);

@@ -157,6 +157,7 @@ mod tests {
     use sqlx::FromRow;
 
     use super::*;
+    use crate::engine::table::Source;
 
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromRow)]
     struct Counter {
@@ -171,6 +172,10 @@ mod tests {
 
         fn key(&self) -> String {
             self.name.clone()
+        }
+
+        fn sources(&self) -> Vec<Source> {
+            vec![Source::Book]
         }
     }
 

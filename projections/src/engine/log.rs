@@ -1,28 +1,102 @@
-//! Reading the book: events after a position, dense, decoded once for all projections.
+//! Reading the book: events after a position, decoded once for all projections that go in lock-step.
+
+use std::collections::BTreeSet;
 
 use daybook_core::{
     Position, RecordedEvent, chain,
-    store::{StoreError, read_events},
+    store::{RawEvent, StoreError, read_events},
 };
 use sqlx::PgConnection;
 
-use super::changes::FoldError;
+use super::{Follows, changes::FoldError, table::Source};
 
 /// An event of the book, or why it cannot be read.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub position: Position,
     pub aggregate_type: String,
+    pub aggregate_id: String,
     pub event: Result<RecordedEvent, FoldError>,
 }
 
-/// The events after a position, the first of them directly after it. An unreadable one is an entry, too: it concerns
-/// only the projections that follow it.
-pub(super) async fn read(connection: &mut PgConnection, after: Position, limit: u32) -> Result<Vec<Entry>, StoreError> {
-    let events = read_events(connection, after, limit).await?;
-    let entries = events.into_iter().map(|raw| {
+impl From<RawEvent> for Entry {
+    /// An unreadable event is an entry, too: it concerns only the projections that follow it.
+    fn from(raw: RawEvent) -> Self {
         let event = raw.decode().map_err(|error| FoldError::Unreadable { reason: chain(&error) });
-        Entry { position: raw.position, aggregate_type: raw.aggregate_type, event }
-    });
-    Ok(entries.collect())
+        Self { position: raw.position, aggregate_type: raw.aggregate_type, aggregate_id: raw.aggregate_id, event }
+    }
+}
+
+/// The events after a position, the first of them directly after it.
+pub(super) async fn read(connection: &mut PgConnection, after: Position, limit: u32) -> Result<Vec<Entry>, StoreError> {
+    Ok(read_events(connection, after, limit).await?.into_iter().map(Entry::from).collect())
+}
+
+/// Of the events after one position up to another, those that are followed.
+pub(super) async fn read_followed(
+    connection: &mut PgConnection,
+    follows: Follows,
+    after: Position,
+    to: Position,
+) -> Result<Vec<RawEvent>, StoreError> {
+    let types: Option<&[&str]> = match follows {
+        Follows::Only(types) => Some(types),
+        Follows::Everything => None,
+    };
+    let events = sqlx::query_as(
+        "select position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload::text as payload,
+             metadata::text as metadata, recorded_at
+         from events
+         where position > $1 and position <= $2 and ($3::text[] is null or aggregate_type = any($3))
+         order by position",
+    )
+    .bind(after as i64)
+    .bind(to as i64)
+    .bind(types)
+    .fetch_all(connection)
+    .await?;
+    Ok(events)
+}
+
+/// The events at these sources up to a position, in the order of the book, so many at most.
+pub(super) async fn read_sources(
+    connection: &mut PgConnection,
+    sources: &BTreeSet<Source>,
+    to: Position,
+    limit: usize,
+) -> Result<Vec<RawEvent>, StoreError> {
+    let (mut types, mut ids, mut positions) = (Vec::new(), Vec::new(), Vec::new());
+    for source in sources {
+        match source {
+            Source::Stream(aggregate_type, aggregate_id) => {
+                types.push(*aggregate_type);
+                ids.push(aggregate_id.as_str());
+            }
+            Source::Event(position) => positions.push(*position),
+            Source::Book => {}
+        }
+    }
+    let events = sqlx::query_as(
+        "select e.position, e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_version,
+             e.payload::text as payload, e.metadata::text as metadata, e.recorded_at
+         from (
+             select s.position
+             from unnest($1::text[], $2::text[]) as stream (aggregate_type, aggregate_id)
+             join events s on s.aggregate_type = stream.aggregate_type and s.aggregate_id = stream.aggregate_id
+             union
+             select unnest($3::bigint[])
+         ) as source
+         join events e on e.position = source.position
+         where e.position <= $4
+         order by e.position
+         limit $5",
+    )
+    .bind(types)
+    .bind(ids)
+    .bind(positions)
+    .bind(to as i64)
+    .bind(limit as i64)
+    .fetch_all(connection)
+    .await?;
+    Ok(events)
 }

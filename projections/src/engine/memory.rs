@@ -1,9 +1,10 @@
-//! Rows in memory: the same fold without a database, for tests and for questions about one aggregate's own events.
+//! Rows in memory: the same fold without a database, for tests, for proofs, and for questions about a few rows.
 
 use std::{
     any::{Any, TypeId},
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
+    hash::{DefaultHasher, Hash, Hasher},
 };
 
 use daybook_core::RecordedEvent;
@@ -11,8 +12,35 @@ use daybook_core::RecordedEvent;
 use super::{
     Definition, Projection,
     changes::{Changes, FoldError, Slot},
-    table::Row,
+    table::{Row, WriteError},
 };
+
+/// Which rows to keep, by the first column of their keys: no fold sees more than one row at a time, so any portion of
+/// the rows can be folded by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Portion {
+    All,
+    /// One of so many parts, by a hash.
+    Part {
+        index: u64,
+        of: u64,
+    },
+    Only(BTreeSet<String>),
+}
+
+impl Portion {
+    pub fn has(&self, first: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Part { index, of } => {
+                let mut hasher = DefaultHasher::new();
+                first.hash(&mut hasher);
+                hasher.finish() % of == *index
+            }
+            Self::Only(keys) => keys.contains(first),
+        }
+    }
+}
 
 /// What a projection makes of a list of events.
 #[derive(Default)]
@@ -30,15 +58,33 @@ impl Memory {
             if definition.follows.includes(event.event.aggregate_type()) {
                 changes.begin(event.position);
                 (definition.fold)(event, &mut changes)?;
-                definition.tables.iter().try_for_each(|table| table.keep(&mut changes, &mut memory))?;
+                memory.keep(&definition, &mut changes, &Portion::All).map_err(|error| match error {
+                    WriteError::Fold { error, .. } => error,
+                    WriteError::Database(_) => unreachable!("rows in memory need no database"),
+                })?;
             }
         }
         Ok(memory)
     }
 
+    /// Applies the changes to the rows of the portion.
+    pub(super) fn keep(
+        &mut self,
+        definition: &Definition,
+        changes: &mut Changes,
+        portion: &Portion,
+    ) -> Result<(), WriteError> {
+        definition.tables.iter().try_for_each(|table| table.keep(changes, portion, self))
+    }
+
     /// The rows of a table, in the order of their keys.
     pub fn rows<R: Row>(&mut self) -> Vec<R> {
         self.slots::<R>().values().filter_map(|slot| slot.row.clone()).collect()
+    }
+
+    /// How many rows of a table there are.
+    pub(super) fn len<R: Row>(&mut self) -> u64 {
+        self.slots::<R>().values().filter(|slot| slot.row.is_some()).count() as u64
     }
 
     pub(super) fn slots<R: Row>(&mut self) -> &mut BTreeMap<R::Key, Slot<R>> {

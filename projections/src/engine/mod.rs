@@ -1,27 +1,40 @@
 //! The engine under the projections: it reads the book from a checkpoint, folds, and writes rows and checkpoint in one
 //! transaction. A projection itself is a pure fold and knows nothing of any of this.
 
-mod batch;
+mod build;
 mod changes;
-mod checkpoint;
+mod copy;
+mod fold;
 mod log;
 mod memory;
+mod parking;
+mod pipeline;
+mod process;
 mod projector;
+mod proof;
 mod rebuild;
+mod repair;
+mod shape;
 mod snapshot;
+mod standing;
 mod table;
-mod verify;
+mod upgrade;
+mod watch;
 
 use daybook_core::RecordedEvent;
 
+pub use build::{Stage, State, Target, pause, resume};
 pub use changes::{Changes, FoldError};
-pub use checkpoint::{Checkpoint, Standing, State, standings};
 pub use memory::Memory;
-pub use projector::{Projector, ProjectorOptions};
-pub use rebuild::{Checksum, RebuildError, Rebuilt, checksum, rebuild};
+pub use parking::{ParkError, ParkedStream, park, unpark};
+pub use projector::{NewVersions, Projector, ProjectorOptions};
+pub use proof::{Checksum, Difference, MEMORY, Verified, checksum, verify};
+pub use rebuild::{Phase, Progress, RebuildError, RebuildOptions, Rebuilt, discard, rebuild, roll_back};
+pub use repair::{Repaired, repair};
 pub use snapshot::{Freshness, ReadError, Reader, Snapshot};
-pub use table::{Row, Table};
-pub use verify::{Difference, Verified, verify};
+pub use standing::{Building, Kept, Standing, standings};
+pub use table::{Row, RowKey, Source, Table};
+pub use watch::{Drift, Look, look, watch};
 
 /// A read model: how events become rows.
 pub trait Projection: 'static {
@@ -69,10 +82,16 @@ impl Definition {
         Self { name: P::NAME, version: P::VERSION, follows: P::FOLLOWS, tables: P::TABLES, fold: P::fold }
     }
 
-    /// Where the rows of a table lie. `suffix` tells tables apart that are still being built.
-    fn target(&self, table: &Table, suffix: &str) -> String {
-        format!("{}_v{}{suffix}", table.name(), self.version)
+    /// The table of a migration that has the shape of this version, after which builds are made.
+    fn shape(&self, table: &Table) -> String {
+        format!("{}_v{}", table.name(), self.version)
     }
+}
+
+/// Of each projection on the board its newest version, in the order of the board.
+pub fn latest(board: &[Definition]) -> Vec<Definition> {
+    let newer = |one: &Definition, other: &Definition| one.name == other.name && one.version > other.version;
+    board.iter().filter(|one| !board.iter().any(|other| newer(other, one))).copied().collect()
 }
 
 /// The position of an event as SQL has it.

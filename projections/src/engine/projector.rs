@@ -1,9 +1,13 @@
-//! The projector: it follows the book and keeps the rows of all projections up to date.
+//! The projector: it follows the book and keeps the rows of all live builds up to date.
 //!
-//! Projections at the same position go in lock-step: one read, one decoding, one transaction. One that stumbles over
-//! an event is committed up to the event before it and stops; the others go on.
+//! Any number of processes may run one; each build is driven by the one that holds its lease. Builds at the same
+//! position go in lock-step: one read, one decoding, one transaction. One that stumbles over an event is committed up
+//! to the event before it and stops; the others go on.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use daybook_core::{
     Position, chain,
@@ -12,15 +16,19 @@ use daybook_core::{
 use sqlx::{Connection, Executor as _, PgConnection, postgres::PgListener};
 use tokio::{sync::watch, task::JoinHandle, time};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::{
-    Definition, batch,
-    checkpoint::{self, State},
+    Definition,
+    build::{self, Build, Driver, Stage, State, Target},
+    fold, latest,
     log::{self, Entry},
+    parking::Parked,
     table::WriteError,
+    upgrade,
 };
 
-/// How far each projection has come, as far as this process knows.
+/// How far the serving build of each projection has come, as far as this process knows.
 pub(super) type Positions = HashMap<&'static str, Position>;
 
 #[derive(Clone, Debug)]
@@ -29,11 +37,29 @@ pub struct ProjectorOptions {
     pub batch: u32,
     /// How often to look at the book when nobody has told of new events.
     pub poll: Duration,
+    /// How long a lease runs from the last sign of life: so long a projection stands still when its process dies.
+    pub lease: Duration,
+    /// What to do where this program has a newer version of a projection than the one that serves.
+    pub new_versions: NewVersions,
+}
+
+/// How a newer version of a projection comes to serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NewVersions {
+    /// It is built in the background as soon as the program starts, and takes over.
+    Build,
+    /// An operator has it built.
+    Await,
 }
 
 impl Default for ProjectorOptions {
     fn default() -> Self {
-        Self { batch: 1_000, poll: Duration::from_millis(500) }
+        Self {
+            batch: 1_000,
+            poll: Duration::from_millis(500),
+            lease: Duration::from_secs(3),
+            new_versions: NewVersions::Await,
+        }
     }
 }
 
@@ -47,17 +73,24 @@ pub struct Projector {
 
 impl Projector {
     /// Starts to follow the book. `committed` wakes it after each commit of this process; the commits of others are
-    /// told by notification.
+    /// told by notification. The board may list several versions of a projection: the newest is the program's own, the
+    /// others are those that it can still drive while they serve or are kept.
     pub async fn start(
         store: &Store,
         board: &'static [Definition],
         committed: Option<watch::Receiver<Position>>,
         options: ProjectorOptions,
     ) -> Result<Self, sqlx::Error> {
-        checkpoint::register(board, store.pool()).await?;
+        build::register(board, store.pool()).await?;
         let stop = CancellationToken::new();
         let (publish, positions) = watch::channel(Positions::new());
-        let work = Work { store: store.clone(), board, options, publish, connection: None };
+        if options.new_versions == NewVersions::Build {
+            tokio::spawn(stop.clone().run_until_cancelled_owned(upgrade::run(store.clone(), board)));
+        }
+        let driver = Driver { holder: Uuid::now_v7(), lease: options.lease };
+        let names = latest(board).iter().map(|definition| definition.name).collect();
+        let (store, leased_at, connection) = (store.clone(), None, None);
+        let work = Work { store, board, names, options, driver, leased_at, publish, connection };
         let task = tokio::spawn(work.run(committed, stop.clone()));
         Ok(Self { stop, positions, task })
     }
@@ -72,7 +105,7 @@ impl Projector {
         async move { while positions.changed().await.is_ok() {} }
     }
 
-    /// Stops between two batches.
+    /// Stops between two batches, and gives its leases back.
     pub async fn shutdown(self) {
         self.stop.cancel();
         if let Err(error) = self.task.await {
@@ -84,7 +117,11 @@ impl Projector {
 struct Work {
     store: Store,
     board: &'static [Definition],
+    names: Vec<&'static str>,
     options: ProjectorOptions,
+    driver: Driver,
+    /// When the leases were last taken or renewed.
+    leased_at: Option<Instant>,
     publish: watch::Sender<Positions>,
     connection: Option<PgConnection>,
 }
@@ -92,7 +129,7 @@ struct Work {
 /// What a look at the book has come to.
 enum Step {
     Moved,
-    /// Every projection that runs is at the head.
+    /// Every build that this process drives is at the head.
     AtHead,
 }
 
@@ -125,9 +162,14 @@ impl Work {
                 }
             }
         }
+        if let Some(mut connection) = self.connection
+            && let Err(error) = build::release(self.driver.holder, &mut connection).await
+        {
+            tracing::warn!(error = %chain(&error), "the leases run out by themselves");
+        }
     }
 
-    /// Takes the projections that are furthest behind one batch further.
+    /// Takes the builds that are furthest behind one batch further.
     async fn step(&mut self) -> Result<Step, StoreError> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
@@ -139,35 +181,39 @@ impl Work {
     }
 
     async fn step_on(&mut self, connection: &mut PgConnection) -> Result<Step, StoreError> {
-        let checkpoints = checkpoint::read(self.board, &mut *connection).await?;
-        let mut running: Vec<(Position, Definition)> = Vec::with_capacity(self.board.len());
-        let mut positions = Positions::new();
-        for definition in self.board {
-            let Some(checkpoint) = checkpoints.get(definition.name) else { continue };
-            positions.insert(definition.name, checkpoint.position);
-            if checkpoint.status == State::Running {
-                running.push((checkpoint.position, *definition));
-            }
+        if self.leased_at.is_none_or(|at| at.elapsed() >= self.driver.lease / 3) {
+            build::lease(self.board, self.driver, &mut *connection).await?;
+            self.leased_at = Some(Instant::now());
         }
+        let builds = build::all(&self.names, &mut *connection).await?;
+        let mut positions = self.serving(&builds);
         self.publish(&positions);
+        let running: Vec<(Position, Target)> =
+            builds.iter().filter_map(|build| Some((build.position, self.driven(build)?))).collect();
         let Some(from) = running.iter().map(|(position, _)| *position).min() else { return Ok(Step::AtHead) };
-        let group: Vec<Definition> =
-            running.iter().filter(|(position, _)| *position == from).map(|(_, definition)| *definition).collect();
+        let group: Vec<Target> =
+            running.iter().filter(|(position, _)| *position == from).map(|(_, target)| *target).collect();
         // Those behind stop where the next ones stand, and go on with them in lock-step.
         let next = running.iter().map(|(position, _)| *position).filter(|position| *position > from).min();
         let limit = next
             .map_or(self.options.batch, |next| u32::try_from(next - from).unwrap_or(u32::MAX).min(self.options.batch));
 
-        let events = log::read(connection, from, limit).await?;
-        let Some(last) = events.last() else { return Ok(Step::AtHead) };
-        match commit(&group, from, &events, connection).await {
+        let entries = log::read(connection, from, limit).await?;
+        let Some(last) = entries.last() else { return Ok(Step::AtHead) };
+        match self.commit(&group, from, &entries, connection).await {
             Ok(true) => {
-                positions.extend(group.iter().map(|definition| (definition.name, last.position)));
+                let serving = |target: &&Target| {
+                    let of = |build: &&Build| (&*build.name, build.build) == (target.definition.name, target.build);
+                    builds.iter().find(of).is_some_and(|build| build.stage == Stage::Serving)
+                };
+                let moved = group.iter().filter(serving);
+                positions.extend(moved.map(|target| (target.definition.name, last.position)));
                 self.publish(&positions);
             }
-            Ok(false) => {}
-            Err(Stumbled { definition, error }) if concerns_data(&error) => {
-                self.find_stone(&definition, from, &events, connection).await?;
+            // Somebody has taken a build over, or holds it: the rows tell.
+            Ok(false) => self.leased_at = None,
+            Err(Stumbled { target, error }) if concerns_data(&error) => {
+                self.find_stone(&target, from, &entries, connection).await?;
             }
             Err(Stumbled { error: WriteError::Database(error), .. }) => return Err(error.into()),
             Err(Stumbled { error: WriteError::Fold { .. }, .. }) => {
@@ -177,22 +223,43 @@ impl Work {
         Ok(Step::Moved)
     }
 
-    /// Takes one projection through a batch event by event, and stops it at the event that it cannot take.
+    /// The build as this process drives it, if it does.
+    fn driven(&self, build: &Build) -> Option<Target> {
+        let ours =
+            build.holder == Some(self.driver.holder) && build.stage != Stage::Building && build.state == State::Running;
+        let definition = self
+            .board
+            .iter()
+            .find(|definition| definition.name == build.name && definition.version == build.version)?;
+        ours.then_some(Target { definition: *definition, build: build.build })
+    }
+
+    fn serving(&self, builds: &[Build]) -> Positions {
+        let serving = builds.iter().filter(|build| build.stage == Stage::Serving);
+        serving
+            .filter_map(|build| {
+                let name = self.names.iter().find(|name| **name == build.name)?;
+                Some((*name, build.position))
+            })
+            .collect()
+    }
+
+    /// Takes one build through a batch event by event, and stops it at the event that it cannot take.
     async fn find_stone(
         &self,
-        definition: &Definition,
+        target: &Target,
         from: Position,
-        events: &[Entry],
+        entries: &[Entry],
         connection: &mut PgConnection,
     ) -> Result<(), StoreError> {
-        for (event, before) in events.iter().zip(from..) {
-            match commit(&[*definition], before, std::slice::from_ref(event), connection).await {
+        for (entry, before) in entries.iter().zip(from..) {
+            match self.commit(&[*target], before, std::slice::from_ref(entry), connection).await {
                 Ok(true) => {}
                 Ok(false) => return Ok(()),
                 Err(Stumbled { error, .. }) if concerns_data(&error) => {
-                    let (projection, position) = (definition.name, event.position);
-                    tracing::error!(projection, position, error = %chain(&error), "the projection has stopped at an event");
-                    checkpoint::stop(definition, event.position, &error.to_string(), connection).await?;
+                    let (projection, build, position) = (target.definition.name, target.build, entry.position);
+                    tracing::error!(projection, build, position, error = %chain(&error), "the projection has stopped at an event");
+                    build::stop(target, self.driver, entry.position, &error.to_string(), &mut *connection).await?;
                     return Ok(());
                 }
                 Err(Stumbled { error: WriteError::Database(error), .. }) => return Err(error.into()),
@@ -202,6 +269,33 @@ impl Work {
             }
         }
         Ok(())
+    }
+
+    /// Rows and checkpoints of a group in one transaction; `false` if this process does not drive all of them any more.
+    async fn commit(
+        &self,
+        group: &[Target],
+        from: Position,
+        entries: &[Entry],
+        connection: &mut PgConnection,
+    ) -> Result<bool, Stumbled> {
+        let first = group[0];
+        let to = entries.last().map_or(from, |entry| entry.position);
+        let stumbled = |target: Target| move |error: sqlx::Error| Stumbled { target, error: error.into() };
+        let mut transaction = connection.begin().await.map_err(stumbled(first))?;
+        // First of all, so that whoever else wants these builds waits here and then sees that it comes too late.
+        if !build::advance(group, self.driver, from, to, &mut transaction).await.map_err(stumbled(first))? {
+            transaction.rollback().await.map_err(stumbled(first))?;
+            return Ok(false);
+        }
+        let parked = Parked::read(&self.names, &mut *transaction).await.map_err(stumbled(first))?;
+        for target in group {
+            fold::apply(target, &parked, entries, &mut transaction)
+                .await
+                .map_err(|error| Stumbled { target: *target, error })?;
+        }
+        transaction.commit().await.map_err(stumbled(first))?;
+        Ok(true)
     }
 
     fn publish(&self, positions: &Positions) {
@@ -216,37 +310,12 @@ impl Work {
 }
 
 struct Stumbled {
-    definition: Definition,
+    target: Target,
     error: WriteError,
 }
 
-/// Rows and checkpoints of a group in one transaction; `false` if another projector was faster.
-async fn commit(
-    group: &[Definition],
-    from: Position,
-    events: &[Entry],
-    connection: &mut PgConnection,
-) -> Result<bool, Stumbled> {
-    let first = group[0];
-    let to = events.last().map_or(from, |event| event.position);
-    let stumbled = |definition: Definition| move |error: sqlx::Error| Stumbled { definition, error: error.into() };
-    let mut transaction = connection.begin().await.map_err(stumbled(first))?;
-    // First of all, so that a second projector waits here and then sees that it comes too late.
-    if !checkpoint::advance(group, from, to, &mut transaction).await.map_err(stumbled(first))? {
-        transaction.rollback().await.map_err(stumbled(first))?;
-        return Ok(false);
-    }
-    for definition in group {
-        batch::apply(definition, "", events, &mut transaction)
-            .await
-            .map_err(|error| Stumbled { definition: *definition, error })?;
-    }
-    transaction.commit().await.map_err(stumbled(first))?;
-    Ok(true)
-}
-
 /// Whether an event is to blame, and not the connection or the server.
-fn concerns_data(error: &WriteError) -> bool {
+pub(super) fn concerns_data(error: &WriteError) -> bool {
     match error {
         WriteError::Fold { .. } => true,
         // Data exceptions, integrity constraints, limits such as the size of an index row.
@@ -257,12 +326,15 @@ fn concerns_data(error: &WriteError) -> bool {
     }
 }
 
+/// What the connection of one who folds begins with. What a crash takes away are rows together with their checkpoint;
+/// they are folded again from the book. And rows are always found by their keys; on a young table the planner would
+/// rather read all of it.
+pub(super) const FOLDING: &str = "set synchronous_commit = off; set enable_hashjoin = off; set enable_mergejoin = off";
+
 /// A connection of the projector's own.
 async fn connect(store: &Store) -> Result<PgConnection, StoreError> {
     let mut connection = store.connection().await?;
-    // What a crash takes away are rows together with their checkpoint; they are folded again from the book. And rows
-    // are always found by their keys; on a young table the planner would rather read all of it.
-    connection.execute("set synchronous_commit = off; set enable_hashjoin = off; set enable_mergejoin = off").await?;
+    connection.execute(FOLDING).await?;
     Ok(connection)
 }
 

@@ -1,215 +1,606 @@
-//! Rebuilding a projection from the book beside the serving tables, and taking over in one short transaction. Customers
-//! read throughout.
+//! Rebuilding: a new build of a projection is made beside the one that serves, proves itself, and takes over in one
+//! short transaction. Customers read throughout; the build before is kept for a roll-back.
 
-use std::time::Duration;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use daybook_core::{
-    Position,
-    store::{APPLICATION_ROLE, Store, StoreError},
+    Position, chain,
+    store::{Store, StoreError},
 };
-use rust_decimal::Decimal;
 use serde::Serialize;
 use sqlx::{Connection, Executor as _, PgConnection};
+use tokio::{sync::watch, task::JoinHandle, time};
+use uuid::Uuid;
 
-use super::{Definition, batch, checkpoint, log, table::WriteError};
+use super::{
+    Definition,
+    build::{self, Build, Driver, Stage, State, Target},
+    copy::Columns,
+    fold, log,
+    parking::Parked,
+    pipeline::{self, Folded},
+    process,
+    projector::{FOLDING, concerns_data},
+    proof::{self, Difference, UNHURRIED, Verified},
+    shape,
+    table::{Manner, WriteError},
+};
+
+#[derive(Clone, Debug)]
+pub struct RebuildOptions {
+    /// What the rebuild may take of the memory, in bytes.
+    pub memory: usize,
+    /// Build, compare and report; leave everything as it was.
+    pub dry_run: bool,
+    /// Begin anew, even where an interrupted build could go on.
+    pub afresh: bool,
+}
+
+impl Default for RebuildOptions {
+    fn default() -> Self {
+        Self { memory: proof::MEMORY, dry_run: false, afresh: false }
+    }
+}
+
+/// What is being done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// The book is folded into the new tables.
+    Filling,
+    Indexing,
+    /// With the build that serves.
+    Comparing,
+    /// Against a fresh fold.
+    Proving,
+    TakingOver,
+}
+
+/// How far a rebuild has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Progress {
+    pub phase: Phase,
+    pub position: Position,
+    /// The end of the book.
+    pub head: Position,
+    /// What the process takes of the memory, in bytes.
+    pub memory: u64,
+}
 
 /// What a rebuild has come to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Rebuilt {
     pub name: &'static str,
     pub version: i32,
+    pub build: i32,
     /// The last event that is in the rows.
     pub position: Position,
-}
-
-/// The rows of a table, summed up so that two of its states can be compared, whatever the order of their rows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
-pub struct Checksum {
-    pub table: String,
-    pub rows: i64,
-    pub sum: Decimal,
+    /// Where an interrupted build went on, if there was one.
+    pub resumed_at: Option<Position>,
+    /// The new rows against a fresh fold.
+    pub proof: Verified,
+    /// The rows that serve against the new ones, where the two could be compared at the same position. Of the same
+    /// version: the drift of the live rows. Of another one: what the new version changes.
+    pub live: Option<Verified>,
+    /// How long readers waited while the new build took over; `None` if it did not, because this was a dry run.
+    pub switched_in: Option<Duration>,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum RebuildError {
     #[error("event {position} cannot be folded: {reason}")]
     Fold { position: Position, reason: String },
-    #[error("another rebuild of `{0}` is under way")]
+    #[error("another process is building `{0}`")]
     UnderWay(&'static str),
+    #[error("another process has taken the build of `{0}` over")]
+    Lost(&'static str),
     #[error("readers held the tables of `{0}` for too long")]
     Busy(&'static str),
+    #[error("{} rows of the new build differ from a fresh fold: {}", .0.different, keys(&.0.differences))]
+    Unproven(Box<Verified>),
+    #[error("`{name}` has no build that is {stage}")]
+    Nothing { name: &'static str, stage: &'static str },
+    #[error("of `{name}`, version {serving} serves, and this program has version {program}")]
+    OtherVersion { name: &'static str, serving: i32, program: i32 },
+    #[error("the build of `{name}` that is kept is at position {kept}, and the one that serves at {serving}")]
+    KeptBehind { name: &'static str, kept: Position, serving: Position },
+    #[error("events of `{0}` were parked or taken back meanwhile")]
+    ParkedMeanwhile(&'static str),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
     Database(#[from] sqlx::Error),
 }
 
-/// The rows of these tables are being built.
-const BESIDE: &str = "_rebuild";
-const BATCH: u32 = 1_000;
-/// How often the take-over waits for readers, a second each time, before it gives up.
-const ATTEMPTS: u32 = 60;
+/// The share of the memory that a chunk of the book may take as it is read; folded it takes several times as much, and
+/// some of them are under way at once.
+pub(super) const CHUNK_SHARE: usize = 48;
+/// So many events may be left to fold within the transaction that takes over.
+const LAST_EVENTS: Position = 500;
+/// How often the take-over waits for readers, `PATIENCE` each time, before it gives up.
+const ATTEMPTS: u32 = 300;
+const PATIENCE: Duration = Duration::from_millis(100);
+/// How long a build belongs to its process after the last sign of life, and how often there is one.
+const LEASE: Duration = Duration::from_secs(3);
+const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
+/// How long the comparison waits for the build that serves to come as far as the new one, and how often it looks.
+const LOOKS: u32 = 100;
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
-/// Folds the whole book into new tables and lets them take over. What an interrupted rebuild has left is dropped first.
+/// Makes a new build and lets it take over. An interrupted one of the same version goes on from where it stood.
 pub async fn rebuild(
     store: &Store,
     definition: &Definition,
-    mut progress: impl FnMut(Position),
+    options: &RebuildOptions,
+    progress: impl FnMut(Progress) + Send,
 ) -> Result<Rebuilt, RebuildError> {
-    checkpoint::register(&[*definition], store.pool()).await?;
-    let mut owner = store.owner_connection().await?;
-    claim(definition, &mut owner).await?;
-    prepare(definition, &mut owner).await?;
+    build::register(&[*definition], store.pool()).await?;
+    // One that was killed a moment ago seems to be at work until its lease runs out.
+    let deadline = Instant::now() + LEASE;
+    while being_made(store, definition).await? {
+        if Instant::now() > deadline {
+            return Err(RebuildError::UnderWay(definition.name));
+        }
+        time::sleep(LOOK_AGAIN).await;
+    }
+    let mut builder = Builder::claim(store, definition, options, progress).await?;
+    let outcome = builder.run().await;
+    // What failed for the rows' sake is of no use; what was interrupted goes on the next time.
+    let useless = match &outcome {
+        Ok(_) => options.dry_run,
+        Err(RebuildError::Store(_) | RebuildError::Database(_) | RebuildError::Lost(_) | RebuildError::Busy(_)) => {
+            false
+        }
+        Err(_) => true,
+    };
+    let left = builder.leave(useless).await;
+    let rebuilt = outcome?;
+    left?;
+    Ok(rebuilt)
+}
 
-    let mut position = 0;
+/// Lets the build that is kept serve again, and keeps the one that served; tells how long readers waited.
+pub async fn roll_back(store: &Store, definition: &Definition) -> Result<(Target, Duration), RebuildError> {
+    let name = definition.name;
+    let mut owner = store.owner_connection().await?;
+    owner.execute(FOLDING).await?;
     for attempt in 1.. {
-        position = catch_up(definition, position, &mut owner, &mut progress).await?;
-        match take_over(definition, position, &mut owner).await {
-            Ok(taken_over) => {
-                position = taken_over;
-                break;
+        let mut transaction = owner.begin().await?;
+        let builds = build::lock(name, &mut transaction).await?;
+        let at = |stage| builds.iter().find(move |build| build.stage == stage);
+        let serving = at(Stage::Serving).ok_or(RebuildError::Nothing { name, stage: "serving" })?;
+        let kept = at(Stage::Kept).ok_or(RebuildError::Nothing { name, stage: "kept" })?;
+        if kept.position < serving.position {
+            let (kept, serving) = (kept.position, serving.position);
+            return Err(RebuildError::KeptBehind { name, kept, serving });
+        }
+        let target = Target { definition: Definition { version: kept.version, ..*definition }, build: kept.build };
+        match switch(&target, serving, kept, &mut transaction).await {
+            Ok(begun) => {
+                transaction.commit().await?;
+                return Ok((target, begun.elapsed()));
             }
-            // Readers are in the way. While this waits for them, new readers wait behind it, hence only shortly.
-            Err(RebuildError::Database(error)) if is_lock_timeout(&error) && attempt < ATTEMPTS => {}
-            Err(RebuildError::Database(error)) if is_lock_timeout(&error) => {
-                return Err(RebuildError::Busy(definition.name));
-            }
-            Err(error) => return Err(error),
+            Err(error) if is_lock_timeout(&error) && attempt < ATTEMPTS => transaction.rollback().await?,
+            Err(error) if is_lock_timeout(&error) => break,
+            Err(error) => return Err(error.into()),
         }
     }
-    owner.close().await?;
-    Ok(Rebuilt { name: definition.name, version: definition.version, position })
+    Err(RebuildError::Busy(name))
 }
 
-/// The checksum of each table of a projection.
-pub async fn checksum(definition: &Definition, connection: &mut PgConnection) -> Result<Vec<Checksum>, sqlx::Error> {
-    let mut checksums = Vec::with_capacity(definition.tables.len());
-    for table in definition.tables {
-        let target = definition.target(table, "");
-        let statement = format!(
-            "select $1 as \"table\", count(*) as rows, coalesce(sum(hash_record_extended(t, 0)), 0) as sum from {target} t"
-        );
-        checksums.push(sqlx::query_as(&statement).bind(table.name()).fetch_one(&mut *connection).await?);
+/// Takes the build away that is kept for a roll-back, or one that was interrupted; answers with its number.
+pub async fn discard(store: &Store, definition: &Definition, stage: Stage) -> Result<i32, RebuildError> {
+    let word = if stage == Stage::Kept { "kept" } else { "interrupted" };
+    let nothing = RebuildError::Nothing { name: definition.name, stage: word };
+    let mut owner = store.owner_connection().await?;
+    let mut transaction = owner.begin().await?;
+    let builds = build::lock(definition.name, &mut transaction).await?;
+    match builds.iter().find(|build| build.stage == stage && stage != Stage::Serving) {
+        Some(build) if build.stage == Stage::Building && build.leased => Err(RebuildError::UnderWay(definition.name)),
+        Some(build) => {
+            remove(definition, build, &mut transaction).await?;
+            transaction.commit().await?;
+            Ok(build.build)
+        }
+        None => Err(nothing),
     }
-    Ok(checksums)
 }
 
-/// One rebuild of a projection at a time. The claim ends with the connection.
-async fn claim(definition: &Definition, owner: &mut PgConnection) -> Result<(), RebuildError> {
-    let free: bool = sqlx::query_scalar(
-        "select pg_try_advisory_lock(hashtextextended('rebuild ' || current_schema() || '.' || $1, 0))",
-    )
-    .bind(definition.name)
-    .fetch_one(&mut *owner)
-    .await?;
-    owner.execute("set synchronous_commit = off; set enable_hashjoin = off; set enable_mergejoin = off").await?;
-    if free { Ok(()) } else { Err(RebuildError::UnderWay(definition.name)) }
+async fn being_made(store: &Store, definition: &Definition) -> Result<bool, sqlx::Error> {
+    let building = build::at(definition.name, Stage::Building, store.pool()).await?;
+    Ok(building.is_some_and(|build| build.leased))
 }
 
-async fn prepare(definition: &Definition, owner: &mut PgConnection) -> Result<(), sqlx::Error> {
-    for table in definition.tables {
-        let (serving, beside) = (definition.target(table, ""), definition.target(table, BESIDE));
-        // `like` copies everything but these.
-        let parameters: Option<String> = sqlx::query_scalar(
-            "select 'with (' || array_to_string(reloptions, ', ') || ')' from pg_class where oid = $1::regclass",
+struct Builder<'a, P> {
+    store: &'a Store,
+    target: Target,
+    options: &'a RebuildOptions,
+    driver: Driver,
+    owner: PgConnection,
+    parked: Arc<Parked>,
+    position: Position,
+    resumed_at: Option<Position>,
+    head: Position,
+    progress: P,
+    life: Life,
+}
+
+impl<'a, P: FnMut(Progress) + Send> Builder<'a, P> {
+    /// Finds the build that was interrupted, or begins one.
+    async fn claim(
+        store: &'a Store,
+        definition: &Definition,
+        options: &'a RebuildOptions,
+        progress: P,
+    ) -> Result<Self, RebuildError> {
+        let name = definition.name;
+        let driver = Driver { holder: Uuid::now_v7(), lease: LEASE };
+        let mut owner = store.owner_connection().await?;
+        owner.execute(FOLDING).await?;
+        let mut transaction = owner.begin().await?;
+        let builds = build::lock(name, &mut transaction).await?;
+        let mut interrupted = builds.iter().find(|build| build.stage == Stage::Building);
+        if let Some(build) = interrupted {
+            if build.leased {
+                return Err(RebuildError::UnderWay(name));
+            }
+            let of_use = build.version == definition.version && build.state == State::Running && !options.afresh;
+            if !of_use {
+                remove(definition, build, &mut transaction).await?;
+                interrupted = None;
+            }
+        }
+        let last = builds.iter().map(|build| build.build).max().unwrap_or_default();
+        let target = Target { definition: *definition, build: interrupted.map_or(last + 1, |build| build.build) };
+        if interrupted.is_none() {
+            shape::create(&target, &mut transaction).await?;
+        }
+        let position = interrupted.map_or(0, |build| build.position);
+        sqlx::query(
+            "insert into projections (name, build, version, stage, holder, leased_until, phase, begun_at, begun_position)
+             values ($1, $2, $3, 'building', $4, clock_timestamp() + $5 * interval '1 millisecond', 'filling',
+                 clock_timestamp(), $6)
+             on conflict (name, build) do update
+             set holder = excluded.holder, leased_until = excluded.leased_until, phase = excluded.phase,
+                 begun_at = excluded.begun_at, begun_position = excluded.begun_position",
         )
-        .bind(&serving)
-        .fetch_one(&mut *owner)
+        .bind(name)
+        .bind(target.build)
+        .bind(definition.version)
+        .bind(driver.holder)
+        .bind(LEASE.as_millis() as i64)
+        .bind(position as i64)
+        .execute(&mut *transaction)
         .await?;
-        let parameters = parameters.unwrap_or_default();
-        let statement = format!(
-            "drop table if exists {beside};
-             create table {beside} (like {serving} including all) {parameters};
-             grant select, insert, update, delete, truncate on {beside} to {APPLICATION_ROLE}"
-        );
-        owner.execute(&*statement).await?;
+        let parked = Arc::new(Parked::read(&[name], &mut *transaction).await?);
+        transaction.commit().await?;
+        let resumed_at = interrupted.map(|build| build.position);
+        let life = Life::begin(store, &target, driver);
+        Ok(Self { store, target, options, driver, owner, parked, position, resumed_at, head: 0, progress, life })
     }
+
+    async fn run(&mut self) -> Result<Rebuilt, RebuildError> {
+        self.fill().await?;
+        self.tell(Phase::Indexing);
+        shape::index(&self.target, &mut self.owner).await?;
+        self.fill().await?;
+        let live = self.compare_with_live().await?;
+        let proof = self.prove().await?;
+        if proof.different > 0 {
+            return Err(RebuildError::Unproven(Box::new(proof)));
+        }
+        let switched_in = if self.options.dry_run { None } else { Some(self.take_over().await?) };
+        Ok(Rebuilt {
+            name: self.target.definition.name,
+            version: self.target.definition.version,
+            build: self.target.build,
+            position: self.position,
+            resumed_at: self.resumed_at,
+            proof,
+            live,
+            switched_in,
+        })
+    }
+
+    /// Folds up to the end of the book, until little is left.
+    async fn fill(&mut self) -> Result<(), RebuildError> {
+        loop {
+            self.head = self.store.head().await?.position;
+            self.tell(Phase::Filling);
+            if self.head - self.position <= LAST_EVENTS && (self.position > 0 || self.head == 0) {
+                return Ok(());
+            }
+            self.fill_to(self.head).await?;
+        }
+    }
+
+    /// Folds up to this position of the book.
+    async fn fill_to(&mut self, to: Position) -> Result<(), RebuildError> {
+        let columns = Columns::load(&self.target, &mut self.owner).await?;
+        let chunk = self.options.memory / CHUNK_SHARE;
+        let (definition, parked) = (self.target.definition, self.parked.clone());
+        let mut folded = pipeline::folded(self.store, definition, parked, (self.position, to), chunk);
+        while let Some(chunk) = folded.recv().await {
+            let chunk = chunk?;
+            let to = chunk.to;
+            match self.write(chunk, &columns).await {
+                Ok(()) => {}
+                Err(WriteOrLost::Write(error)) if concerns_data(&error) => {
+                    return Err(self.find_stone(to, error).await?);
+                }
+                Err(WriteOrLost::Write(error)) => return Err(error.into()),
+                Err(WriteOrLost::Lost) => return Err(RebuildError::Lost(definition.name)),
+            }
+            self.position = to;
+            self.tell(Phase::Filling);
+        }
+        Ok(())
+    }
+
+    async fn write(&mut self, mut chunk: Folded, columns: &Columns) -> Result<(), WriteOrLost> {
+        let mut transaction = self.owner.begin().await?;
+        let group = [self.target];
+        if !build::advance(&group, self.driver, self.position, chunk.to, &mut transaction).await? {
+            return Err(WriteOrLost::Lost);
+        }
+        for table in self.target.definition.tables {
+            let made = self.target.table(table);
+            table.write(&made, Manner::Copy(columns), &mut chunk.changes, &mut transaction).await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Goes through a chunk event by event, to name the one that does not fit. `error` is what all of it came to.
+    async fn find_stone(&mut self, to: Position, error: WriteError) -> Result<RebuildError, RebuildError> {
+        if matches!(error, WriteError::Fold { .. }) {
+            return Ok(error.into());
+        }
+        while self.position < to {
+            let entries = log::read(&mut self.owner, self.position, 1).await?;
+            let Some(entry) = entries.first() else { break };
+            let position = entry.position;
+            let mut transaction = self.owner.begin().await?;
+            if !build::advance(&[self.target], self.driver, self.position, position, &mut transaction).await? {
+                return Err(RebuildError::Lost(self.target.definition.name));
+            }
+            if let Err(error) = fold::apply(&self.target, &self.parked, &entries, &mut transaction).await {
+                return Ok(RebuildError::Fold { position, reason: error.to_string() });
+            }
+            transaction.commit().await?;
+            self.position = position;
+        }
+        Ok(error.into())
+    }
+
+    /// Brings the new build to where the serving one stands, and compares the two there.
+    async fn compare_with_live(&mut self) -> Result<Option<Verified>, RebuildError> {
+        let definition = self.target.definition;
+        for _ in 0..LOOKS {
+            let mut live = self.store.owner_connection().await?;
+            live.execute(UNHURRIED).await?;
+            live.execute(&*proof::snapshot_of(&definition)).await?;
+            let serving = build::at(definition.name, Stage::Serving, &mut live).await?;
+            let Some(serving) = serving.filter(|build| build.state == State::Running) else { return Ok(None) };
+            if serving.position < self.position {
+                drop(live);
+                time::sleep(LOOK_AGAIN).await;
+                continue;
+            }
+            self.head = serving.position;
+            self.fill_to(serving.position).await?;
+            self.tell(Phase::Comparing);
+            let other =
+                Target { definition: Definition { version: serving.version, ..definition }, build: serving.build };
+            let new = (&self.target, &mut self.owner);
+            let compared = proof::compare(new, (&other, &mut live), self.position).await?;
+            return Ok(Some(compared));
+        }
+        Ok(None)
+    }
+
+    /// Compares all rows with a fresh fold. Nobody else writes to this build, so it stands still meanwhile.
+    async fn prove(&mut self) -> Result<Verified, RebuildError> {
+        self.tell(Phase::Proving);
+        let name = self.target.definition.name;
+        if *self.parked != Parked::read(&[name], &mut self.owner).await? {
+            return Err(RebuildError::ParkedMeanwhile(name));
+        }
+        let mut connection = self.store.owner_connection().await?;
+        connection.execute(UNHURRIED).await?;
+        let mut transaction = connection.begin().await?;
+        let proof =
+            proof::prove(self.store, &self.target, self.position, self.options.memory, &mut transaction).await?;
+        transaction.rollback().await?;
+        Ok(proof)
+    }
+
+    /// Takes the place of the build that serves; tells how long readers waited.
+    async fn take_over(&mut self) -> Result<Duration, RebuildError> {
+        for attempt in 1.. {
+            self.fill().await?;
+            self.tell(Phase::TakingOver);
+            match self.try_to_take_over().await {
+                // Readers are in the way. While this waits for them, new readers wait behind it, hence only shortly.
+                Err(error) if error.is_lock_timeout() && attempt < ATTEMPTS => {}
+                Err(error) if error.is_lock_timeout() => break,
+                taken => return taken,
+            }
+        }
+        Err(RebuildError::Busy(self.target.definition.name))
+    }
+
+    async fn try_to_take_over(&mut self) -> Result<Duration, RebuildError> {
+        let Target { definition, .. } = self.target;
+        let name = definition.name;
+        let mut transaction = self.owner.begin().await?;
+        transaction.execute(&*format!("set local lock_timeout = {}", 10 * PATIENCE.as_millis())).await?;
+        // From here on the projector waits. Afterwards it sees that another build serves.
+        let builds = build::lock(name, &mut transaction).await?;
+        let at = |stage| builds.iter().find(move |build| build.stage == stage);
+        let serving = at(Stage::Serving).ok_or(RebuildError::Nothing { name, stage: "serving" })?;
+        let ours = at(Stage::Building).filter(|build| build.holder == Some(self.driver.holder));
+        let ours = ours.ok_or(RebuildError::Lost(name))?;
+        if *self.parked != Parked::read(&[name], &mut *transaction).await? {
+            return Err(RebuildError::ParkedMeanwhile(name));
+        }
+        let entries = log::read(&mut transaction, self.position, u32::MAX).await?;
+        let reached = entries.last().map_or(self.position, |entry| entry.position);
+        fold::apply(&self.target, &self.parked, &entries, &mut transaction).await?;
+        sqlx::query("update projections set position = $3 where name = $1 and build = $2")
+            .bind(name)
+            .bind(self.target.build)
+            .bind(reached as i64)
+            .execute(&mut *transaction)
+            .await?;
+        if let Some(kept) = at(Stage::Kept) {
+            remove(&definition, kept, &mut transaction).await?;
+        }
+        let begun = switch(&self.target, serving, ours, &mut transaction).await?;
+        transaction.commit().await?;
+        self.position = reached;
+        Ok(begun.elapsed())
+    }
+
+    /// Gives the build back, or takes it away.
+    async fn leave(self, useless: bool) -> Result<(), RebuildError> {
+        let Self { store, target, driver, life, .. } = self;
+        drop(life);
+        let mut owner = store.owner_connection().await?;
+        let mut transaction = owner.begin().await?;
+        let builds = build::lock(target.definition.name, &mut transaction).await?;
+        let ours = builds.iter().find(|build| {
+            (build.build, build.stage, build.holder) == (target.build, Stage::Building, Some(driver.holder))
+        });
+        if let Some(build) = ours {
+            if useless {
+                remove(&target.definition, build, &mut transaction).await?;
+            } else {
+                build::release(driver.holder, &mut *transaction).await?;
+            }
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    fn tell(&mut self, phase: Phase) {
+        let memory = process::memory();
+        self.life.tell(phase, memory);
+        (self.progress)(Progress { phase, position: self.position, head: self.head.max(self.position), memory });
+    }
+}
+
+/// Lets `next` serve instead of `serving`; both rows are locked. Answers with the moment from which readers wait.
+async fn switch(
+    target: &Target,
+    serving: &Build,
+    next: &Build,
+    transaction: &mut PgConnection,
+) -> Result<Instant, sqlx::Error> {
+    transaction.execute(&*format!("set local lock_timeout = {}", PATIENCE.as_millis())).await?;
+    let begun = Instant::now();
+    shape::show(target, serving.version == next.version, transaction).await?;
+    // Whoever drives the one drives the other, too, without waiting for a lease.
+    sqlx::query(
+        "update projections p
+         set stage = case when p.build = $3 then 'serving' else 'kept' end, stage_since = clock_timestamp(),
+             phase = null, holder = driven.holder, leased_until = driven.leased_until
+         from (select holder, leased_until from projections where name = $1 and build = $2) driven
+         where p.name = $1 and p.build in ($2, $3)",
+    )
+    .bind(&next.name)
+    .bind(serving.build)
+    .bind(next.build)
+    .execute(&mut *transaction)
+    .await?;
+    Ok(begun)
+}
+
+/// Takes a build away, tables and row.
+async fn remove(definition: &Definition, build: &Build, owner: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let of_its_version = Definition { version: build.version, ..*definition };
+    shape::remove(&Target { definition: of_its_version, build: build.build }, owner).await?;
+    sqlx::query("delete from projections where name = $1 and build = $2")
+        .bind(&build.name)
+        .bind(build.build)
+        .execute(owner)
+        .await?;
     Ok(())
 }
 
-/// Folds up to the end of the book, a batch per transaction.
-async fn catch_up(
-    definition: &Definition,
-    mut position: Position,
-    owner: &mut PgConnection,
-    progress: &mut impl FnMut(Position),
-) -> Result<Position, RebuildError> {
-    loop {
-        let mut transaction = owner.begin().await?;
-        let reached = fold_batch(definition, position, &mut transaction).await?;
-        transaction.commit().await?;
-        if reached == position {
-            break;
-        }
-        position = reached;
-        progress(position);
-    }
-    for table in definition.tables {
-        owner.execute(&*format!("analyze {}", definition.target(table, BESIDE))).await?;
-    }
-    Ok(position)
+/// Signs of life: while a build is being made, its row tells that somebody is at work, on what, and at what cost.
+struct Life {
+    told: watch::Sender<(Phase, u64)>,
+    task: JoinHandle<()>,
 }
 
-/// Folds what has come since, and puts the new tables in the place of the old ones.
-async fn take_over(
-    definition: &Definition,
-    mut position: Position,
-    owner: &mut PgConnection,
-) -> Result<Position, RebuildError> {
-    let mut transaction = owner.begin().await?;
-    // The projector waits at this row; afterwards it sees that the checkpoint has moved.
-    sqlx::query("select from projections where name = $1 and version = $2 for update")
-        .bind(definition.name)
-        .bind(definition.version)
-        .execute(&mut *transaction)
-        .await?;
-    loop {
-        let reached = fold_batch(definition, position, &mut transaction).await?;
-        if reached == position {
-            break;
-        }
-        position = reached;
+impl Life {
+    fn begin(store: &Store, target: &Target, driver: Driver) -> Self {
+        let (told, news) = watch::channel((Phase::Filling, 0));
+        let (pool, name, build) = (store.pool().clone(), target.definition.name, target.build);
+        let task = tokio::spawn(async move {
+            loop {
+                let (phase, memory) = *news.borrow();
+                let signed = build::sign_of_life(name, build, driver, phase.as_str(), memory, &pool).await;
+                if let Err(error) = signed {
+                    tracing::warn!(projection = name, error = %chain(&error), "a rebuild cannot tell that it goes on");
+                }
+                time::sleep(SIGN_OF_LIFE).await;
+            }
+        });
+        Self { told, task }
     }
-    let patience = Duration::from_secs(1).as_millis();
-    transaction.execute(&*format!("set local lock_timeout = {patience}")).await?;
-    for table in definition.tables {
-        let (view, serving, beside) = (table.name(), definition.target(table, ""), definition.target(table, BESIDE));
-        let statement = format!(
-            "lock table {view} in access exclusive mode;
-             alter table {serving} rename to {serving}_before;
-             alter table {beside} rename to {serving};
-             create or replace view {view} as select * from {serving};
-             drop table {serving}_before"
-        );
-        transaction.execute(&*statement).await?;
+
+    fn tell(&self, phase: Phase, memory: u64) {
+        self.told.send_replace((phase, memory));
     }
-    sqlx::query(
-        "update projections
-         set position = $3, status = 'running', error = null, error_position = null, updated_at = now()
-         where name = $1 and version = $2",
-    )
-    .bind(definition.name)
-    .bind(definition.version)
-    .bind(position as i64)
-    .execute(&mut *transaction)
-    .await?;
-    transaction.commit().await?;
-    Ok(position)
 }
 
-async fn fold_batch(
-    definition: &Definition,
-    position: Position,
-    connection: &mut PgConnection,
-) -> Result<Position, RebuildError> {
-    let events = log::read(connection, position, BATCH).await?;
-    let Some(last) = events.last() else { return Ok(position) };
-    batch::apply(definition, BESIDE, &events, connection).await?;
-    Ok(last.position)
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Phase {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Filling => "filling",
+            Self::Indexing => "indexing",
+            Self::Comparing => "comparing",
+            Self::Proving => "proving",
+            Self::TakingOver => "taking_over",
+        }
+    }
+}
+
+enum WriteOrLost {
+    Write(WriteError),
+    Lost,
+}
+
+impl<E: Into<WriteError>> From<E> for WriteOrLost {
+    fn from(error: E) -> Self {
+        Self::Write(error.into())
+    }
+}
+
+impl RebuildError {
+    fn is_lock_timeout(&self) -> bool {
+        matches!(self, Self::Database(error) if is_lock_timeout(error))
+    }
 }
 
 fn is_lock_timeout(error: &sqlx::Error) -> bool {
     error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "55P03")
+}
+
+fn keys(differences: &[Difference]) -> String {
+    let keys = differences.iter().map(|difference| format!("{} {}", difference.table, difference.key));
+    keys.collect::<Vec<_>>().join(", ")
 }
 
 impl From<WriteError> for RebuildError {

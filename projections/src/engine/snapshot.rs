@@ -12,7 +12,8 @@ use tokio::{sync::watch, time};
 
 use super::{
     Definition,
-    checkpoint::{self, Checkpoint, State},
+    build::{self, Build, Stage, State},
+    latest,
     projector::{Positions, Projector},
 };
 
@@ -20,7 +21,7 @@ use super::{
 #[derive(Clone, Debug)]
 pub struct Reader {
     pool: PgPool,
-    board: &'static [Definition],
+    board: Vec<Definition>,
     /// What the projector of this process tells, if it has one.
     positions: Option<watch::Receiver<Positions>>,
 }
@@ -48,6 +49,8 @@ pub enum ReadError {
 pub struct Snapshot {
     transaction: Transaction<'static, Postgres>,
     position: Position,
+    /// Of the rows of the first of these projections.
+    version: i32,
 }
 
 /// How often to look at the checkpoint while another process does the projecting.
@@ -56,7 +59,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 impl Reader {
     /// `projector` is the one of this process, if it has one.
     pub fn new(store: &Store, board: &'static [Definition], projector: Option<&Projector>) -> Self {
-        Self { pool: store.pool().clone(), board, positions: projector.map(Projector::positions) }
+        Self { pool: store.pool().clone(), board: latest(board), positions: projector.map(Projector::positions) }
     }
 
     /// A snapshot of the rows of these projections, after waiting until all of them are as fresh as wanted.
@@ -80,12 +83,12 @@ impl Reader {
                 if known.is_some_and(|position| position >= wanted) {
                     return Ok(());
                 }
-                let checkpoint = self.checkpoint(&definition).await?;
-                let position = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.position);
+                let serving = self.serving(&definition).await?;
+                let position = serving.as_ref().map_or(0, |build| build.position);
                 if position >= wanted {
                     return Ok(());
                 }
-                if checkpoint.is_some_and(|checkpoint| checkpoint.status == State::Stopped) {
+                if serving.is_some_and(|build| build.state == State::Stopped) {
                     return Err(ReadError::Behind { projection: definition.name, position, wanted, stopped: true });
                 }
                 match &mut positions {
@@ -103,7 +106,7 @@ impl Reader {
         match time::timeout(wait, arrival).await {
             Ok(arrived) => arrived,
             Err(_) => {
-                let position = self.checkpoint(&definition).await?.map_or(0, |checkpoint| checkpoint.position);
+                let position = self.serving(&definition).await?.map_or(0, |build| build.position);
                 if position >= wanted {
                     return Ok(());
                 }
@@ -112,9 +115,8 @@ impl Reader {
         }
     }
 
-    async fn checkpoint(&self, definition: &Definition) -> Result<Option<Checkpoint>, sqlx::Error> {
-        let mut checkpoints = checkpoint::read(&[*definition], &self.pool).await?;
-        Ok(checkpoints.remove(definition.name))
+    async fn serving(&self, definition: &Definition) -> Result<Option<Build>, sqlx::Error> {
+        build::at(definition.name, Stage::Serving, &self.pool).await
     }
 
     fn definition(&self, name: &str) -> Definition {
@@ -135,15 +137,23 @@ impl Snapshot {
             tables.join(", ")
         );
         let mut transaction = pool.begin_with(begin).await?;
-        let checkpoints = checkpoint::read(definitions, &mut *transaction).await?;
-        let positions = definitions.iter().map(|definition| checkpoints.get(definition.name));
-        let position = positions.map(|found| found.map_or(0, |checkpoint| checkpoint.position)).min().unwrap_or(0);
-        Ok(Self { transaction, position })
+        let names: Vec<&str> = definitions.iter().map(|definition| definition.name).collect();
+        let builds = build::all(&names, &mut *transaction).await?;
+        let serving =
+            names.iter().map(|name| builds.iter().find(|build| build.name == *name && build.stage == Stage::Serving));
+        let position = serving.clone().map(|build| build.map_or(0, |build| build.position)).min().unwrap_or(0);
+        let version = serving.flatten().next().map_or(definitions[0].version, |build| build.version);
+        Ok(Self { transaction, position, version })
     }
 
     /// The last event that is in the rows of all these projections.
     pub fn position(&self) -> Position {
         self.position
+    }
+
+    /// The version of the rows of the first of these projections.
+    pub fn version(&self) -> i32 {
+        self.version
     }
 }
 

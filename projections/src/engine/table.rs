@@ -1,7 +1,14 @@
 //! A table of a projection: how its rows are loaded and written, many at a time.
 
-use std::{collections::BTreeMap, fmt, marker::PhantomData};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    hash::Hash,
+    marker::PhantomData,
+};
 
+use chrono::NaiveDate;
 use daybook_core::Position;
 use futures::{FutureExt, future::BoxFuture};
 use serde::Serialize;
@@ -9,8 +16,9 @@ use serde_json::{Map, Value};
 use sqlx::{FromRow, PgConnection, postgres::PgRow};
 
 use super::{
-    changes::{Change, Changes, FoldError, Slot},
-    memory::Memory,
+    changes::{Change, Changes, FoldError, Queue, Slot},
+    copy::{self, Columns},
+    memory::{Memory, Portion},
 };
 
 /// A row as a plain struct; its fields are the columns of its table.
@@ -18,14 +26,66 @@ pub trait Row:
     Serialize + for<'r> FromRow<'r, PgRow> + Clone + PartialEq + fmt::Debug + Send + Sync + Unpin + 'static
 {
     /// The values of the key columns: one value, or a tuple of them.
-    type Key: Serialize + Ord + Clone + fmt::Debug + Send + Sync;
-    /// The name that readers use: a view over the table of the present version.
+    type Key: RowKey;
+    /// The name that readers use: a view over the table of the build that serves.
     const TABLE: &'static str;
     /// The columns of the primary key.
     const KEY: &'static [&'static str];
 
     fn key(&self) -> Self::Key;
+
+    /// Which events can have made the row what it is, as far as the row itself tells.
+    fn sources(&self) -> Vec<Source>;
 }
+
+/// Where the events stand that can have changed a row.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// In one stream: the type of the aggregate, and its identifier.
+    Stream(&'static str, String),
+    /// It is one event alone.
+    Event(i64),
+    /// Anywhere in the book.
+    Book,
+}
+
+impl Source {
+    pub fn stream(aggregate_type: &'static str, aggregate_id: &str) -> Self {
+        Self::Stream(aggregate_type, aggregate_id.into())
+    }
+}
+
+/// The key of a row. Rows that share its first column belong together: they are folded, checked and repaired together.
+pub trait RowKey: Serialize + Ord + Hash + Clone + fmt::Debug + Send + Sync + 'static {
+    /// The first column as a text.
+    fn first(&self) -> Cow<'_, str>;
+}
+
+impl RowKey for String {
+    fn first(&self) -> Cow<'_, str> {
+        self.into()
+    }
+}
+
+impl<T: KeyColumn> RowKey for (String, T) {
+    fn first(&self) -> Cow<'_, str> {
+        (&self.0).into()
+    }
+}
+
+impl<T: KeyColumn> RowKey for (i64, T) {
+    fn first(&self) -> Cow<'_, str> {
+        self.0.to_string().into()
+    }
+}
+
+/// What may stand in a further column of a key.
+pub trait KeyColumn: Serialize + Ord + Hash + Clone + fmt::Debug + Send + Sync + 'static {}
+
+impl KeyColumn for String {}
+impl KeyColumn for i64 {}
+impl KeyColumn for i32 {}
+impl KeyColumn for NaiveDate {}
 
 /// A table, whatever its rows are.
 #[derive(Clone, Copy)]
@@ -40,6 +100,25 @@ pub(super) enum WriteError {
     Database(#[from] sqlx::Error),
 }
 
+impl WriteError {
+    /// Of the event that is to blame, where one is.
+    pub fn position(&self) -> Option<Position> {
+        match self {
+            Self::Fold { position, .. } => Some(*position),
+            Self::Database(_) => None,
+        }
+    }
+}
+
+/// How new rows go into their table.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Manner<'a> {
+    /// By one statement: best for the few rows of a live batch.
+    Insert,
+    /// By COPY, the rows made on all cores: best for many.
+    Copy(&'a Columns),
+}
+
 /// Rows per statement, so that no parameter grows without bound.
 const ROWS_PER_STATEMENT: usize = 4_000;
 
@@ -49,10 +128,21 @@ trait AnyTable: Sync {
     fn write<'a>(
         &self,
         target: &'a str,
-        changes: &'a mut Changes,
+        manner: Manner<'a>,
+        changes: &'a mut [Changes],
         connection: &'a mut PgConnection,
     ) -> BoxFuture<'a, Result<(), WriteError>>;
-    fn keep(&self, changes: &mut Changes, memory: &mut Memory) -> Result<(), FoldError>;
+    fn keep(&self, changes: &mut Changes, portion: &Portion, memory: &mut Memory) -> Result<(), WriteError>;
+    fn touched(&self, changes: &mut Changes) -> Vec<String>;
+    fn count(&self, memory: &mut Memory) -> u64;
+    fn hand_out(&self, memory: &mut Memory) -> Option<String>;
+    fn sources<'a>(
+        &self,
+        target: &'a str,
+        first: &'a str,
+        limit: usize,
+        connection: &'a mut PgConnection,
+    ) -> BoxFuture<'a, Result<BTreeSet<Source>, sqlx::Error>>;
 }
 
 impl Table {
@@ -73,15 +163,50 @@ impl Table {
     pub(super) async fn write(
         &self,
         target: &str,
-        changes: &mut Changes,
+        manner: Manner<'_>,
+        changes: &mut [Changes],
         connection: &mut PgConnection,
     ) -> Result<(), WriteError> {
-        self.0.write(target, changes, connection).await
+        self.0.write(target, manner, changes, connection).await
     }
 
-    /// Applies the changes to rows in memory.
-    pub(super) fn keep(&self, changes: &mut Changes, memory: &mut Memory) -> Result<(), FoldError> {
-        self.0.keep(changes, memory)
+    /// Applies the changes to rows in memory, as far as these belong to the portion.
+    pub(super) fn keep(&self, changes: &mut Changes, portion: &Portion, memory: &mut Memory) -> Result<(), WriteError> {
+        self.0.keep(changes, portion, memory)
+    }
+
+    /// The first key columns of the rows that the changes touch.
+    pub(super) fn touched(&self, changes: &mut Changes) -> Vec<String> {
+        self.0.touched(changes)
+    }
+
+    /// How many rows the memory has of this table.
+    pub(super) fn count(&self, memory: &mut Memory) -> u64 {
+        self.0.count(memory)
+    }
+
+    /// The text in `$1` as a value of the first key column: its own type decides how the text is read, so that the
+    /// index on the key serves.
+    pub(super) fn first_of(&self, target: &str) -> String {
+        let first = self.key()[0];
+        format!("(json_populate_record(null::{target}, json_build_object('{first}', $1::text))).{first}")
+    }
+
+    /// Takes some rows out of the memory, as a JSON list of them; `None` when no row is left.
+    pub(super) fn hand_out(&self, memory: &mut Memory) -> Option<String> {
+        self.0.hand_out(memory)
+    }
+
+    /// What the stored rows with this first key column tell of the events behind them; the whole book, if there are
+    /// that many rows.
+    pub(super) async fn sources(
+        &self,
+        target: &str,
+        first: &str,
+        limit: usize,
+        connection: &mut PgConnection,
+    ) -> Result<BTreeSet<Source>, sqlx::Error> {
+        self.0.sources(target, first, limit, connection).await
     }
 }
 
@@ -105,11 +230,12 @@ impl<R: Row> AnyTable for Typed<R> {
     fn write<'a>(
         &self,
         target: &'a str,
-        changes: &'a mut Changes,
+        manner: Manner<'a>,
+        changes: &'a mut [Changes],
         connection: &'a mut PgConnection,
     ) -> BoxFuture<'a, Result<(), WriteError>> {
         async move {
-            let queue = changes.take::<R>();
+            let queue: Queue<R> = changes.iter_mut().flat_map(Changes::take::<R>).collect();
             if queue.is_empty() {
                 return Ok(());
             }
@@ -117,18 +243,70 @@ impl<R: Row> AnyTable for Typed<R> {
             let mut keys: Vec<R::Key> = wanted.map(|(_, change)| change.key()).collect();
             keys.sort_unstable();
             keys.dedup();
-            let mut slots = load::<R>(target, &keys, connection).await?;
-            for (position, change) in queue {
-                change.apply(&mut slots).map_err(|error| WriteError::Fold { position, error })?;
+            let loaded = load::<R>(target, &keys, connection).await?;
+            match manner {
+                Manner::Insert => {
+                    let written = written(queue, loaded)?;
+                    insert(target, &written.new, connection).await?;
+                    change(target, &written, connection).await?;
+                }
+                Manner::Copy(columns) => {
+                    let (written, lines) = copy::prepare(queue, loaded, columns.of(R::TABLE)).await?;
+                    copy::send(target, columns.of(R::TABLE), lines, connection).await?;
+                    for written in written {
+                        change(target, &written, connection).await?;
+                    }
+                }
             }
-            store(target, slots, connection).await?;
             Ok(())
         }
         .boxed()
     }
 
-    fn keep(&self, changes: &mut Changes, memory: &mut Memory) -> Result<(), FoldError> {
-        changes.take::<R>().into_iter().try_for_each(|(_, change)| change.apply(memory.slots::<R>()))
+    fn keep(&self, changes: &mut Changes, portion: &Portion, memory: &mut Memory) -> Result<(), WriteError> {
+        let slots = memory.slots::<R>();
+        for (position, change) in changes.take::<R>() {
+            if portion.has(&change.key().first()) {
+                change.apply(slots).map_err(|error| WriteError::Fold { position, error })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn touched(&self, changes: &mut Changes) -> Vec<String> {
+        changes.take::<R>().into_iter().map(|(_, change)| change.key().first().into_owned()).collect()
+    }
+
+    fn count(&self, memory: &mut Memory) -> u64 {
+        memory.len::<R>()
+    }
+
+    fn hand_out(&self, memory: &mut Memory) -> Option<String> {
+        let slots = memory.slots::<R>();
+        let rows: Vec<R> = std::iter::from_fn(|| slots.pop_first())
+            .filter_map(|(_, slot)| slot.row)
+            .take(ROWS_PER_STATEMENT)
+            .collect();
+        (!rows.is_empty()).then(|| json(&rows))
+    }
+
+    fn sources<'a>(
+        &self,
+        target: &'a str,
+        first: &'a str,
+        limit: usize,
+        connection: &'a mut PgConnection,
+    ) -> BoxFuture<'a, Result<BTreeSet<Source>, sqlx::Error>> {
+        async move {
+            let (first_column, value) = (R::KEY[0], Table::of::<R>().first_of(target));
+            let statement = format!("select t.* from {target} t where t.{first_column} = {value} limit {limit}");
+            let rows: Vec<R> = sqlx::query_as(&statement).bind(first).fetch_all(connection).await?;
+            if rows.len() == limit {
+                return Ok(BTreeSet::from([Source::Book]));
+            }
+            Ok(rows.iter().flat_map(Row::sources).collect())
+        }
+        .boxed()
     }
 }
 
@@ -150,45 +328,59 @@ async fn load<R: Row>(
     Ok(slots)
 }
 
-async fn store<R: Row>(
-    target: &str,
-    slots: BTreeMap<R::Key, Slot<R>>,
-    connection: &mut PgConnection,
-) -> Result<(), sqlx::Error> {
-    let (mut new, mut changed, mut gone) = (Vec::new(), Vec::new(), Vec::new());
+/// What has become of the rows of a batch.
+pub(super) struct Written<R: Row> {
+    pub new: Vec<R>,
+    changed: Vec<R>,
+    gone: Vec<R::Key>,
+}
+
+/// Applies the changes in their order to the rows that were loaded.
+pub(super) fn written<R: Row>(queue: Queue<R>, mut slots: BTreeMap<R::Key, Slot<R>>) -> Result<Written<R>, WriteError> {
+    for (position, change) in queue {
+        change.apply(&mut slots).map_err(|error| WriteError::Fold { position, error })?;
+    }
+    let mut written = Written { new: Vec::new(), changed: Vec::new(), gone: Vec::new() };
     for (key, slot) in slots.into_iter().filter(|(_, slot)| slot.changed) {
         match (slot.stored, slot.row) {
-            (false, Some(row)) => new.push(row),
-            (true, Some(row)) => changed.push(row),
-            (true, None) => gone.push(key_object::<R>(&key)),
+            (false, Some(row)) => written.new.push(row),
+            (true, Some(row)) => written.changed.push(row),
+            (true, None) => written.gone.push(key),
             (false, None) => {}
         }
     }
-    let Some(columns) = new.first().or(changed.first()).map(columns).or_else(|| gone.first().map(|_| Vec::new()))
-    else {
-        return Ok(());
-    };
-    // A row that should be new and is there after all is an error here: no fold overwrites what it did not expect.
-    let list = columns.join(", ");
-    let insert =
-        format!("insert into {target} ({list}) select {list} from json_populate_recordset(null::{target}, $1::json)");
-    let key = R::KEY.iter().map(|column| format!("t.{column} = r.{column}")).collect::<Vec<_>>().join(" and ");
-    let values = columns.iter().filter(|column| !R::KEY.contains(&column.as_str()));
-    let update = format!(
-        "update {target} t set {} from json_populate_recordset(null::{target}, $1::json) r where {key}",
-        values.map(|column| format!("{column} = r.{column}")).collect::<Vec<_>>().join(", ")
-    );
-    let delete =
-        format!("delete from {target} t using json_populate_recordset(null::{target}, $1::json) r where {key}");
+    Ok(written)
+}
 
-    for rows in new.chunks(ROWS_PER_STATEMENT) {
-        sqlx::query(&insert).bind(json(rows)).execute(&mut *connection).await?;
+async fn insert<R: Row>(target: &str, rows: &[R], connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let Some(first) = rows.first() else { return Ok(()) };
+    // A row that should be new and is there after all is an error here: no fold overwrites what it did not expect.
+    let list = columns(first).join(", ");
+    let statement =
+        format!("insert into {target} ({list}) select {list} from json_populate_recordset(null::{target}, $1::json)");
+    for rows in rows.chunks(ROWS_PER_STATEMENT) {
+        sqlx::query(&statement).bind(json(rows)).execute(&mut *connection).await?;
     }
-    for rows in changed.chunks(ROWS_PER_STATEMENT) {
-        sqlx::query(&update).bind(json(rows)).execute(&mut *connection).await?;
+    Ok(())
+}
+
+async fn change<R: Row>(target: &str, written: &Written<R>, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let key = R::KEY.iter().map(|column| format!("t.{column} = r.{column}")).collect::<Vec<_>>().join(" and ");
+    if let Some(first) = written.changed.first() {
+        let values = columns(first).into_iter().filter(|column| !R::KEY.contains(&column.as_str()));
+        let statement = format!(
+            "update {target} t set {} from json_populate_recordset(null::{target}, $1::json) r where {key}",
+            values.map(|column| format!("{column} = r.{column}")).collect::<Vec<_>>().join(", ")
+        );
+        for rows in written.changed.chunks(ROWS_PER_STATEMENT) {
+            sqlx::query(&statement).bind(json(rows)).execute(&mut *connection).await?;
+        }
     }
-    for keys in gone.chunks(ROWS_PER_STATEMENT) {
-        sqlx::query(&delete).bind(json(keys)).execute(&mut *connection).await?;
+    let statement =
+        format!("delete from {target} t using json_populate_recordset(null::{target}, $1::json) r where {key}");
+    for keys in written.gone.chunks(ROWS_PER_STATEMENT) {
+        let keys: Vec<Value> = keys.iter().map(key_object::<R>).collect();
+        sqlx::query(&statement).bind(json(&keys)).execute(&mut *connection).await?;
     }
     Ok(())
 }
@@ -211,7 +403,7 @@ fn columns<R: Row>(row: &R) -> Vec<String> {
     }
 }
 
-fn json(rows: &[impl Serialize]) -> String {
+pub(super) fn json(rows: &[impl Serialize]) -> String {
     without_nul(serde_json::to_string(rows).expect("a row is plain values"))
 }
 

@@ -1,0 +1,163 @@
+//! Writing many rows by COPY: the changes are applied and the lines made on all cores, since rows do not see each other.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    hash::{DefaultHasher, Hash, Hasher},
+};
+
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
+use serde_json::value::RawValue;
+use sqlx::PgConnection;
+use tokio::task;
+
+use super::{
+    build::Target,
+    changes::{Queue, Slot},
+    table::{Row, WriteError, Written, json, written},
+};
+
+/// The columns of the tables of a build.
+#[derive(Clone, Debug)]
+pub(super) struct Columns(HashMap<&'static str, Vec<Column>>);
+
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub(super) struct Column {
+    pub name: String,
+    /// Whether it holds JSON, in which even a text has its quotation marks.
+    json: bool,
+}
+
+impl Columns {
+    pub async fn load(target: &Target, connection: &mut PgConnection) -> Result<Self, sqlx::Error> {
+        let mut tables = HashMap::new();
+        for table in target.definition.tables {
+            tables.insert(table.name(), columns(&target.table(table), connection).await?);
+        }
+        Ok(Self(tables))
+    }
+
+    pub fn of(&self, table: &str) -> &[Column] {
+        self.0.get(table).expect("the columns of every table of the build were loaded")
+    }
+}
+
+/// The columns of a table, in their order.
+pub(super) async fn columns(table: &str, connection: &mut PgConnection) -> Result<Vec<Column>, sqlx::Error> {
+    sqlx::query_as(
+        "select attname::text as name, atttypid in ('json'::regtype, 'jsonb'::regtype) as json
+         from pg_attribute
+         where attrelid = $1::regclass and attnum > 0 and not attisdropped
+         order by attnum",
+    )
+    .bind(table)
+    .fetch_all(connection)
+    .await
+}
+
+/// Applies the changes, and makes the lines of the new rows.
+pub(super) async fn prepare<R: Row>(
+    queue: Queue<R>,
+    loaded: BTreeMap<R::Key, Slot<R>>,
+    columns: &[Column],
+) -> Result<(Vec<Written<R>>, Vec<String>), WriteError> {
+    let columns = columns.to_vec();
+    let work = move || {
+        let outcomes: Vec<Result<(Written<R>, String), WriteError>> = partitions(queue, loaded)
+            .into_par_iter()
+            .map(|(queue, slots)| {
+                let mut written = written(queue, slots)?;
+                let lines = lines(&std::mem::take(&mut written.new), &columns);
+                Ok((written, lines))
+            })
+            .collect();
+        // Of several events that do not fit, the first is the one to tell of.
+        let mut first: Option<WriteError> = None;
+        let mut done = (Vec::new(), Vec::new());
+        for outcome in outcomes {
+            match outcome {
+                Ok((written, lines)) => {
+                    done.0.push(written);
+                    done.1.push(lines);
+                }
+                Err(error) if first.as_ref().is_none_or(|first| error.position() < first.position()) => {
+                    first = Some(error);
+                }
+                Err(_) => {}
+            }
+        }
+        first.map_or(Ok(done), Err)
+    };
+    task::spawn_blocking(work).await.expect("folding does not fall")
+}
+
+pub(super) async fn send(
+    target: &str,
+    columns: &[Column],
+    lines: Vec<String>,
+    connection: &mut PgConnection,
+) -> Result<(), sqlx::Error> {
+    if lines.iter().all(String::is_empty) {
+        return Ok(());
+    }
+    let list = columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ");
+    let mut copy = connection.copy_in_raw(&format!("copy {target} ({list}) from stdin")).await?;
+    for lines in lines {
+        copy.send(lines.into_bytes()).await?;
+    }
+    copy.finish().await?;
+    Ok(())
+}
+
+type Partition<R> = (Queue<R>, BTreeMap<<R as Row>::Key, Slot<R>>);
+
+/// The changes and the loaded rows, divided by key; the order of the changes of a row stays.
+fn partitions<R: Row>(queue: Queue<R>, loaded: BTreeMap<R::Key, Slot<R>>) -> Vec<Partition<R>> {
+    let number = rayon::current_num_threads();
+    let place = |key: &R::Key| {
+        let mut hasher = DefaultHasher::new();
+        key.hash(&mut hasher);
+        (hasher.finish() % number as u64) as usize
+    };
+    let mut partitions: Vec<Partition<R>> = (0..number).map(|_| (Vec::new(), BTreeMap::new())).collect();
+    for (position, change) in queue {
+        partitions[place(&change.key())].0.push((position, change));
+    }
+    for (key, slot) in loaded {
+        partitions[place(&key)].1.insert(key, slot);
+    }
+    partitions
+}
+
+/// The rows in the text format of COPY.
+fn lines<R: Row>(rows: &[R], columns: &[Column]) -> String {
+    let mut lines = String::new();
+    for row in rows {
+        let row = json(std::slice::from_ref(row));
+        let [fields]: [HashMap<&str, &RawValue>; 1] = serde_json::from_str(&row).expect("a row is a plain struct");
+        for (column, separator) in columns.iter().zip(std::iter::once("").chain(std::iter::repeat("\t"))) {
+            lines.push_str(separator);
+            match fields.get(column.name.as_str()).map(|value| value.get()) {
+                None | Some("null") => lines.push_str("\\N"),
+                Some(text) if text.starts_with('"') && !column.json => {
+                    let text: String = serde_json::from_str(text).expect("what begins as a text is one");
+                    escape(&text, &mut lines);
+                }
+                Some(value) => escape(value, &mut lines),
+            }
+        }
+        lines.push('\n');
+    }
+    lines
+}
+
+fn escape(text: &str, lines: &mut String) {
+    for character in text.chars() {
+        match character {
+            '\\' => lines.push_str("\\\\"),
+            '\t' => lines.push_str("\\t"),
+            '\n' => lines.push_str("\\n"),
+            '\r' => lines.push_str("\\r"),
+            other => lines.push(other),
+        }
+    }
+}

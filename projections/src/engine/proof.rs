@@ -1,0 +1,444 @@
+//! Proofs: stored rows against a fresh fold of the book, or against another build.
+//!
+//! Both sides are summed up by the database itself, in buckets of keys and whatever the order of the rows. The fresh
+//! fold happens in memory, event by event and without batches, a portion of the keys at a time, so that it shares as
+//! little as possible with what it checks. Only where buckets differ are rows compared one by one.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use daybook_core::{Position, store::Store};
+use rust_decimal::Decimal;
+use serde::Serialize;
+use serde_json::Value;
+use sqlx::{Connection, Executor as _, PgConnection};
+use tokio::task;
+
+use super::{
+    Definition,
+    build::{self, Stage, Target},
+    copy,
+    memory::{Memory, Portion},
+    parking::Parked,
+    pipeline,
+    rebuild::{CHUNK_SHARE, RebuildError},
+    table::{Table, WriteError},
+};
+
+/// The rows of a table, summed up so that two of its states can be compared, whatever the order of their rows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
+pub struct Checksum {
+    pub table: String,
+    pub rows: i64,
+    pub sum: Decimal,
+}
+
+/// What a comparison has found.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Verified {
+    pub name: &'static str,
+    pub build: i32,
+    pub version: i32,
+    /// The checkpoint at which the rows were compared.
+    pub position: Position,
+    pub rows: i64,
+    /// How many rows differ.
+    pub different: i64,
+    /// The first of them.
+    pub differences: Vec<Difference>,
+    /// In how many portions the book was folded afresh, so that each fitted into memory.
+    pub portions: u64,
+}
+
+/// A row that is not what the book says.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Difference {
+    pub table: &'static str,
+    pub key: Value,
+    /// `None`: the row should not be there, or is missing.
+    pub stored: Option<Value>,
+    pub expected: Option<Value>,
+}
+
+/// The memory of a verification, unless somebody says otherwise.
+pub const MEMORY: usize = 200 << 20;
+/// What a row takes in memory, in terms of what it takes on the disk.
+const INFLATION: u64 = 4;
+/// The share of the memory that the rows of a portion may take.
+const ROWS_SHARE: usize = 2;
+const MOST_PORTIONS: u64 = 64;
+/// Differences told in full, per table.
+const TOLD: i64 = 10;
+
+/// The checksum of each table of a projection, as readers see it.
+pub async fn checksum(definition: &Definition, connection: &mut PgConnection) -> Result<Vec<Checksum>, sqlx::Error> {
+    let mut checksums = Vec::with_capacity(definition.tables.len());
+    for table in definition.tables {
+        let statement = format!(
+            "select $1 as \"table\", count(*) as rows, coalesce(sum(hash_record_extended(t, 0)), 0) as sum
+             from {} t",
+            table.name()
+        );
+        checksums.push(sqlx::query_as(&statement).bind(table.name()).fetch_one(&mut *connection).await?);
+    }
+    Ok(checksums)
+}
+
+/// Compares every row of the serving build with a fresh fold up to its checkpoint. Everything happens in one snapshot,
+/// so that the projection may go on meanwhile.
+pub async fn verify(store: &Store, definition: &Definition, memory: usize) -> Result<Verified, RebuildError> {
+    let mut connection = store.connection().await?;
+    connection.execute(UNHURRIED).await?;
+    let mut transaction = connection.begin_with(snapshot_of(definition)).await?;
+    let serving = build::at(definition.name, Stage::Serving, &mut *transaction).await?;
+    let serving = serving.ok_or(RebuildError::Nothing { name: definition.name, stage: "serving" })?;
+    if serving.version != definition.version {
+        let (name, serving, program) = (definition.name, serving.version, definition.version);
+        return Err(RebuildError::OtherVersion { name, serving, program });
+    }
+    let target = Target { definition: *definition, build: serving.build };
+    let verified = prove(store, &target, serving.position, memory, &mut transaction).await?;
+    transaction.rollback().await?;
+    connection.close().await?;
+    Ok(verified)
+}
+
+/// What a connection begins with that is at work for as long as it takes.
+pub(super) const UNHURRIED: &str = "set statement_timeout = 0; set idle_in_transaction_session_timeout = 0";
+
+/// A snapshot of what readers see. Locked before it is taken, so that no build takes over in between.
+pub(super) fn snapshot_of(definition: &Definition) -> String {
+    let views: Vec<&str> = definition.tables.iter().map(Table::name).collect();
+    format!("begin isolation level repeatable read; lock table {} in access share mode", views.join(", "))
+}
+
+/// Compares every row of a build with a fresh fold up to this position. `stored` is in a transaction in which the rows
+/// stand at that position and stay there.
+pub(super) async fn prove(
+    store: &Store,
+    target: &Target,
+    position: Position,
+    memory: usize,
+    stored: &mut PgConnection,
+) -> Result<Verified, RebuildError> {
+    let definition = target.definition;
+    let parked = Arc::new(Parked::read(&[definition.name], &mut *stored).await?);
+    let portions = portions(target, memory, stored).await?;
+    let mut evaluator = store.connection().await?;
+    evaluator.execute(UNHURRIED).await?;
+
+    let mut fresh = Fresh::new(store, target, position, parked, memory, portions);
+    let mut expected: BTreeMap<&'static str, Sums> = BTreeMap::new();
+    let mut columns = BTreeMap::new();
+    for table in definition.tables {
+        columns.insert(table.name(), column_names(&target.table(table), stored).await?);
+        expected.insert(table.name(), Sums::default());
+    }
+    while let Some((table, rows)) = fresh.next().await? {
+        let rows_of = format!("json_populate_recordset(null::{}, $1::json)", target.table(&table));
+        let sums = sums(&rows_of, &columns[table.name()], &table, Some(&rows), &mut evaluator).await?;
+        expected.entry(table.name()).or_default().add(sums);
+    }
+
+    let (name, build, version) = (definition.name, target.build, definition.version);
+    let mut verified =
+        Verified { name, build, version, position, rows: 0, different: 0, differences: Vec::new(), portions };
+    let mut suspect: BTreeMap<&'static str, Vec<i64>> = BTreeMap::new();
+    for table in definition.tables {
+        let found = sums(&target.table(table), &columns[table.name()], table, None, stored).await?;
+        verified.rows += found.rows();
+        let buckets = found.differing(&expected[table.name()]);
+        if !buckets.is_empty() {
+            suspect.insert(table.name(), buckets);
+        }
+    }
+    if !suspect.is_empty() {
+        name_differences(&mut fresh, target, &suspect, &mut verified, stored).await?;
+    }
+    evaluator.close().await?;
+    Ok(verified)
+}
+
+/// Compares a build with another one of the same projection at the same position. `live` is in a snapshot in which the
+/// other one stands there, and is at its end afterwards. Columns that only one of them has are left out.
+pub(super) async fn compare(
+    (new, connection): (&Target, &mut PgConnection),
+    (other, live): (&Target, &mut PgConnection),
+    position: Position,
+) -> Result<Verified, sqlx::Error> {
+    let (name, build, version) = (new.definition.name, other.build, other.definition.version);
+    let mut verified =
+        Verified { name, build, version, position, rows: 0, different: 0, differences: Vec::new(), portions: 1 };
+    let mut suspect = Vec::new();
+    for table in new.definition.tables {
+        let Some(counterpart) = other.definition.tables.iter().find(|other| other.name() == table.name()) else {
+            continue;
+        };
+        let theirs: BTreeSet<String> = column_names(&other.table(counterpart), live).await?.into_iter().collect();
+        let columns: Vec<String> = column_names(&new.table(table), connection)
+            .await?
+            .into_iter()
+            .filter(|column| theirs.contains(column))
+            .collect();
+        let found = sums(&other.table(counterpart), &columns, table, None, live).await?;
+        verified.rows += found.rows();
+        let buckets = found.differing(&sums(&new.table(table), &columns, table, None, connection).await?);
+        if !buckets.is_empty() {
+            let aside = format!("{}_compared", table.name());
+            let statement = format!(
+                "create temporary table {aside} as select {} from {} t where {} = any($1)",
+                columns.join(", "),
+                other.table(counterpart),
+                bucket(table)
+            );
+            sqlx::query(&statement).bind(&buckets).execute(&mut *live).await?;
+            suspect.push((*table, aside, columns, buckets));
+        }
+    }
+    live.execute("commit").await?;
+    for (table, aside, columns, buckets) in suspect {
+        let columns = columns.join(", ");
+        let expected = format!("select {columns} from {} t where {} = any($1)", new.table(&table), bucket(&table));
+        let stored = format!("select {columns} from {aside}");
+        tell_apart(&table, &stored, &expected, &buckets, &mut verified, live).await?;
+    }
+    Ok(verified)
+}
+
+/// The rows of a fresh fold, in JSON lists of some thousand, a portion of the keys after the other.
+struct Fresh<'a> {
+    store: &'a Store,
+    target: &'a Target,
+    position: Position,
+    parked: Arc<Parked>,
+    memory: usize,
+    portions: u64,
+    portion: u64,
+    rows: Option<Memory>,
+}
+
+impl<'a> Fresh<'a> {
+    fn new(
+        store: &'a Store,
+        target: &'a Target,
+        position: Position,
+        parked: Arc<Parked>,
+        memory: usize,
+        portions: u64,
+    ) -> Self {
+        Self { store, target, position, parked, memory, portions, portion: 0, rows: None }
+    }
+
+    async fn next(&mut self) -> Result<Option<(Table, String)>, RebuildError> {
+        loop {
+            if let Some(memory) = &mut self.rows {
+                let tables = self.target.definition.tables.iter();
+                if let Some(handed) = tables.copied().find_map(|table| Some((table, table.hand_out(memory)?))) {
+                    return Ok(Some(handed));
+                }
+                self.rows = None;
+            }
+            if self.portion == self.portions {
+                self.portion = 0;
+                return Ok(None);
+            }
+            let portion = Portion::Part { index: self.portion, of: self.portions };
+            let (definition, parked) = (self.target.definition, self.parked.clone());
+            self.rows = Some(in_memory(self.store, definition, parked, self.position, portion, self.memory).await?);
+            self.portion += 1;
+        }
+    }
+}
+
+/// The rows of a portion of the keys, from all events up to a position.
+pub(super) async fn in_memory(
+    store: &Store,
+    definition: Definition,
+    parked: Arc<Parked>,
+    position: Position,
+    portion: Portion,
+    memory: usize,
+) -> Result<Memory, RebuildError> {
+    let mut folded = pipeline::folded(store, definition, parked, (0, position), memory / CHUNK_SHARE);
+    let mut rows = Memory::default();
+    while let Some(chunk) = folded.recv().await {
+        let (mut chunk, portion) = (chunk?, portion.clone());
+        let work = move || {
+            for changes in &mut chunk.changes {
+                rows.keep(&definition, changes, &portion)?;
+            }
+            Ok::<Memory, WriteError>(rows)
+        };
+        rows = task::spawn_blocking(work).await.expect("folding does not fall")?;
+    }
+    Ok(rows)
+}
+
+/// How many portions the keys are folded in, so that each fits into the memory.
+async fn portions(target: &Target, memory: usize, connection: &mut PgConnection) -> Result<u64, sqlx::Error> {
+    let tables: Vec<String> = target.definition.tables.iter().map(|table| target.table(table)).collect();
+    let bytes: i64 = sqlx::query_scalar(
+        "select coalesce(sum(pg_relation_size(name::regclass)), 0)::bigint from unnest($1::text[]) name",
+    )
+    .bind(tables)
+    .fetch_one(connection)
+    .await?;
+    let needed = (bytes.unsigned_abs() * INFLATION).div_ceil((memory / ROWS_SHARE).max(1) as u64);
+    Ok(needed.clamp(1, MOST_PORTIONS))
+}
+
+/// Rows and the sum of their hashes, by bucket.
+#[derive(Debug, Default, PartialEq)]
+struct Sums(BTreeMap<i64, (i64, Decimal)>);
+
+impl Sums {
+    fn add(&mut self, other: Self) {
+        for (bucket, (rows, sum)) in other.0 {
+            let entry = self.0.entry(bucket).or_default();
+            entry.0 += rows;
+            entry.1 += sum;
+        }
+    }
+
+    fn rows(&self) -> i64 {
+        self.0.values().map(|(rows, _)| rows).sum()
+    }
+
+    fn differing(&self, other: &Self) -> Vec<i64> {
+        let buckets: BTreeSet<i64> = self.0.keys().chain(other.0.keys()).copied().collect();
+        buckets.into_iter().filter(|bucket| self.0.get(bucket) != other.0.get(bucket)).collect()
+    }
+}
+
+/// The bucket of a row `t`, by the first column of its key.
+fn bucket(table: &Table) -> String {
+    format!("(hashtextextended(t.{}::text, 0) & 1023)", table.key()[0])
+}
+
+async fn column_names(table: &str, connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
+    Ok(copy::columns(table, connection).await?.into_iter().map(|column| column.name).collect())
+}
+
+/// The sums of rows that a table has, or that a function makes of the JSON in `rows`.
+async fn sums(
+    source: &str,
+    columns: &[String],
+    table: &Table,
+    rows: Option<&str>,
+    connection: &mut PgConnection,
+) -> Result<Sums, sqlx::Error> {
+    let columns: Vec<String> = columns.iter().map(|column| format!("t.{column}")).collect();
+    let statement = format!(
+        "select {} as bucket, count(*), sum(hash_record_extended(row({}), 0)) from {source} t group by 1",
+        bucket(table),
+        columns.join(", ")
+    );
+    let query = sqlx::query_as(&statement);
+    let query = if let Some(rows) = rows { query.bind(rows) } else { query };
+    let sums: Vec<(i64, i64, Decimal)> = query.fetch_all(connection).await?;
+    Ok(Sums(sums.into_iter().map(|(bucket, rows, sum)| (bucket, (rows, sum))).collect()))
+}
+
+/// Folds once more, and this time compares row by row what is in the buckets that differ.
+async fn name_differences(
+    fresh: &mut Fresh<'_>,
+    target: &Target,
+    suspect: &BTreeMap<&'static str, Vec<i64>>,
+    verified: &mut Verified,
+    stored: &mut PgConnection,
+) -> Result<(), RebuildError> {
+    let aside = |table: &Table| format!("{}_expected", table.name());
+    let tables: Vec<Table> =
+        target.definition.tables.iter().filter(|table| suspect.contains_key(table.name())).copied().collect();
+    for table in &tables {
+        let statement =
+            format!("create temporary table {} (like {}) on commit drop", aside(table), target.table(table));
+        stored.execute(&*statement).await?;
+    }
+    while let Some((table, rows)) = fresh.next().await? {
+        let Some(buckets) = suspect.get(table.name()) else { continue };
+        let statement = format!(
+            "insert into {} select t.* from json_populate_recordset(null::{}, $1::json) t where {} = any($2)",
+            aside(&table),
+            target.table(&table),
+            bucket(&table)
+        );
+        sqlx::query(&statement).bind(rows).bind(buckets).execute(&mut *stored).await?;
+    }
+    for table in &tables {
+        let found = format!("select * from {} t where {} = any($1)", target.table(table), bucket(table));
+        let expected = format!("select * from {}", aside(table));
+        tell_apart(table, &found, &expected, &suspect[table.name()], verified, stored).await?;
+    }
+    Ok(())
+}
+
+/// The stored rows with this first key column that are not the expected ones, a JSON list.
+pub(super) async fn rows_of_key(
+    target: &Target,
+    table: &Table,
+    key: &str,
+    expected: &Value,
+    connection: &mut PgConnection,
+) -> Result<Vec<Difference>, sqlx::Error> {
+    let (made, first, columns) = (target.table(table), table.key()[0], table.key().join(", "));
+    let pairs: Vec<String> =
+        table.key().iter().map(|column| format!("'{column}', coalesce(s.{column}, e.{column})")).collect();
+    let told: Vec<(Value, Option<Value>, Option<Value>)> = sqlx::query_as(&format!(
+        "select jsonb_build_object({}),
+             case when s.{first} is not null then to_jsonb(s) end,
+             case when e.{first} is not null then to_jsonb(e) end
+         from (select * from {made} where {first} = {}) s
+         full join (select * from jsonb_populate_recordset(null::{made}, $2)) e using ({columns})
+         where row(s.*) is distinct from row(e.*)
+         order by {columns}
+         limit {TOLD}",
+        pairs.join(", "),
+        table.first_of(&made),
+    ))
+    .bind(key)
+    .bind(expected)
+    .fetch_all(connection)
+    .await?;
+    let differences =
+        told.into_iter().map(|(key, stored, expected)| Difference { table: table.name(), key, stored, expected });
+    Ok(differences.collect())
+}
+
+/// Compares what two queries answer, row by row; both may use the buckets in `$1`.
+async fn tell_apart(
+    table: &Table,
+    stored: &str,
+    expected: &str,
+    buckets: &[i64],
+    verified: &mut Verified,
+    connection: &mut PgConnection,
+) -> Result<(), sqlx::Error> {
+    let first = table.key()[0];
+    let key = table.key().join(", ");
+    let pairs: Vec<String> =
+        table.key().iter().map(|column| format!("'{column}', coalesce(s.{column}, e.{column})")).collect();
+    let told: Vec<(i64, Value, Option<Value>, Option<Value>)> = sqlx::query_as(&format!(
+        "select count(*) over (), jsonb_build_object({}),
+             case when s.{first} is not null then to_jsonb(s) end,
+             case when e.{first} is not null then to_jsonb(e) end
+         from ({stored}) s full join ({expected}) e using ({key})
+         where row(s.*) is distinct from row(e.*)
+         order by {key}
+         limit {TOLD}",
+        pairs.join(", ")
+    ))
+    .bind(buckets)
+    .fetch_all(connection)
+    .await?;
+    verified.different += told.first().map_or(0, |(different, ..)| *different);
+    verified.differences.extend(told.into_iter().map(|(_, key, stored, expected)| Difference {
+        table: table.name(),
+        key,
+        stored,
+        expected,
+    }));
+    Ok(())
+}

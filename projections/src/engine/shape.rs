@@ -1,0 +1,92 @@
+//! The tables of a build: made like those of the migrations, indexed once they are filled, shown to readers by the
+//! views, and taken away.
+
+use daybook_core::store::APPLICATION_ROLE;
+use sqlx::{Executor as _, PgConnection};
+
+use super::build::Target;
+
+/// Makes the tables of a build, with their keys and without the indexes that only readers need.
+pub(super) async fn create(target: &Target, owner: &mut PgConnection) -> Result<(), sqlx::Error> {
+    for table in target.definition.tables {
+        let (shape, made) = (target.definition.shape(table), target.table(table));
+        // `like` copies everything but these.
+        let parameters: Option<String> = sqlx::query_scalar(
+            "select 'with (' || array_to_string(reloptions, ', ') || ')' from pg_class where oid = $1::regclass",
+        )
+        .bind(&shape)
+        .fetch_one(&mut *owner)
+        .await?;
+        let statement = format!(
+            "drop table if exists {made};
+             create table {made} (like {shape} including all excluding indexes) {};
+             alter table {made} add primary key ({});
+             grant select, insert, update, delete, truncate on {made} to {APPLICATION_ROLE}",
+            parameters.unwrap_or_default(),
+            table.key().join(", ")
+        );
+        owner.execute(&*statement).await?;
+    }
+    Ok(())
+}
+
+/// Makes the indexes that the tables of the migrations have and these do not have yet.
+pub(super) async fn index(target: &Target, owner: &mut PgConnection) -> Result<(), sqlx::Error> {
+    for table in target.definition.tables {
+        let (shape, made) = (target.definition.shape(table), target.table(table));
+        let missing: Vec<(bool, String)> = sqlx::query_as(
+            "with definitions as (
+                 select indrelid, indisunique, substring(pg_get_indexdef(indexrelid) from ' (USING .*)$') as definition
+                 from pg_index
+                 where indrelid in ($1::regclass, $2::regclass) and not indisprimary
+             )
+             select indisunique, definition from definitions d
+             where indrelid = $1::regclass
+                 and not exists (
+                     select from definitions m where m.indrelid = $2::regclass and m.definition = d.definition
+                 )",
+        )
+        .bind(&shape)
+        .bind(&made)
+        .fetch_all(&mut *owner)
+        .await?;
+        for (unique, definition) in missing {
+            let unique = if unique { "unique " } else { "" };
+            owner.execute(&*format!("create {unique}index on {made} {definition}")).await?;
+        }
+        owner.execute(&*format!("analyze {made}")).await?;
+    }
+    Ok(())
+}
+
+/// Lets the readers' views show this build. A view whose columns change is made anew.
+pub(super) async fn show(target: &Target, same_shape: bool, owner: &mut PgConnection) -> Result<(), sqlx::Error> {
+    for table in target.definition.tables {
+        let (view, made) = (table.name(), target.table(table));
+        let statement = if same_shape {
+            format!("create or replace view {view} as select * from {made}")
+        } else {
+            format!(
+                "drop view if exists {view};
+                 create view {view} as select * from {made};
+                 grant select on {view} to {APPLICATION_ROLE}"
+            )
+        };
+        owner.execute(&*statement).await?;
+    }
+    Ok(())
+}
+
+/// Takes the tables of a build away. Those that the migrations made stay, empty: they are what others are made like.
+pub(super) async fn remove(target: &Target, owner: &mut PgConnection) -> Result<(), sqlx::Error> {
+    for table in target.definition.tables {
+        let made = target.table(table);
+        let statement = if made == target.definition.shape(table) {
+            format!("truncate {made}")
+        } else {
+            format!("drop table if exists {made}")
+        };
+        owner.execute(&*statement).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,242 @@
+//! The watch: it picks events at random, folds afresh the rows that they concern, and compares them with the rows that
+//! serve. A row that drifts from the book is found without anybody asking for it.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use chrono::{DateTime, Utc};
+use daybook_core::{Position, chain, store::Store};
+use rand::Rng;
+use serde::Serialize;
+use serde_json::Value;
+use sqlx::{Connection, Executor as _, PgConnection, PgExecutor};
+use tokio::time;
+
+use super::{
+    Definition,
+    build::{self, Stage, State, Target},
+    fold,
+    log::{self, Entry},
+    memory::{Memory, Portion},
+    parking::Parked,
+    proof::{self, Difference, UNHURRIED},
+    rebuild::RebuildError,
+    table::Source,
+};
+
+/// A row that is not what the book says.
+#[derive(Clone, Debug, PartialEq, Serialize, sqlx::FromRow)]
+pub struct Drift {
+    #[serde(skip)]
+    pub projection: String,
+    pub build: i32,
+    #[sqlx(rename = "table_name")]
+    pub table: String,
+    pub key: Value,
+    pub stored: Option<Value>,
+    pub expected: Option<Value>,
+    /// The checkpoint at which they were compared.
+    #[sqlx(try_from = "i64")]
+    pub position: Position,
+    pub found_at: DateTime<Utc>,
+}
+
+/// What a look at some rows has come to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Look {
+    /// These rows are what the book says: so many of them.
+    Sound(u64),
+    Drifted(Vec<Difference>),
+    /// There is nothing to compare, or not now: no event, or a build that stands still.
+    Nothing,
+    /// The rows depend on the whole book, or on very much of it; only a verification of all rows can tell.
+    TooWide,
+}
+
+/// So many events, or rows, are too many for one look.
+const WIDE: usize = 50_000;
+
+/// Looks at rows of one projection after the other, one look per pause, until it is dropped.
+pub async fn watch(store: Store, board: &'static [Definition], pause: Duration) {
+    let definitions = super::latest(board);
+    loop {
+        for definition in &definitions {
+            time::sleep(pause).await;
+            let position = match daybook_core::store::head(store.pool()).await {
+                Ok(head) if head.position > 0 => rand::rng().random_range(1..=head.position),
+                _ => continue,
+            };
+            match look(&store, definition, position).await {
+                Ok(Look::Drifted(differences)) => tell(definition, &differences),
+                Ok(Look::Sound(_) | Look::Nothing | Look::TooWide) => {}
+                Err(error) => {
+                    let projection = definition.name;
+                    tracing::warn!(projection, error = %chain(&error), "the watch cannot look at the rows");
+                }
+            }
+        }
+    }
+}
+
+/// Compares the rows that the event at this position concerns, and records what differs.
+pub async fn look(store: &Store, definition: &Definition, position: Position) -> Result<Look, RebuildError> {
+    let mut connection = store.connection().await?;
+    connection.execute(UNHURRIED).await?;
+    let mut transaction = connection.begin_with(proof::snapshot_of(definition)).await?;
+    let serving = build::at(definition.name, Stage::Serving, &mut *transaction).await?;
+    let comparable = |build: &build::Build| build.version == definition.version && build.state != State::Stopped;
+    let Some(serving) = serving.filter(comparable).filter(|build| build.position >= position) else {
+        return Ok(Look::Nothing);
+    };
+    let target = Target { definition: *definition, build: serving.build };
+    let parked = Parked::read(&[definition.name], &mut *transaction).await?;
+    let Some(entry) = log::read(&mut transaction, position - 1, 1).await?.pop() else { return Ok(Look::Nothing) };
+    let mut changes = fold::changes(definition, &parked, [&entry])?;
+    let keys: BTreeSet<String> = definition.tables.iter().flat_map(|table| table.touched(&mut changes)).collect();
+
+    let mut sound = 0;
+    let mut differences = Vec::new();
+    for key in keys {
+        match of_key(&target, &parked, &entry, &key, serving.position, &mut transaction).await? {
+            Look::Sound(rows) => sound += rows,
+            Look::TooWide => return Ok(Look::TooWide),
+            Look::Nothing => {}
+            // What the rows themselves tell of their events may be wrong, too. Only the whole book is beyond doubt.
+            Look::Drifted(_) => {
+                let portion = Portion::Only(BTreeSet::from([key.clone()]));
+                let parked = std::sync::Arc::new(parked.clone());
+                let expected =
+                    proof::in_memory(store, *definition, parked, serving.position, portion, proof::MEMORY).await?;
+                differences.extend(differing(&target, expected, &key, &mut transaction).await?);
+            }
+        }
+    }
+    transaction.rollback().await?;
+    if differences.is_empty() {
+        return Ok(if sound > 0 { Look::Sound(sound) } else { Look::Nothing });
+    }
+    record(&target, serving.position, &differences, &mut connection).await?;
+    Ok(Look::Drifted(differences))
+}
+
+/// Compares the rows of one key with a fold of the events that they name as their sources.
+async fn of_key(
+    target: &Target,
+    parked: &Parked,
+    entry: &Entry,
+    key: &str,
+    position: Position,
+    connection: &mut PgConnection,
+) -> Result<Look, RebuildError> {
+    let definition = target.definition;
+    let mut sources = BTreeSet::new();
+    for table in definition.tables {
+        sources.extend(table.sources(&target.table(table), key, WIDE, connection).await?);
+    }
+    if sources.contains(&Source::Book) {
+        return Ok(Look::TooWide);
+    }
+    // The event itself concerns the rows for certain, whatever these tell.
+    sources.insert(Source::Event(entry.position as i64));
+    let events = log::read_sources(connection, &sources, position, WIDE).await?;
+    if events.len() == WIDE {
+        return Ok(Look::TooWide);
+    }
+    let entries: Vec<Entry> = events.into_iter().map(Entry::from).collect();
+    let portion = Portion::Only(BTreeSet::from([key.to_owned()]));
+    let mut memory = Memory::default();
+    let mut changes = fold::changes(&definition, parked, &entries)?;
+    if memory.keep(&definition, &mut changes, &portion).is_err() {
+        return Ok(Look::Drifted(Vec::new()));
+    }
+    let mut rows = 0;
+    for table in definition.tables {
+        rows += table.count(&mut memory);
+    }
+    let differences = differing(target, memory, key, connection).await?;
+    Ok(if differences.is_empty() { Look::Sound(rows) } else { Look::Drifted(differences) })
+}
+
+/// The rows of a key that are not as expected.
+async fn differing(
+    target: &Target,
+    mut expected: Memory,
+    key: &str,
+    connection: &mut PgConnection,
+) -> Result<Vec<Difference>, sqlx::Error> {
+    let mut differences = Vec::new();
+    for table in target.definition.tables {
+        let mut rows: Vec<Value> = Vec::new();
+        while let Some(handed) = table.hand_out(&mut expected) {
+            let handed: Vec<Value> = serde_json::from_str(&handed).expect("rows are handed out as a list");
+            rows.extend(handed);
+        }
+        differences.extend(proof::rows_of_key(target, table, key, &Value::Array(rows), connection).await?);
+    }
+    Ok(differences)
+}
+
+fn tell(definition: &Definition, differences: &[Difference]) {
+    for Difference { table, key, stored, expected } in differences {
+        let projection = definition.name;
+        tracing::error!(projection, table, %key, ?stored, ?expected, "a row has drifted from the book");
+    }
+}
+
+async fn record(
+    target: &Target,
+    position: Position,
+    differences: &[Difference],
+    connection: &mut PgConnection,
+) -> Result<(), sqlx::Error> {
+    for Difference { table, key, stored, expected } in differences {
+        sqlx::query(
+            "insert into drifts (projection, build, table_name, key, stored, expected, position)
+             values ($1, $2, $3, $4, $5, $6, $7)
+             on conflict (projection, build, table_name, key) do update
+             set stored = excluded.stored, expected = excluded.expected, position = excluded.position",
+        )
+        .bind(target.definition.name)
+        .bind(target.build)
+        .bind(table)
+        .bind(key)
+        .bind(stored)
+        .bind(expected)
+        .bind(position as i64)
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(())
+}
+
+/// What is known to have drifted, of the builds that serve.
+pub(super) async fn list(names: &[&str], executor: impl PgExecutor<'_>) -> Result<Vec<Drift>, sqlx::Error> {
+    sqlx::query_as(
+        "select d.projection, d.build, d.table_name, d.key, d.stored, d.expected, d.position, d.found_at
+         from drifts d
+         join projections p on p.name = d.projection and p.build = d.build and p.stage = 'serving'
+         where d.projection = any($1)
+         order by d.projection, d.found_at",
+    )
+    .bind(names)
+    .fetch_all(executor)
+    .await
+}
+
+/// Forgets the drifts of rows that are right again.
+pub(super) async fn forget(
+    definition: &Definition,
+    keys: &BTreeSet<String>,
+    connection: &mut PgConnection,
+) -> Result<(), sqlx::Error> {
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    for table in definition.tables {
+        sqlx::query("delete from drifts where projection = $1 and table_name = $2 and key ->> $3 = any($4)")
+            .bind(definition.name)
+            .bind(table.name())
+            .bind(table.key()[0])
+            .bind(&keys)
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
