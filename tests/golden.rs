@@ -7,10 +7,14 @@ use std::{
     path::Path,
 };
 
+use chrono::DateTime;
 use cqrs_es::Aggregate;
-use daybook_core::domain::{
-    Account, CreditNote, Customer, Discounts, Event, Expense, Invoice, NumberSeries, Order, Payer, Payment, Service,
-    Ticket,
+use daybook_core::{
+    domain::{
+        Account, CreditNote, Customer, Discounts, Event, Expense, Invoice, NumberSeries, Order, Payer, Payment,
+        Service, Ticket, version::PRESENT_VERSIONS,
+    },
+    store::{RawEvent, Upcasters},
 };
 use serde_json::Value;
 
@@ -66,9 +70,22 @@ fn examples() -> Vec<Example> {
         for file in fs::read_dir(of_type.path()).unwrap() {
             let file = file.unwrap();
             let text = fs::read_to_string(file.path()).unwrap();
-            let name = format!("{event_type}/{}", file.file_name().into_string().unwrap());
-            let event = Event::decode(aggregate, &text).unwrap_or_else(|error| panic!("{name}: {error:?}"));
-            examples.push(Example { file: name, payload: serde_json::from_str(&text).unwrap(), event });
+            let version = file.file_name().into_string().unwrap();
+            let name = format!("{event_type}/{version}");
+            let payload = serde_json::from_str(&text).unwrap();
+            let stored = RawEvent {
+                position: 1,
+                aggregate_type: aggregate.into(),
+                aggregate_id: "the example's".into(),
+                sequence: 1,
+                event_type: event_type.clone(),
+                event_version: version.trim_start_matches('v').trim_end_matches(".json").into(),
+                payload: text,
+                metadata: "{}".into(),
+                recorded_at: DateTime::UNIX_EPOCH,
+            };
+            let event = stored.event(&Upcasters::default()).unwrap_or_else(|error| panic!("{name}: {error:?}"));
+            examples.push(Example { file: name, payload, event });
         }
     }
     examples
@@ -113,6 +130,15 @@ fn every_event_has_an_example_of_its_present_version() {
         let recorded = recorded.remove(aggregate).unwrap_or_default();
         assert_eq!(recorded, variants(aggregate), "examples of {aggregate} in tests/golden/events");
     }
+}
+
+#[test]
+fn every_event_has_its_version_on_the_board() {
+    let events: BTreeSet<_> =
+        examples().into_iter().map(|example| (example.event.event_type(), example.event.event_version())).collect();
+    let listed: BTreeSet<_> =
+        PRESENT_VERSIONS.iter().map(|(event_type, version)| ((*event_type).into(), (*version).into())).collect();
+    assert_eq!(events, listed, "examples in tests/golden/events, and core/src/domain/version.rs");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     CreditNoteId, Currency, CustomerId, ExpenseId, Id, InvoiceId, LedgerAggregate, Money, MoneyError, Noun, PaymentId,
-    RefundId,
+    RefundId, version::written_version,
 };
 
 pub type AccountId = Id<Account>;
@@ -830,7 +830,7 @@ impl DomainEvent for AccountEvent {
     }
 
     fn event_version(&self) -> String {
-        "1.0".into()
+        written_version(&self.event_type())
     }
 }
 

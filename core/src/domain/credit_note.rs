@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AccountId, Currency, CustomerId, Id, InvoiceId, LedgerAggregate, Noun, account::Entry, payer::PayerSnapshot,
-    tax::Totals,
+    tax::Totals, version::written_version,
 };
 
 pub type CreditNoteId = Id<CreditNote>;
@@ -165,7 +165,7 @@ impl DomainEvent for CreditNoteEvent {
     }
 
     fn event_version(&self) -> String {
-        "1.0".into()
+        written_version(&self.event_type())
     }
 }
 

@@ -5,7 +5,7 @@ use imbl::OrdMap;
 use imbl::OrdSet;
 use serde::{Deserialize, Serialize};
 
-use super::{AccountId, Currency, Id, LedgerAggregate, Noun};
+use super::{AccountId, Currency, Id, LedgerAggregate, Noun, version::written_version};
 
 pub type CustomerId = Id<Customer>;
 
@@ -206,7 +206,7 @@ impl DomainEvent for CustomerEvent {
     }
 
     fn event_version(&self) -> String {
-        "1.0".into()
+        written_version(&self.event_type())
     }
 }
 

@@ -6,7 +6,10 @@ use imbl::OrdMap;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use super::{Currency, CustomerId, Id, IdError, LedgerAggregate, Money, Noun, Rounding, customer::is_group_name};
+use super::{
+    Currency, CustomerId, Id, IdError, LedgerAggregate, Money, Noun, Rounding, customer::is_group_name,
+    version::written_version,
+};
 
 /// Names one discount.
 #[derive(Debug)]
@@ -303,7 +306,7 @@ impl DomainEvent for DiscountsEvent {
     }
 
     fn event_version(&self) -> String {
-        "1.0".into()
+        written_version(&self.event_type())
     }
 }
 

@@ -4,7 +4,9 @@ use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use super::{AccountId, Id, LedgerAggregate, Money, Noun, OrderId, ServiceId, account::Entry};
+use super::{
+    AccountId, Id, LedgerAggregate, Money, Noun, OrderId, ServiceId, account::Entry, version::written_version,
+};
 
 pub type ExpenseId = Id<Expense>;
 
@@ -224,7 +226,7 @@ impl DomainEvent for ExpenseEvent {
     }
 
     fn event_version(&self) -> String {
-        "1.0".into()
+        written_version(&self.event_type())
     }
 }
 

@@ -11,6 +11,7 @@ use super::{
     money::proportion,
     payer::PayerSnapshot,
     tax::{RoundingPolicy, TaxedAmount, TaxedLine, Totals},
+    version::written_version,
 };
 
 pub type InvoiceId = Id<Invoice>;
@@ -562,7 +563,7 @@ impl DomainEvent for InvoiceEvent {
     }
 
     fn event_version(&self) -> String {
-        "1.0".into()
+        written_version(&self.event_type())
     }
 }
 

@@ -3,7 +3,7 @@
 use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
 use serde::{Deserialize, Serialize};
 
-use super::{LedgerAggregate, Noun};
+use super::{LedgerAggregate, Noun, version::written_version};
 
 #[derive(Clone, Debug)]
 pub enum NumberSeriesCommand {
@@ -79,7 +79,7 @@ impl DomainEvent for NumberSeriesEvent {
     }
 
     fn event_version(&self) -> String {
-        "1.0".into()
+        written_version(&self.event_type())
     }
 }
 

@@ -10,6 +10,7 @@ use super::{
     discount::AppliedDiscount,
     invoice::{exact_amount, is_tax_rate},
     tax::{RoundingPolicy, TaxedLine},
+    version::written_version,
 };
 
 pub type OrderId = Id<Order>;
@@ -432,7 +433,7 @@ impl DomainEvent for OrderEvent {
     }
 
     fn event_version(&self) -> String {
-        "1.0".into()
+        written_version(&self.event_type())
     }
 }
 

@@ -3,7 +3,7 @@
 use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
 use serde::{Deserialize, Serialize};
 
-use super::{CustomerId, Id, LedgerAggregate, Noun};
+use super::{CustomerId, Id, LedgerAggregate, Noun, version::written_version};
 
 pub type PayerId = Id<Payer>;
 
@@ -219,7 +219,7 @@ impl DomainEvent for PayerEvent {
     }
 
     fn event_version(&self) -> String {
-        "1.0".into()
+        written_version(&self.event_type())
     }
 }
 

@@ -4,7 +4,9 @@ use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
-use super::{AccountId, Id, InvoiceId, LedgerAggregate, Money, Noun, OrderId, PayerId, account::Entry};
+use super::{
+    AccountId, Id, InvoiceId, LedgerAggregate, Money, Noun, OrderId, PayerId, account::Entry, version::written_version,
+};
 
 pub type PaymentId = Id<Payment>;
 
@@ -455,7 +457,7 @@ impl DomainEvent for PaymentEvent {
     }
 
     fn event_version(&self) -> String {
-        "1.0".into()
+        written_version(&self.event_type())
     }
 }
 

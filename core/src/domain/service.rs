@@ -3,7 +3,7 @@
 use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
 use serde::{Deserialize, Serialize};
 
-use super::{AccountId, CustomerId, Id, LedgerAggregate, Noun, OrderId};
+use super::{AccountId, CustomerId, Id, LedgerAggregate, Noun, OrderId, version::written_version};
 
 pub type ServiceId = Id<Service>;
 
@@ -100,7 +100,7 @@ impl DomainEvent for ServiceEvent {
     }
 
     fn event_version(&self) -> String {
-        "1.0".into()
+        written_version(&self.event_type())
     }
 }
 

@@ -3,7 +3,7 @@
 use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
 use serde::{Deserialize, Serialize};
 
-use super::{CustomerId, Id, LedgerAggregate, Noun, OrderId, ServiceId};
+use super::{CustomerId, Id, LedgerAggregate, Noun, OrderId, ServiceId, version::written_version};
 
 pub type TicketId = Id<Ticket>;
 
@@ -197,7 +197,7 @@ impl DomainEvent for TicketEvent {
     }
 
     fn event_version(&self) -> String {
-        "1.0".into()
+        written_version(&self.event_type())
     }
 }
 

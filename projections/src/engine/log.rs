@@ -2,7 +2,7 @@
 
 use daybook_core::{
     Position, RecordedEvent, chain,
-    store::{StoreError, read_events},
+    store::{StoreError, Upcasters, read_events},
 };
 use sqlx::PgConnection;
 
@@ -18,10 +18,15 @@ pub(super) struct Entry {
 
 /// The events after a position, the first of them directly after it. An unreadable one is an entry, too: it concerns
 /// only the projections that follow it.
-pub(super) async fn read(connection: &mut PgConnection, after: Position, limit: u32) -> Result<Vec<Entry>, StoreError> {
+pub(super) async fn read(
+    connection: &mut PgConnection,
+    upcasters: &Upcasters,
+    after: Position,
+    limit: u32,
+) -> Result<Vec<Entry>, StoreError> {
     let events = read_events(connection, after, limit).await?;
     let entries = events.into_iter().map(|raw| {
-        let event = raw.decode().map_err(|error| FoldError::Unreadable { reason: chain(&error) });
+        let event = raw.decode(upcasters).map_err(|error| FoldError::Unreadable { reason: chain(&error) });
         Entry { position: raw.position, aggregate_type: raw.aggregate_type, event }
     });
     Ok(entries.collect())

@@ -158,7 +158,7 @@ impl Work {
         let limit = next
             .map_or(self.options.batch, |next| u32::try_from(next - from).unwrap_or(u32::MAX).min(self.options.batch));
 
-        let events = log::read(connection, from, limit).await?;
+        let events = log::read(connection, self.store.upcasters(), from, limit).await?;
         let Some(last) = events.last() else { return Ok(Step::AtHead) };
         match commit(&group, from, &events, connection).await {
             Ok(true) => {

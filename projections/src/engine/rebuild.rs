@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use daybook_core::{
     Position,
-    store::{APPLICATION_ROLE, Store, StoreError},
+    store::{APPLICATION_ROLE, Store, StoreError, Upcasters},
 };
 use rust_decimal::Decimal;
 use serde::Serialize;
@@ -63,8 +63,8 @@ pub async fn rebuild(
 
     let mut position = 0;
     for attempt in 1.. {
-        position = catch_up(definition, position, &mut owner, &mut progress).await?;
-        match take_over(definition, position, &mut owner).await {
+        position = catch_up(definition, store.upcasters(), position, &mut owner, &mut progress).await?;
+        match take_over(definition, store.upcasters(), position, &mut owner).await {
             Ok(taken_over) => {
                 position = taken_over;
                 break;
@@ -130,13 +130,14 @@ async fn prepare(definition: &Definition, owner: &mut PgConnection) -> Result<()
 /// Folds up to the end of the book, a batch per transaction.
 async fn catch_up(
     definition: &Definition,
+    upcasters: &Upcasters,
     mut position: Position,
     owner: &mut PgConnection,
     progress: &mut impl FnMut(Position),
 ) -> Result<Position, RebuildError> {
     loop {
         let mut transaction = owner.begin().await?;
-        let reached = fold_batch(definition, position, &mut transaction).await?;
+        let reached = fold_batch(definition, upcasters, position, &mut transaction).await?;
         transaction.commit().await?;
         if reached == position {
             break;
@@ -153,6 +154,7 @@ async fn catch_up(
 /// Folds what has come since, and puts the new tables in the place of the old ones.
 async fn take_over(
     definition: &Definition,
+    upcasters: &Upcasters,
     mut position: Position,
     owner: &mut PgConnection,
 ) -> Result<Position, RebuildError> {
@@ -164,7 +166,7 @@ async fn take_over(
         .execute(&mut *transaction)
         .await?;
     loop {
-        let reached = fold_batch(definition, position, &mut transaction).await?;
+        let reached = fold_batch(definition, upcasters, position, &mut transaction).await?;
         if reached == position {
             break;
         }
@@ -199,10 +201,11 @@ async fn take_over(
 
 async fn fold_batch(
     definition: &Definition,
+    upcasters: &Upcasters,
     position: Position,
     connection: &mut PgConnection,
 ) -> Result<Position, RebuildError> {
-    let events = log::read(connection, position, BATCH).await?;
+    let events = log::read(connection, upcasters, position, BATCH).await?;
     let Some(last) = events.last() else { return Ok(position) };
     batch::apply(definition, BESIDE, &events, connection).await?;
     Ok(last.position)

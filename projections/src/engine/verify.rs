@@ -2,7 +2,7 @@
 
 use daybook_core::{
     Position,
-    store::{Store, StoreError},
+    store::{Store, StoreError, Upcasters},
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -48,7 +48,7 @@ pub async fn verify(store: &Store, definition: &Definition) -> Result<Verified, 
     let mut transaction = connection.begin_with(begin(definition)).await?;
     let checkpoints = checkpoint::read(&[*definition], &mut *transaction).await?;
     let position = checkpoints.get(definition.name).map_or(0, |checkpoint| checkpoint.position);
-    fold_afresh(definition, position, &mut transaction).await?;
+    fold_afresh(definition, store.upcasters(), position, &mut transaction).await?;
 
     let (name, version) = (definition.name, definition.version);
     let mut verified = Verified { name, version, position, rows: 0, different: 0, differences: Vec::new() };
@@ -68,6 +68,7 @@ fn begin(definition: &Definition) -> String {
 
 async fn fold_afresh(
     definition: &Definition,
+    upcasters: &Upcasters,
     position: Position,
     connection: &mut PgConnection,
 ) -> Result<(), RebuildError> {
@@ -79,8 +80,8 @@ async fn fold_afresh(
     connection.execute("set local enable_hashjoin = off; set local enable_mergejoin = off").await?;
     let mut reached = 0;
     while reached < position {
-        let events =
-            log::read(connection, reached, u32::try_from(position - reached).unwrap_or(BATCH).min(BATCH)).await?;
+        let limit = u32::try_from(position - reached).unwrap_or(BATCH).min(BATCH);
+        let events = log::read(connection, upcasters, reached, limit).await?;
         let Some(last) = events.last() else { return Err(StoreError::Gap { after: reached, found: position }.into()) };
         batch::apply(definition, FRESH, &events, connection).await?;
         reached = last.position;
