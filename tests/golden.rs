@@ -19,10 +19,10 @@ use daybook_core::{
 use serde_json::Value;
 
 /// An example, and the event that it is today.
-struct Example {
-    file: String,
-    payload: Value,
-    event: Event,
+pub struct Example {
+    pub file: String,
+    pub payload: Value,
+    pub event: Event,
 }
 
 /// Every aggregate: the word that its event types begin with, and its type.
@@ -59,7 +59,7 @@ fn is_listed_above(event: &Event) -> bool {
     }
 }
 
-fn examples() -> Vec<Example> {
+pub fn examples() -> Vec<Example> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/events");
     let mut examples = Vec::new();
     for of_type in fs::read_dir(directory).unwrap() {
@@ -91,6 +91,18 @@ fn examples() -> Vec<Example> {
     examples
 }
 
+impl Example {
+    /// Whether it is of the version in which the event is written today.
+    pub fn is_present(&self) -> bool {
+        self.file == format!("{}/v{}.json", self.event.event_type(), self.event.event_version())
+    }
+
+    /// The one word under which the payload stands.
+    pub fn variant(&self) -> &str {
+        self.payload.as_object().and_then(|tagged| tagged.keys().next()).unwrap()
+    }
+}
+
 /// The events that an aggregate can record, in the words of the decoder itself: it names them all when it is given
 /// one that is none of them.
 fn variants(aggregate: &str) -> BTreeSet<String> {
@@ -105,11 +117,12 @@ fn variants(aggregate: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_example_is_read_and_written_unchanged() {
-    for Example { file, payload, event } in examples() {
-        let written: Value = serde_json::from_str(&event.payload()).unwrap();
-        let present = format!("{}/v{}.json", event.event_type(), event.event_version());
+    for example in examples() {
         // An older version is read as the present one; only that is written.
-        if file == present {
+        let present = example.is_present();
+        let Example { file, payload, event } = example;
+        if present {
+            let written: Value = serde_json::from_str(&event.payload()).unwrap();
             assert_eq!(written, payload, "{file}");
         }
         assert!(is_listed_above(&event));
@@ -120,11 +133,8 @@ fn every_example_is_read_and_written_unchanged() {
 #[test]
 fn every_event_has_an_example_of_its_present_version() {
     let mut recorded: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
-    for Example { file, payload, event } in examples() {
-        if file == format!("{}/v{}.json", event.event_type(), event.event_version()) {
-            let variant = payload.as_object().and_then(|tagged| tagged.keys().next()).unwrap().clone();
-            recorded.entry(event.aggregate_type()).or_default().insert(variant);
-        }
+    for example in examples().iter().filter(|example| example.is_present()) {
+        recorded.entry(example.event.aggregate_type()).or_default().insert(example.variant().to_owned());
     }
     for (_, aggregate) in AGGREGATES {
         let recorded = recorded.remove(aggregate).unwrap_or_default();

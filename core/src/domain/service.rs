@@ -1,6 +1,7 @@
 //! A service: what the customer has after an order is processed.
 
 use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{AccountId, CustomerId, Id, LedgerAggregate, Noun, OrderId, version::written_version};
@@ -12,7 +13,7 @@ pub enum ServiceCommand {
     Activate { customer: CustomerId, account: AccountId, order: OrderId, product: String, description: String },
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ServiceEvent {
     Activated { customer: CustomerId, account: AccountId, order: OrderId, product: String, description: String },
