@@ -7,6 +7,7 @@ pub mod import;
 pub mod ledger;
 pub mod progress;
 pub mod rebuild;
+pub mod schema;
 pub mod status;
 pub mod verify;
 

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use daybook_replay_tools::{demo, import, ledger::LedgerOptions, rebuild, status, verify};
+use daybook_replay_tools::{demo, import, ledger::LedgerOptions, rebuild, schema, status, verify};
 use tracing_subscriber::EnvFilter;
 
 #[derive(Debug, Parser)]
@@ -24,6 +24,8 @@ enum Verb {
     Verify(verify::Arguments),
     /// Build projections anew from the book, while they are being read
     Rebuild(rebuild::Arguments),
+    /// Show which events the book holds in which versions, and whether this program reads them
+    Schema(schema::Arguments),
     /// Show where the book and each projection stand
     Status(status::Arguments),
     /// Fill the ledger with two years of a small hosting provider
@@ -46,6 +48,7 @@ async fn main() -> ExitCode {
         Verb::Import(Import::Invoices(arguments)) => import::run(&ledger, &arguments).await,
         Verb::Verify(arguments) => verify::run(&ledger, &arguments).await,
         Verb::Rebuild(arguments) => rebuild::run(&ledger, &arguments).await,
+        Verb::Schema(arguments) => schema::run(&ledger, &arguments).await,
         Verb::Status(arguments) => status::run(&ledger, &arguments).await,
         Verb::Demo(arguments) => demo::run(&ledger, &arguments).await,
     };

@@ -3,6 +3,7 @@
 pub mod events;
 pub mod idempotency;
 mod roles;
+mod schema;
 pub mod snapshots;
 pub mod upcast;
 
@@ -15,6 +16,7 @@ use sqlx::{
 
 pub use events::{Head, RawEvent, head, read_events, read_stream};
 pub use roles::APPLICATION_ROLE;
+pub use schema::{Reading, StoredVersion, stored_versions};
 pub use upcast::Upcasters;
 
 use crate::{domain::DecodeError, event::Position};

@@ -100,7 +100,7 @@ fn is_present(event_type: &str, reached: &str, stored: &str) -> Result<(), Decod
 }
 
 /// An upcaster calls `1.0` what it made `1.0.0`.
-fn same_version(one: &str, other: &str) -> bool {
+pub(super) fn same_version(one: &str, other: &str) -> bool {
     let parsed = SemanticVersion::from_str;
     one == other || matches!((parsed(one), parsed(other)), (Ok(one), Ok(other)) if one == other)
 }

@@ -69,6 +69,16 @@ impl Definition {
         Self { name: P::NAME, version: P::VERSION, follows: P::FOLLOWS, tables: P::TABLES, fold: P::fold }
     }
 
+    /// Whether the fold takes this event, as far as that can be told without the rows that it changes.
+    pub fn folds(&self, event: &RecordedEvent) -> Result<(), FoldError> {
+        if !self.follows.includes(event.event.aggregate_type()) {
+            return Ok(());
+        }
+        let mut changes = Changes::default();
+        changes.begin(event.position);
+        (self.fold)(event, &mut changes)
+    }
+
     /// Where the rows of a table lie. `suffix` tells tables apart that are still being built.
     fn target(&self, table: &Table, suffix: &str) -> String {
         format!("{}_v{}{suffix}", table.name(), self.version)
