@@ -15,6 +15,8 @@ mod rebuild;
 mod reference;
 mod restore;
 mod scenarios;
+mod schema;
+mod shapes;
 mod snapshots;
 mod store;
 mod writer;

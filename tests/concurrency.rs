@@ -17,7 +17,7 @@ use daybook_core::{
         AdjustAccount, CreatePayer, FailRefund, GatewayNotice, IssueInvoice, NoticeOutcome, Numbering, OpenAccount,
         Operation, RecordExpense, ReverseExpense, SettleRefund, StartRefund, TransferFunds,
     },
-    store::RawEvent,
+    store::{RawEvent, Upcasters},
     writer::{ExecuteError, WriterHandle},
 };
 use daybook_tests::{
@@ -376,7 +376,7 @@ async fn histories_agree(database: &TestDatabase, parties: &Parties, paper: &Pap
     let book = whole_book(database.pool()).await;
     assert_eq!(database.store().await.head().await.unwrap().position, book.len() as u64);
     let mut invoices = 0;
-    for event in book.iter().map(|raw| raw.event().unwrap()) {
+    for event in book.iter().map(|raw| raw.event(&Upcasters::default()).unwrap()) {
         balanced(&event.postings()).unwrap();
         if let Event::Invoice(InvoiceEvent::Finalised(document)) = event {
             invoices += 1;
@@ -398,7 +398,9 @@ fn history_agrees<'a>(history: impl Iterator<Item = &'a RawEvent>, number: usize
     let mut account = Account::default();
     let (mut entries, mut balance) = (0, Decimal::ZERO);
     for raw in history {
-        let Event::Account(event) = raw.event().unwrap() else { panic!("an account has events of its own: {raw:?}") };
+        let Event::Account(event) = raw.event(&Upcasters::default()).unwrap() else {
+            panic!("an account has events of its own: {raw:?}")
+        };
         let told = match &event {
             AccountEvent::Credited { entry, amount, balance: told, .. } => {
                 balance += amount.amount();

@@ -7,18 +7,22 @@ use std::{
     path::Path,
 };
 
+use chrono::DateTime;
 use cqrs_es::Aggregate;
-use daybook_core::domain::{
-    Account, CreditNote, Customer, Discounts, Event, Expense, Invoice, NumberSeries, Order, Payer, Payment, Service,
-    Ticket,
+use daybook_core::{
+    domain::{
+        Account, CreditNote, Customer, Discounts, Event, Expense, Invoice, NumberSeries, Order, Payer, Payment,
+        Service, Ticket, version::PRESENT_VERSIONS,
+    },
+    store::{RawEvent, Upcasters},
 };
 use serde_json::Value;
 
 /// An example, and the event that it is today.
-struct Example {
-    file: String,
-    payload: Value,
-    event: Event,
+pub struct Example {
+    pub file: String,
+    pub payload: Value,
+    pub event: Event,
 }
 
 /// Every aggregate: the word that its event types begin with, and its type.
@@ -55,7 +59,7 @@ fn is_listed_above(event: &Event) -> bool {
     }
 }
 
-fn examples() -> Vec<Example> {
+pub fn examples() -> Vec<Example> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/events");
     let mut examples = Vec::new();
     for of_type in fs::read_dir(directory).unwrap() {
@@ -66,12 +70,37 @@ fn examples() -> Vec<Example> {
         for file in fs::read_dir(of_type.path()).unwrap() {
             let file = file.unwrap();
             let text = fs::read_to_string(file.path()).unwrap();
-            let name = format!("{event_type}/{}", file.file_name().into_string().unwrap());
-            let event = Event::decode(aggregate, &text).unwrap_or_else(|error| panic!("{name}: {error:?}"));
-            examples.push(Example { file: name, payload: serde_json::from_str(&text).unwrap(), event });
+            let version = file.file_name().into_string().unwrap();
+            let name = format!("{event_type}/{version}");
+            let payload = serde_json::from_str(&text).unwrap();
+            let stored = RawEvent {
+                position: 1,
+                aggregate_type: aggregate.into(),
+                aggregate_id: "the example's".into(),
+                sequence: 1,
+                event_type: event_type.clone(),
+                event_version: version.trim_start_matches('v').trim_end_matches(".json").into(),
+                payload: text,
+                metadata: "{}".into(),
+                recorded_at: DateTime::UNIX_EPOCH,
+            };
+            let event = stored.event(&Upcasters::default()).unwrap_or_else(|error| panic!("{name}: {error:?}"));
+            examples.push(Example { file: name, payload, event });
         }
     }
     examples
+}
+
+impl Example {
+    /// Whether it is of the version in which the event is written today.
+    pub fn is_present(&self) -> bool {
+        self.file == format!("{}/v{}.json", self.event.event_type(), self.event.event_version())
+    }
+
+    /// The one word under which the payload stands.
+    pub fn variant(&self) -> &str {
+        self.payload.as_object().and_then(|tagged| tagged.keys().next()).unwrap()
+    }
 }
 
 /// The events that an aggregate can record, in the words of the decoder itself: it names them all when it is given
@@ -88,11 +117,12 @@ fn variants(aggregate: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_example_is_read_and_written_unchanged() {
-    for Example { file, payload, event } in examples() {
-        let written: Value = serde_json::from_str(&event.payload()).unwrap();
-        let present = format!("{}/v{}.json", event.event_type(), event.event_version());
+    for example in examples() {
         // An older version is read as the present one; only that is written.
-        if file == present {
+        let present = example.is_present();
+        let Example { file, payload, event } = example;
+        if present {
+            let written: Value = serde_json::from_str(&event.payload()).unwrap();
             assert_eq!(written, payload, "{file}");
         }
         assert!(is_listed_above(&event));
@@ -103,16 +133,22 @@ fn every_example_is_read_and_written_unchanged() {
 #[test]
 fn every_event_has_an_example_of_its_present_version() {
     let mut recorded: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
-    for Example { file, payload, event } in examples() {
-        if file == format!("{}/v{}.json", event.event_type(), event.event_version()) {
-            let variant = payload.as_object().and_then(|tagged| tagged.keys().next()).unwrap().clone();
-            recorded.entry(event.aggregate_type()).or_default().insert(variant);
-        }
+    for example in examples().iter().filter(|example| example.is_present()) {
+        recorded.entry(example.event.aggregate_type()).or_default().insert(example.variant().to_owned());
     }
     for (_, aggregate) in AGGREGATES {
         let recorded = recorded.remove(aggregate).unwrap_or_default();
         assert_eq!(recorded, variants(aggregate), "examples of {aggregate} in tests/golden/events");
     }
+}
+
+#[test]
+fn every_event_has_its_version_on_the_board() {
+    let events: BTreeSet<_> =
+        examples().into_iter().map(|example| (example.event.event_type(), example.event.event_version())).collect();
+    let listed: BTreeSet<_> =
+        PRESENT_VERSIONS.iter().map(|(event_type, version)| ((*event_type).into(), (*version).into())).collect();
+    assert_eq!(events, listed, "examples in tests/golden/events, and core/src/domain/version.rs");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use cqrs_es::Aggregate;
 use daybook_core::{
     domain::{Account, AccountId},
-    store::{read_stream, snapshots},
+    store::{Upcasters, read_stream, snapshots},
     writer::{Loaded, StreamKey, WriterOptions},
 };
 use daybook_tests::{
@@ -85,14 +85,15 @@ async fn database_with_history() -> (TestDatabase, AccountId) {
 async fn load(database: &TestDatabase, account: &AccountId) -> Loaded {
     let mut connection = database.pool().acquire().await.unwrap();
     let stream = StreamKey::of(account);
-    let mut loaded = snapshots::load(&mut connection, std::slice::from_ref(&stream)).await.unwrap();
+    let mut loaded =
+        snapshots::load(&mut connection, &Upcasters::default(), std::slice::from_ref(&stream)).await.unwrap();
     loaded.remove(&stream).unwrap().unwrap()
 }
 
 async fn replay(database: &TestDatabase, account: &AccountId) -> Loaded {
     let mut replayed = Loaded::empty::<Account>();
     for raw in read_stream(database.pool(), Account::TYPE, account.as_str(), 0).await.unwrap() {
-        replayed.apply(raw.event().unwrap());
+        replayed.apply(raw.event(&Upcasters::default()).unwrap());
     }
     replayed
 }

@@ -4,7 +4,7 @@ use cqrs_es::{Aggregate, persist::PersistedEventRepository};
 use daybook_core::{
     domain::{AccountEvent, CustomerId, Event, Ticket, TicketEvent, TicketId, ticket::TicketCommand},
     operations::{Operation, TicketAction, WriteOnTicket},
-    store::{Store, StoreError, read_events, read_stream},
+    store::{Store, StoreError, Upcasters, read_events, read_stream},
 };
 use daybook_tests::{
     commands::{account, adjust, command, id, open_ticket, pay_in, register, usd},
@@ -53,7 +53,10 @@ async fn a_stock_postgres_es_appends_to_the_book() {
     let stream = read_stream(database.pool(), Ticket::TYPE, ticket.as_str(), 0).await.unwrap();
     assert_eq!(stream.iter().map(|event| event.sequence).collect::<Vec<_>>(), [1, 2, 3, 4]);
     assert_eq!(stream.iter().map(|event| event.position).collect::<Vec<_>>(), [2, 3, 4, 5]);
-    assert_eq!(stream[2].event().unwrap(), Event::Ticket(TicketEvent::Answered { message: "12".into() }));
+    assert_eq!(
+        stream[2].event(&Upcasters::default()).unwrap(),
+        Event::Ticket(TicketEvent::Answered { message: "12".into() })
+    );
     assert_eq!(done.position, 5);
 
     // And a stream that only the stock framework wrote continues under the writer.
@@ -150,7 +153,7 @@ async fn an_event_of_an_unknown_kind_is_named() {
     .await
     .unwrap();
     let events = read_events(store.pool(), 0, 10).await.unwrap();
-    let error = events[0].decode().unwrap_err();
+    let error = events[0].decode(&Upcasters::default()).unwrap_err();
     assert!(matches!(&error, StoreError::Unreadable(event) if event.position == 1));
     assert!(error.to_string().contains("martian.landed"), "{error}");
 }
@@ -185,9 +188,13 @@ async fn an_answer_tells_the_balance_and_the_book_agrees() {
     writer.execute(pay_in(&account, "p1", usd("20.00"))).await.unwrap();
     let done = writer.execute(adjust(&account, usd("-7.50"))).await.unwrap();
     assert_eq!(done.answer["balance"]["amount"], "12.50");
-    let balances = whole_book(database.pool()).await.into_iter().filter_map(|raw| match raw.event().unwrap() {
-        Event::Account(AccountEvent::Credited { balance, .. } | AccountEvent::Charged { balance, .. }) => Some(balance),
-        _ => None,
+    let balances = whole_book(database.pool()).await.into_iter().filter_map(|raw| {
+        match raw.event(&Upcasters::default()).unwrap() {
+            Event::Account(AccountEvent::Credited { balance, .. } | AccountEvent::Charged { balance, .. }) => {
+                Some(balance)
+            }
+            _ => None,
+        }
     });
     assert_eq!(balances.collect::<Vec<_>>(), [usd("20.00"), usd("12.50")]);
     running.shutdown().await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use cqrs_es::Aggregate;
 use daybook_core::{
     domain::{Account, AccountEvent, Event, Money},
-    store::StoreError,
+    store::{StoreError, Upcasters},
     writer::{Done, ExecuteError, Failure, Writer, WriterHandle, WriterOptions},
 };
 use daybook_tests::{
@@ -117,7 +117,7 @@ async fn two_processes_write_one_book() {
     for account in &accounts {
         let history = book.iter().filter(|raw| raw.aggregate_id == account.as_str());
         let mut balance = usd("0.00");
-        for event in history.map(|raw| raw.event().unwrap()) {
+        for event in history.map(|raw| raw.event(&Upcasters::default()).unwrap()) {
             let (told, now) = match event {
                 Event::Account(AccountEvent::Credited { amount, balance: told, .. }) => {
                     (told, balance.checked_add(amount).unwrap())
@@ -270,7 +270,7 @@ async fn locked(database: &TestDatabase) -> Transaction<'static, Postgres> {
 /// The balance that the last entry in the book tells.
 async fn last_balance(database: &TestDatabase) -> Money {
     let book = whole_book(database.pool()).await;
-    let balance = book.iter().rev().find_map(|raw| match raw.event().unwrap() {
+    let balance = book.iter().rev().find_map(|raw| match raw.event(&Upcasters::default()).unwrap() {
         Event::Account(AccountEvent::Credited { balance, .. } | AccountEvent::Charged { balance, .. }) => Some(balance),
         _ => None,
     });

@@ -29,6 +29,7 @@ mod projection;
 mod read;
 mod refund;
 mod routes;
+mod schema;
 mod service;
 mod statement;
 mod ticket;

@@ -15,7 +15,7 @@ use crate::{
     manners::with_manners,
     notice,
     openapi::{describe, frame, operations},
-    order, payer, payment, problem, projection, refund, service, statement, ticket,
+    order, payer, payment, problem, projection, refund, schema, service, statement, ticket,
     write::MovesMoney,
 };
 
@@ -152,6 +152,7 @@ fn table() -> Vec<Route> {
         route("get", "/v1/audit/journal", READERS, routes!(journal::list_journal)),
         route("get", "/v1/audit/events", READERS, routes!(event::list_events)),
         route("get", "/v1/ops/projections", OPERATOR, routes!(projection::list)),
+        route("get", "/v1/ops/schema", OPERATOR, routes!(schema::list_versions)),
     ]
 }
 

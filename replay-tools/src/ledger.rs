@@ -11,6 +11,7 @@ use daybook_projections::{
     BOARD,
     engine::{Projector, ProjectorOptions, Reader},
 };
+use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 
 use crate::ToolError;
 
@@ -48,15 +49,23 @@ pub struct Running {
 
 impl Ledger {
     pub async fn open(options: &LedgerOptions) -> Result<Self, ToolError> {
-        let (cluster, url) = match options.database_url.as_ref().filter(|url| !url.is_empty()) {
-            Some(url) => (None, url.clone()),
-            None => {
-                let cluster = Cluster::start(&ClusterOptions::new(&options.home)).await?;
-                let url = cluster.url(DATABASE);
-                (Some(cluster), url)
-            }
-        };
+        let (cluster, url) = reach(options).await?;
         let store = Store::open(&url, StoreOptions::default()).await?;
+        Ok(Self { cluster, store })
+    }
+
+    /// A ledger as it is, its tables left at the version that they have: another program may be serving it.
+    pub async fn open_as_it_is(options: &LedgerOptions) -> Result<Self, ToolError> {
+        let (cluster, url) = reach(options).await?;
+        let owner: PgConnectOptions = url.parse()?;
+        let mut connection = PgConnection::connect_with(&owner).await?;
+        let there: bool =
+            sqlx::query_scalar("select to_regclass('events') is not null").fetch_one(&mut connection).await?;
+        connection.close().await?;
+        if !there {
+            return Err("there is no ledger yet".into());
+        }
+        let store = Store::connect(owner, StoreOptions::default()).await?;
         Ok(Self { cluster, store })
     }
 
@@ -81,6 +90,16 @@ impl Ledger {
         }
         Ok(())
     }
+}
+
+/// Starts the embedded PostgreSQL, unless there is a server of the user's own.
+async fn reach(options: &LedgerOptions) -> Result<(Option<Cluster>, String), ToolError> {
+    if let Some(url) = options.database_url.as_ref().filter(|url| !url.is_empty()) {
+        return Ok((None, url.clone()));
+    }
+    let cluster = Cluster::start(&ClusterOptions::new(&options.home)).await?;
+    let url = cluster.url(DATABASE);
+    Ok((Some(cluster), url))
 }
 
 impl Running {

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use daybook_replay_tools::{demo, import, ledger::LedgerOptions, projection, rebuild, status, verify};
+use daybook_replay_tools::{demo, import, ledger::LedgerOptions, projection, rebuild, schema, status, verify};
 use tracing_subscriber::EnvFilter;
 
 #[derive(Debug, Parser)]
@@ -38,6 +38,8 @@ enum Verb {
     Unpark(projection::Unpark),
     /// Fold the rows of some keys anew
     Repair(projection::Repair),
+    /// Show which events the book holds in which versions, and whether this program reads them
+    Schema(schema::Arguments),
     /// Show where the book and each projection stand
     Status(status::Arguments),
     /// Fill the ledger with two years of a small hosting provider
@@ -67,6 +69,7 @@ async fn main() -> ExitCode {
         Verb::Park(arguments) => projection::park(&ledger, &arguments).await,
         Verb::Unpark(arguments) => projection::unpark(&ledger, &arguments).await,
         Verb::Repair(arguments) => projection::repair(&ledger, &arguments).await,
+        Verb::Schema(arguments) => schema::run(&ledger, &arguments).await,
         Verb::Status(arguments) => status::run(&ledger, &arguments).await,
         Verb::Demo(arguments) => demo::run(&ledger, &arguments).await,
     };

@@ -9,7 +9,7 @@ use daybook_core::{
         Account, AccountEvent, CreditNote, Customer, Discounts, Event, Expense, Invoice, LedgerAggregate, NumberSeries,
         Order, Payer, Payment, Service, Ticket, posting::balanced,
     },
-    store::{RawEvent, Store, upcast::upcasters},
+    store::{RawEvent, Store, Upcasters},
     writer::Loaded,
 };
 use daybook_projections::{BOARD, engine};
@@ -169,8 +169,8 @@ async fn streams(store: &Store, head: Position, quiet: bool) -> Result<Vec<Check
             (None, _) => false,
         };
         if !goes_on && !stream.is_empty() {
-            found.read(&stream);
-            let differs = agrees_with_stock(&stock, &stream).await.err();
+            found.read(&stream, store.upcasters());
+            let differs = agrees_with_stock(&stock, &stream, store.upcasters()).await.err();
             keep_first(&mut found.foreign, differs);
             progress.advance(stream.len() as u64);
             stream.clear();
@@ -192,7 +192,7 @@ async fn streams(store: &Store, head: Position, quiet: bool) -> Result<Vec<Check
 
 impl Streams {
     /// Checks one whole stream.
-    fn read(&mut self, stream: &[RawEvent]) {
+    fn read(&mut self, stream: &[RawEvent], upcasters: &Upcasters) {
         self.streams += 1;
         let Some(mut aggregate) = Loaded::blank(&stream[0].aggregate_type) else {
             let what = format!("the aggregate type `{}` is unknown", stream[0].aggregate_type);
@@ -205,7 +205,7 @@ impl Streams {
                     format!("{} {} has {} where {sequence} is due", raw.aggregate_type, raw.aggregate_id, raw.sequence);
                 keep_first(&mut self.sequence, at(raw, what));
             }
-            let event = match raw.event() {
+            let event = match raw.event(upcasters) {
                 Ok(event) => event,
                 Err(error) => {
                     let cause = std::error::Error::source(&error).map_or(String::new(), |cause| format!(": {cause}"));
@@ -248,40 +248,47 @@ fn breaks_account(before: &Loaded, event: &Event) -> Option<String> {
 }
 
 /// The stock repository finds the same events, in the same order, with the same content.
-async fn agrees_with_stock(stock: &PostgresEventRepository, stream: &[RawEvent]) -> Result<(), Finding> {
+async fn agrees_with_stock(
+    stock: &PostgresEventRepository,
+    stream: &[RawEvent],
+    upcasters: &Upcasters,
+) -> Result<(), Finding> {
     match stream[0].aggregate_type.as_str() {
-        <Account as cqrs_es::Aggregate>::TYPE => agrees::<Account>(stock, stream).await,
-        <CreditNote as cqrs_es::Aggregate>::TYPE => agrees::<CreditNote>(stock, stream).await,
-        <Customer as cqrs_es::Aggregate>::TYPE => agrees::<Customer>(stock, stream).await,
-        <Discounts as cqrs_es::Aggregate>::TYPE => agrees::<Discounts>(stock, stream).await,
-        <Expense as cqrs_es::Aggregate>::TYPE => agrees::<Expense>(stock, stream).await,
-        <Invoice as cqrs_es::Aggregate>::TYPE => agrees::<Invoice>(stock, stream).await,
-        <NumberSeries as cqrs_es::Aggregate>::TYPE => agrees::<NumberSeries>(stock, stream).await,
-        <Order as cqrs_es::Aggregate>::TYPE => agrees::<Order>(stock, stream).await,
-        <Payer as cqrs_es::Aggregate>::TYPE => agrees::<Payer>(stock, stream).await,
-        <Payment as cqrs_es::Aggregate>::TYPE => agrees::<Payment>(stock, stream).await,
-        <Service as cqrs_es::Aggregate>::TYPE => agrees::<Service>(stock, stream).await,
-        <Ticket as cqrs_es::Aggregate>::TYPE => agrees::<Ticket>(stock, stream).await,
+        <Account as cqrs_es::Aggregate>::TYPE => agrees::<Account>(stock, stream, upcasters).await,
+        <CreditNote as cqrs_es::Aggregate>::TYPE => agrees::<CreditNote>(stock, stream, upcasters).await,
+        <Customer as cqrs_es::Aggregate>::TYPE => agrees::<Customer>(stock, stream, upcasters).await,
+        <Discounts as cqrs_es::Aggregate>::TYPE => agrees::<Discounts>(stock, stream, upcasters).await,
+        <Expense as cqrs_es::Aggregate>::TYPE => agrees::<Expense>(stock, stream, upcasters).await,
+        <Invoice as cqrs_es::Aggregate>::TYPE => agrees::<Invoice>(stock, stream, upcasters).await,
+        <NumberSeries as cqrs_es::Aggregate>::TYPE => agrees::<NumberSeries>(stock, stream, upcasters).await,
+        <Order as cqrs_es::Aggregate>::TYPE => agrees::<Order>(stock, stream, upcasters).await,
+        <Payer as cqrs_es::Aggregate>::TYPE => agrees::<Payer>(stock, stream, upcasters).await,
+        <Payment as cqrs_es::Aggregate>::TYPE => agrees::<Payment>(stock, stream, upcasters).await,
+        <Service as cqrs_es::Aggregate>::TYPE => agrees::<Service>(stock, stream, upcasters).await,
+        <Ticket as cqrs_es::Aggregate>::TYPE => agrees::<Ticket>(stock, stream, upcasters).await,
         // Reported as unreadable already.
         _ => Ok(()),
     }
 }
 
-async fn agrees<A: LedgerAggregate>(stock: &PostgresEventRepository, stream: &[RawEvent]) -> Result<(), Finding> {
+async fn agrees<A: LedgerAggregate>(
+    stock: &PostgresEventRepository,
+    stream: &[RawEvent],
+    upcasters: &Upcasters,
+) -> Result<(), Finding> {
     let differs = |raw: &RawEvent, what: String| Finding { position: Some(raw.position), what };
     let mut theirs = stock
         .stream_events::<A>(&stream[0].aggregate_id)
         .await
         .map_err(|error| differs(&stream[0], error.to_string()))?;
-    let upcasters = upcasters();
     for raw in stream {
-        let envelope: EventEnvelope<A> = match theirs.next::<A>(&upcasters).await {
+        let envelope: EventEnvelope<A> = match theirs.next::<A>(upcasters).await {
             Some(Ok(envelope)) => envelope,
             Some(Err(error)) => return Err(differs(raw, format!("postgres-es cannot read it: {error}"))),
             None => return Err(differs(raw, "postgres-es does not find it".into())),
         };
-        let same =
-            envelope.sequence as u64 == raw.sequence && raw.event().is_ok_and(|ours| ours == envelope.payload.into());
+        let same = envelope.sequence as u64 == raw.sequence
+            && raw.event(upcasters).is_ok_and(|ours| ours == envelope.payload.into());
         if !same {
             return Err(differs(raw, "postgres-es reads another event".into()));
         }
@@ -314,7 +321,7 @@ async fn snapshots(store: &Store) -> Result<Check, ToolError> {
         }
         let events = daybook_core::store::read_stream(&mut connection, &aggregate_type, &aggregate_id, 0).await?;
         for raw in events.iter().take(usize::try_from(sequence)?) {
-            match raw.event() {
+            match raw.event(store.upcasters()) {
                 Ok(event) => fresh.apply(event),
                 Err(_) => break,
             }

@@ -6,6 +6,7 @@ mod http;
 mod orders;
 mod payments;
 mod refunds;
+mod schema;
 mod statements;
 mod tickets;
 mod world;

@@ -76,8 +76,12 @@ impl TestDatabase {
 
     /// The ledger, as the application reaches it.
     pub async fn store(&self) -> Store {
+        self.store_with(StoreOptions::default()).await
+    }
+
+    pub async fn store_with(&self, options: StoreOptions) -> Store {
         let owner = self.url.parse().expect("the URL of the database is well formed");
-        Store::connect(owner, StoreOptions::default()).await.expect("the ledger can be reached")
+        Store::connect(owner, options).await.expect("the ledger can be reached")
     }
 
     /// A running writer.

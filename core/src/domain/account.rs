@@ -11,11 +11,12 @@ use chrono_tz::Tz;
 use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
 use imbl::{OrdMap, OrdSet};
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
     CreditNoteId, Currency, CustomerId, ExpenseId, Id, InvoiceId, LedgerAggregate, Money, MoneyError, Noun, PaymentId,
-    RefundId,
+    RefundId, version::written_version,
 };
 
 pub type AccountId = Id<Account>;
@@ -44,7 +45,7 @@ impl Noun for Hold {
 pub type HoldId = Id<Hold>;
 
 /// One leg of a transfer; both legs carry the whole of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TransferLeg {
     pub transfer: TransferId,
     /// The account at the other end.
@@ -57,7 +58,7 @@ pub struct TransferLeg {
 }
 
 /// Where funds came from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FundsOrigin {
     Payment(PaymentId),
@@ -71,7 +72,7 @@ pub enum FundsOrigin {
 }
 
 /// What a charge is for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ChargeOrigin {
     Expense(ExpenseId),
@@ -85,7 +86,7 @@ pub enum ChargeOrigin {
 }
 
 /// How much of an entry is revenue, tax and rounding: `net + tax − residue` is the amount of the entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RevenueShare {
     /// Exact; may be finer than the currency.
     pub net: Decimal,
@@ -191,7 +192,7 @@ pub struct Charge {
     pub overdraft: Overdraft,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AccountEvent {
     Opened {
@@ -830,7 +831,7 @@ impl DomainEvent for AccountEvent {
     }
 
     fn event_version(&self) -> String {
-        "1.0".into()
+        written_version(&self.event_type())
     }
 }
 

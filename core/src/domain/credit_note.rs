@@ -3,11 +3,12 @@
 use chrono::NaiveDate;
 use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
     AccountId, Currency, CustomerId, Id, InvoiceId, LedgerAggregate, Noun, account::Entry, payer::PayerSnapshot,
-    tax::Totals,
+    tax::Totals, version::written_version,
 };
 
 pub type CreditNoteId = Id<CreditNote>;
@@ -18,14 +19,14 @@ pub enum CreditNoteCommand {
 }
 
 /// What a credit line refers to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InvoiceLineRef {
     pub invoice: InvoiceId,
     /// From 1.
     pub line: u32,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CreditLine {
     /// From 1.
     pub number: u32,
@@ -43,7 +44,7 @@ pub struct CreditLine {
 }
 
 /// The document as it was issued.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CreditDocument {
     pub number: String,
     pub account: AccountId,
@@ -57,7 +58,7 @@ pub struct CreditDocument {
     pub entry: Entry,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CreditNoteEvent {
     Issued(Box<CreditDocument>),
@@ -165,7 +166,7 @@ impl DomainEvent for CreditNoteEvent {
     }
 
     fn event_version(&self) -> String {
-        "1.0".into()
+        written_version(&self.event_type())
     }
 }
 

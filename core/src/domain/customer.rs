@@ -3,9 +3,10 @@
 use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
 use imbl::OrdMap;
 use imbl::OrdSet;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AccountId, Currency, Id, LedgerAggregate, Noun};
+use super::{AccountId, Currency, Id, LedgerAggregate, Noun, version::written_version};
 
 pub type CustomerId = Id<Customer>;
 
@@ -28,7 +29,7 @@ pub enum CustomerCommand {
     },
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CustomerEvent {
     Registered {
@@ -206,7 +207,7 @@ impl DomainEvent for CustomerEvent {
     }
 
     fn event_version(&self) -> String {
-        "1.0".into()
+        written_version(&self.event_type())
     }
 }
 

@@ -4,9 +4,13 @@ use chrono::{DateTime, Utc};
 use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
 use imbl::OrdMap;
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Currency, CustomerId, Id, IdError, LedgerAggregate, Money, Noun, Rounding, customer::is_group_name};
+use super::{
+    Currency, CustomerId, Id, IdError, LedgerAggregate, Money, Noun, Rounding, customer::is_group_name,
+    version::written_version,
+};
 
 /// Names one discount.
 #[derive(Debug)]
@@ -22,7 +26,7 @@ pub type DiscountId = Id<Discount>;
 pub type AudienceId = Id<Discounts>;
 
 /// Whom a discount is for. A later one in this list is the closer one, and wins over a wider one.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Audience {
     Everyone,
@@ -31,14 +35,14 @@ pub enum Audience {
 }
 
 /// What a discount is for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
     All,
     Product(String),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Value {
     Percent(Decimal),
@@ -48,7 +52,7 @@ pub enum Value {
 }
 
 /// One discount.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Grant {
     pub discount: DiscountId,
     pub audience: Audience,
@@ -65,7 +69,7 @@ pub struct Grant {
 }
 
 /// The discount that won for an item, and what it saves.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AppliedDiscount {
     pub discount: DiscountId,
     pub name: String,
@@ -81,7 +85,7 @@ pub enum DiscountsCommand {
     Revoke { discount: DiscountId },
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DiscountsEvent {
     Granted(Box<Grant>),
@@ -303,7 +307,7 @@ impl DomainEvent for DiscountsEvent {
     }
 
     fn event_version(&self) -> String {
-        "1.0".into()
+        written_version(&self.event_type())
     }
 }
 

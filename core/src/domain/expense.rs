@@ -2,14 +2,17 @@
 
 use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AccountId, Id, LedgerAggregate, Money, Noun, OrderId, ServiceId, account::Entry};
+use super::{
+    AccountId, Id, LedgerAggregate, Money, Noun, OrderId, ServiceId, account::Entry, version::written_version,
+};
 
 pub type ExpenseId = Id<Expense>;
 
 /// The total of an expense and what it is made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Amounts {
     pub net: Money,
     pub tax: Money,
@@ -34,7 +37,7 @@ pub enum ExpenseCommand {
 }
 
 /// An expense as it was first charged.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Recorded {
     pub account: AccountId,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -53,7 +56,7 @@ pub struct Recorded {
     pub entry: Entry,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ExpenseEvent {
     Recorded(Box<Recorded>),
@@ -224,7 +227,7 @@ impl DomainEvent for ExpenseEvent {
     }
 
     fn event_version(&self) -> String {
-        "1.0".into()
+        written_version(&self.event_type())
     }
 }
 

@@ -1,7 +1,8 @@
 //! Identifiers: a prefix that names the noun, then a time-ordered ULID or a name given from outside.
 
-use std::{fmt, hash, marker::PhantomData, str::FromStr};
+use std::{borrow::Cow, fmt, hash, marker::PhantomData, str::FromStr};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use ulid::Ulid;
 use uuid::Uuid;
@@ -120,6 +121,16 @@ impl<'de, N: Noun> Deserialize<'de> for Id<N> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         text.parse().map_err(de::Error::custom)
+    }
+}
+
+impl<N: Noun> JsonSchema for Id<N> {
+    fn schema_name() -> Cow<'static, str> {
+        format!("Id_{}", N::PREFIX).into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": format!("^{}_.+$", N::PREFIX) })
     }
 }
 

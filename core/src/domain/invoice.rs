@@ -3,6 +3,7 @@
 use chrono::NaiveDate;
 use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -11,6 +12,7 @@ use super::{
     money::proportion,
     payer::PayerSnapshot,
     tax::{RoundingPolicy, TaxedAmount, TaxedLine, Totals},
+    version::written_version,
 };
 
 pub type InvoiceId = Id<Invoice>;
@@ -59,7 +61,7 @@ pub struct DraftLine {
 }
 
 /// A discount on the whole document, spread over its lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DocumentDiscount {
     Percent(Decimal),
@@ -76,7 +78,7 @@ pub struct LineToCredit {
 }
 
 /// A line of a final invoice.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct InvoiceLine {
     /// From 1.
     pub number: u32,
@@ -92,7 +94,7 @@ pub struct InvoiceLine {
 }
 
 /// The document as it was issued.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Document {
     pub number: String,
     pub account: AccountId,
@@ -111,14 +113,14 @@ pub struct Document {
 }
 
 /// What a credit note takes from one line.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CreditedLine {
     pub line: u32,
     pub quantity: Decimal,
     pub amount: Decimal,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum InvoiceEvent {
     Finalised(Box<Document>),
@@ -562,7 +564,7 @@ impl DomainEvent for InvoiceEvent {
     }
 
     fn event_version(&self) -> String {
-        "1.0".into()
+        written_version(&self.event_type())
     }
 }
 

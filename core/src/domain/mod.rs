@@ -20,6 +20,7 @@ pub mod posting;
 pub mod service;
 pub mod tax;
 pub mod ticket;
+pub mod version;
 
 use cqrs_es::{Aggregate, DomainEvent};
 use serde::de::DeserializeOwned;
@@ -38,6 +39,7 @@ pub use payer::{Payer, PayerEvent, PayerId};
 pub use payment::{Payment, PaymentEvent, PaymentId, Refund, RefundId};
 pub use service::{Service, ServiceEvent, ServiceId};
 pub use ticket::{Ticket, TicketEvent, TicketId};
+pub use version::present_version;
 
 use crate::operations::Refusal;
 
@@ -96,6 +98,10 @@ pub enum Event {
 pub enum DecodeError {
     #[error("the aggregate type `{0}` is unknown to this version")]
     UnknownAggregate(String),
+    #[error("the event type `{0}` is unknown to this version")]
+    UnknownType(String),
+    #[error("`{event_type}` is stored in version {stored}, and nothing here leads from there to version {present}")]
+    UnknownVersion { event_type: String, stored: String, present: &'static str },
     #[error("the payload does not fit the event")]
     Payload(#[from] serde_json::Error),
     #[error("the payload is a `{payload}`, but the row says `{row}`")]

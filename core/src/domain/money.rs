@@ -1,8 +1,9 @@
 //! Money: an exact decimal amount with its ISO 4217 currency, and the one place where amounts are rounded.
 
-use std::{fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr};
 
 use rust_decimal::{Decimal, RoundingStrategy};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A currency of ISO 4217 that has a smallest unit. Special codes without one, such as `XAU`, are not accepted.
@@ -43,7 +44,7 @@ impl MoneyError {
 }
 
 /// How an exact amount becomes one that the currency can express. Recorded in the event that rounds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Rounding {
     /// 0.125 → 0.13, −0.125 → −0.13.
@@ -247,6 +248,16 @@ impl<'de> Deserialize<'de> for Currency {
     }
 }
 
+impl JsonSchema for Currency {
+    fn schema_name() -> Cow<'static, str> {
+        "Currency".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[A-Z]{3}$" })
+    }
+}
+
 impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.amount, self.currency)
@@ -260,7 +271,7 @@ impl fmt::Debug for Money {
 }
 
 /// The JSON shape of money: `{"amount": "12.30", "currency": "USD"}`.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct MoneyJson {
     #[serde(serialize_with = "rust_decimal::serde::str::serialize", deserialize_with = "plain_decimal")]
@@ -270,7 +281,7 @@ struct MoneyJson {
 
 /// Exactly what is written: neither an exponent nor digits that would have to be rounded away.
 fn plain_decimal<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Decimal, D::Error> {
-    let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+    let text = Cow::<'de, str>::deserialize(deserializer)?;
     parse_decimal(&text).map_err(de::Error::custom)
 }
 
@@ -284,6 +295,16 @@ impl<'de> Deserialize<'de> for Money {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let MoneyJson { amount, currency } = MoneyJson::deserialize(deserializer)?;
         Self::new(amount, currency).map_err(de::Error::custom)
+    }
+}
+
+impl JsonSchema for Money {
+    fn schema_name() -> Cow<'static, str> {
+        "Money".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        MoneyJson::json_schema(generator)
     }
 }
 

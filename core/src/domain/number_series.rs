@@ -1,9 +1,10 @@
 //! A number series: the contiguous numbers of one kind of document, such as the invoices of a year.
 
 use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{LedgerAggregate, Noun};
+use super::{LedgerAggregate, Noun, version::written_version};
 
 #[derive(Clone, Debug)]
 pub enum NumberSeriesCommand {
@@ -11,7 +12,7 @@ pub enum NumberSeriesCommand {
     Take { document: String },
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NumberSeriesEvent {
     Taken { number: u64, document: String },
@@ -79,7 +80,7 @@ impl DomainEvent for NumberSeriesEvent {
     }
 
     fn event_version(&self) -> String {
-        "1.0".into()
+        written_version(&self.event_type())
     }
 }
 

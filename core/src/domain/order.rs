@@ -3,6 +3,7 @@
 use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
 use imbl::OrdMap;
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -10,12 +11,13 @@ use super::{
     discount::AppliedDiscount,
     invoice::{exact_amount, is_tax_rate},
     tax::{RoundingPolicy, TaxedLine},
+    version::written_version,
 };
 
 pub type OrderId = Id<Order>;
 
 /// The part of a period that is charged, such as 20 of 31 days.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PartOfPeriod {
     pub days: u32,
@@ -36,7 +38,7 @@ pub struct ItemRequest {
 }
 
 /// An item of an order with its quote: the price that it will cost, whatever becomes of the price list.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OrderItem {
     /// From 1, never reused within the order.
     pub number: u32,
@@ -91,14 +93,14 @@ pub enum OrderCommand {
 }
 
 /// What became of an item.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ItemResult {
     pub number: u32,
     pub expense: ExpenseId,
     pub service: ServiceId,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OrderEvent {
     Placed {
@@ -432,7 +434,7 @@ impl DomainEvent for OrderEvent {
     }
 
     fn event_version(&self) -> String {
-        "1.0".into()
+        written_version(&self.event_type())
     }
 }
 

@@ -1,14 +1,15 @@
 //! A payer: the legal person whose details stand on a customer's documents.
 
 use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{CustomerId, Id, LedgerAggregate, Noun};
+use super::{CustomerId, Id, LedgerAggregate, Noun, version::written_version};
 
 pub type PayerId = Id<Payer>;
 
 /// Fixed for ever when the payer is created.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PayerKind {
     Individual,
@@ -16,7 +17,7 @@ pub enum PayerKind {
     SoleProprietor,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Address {
     /// ISO 3166-1 alpha-2, or the name of the country where the source has only that.
@@ -30,7 +31,7 @@ pub struct Address {
 }
 
 /// The payer as it stands on a document: frozen there, whatever becomes of the payer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PayerSnapshot {
     pub payer: PayerId,
     pub kind: PayerKind,
@@ -49,7 +50,7 @@ pub enum PayerCommand {
     Deactivate,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PayerEvent {
     Created {
@@ -219,7 +220,7 @@ impl DomainEvent for PayerEvent {
     }
 
     fn event_version(&self) -> String {
-        "1.0".into()
+        written_version(&self.event_type())
     }
 }
 

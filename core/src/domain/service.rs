@@ -1,9 +1,10 @@
 //! A service: what the customer has after an order is processed.
 
 use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AccountId, CustomerId, Id, LedgerAggregate, Noun, OrderId};
+use super::{AccountId, CustomerId, Id, LedgerAggregate, Noun, OrderId, version::written_version};
 
 pub type ServiceId = Id<Service>;
 
@@ -12,7 +13,7 @@ pub enum ServiceCommand {
     Activate { customer: CustomerId, account: AccountId, order: OrderId, product: String, description: String },
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ServiceEvent {
     Activated { customer: CustomerId, account: AccountId, order: OrderId, product: String, description: String },
@@ -100,7 +101,7 @@ impl DomainEvent for ServiceEvent {
     }
 
     fn event_version(&self) -> String {
-        "1.0".into()
+        written_version(&self.event_type())
     }
 }
 

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Currency, Money, Rounding};
 
 /// Where tax is rounded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TaxRounding {
     /// Once per tax rate of the document.
@@ -19,7 +20,7 @@ pub enum TaxRounding {
 }
 
 /// How a document rounds: recorded in it, so that it can be computed again after the rule has changed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RoundingPolicy {
     pub rounding: Rounding,
     pub tax: TaxRounding,
@@ -38,7 +39,7 @@ pub struct TaxedLine {
 }
 
 /// The amounts of a document at one tax rate.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TaxedAmount {
     /// Per cent.
     pub rate: Decimal,
@@ -48,7 +49,7 @@ pub struct TaxedAmount {
 }
 
 /// The sums of a document. `net + tax − residue = total`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Totals {
     pub net: Decimal,
     pub tax: Money,

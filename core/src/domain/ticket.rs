@@ -1,14 +1,15 @@
 //! A ticket: a conversation between a customer and the provider, from the question to the archive.
 
 use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{CustomerId, Id, LedgerAggregate, Noun, OrderId, ServiceId};
+use super::{CustomerId, Id, LedgerAggregate, Noun, OrderId, ServiceId, version::written_version};
 
 pub type TicketId = Id<Ticket>;
 
 /// What a ticket is about.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Subject {
     Service(ServiceId),
@@ -40,7 +41,7 @@ pub enum TicketCommand {
     Restore,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TicketEvent {
     Opened {
@@ -197,7 +198,7 @@ impl DomainEvent for TicketEvent {
     }
 
     fn event_version(&self) -> String {
-        "1.0".into()
+        written_version(&self.event_type())
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod events;
 pub mod idempotency;
 mod roles;
+mod schema;
 pub mod snapshots;
 pub mod upcast;
 
@@ -15,6 +16,8 @@ use sqlx::{
 
 pub use events::{Head, RawEvent, head, read_events, read_stream};
 pub use roles::APPLICATION_ROLE;
+pub use schema::{Reading, StoredVersion, stored_versions};
+pub use upcast::Upcasters;
 
 use crate::{domain::DecodeError, event::Position};
 
@@ -26,6 +29,8 @@ pub struct StoreOptions {
     pub acquire_timeout: Duration,
     /// How long one statement may take.
     pub statement_timeout: Duration,
+    /// How events of earlier versions are read.
+    pub upcasters: Upcasters,
 }
 
 impl Default for StoreOptions {
@@ -34,6 +39,7 @@ impl Default for StoreOptions {
             max_connections: 10,
             acquire_timeout: Duration::from_secs(10),
             statement_timeout: Duration::from_secs(60),
+            upcasters: Upcasters::default(),
         }
     }
 }
@@ -170,6 +176,11 @@ impl Store {
     /// a hint: it may be lost, doubled or late.
     pub fn channel(&self) -> &str {
         &self.channel
+    }
+
+    /// How the events of this ledger are brought to their present version.
+    pub fn upcasters(&self) -> &Upcasters {
+        &self.options.upcasters
     }
 
     /// Where the book ends.

@@ -6,7 +6,7 @@ use futures::TryStreamExt;
 use sqlx::{PgConnection, PgExecutor, Row};
 
 use super::{
-    RawEvent, StoreError,
+    RawEvent, StoreError, Upcasters,
     events::{signed, unsigned},
 };
 use crate::{
@@ -18,11 +18,15 @@ use crate::{
 pub type LoadedStreams = HashMap<StreamKey, Result<Loaded, Arc<StoreError>>>;
 
 /// Loads streams, all in one query. A stream that cannot be read does not keep the others from being loaded.
-pub async fn load(connection: &mut PgConnection, streams: &[StreamKey]) -> Result<LoadedStreams, StoreError> {
+pub async fn load(
+    connection: &mut PgConnection,
+    upcasters: &Upcasters,
+    streams: &[StreamKey],
+) -> Result<LoadedStreams, StoreError> {
     let mut loaded = LoadedStreams::new();
-    let unusable = fetch(connection, streams, Trust::Snapshots, &mut loaded).await?;
+    let unusable = fetch(connection, upcasters, streams, Trust::Snapshots, &mut loaded).await?;
     if !unusable.is_empty() {
-        fetch(connection, &unusable, Trust::EventsOnly, &mut loaded).await?;
+        fetch(connection, upcasters, &unusable, Trust::EventsOnly, &mut loaded).await?;
     }
     Ok(loaded)
 }
@@ -61,6 +65,7 @@ enum Trust {
 /// Answers with the streams whose snapshot does not parse.
 async fn fetch(
     connection: &mut PgConnection,
+    upcasters: &Upcasters,
     streams: &[StreamKey],
     trust: Trust,
     loaded: &mut LoadedStreams,
@@ -125,7 +130,7 @@ async fn fetch(
         }
         let raw: RawEvent = sqlx::FromRow::from_row(&row)?;
         if let Ok(state) = aggregate
-            && let Err(error) = applied(state, &raw)
+            && let Err(error) = applied(state, &raw, upcasters)
         {
             *aggregate = Err(Arc::new(error));
         }
@@ -140,7 +145,7 @@ fn restored(mut blank: Loaded, state: &str, sequence: u64) -> Result<Loaded, ser
     Ok(blank)
 }
 
-fn applied(state: &mut Loaded, raw: &RawEvent) -> Result<(), StoreError> {
+fn applied(state: &mut Loaded, raw: &RawEvent, upcasters: &Upcasters) -> Result<(), StoreError> {
     if raw.sequence != state.sequence + 1 {
         return Err(StoreError::StreamGap {
             aggregate_type: raw.aggregate_type.clone(),
@@ -149,6 +154,6 @@ fn applied(state: &mut Loaded, raw: &RawEvent) -> Result<(), StoreError> {
             found: raw.sequence,
         });
     }
-    state.apply(raw.event()?);
+    state.apply(raw.event(upcasters)?);
     Ok(())
 }

@@ -1,14 +1,14 @@
 //! From stored bytes to events: the one place where events of earlier versions are brought to the present one, for
 //! deciding, projecting, rebuilding and auditing alike.
 
-use std::{collections::HashMap, sync::LazyLock};
+use std::{collections::HashMap, fmt, ops::Deref, str::FromStr, sync::Arc};
 
-use cqrs_es::persist::{EventUpcaster, SerializedEvent};
+use cqrs_es::persist::{EventUpcaster, SemanticVersion, SerializedEvent};
 use serde_json::Value;
 
 use super::{RawEvent, StoreError, Unreadable};
 use crate::{
-    domain::{DecodeError, Event},
+    domain::{DecodeError, Event, present_version},
     event::{Metadata, RecordedEvent},
 };
 
@@ -18,24 +18,53 @@ pub fn upcasters() -> Vec<Box<dyn EventUpcaster>> {
     Vec::new()
 }
 
-static UPCASTERS: LazyLock<Vec<Box<dyn EventUpcaster>>> = LazyLock::new(upcasters);
+/// The upcasters that a ledger is read with, in the order in which they are tried. Unless told otherwise these are all
+/// there are.
+#[derive(Clone)]
+pub struct Upcasters(Arc<[Box<dyn EventUpcaster>]>);
+
+impl Upcasters {
+    pub fn new(upcasters: Vec<Box<dyn EventUpcaster>>) -> Self {
+        Self(upcasters.into())
+    }
+}
+
+impl Default for Upcasters {
+    fn default() -> Self {
+        Self::new(upcasters())
+    }
+}
+
+impl Deref for Upcasters {
+    type Target = [Box<dyn EventUpcaster>];
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Upcasters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Upcasters").field(&self.len()).finish()
+    }
+}
 
 impl RawEvent {
     /// The event in its present version.
-    pub fn decode(&self) -> Result<RecordedEvent, StoreError> {
+    pub fn decode(&self, upcasters: &Upcasters) -> Result<RecordedEvent, StoreError> {
         Ok(RecordedEvent {
             position: self.position,
             aggregate_id: self.aggregate_id.clone(),
             sequence: self.sequence,
-            event: self.event()?,
+            event: self.event(upcasters)?,
             metadata: Metadata::from_map(&metadata_map(&self.metadata)),
             recorded_at: self.recorded_at,
         })
     }
 
     /// The event in its present version, without what surrounds it.
-    pub fn event(&self) -> Result<Event, StoreError> {
-        present_event(self, &UPCASTERS).map_err(|source| {
+    pub fn event(&self, upcasters: &Upcasters) -> Result<Event, StoreError> {
+        present_event(self, upcasters).map_err(|source| {
             StoreError::Unreadable(Box::new(Unreadable {
                 position: self.position,
                 aggregate_type: self.aggregate_type.clone(),
@@ -51,10 +80,29 @@ fn present_event(raw: &RawEvent, upcasters: &[Box<dyn EventUpcaster>]) -> Result
     let outdated = upcasters.iter().any(|upcaster| upcaster.can_upcast(&raw.event_type, &raw.event_version));
     if outdated {
         let event = upcast(raw, upcasters)?;
+        is_present(&event.event_type, &event.event_version, &raw.event_version)?;
         decode(&event.aggregate_type, &event.event_type, &event.payload.to_string())
     } else {
+        is_present(&raw.event_type, &raw.event_version, &raw.event_version)?;
         decode(&raw.aggregate_type, &raw.event_type, &raw.payload)
     }
+}
+
+/// Refuses a version that is not the present one, even where its JSON would fit: a name that stayed may have got
+/// another meaning. `reached` is what the upcasters have made of the `stored` version.
+fn is_present(event_type: &str, reached: &str, stored: &str) -> Result<(), DecodeError> {
+    let present = present_version(event_type).ok_or_else(|| DecodeError::UnknownType(event_type.into()))?;
+    if same_version(reached, present) {
+        Ok(())
+    } else {
+        Err(DecodeError::UnknownVersion { event_type: event_type.into(), stored: stored.into(), present })
+    }
+}
+
+/// An upcaster calls `1.0` what it made `1.0.0`.
+pub(super) fn same_version(one: &str, other: &str) -> bool {
+    let parsed = SemanticVersion::from_str;
+    one == other || matches!((parsed(one), parsed(other)), (Ok(one), Ok(other)) if one == other)
 }
 
 fn upcast(raw: &RawEvent, upcasters: &[Box<dyn EventUpcaster>]) -> Result<SerializedEvent, DecodeError> {
@@ -135,8 +183,39 @@ mod tests {
     }
 
     #[test]
+    fn a_version_that_nothing_leads_from_is_refused_even_where_its_json_fits() {
+        let upcasters = [renaming("text", "body", "0.2")];
+        for (version, name) in
+            [("0.1", "text"), ("0.2", "message"), ("1.1", "message"), ("2", "message"), ("", "message")]
+        {
+            let raw = stored(version, json!({ "answered": { name: "done" } }));
+            let error = present_event(&raw, &upcasters).expect_err("this is not the present version");
+            let said = format!(
+                "`ticket.answered` is stored in version {version}, and nothing here leads from there to version 1.0"
+            );
+            assert_eq!(error.to_string(), said);
+        }
+    }
+
+    #[test]
+    fn a_version_in_other_figures_is_the_same_version() {
+        for version in ["1", "1.0.0"] {
+            let raw = stored(version, json!({ "answered": { "message": "done" } }));
+            assert!(present_event(&raw, &[]).is_ok(), "{version}");
+        }
+    }
+
+    #[test]
+    fn an_event_type_of_a_later_program_is_named_with_its_type() {
+        let raw = RawEvent { event_type: "ticket.escalated".into(), ..stored("1.0", json!({ "escalated": {} })) };
+        let error = present_event(&raw, &[]).expect_err("nobody knows it");
+        assert_eq!(error.to_string(), "the event type `ticket.escalated` is unknown to this version");
+    }
+
+    #[test]
     fn an_unreadable_event_is_named() {
-        let error = stored("1.0", json!({ "answered": {} })).decode().expect_err("a message is missing");
+        let error =
+            stored("1.0", json!({ "answered": {} })).decode(&Upcasters::default()).expect_err("a message is missing");
         assert_eq!(error.to_string(), "the event at position 7 cannot be read: `ticket.answered` of ticket tkt_1");
     }
 
@@ -156,7 +235,9 @@ mod tests {
 
     #[test]
     fn of_foreign_metadata_what_is_text_is_read() {
-        let recorded = stored("1.0", json!({ "answered": { "message": "done" } })).decode().expect("an event");
+        let recorded = stored("1.0", json!({ "answered": { "message": "done" } }))
+            .decode(&Upcasters::default())
+            .expect("an event");
         assert_eq!(recorded.metadata.actor.map(|actor| actor.to_string()).as_deref(), Some("staff:anna"));
     }
 }

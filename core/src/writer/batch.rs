@@ -15,7 +15,7 @@ use crate::{
     domain::posting::{Unbalanced, balanced},
     event::{Context, Position},
     store::{
-        Head, StoreError,
+        Head, StoreError, Upcasters,
         events::{self, Addition},
         idempotency::{self, Given, KeyDigest},
         snapshots,
@@ -102,6 +102,7 @@ impl<'a> Batch<'a> {
     pub async fn decide(
         &mut self,
         transaction: &mut PgConnection,
+        upcasters: &Upcasters,
         aggregates: &mut Aggregates,
     ) -> Result<(), StoreError> {
         let (mut looks_ahead, mut rounds) = (0, 0);
@@ -131,7 +132,7 @@ impl<'a> Batch<'a> {
             }
             let wanted: Vec<StreamKey> =
                 wanted.into_iter().filter(|stream| !self.unreadable.contains_key(stream)).collect();
-            for (stream, loaded) in snapshots::load(transaction, &wanted).await? {
+            for (stream, loaded) in snapshots::load(transaction, upcasters, &wanted).await? {
                 match loaded {
                     Ok(loaded) => aggregates.insert(stream, loaded),
                     Err(error) => {

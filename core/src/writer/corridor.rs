@@ -170,7 +170,7 @@ impl Corridor {
             self.catch_up(&mut transaction, head).await?;
             let mut batch = Batch::new(waiting, head, created);
             batch.recall(&mut transaction).await?;
-            batch.decide(&mut transaction, &mut self.aggregates).await?;
+            batch.decide(&mut transaction, self.store.upcasters(), &mut self.aggregates).await?;
             batch.append(&mut transaction).await?;
             Ok(batch)
         };
@@ -212,7 +212,7 @@ impl Corridor {
     fn observe(&mut self, raw: &RawEvent) {
         let Some(stream) = StreamKey::stored(&raw.aggregate_type, &raw.aggregate_id) else { return };
         let Some(loaded) = self.aggregates.get(&stream) else { return };
-        match raw.event() {
+        match raw.event(self.store.upcasters()) {
             Ok(event) if raw.sequence == loaded.sequence + 1 => self.aggregates.apply(&stream, event),
             // Loading it will tell what is wrong with it, to the command that needs it.
             _ => self.aggregates.remove(&stream),

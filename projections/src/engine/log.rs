@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use daybook_core::{
     Position, RecordedEvent, chain,
-    store::{RawEvent, StoreError, read_events},
+    store::{RawEvent, StoreError, Upcasters, read_events},
 };
 use sqlx::PgConnection;
 
@@ -19,17 +19,22 @@ pub(super) struct Entry {
     pub event: Result<RecordedEvent, FoldError>,
 }
 
-impl From<RawEvent> for Entry {
+impl Entry {
     /// An unreadable event is an entry, too: it concerns only the projections that follow it.
-    fn from(raw: RawEvent) -> Self {
-        let event = raw.decode().map_err(|error| FoldError::Unreadable { reason: chain(&error) });
+    pub fn of(raw: RawEvent, upcasters: &Upcasters) -> Self {
+        let event = raw.decode(upcasters).map_err(|error| FoldError::Unreadable { reason: chain(&error) });
         Self { position: raw.position, aggregate_type: raw.aggregate_type, aggregate_id: raw.aggregate_id, event }
     }
 }
 
 /// The events after a position, the first of them directly after it.
-pub(super) async fn read(connection: &mut PgConnection, after: Position, limit: u32) -> Result<Vec<Entry>, StoreError> {
-    Ok(read_events(connection, after, limit).await?.into_iter().map(Entry::from).collect())
+pub(super) async fn read(
+    connection: &mut PgConnection,
+    upcasters: &Upcasters,
+    after: Position,
+    limit: u32,
+) -> Result<Vec<Entry>, StoreError> {
+    Ok(read_events(connection, after, limit).await?.into_iter().map(|raw| Entry::of(raw, upcasters)).collect())
 }
 
 /// Of the events after one position up to another, those that are followed.

@@ -82,6 +82,16 @@ impl Definition {
         Self { name: P::NAME, version: P::VERSION, follows: P::FOLLOWS, tables: P::TABLES, fold: P::fold }
     }
 
+    /// Whether the fold takes this event, as far as that can be told without the rows that it changes.
+    pub fn folds(&self, event: &RecordedEvent) -> Result<(), FoldError> {
+        if !self.follows.includes(event.event.aggregate_type()) {
+            return Ok(());
+        }
+        let mut changes = Changes::default();
+        changes.begin(event.position);
+        (self.fold)(event, &mut changes)
+    }
+
     /// The table of a migration that has the shape of this version, after which builds are made.
     fn shape(&self, table: &Table) -> String {
         format!("{}_v{}", table.name(), self.version)

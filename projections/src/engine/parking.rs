@@ -108,7 +108,7 @@ pub async fn park(
     let mut connection = store.connection().await?;
     let mut transaction = connection.begin().await?;
     let before = position.checked_sub(1).ok_or(ParkError::NoEvent(position))?;
-    let entries = log::read(&mut transaction, before, 1).await?;
+    let entries = log::read(&mut transaction, store.upcasters(), before, 1).await?;
     let entry = entries.into_iter().next().ok_or(ParkError::NoEvent(position))?;
     if !definition.follows.includes(&entry.aggregate_type) {
         return Err(ParkError::NotFollowed(entry.aggregate_type));
@@ -166,7 +166,7 @@ pub async fn unpark(
     let streams = list(&[definition.name], &mut connection).await?;
     let parked = streams.into_iter().find(|stream| stream.from_position == position);
     let parked = parked.ok_or(ParkError::NotParked(position))?;
-    let keys = concerned(definition, &parked, &mut connection).await?;
+    let keys = concerned(store, definition, &parked, &mut connection).await?;
     let taking_back = TakingBack { projection: definition.name, position, by };
     repair::refold(store, definition, keys, Some(taking_back)).await?;
     Ok(parked)
@@ -197,6 +197,7 @@ impl TakingBack<'_> {
 
 /// The rows that the parked events concern.
 async fn concerned(
+    store: &Store,
     definition: &Definition,
     parked: &ParkedStream,
     connection: &mut PgConnection,
@@ -205,7 +206,7 @@ async fn concerned(
         daybook_core::store::read_stream(&mut *connection, &parked.aggregate_type, &parked.aggregate_id, 0).await?;
     let mut keys = BTreeSet::new();
     for raw in events.into_iter().filter(|raw| raw.position >= parked.from_position) {
-        let entry = Entry::from(raw);
+        let entry = Entry::of(raw, store.upcasters());
         let mut changes: Changes = super::fold::changes(definition, &Parked::default(), [&entry])?;
         keys.extend(definition.tables.iter().flat_map(|table| table.touched(&mut changes)));
     }

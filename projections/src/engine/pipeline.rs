@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use daybook_core::{
     Position,
-    store::{RawEvent, Store, StoreError},
+    store::{RawEvent, Store, StoreError, Upcasters},
 };
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use sqlx::Executor as _;
@@ -46,7 +46,7 @@ pub(super) fn folded(
 ) -> mpsc::Receiver<Result<Folded, RebuildError>> {
     let (send_chunks, mut chunks) = mpsc::channel(1);
     let (send_folded, folded) = mpsc::channel(1);
-    let store = store.clone();
+    let (store, upcasters) = (store.clone(), store.upcasters().clone());
     tokio::spawn(async move {
         if let Err(error) = read(&store, definition, (after, to), chunk_bytes, &send_chunks).await {
             // Nobody to tell means that nobody wants the rest.
@@ -56,7 +56,7 @@ pub(super) fn folded(
     tokio::spawn(async move {
         while let Some(chunk) = chunks.recv().await {
             let folded = match chunk {
-                Ok(chunk) => fold_chunk(definition, parked.clone(), chunk).await,
+                Ok(chunk) => fold_chunk(definition, upcasters.clone(), parked.clone(), chunk).await,
                 Err(error) => Err(error.into()),
             };
             let failed = folded.is_err();
@@ -98,7 +98,12 @@ async fn read(
     Ok(())
 }
 
-async fn fold_chunk(definition: Definition, parked: Arc<Parked>, chunk: Chunk) -> Result<Folded, RebuildError> {
+async fn fold_chunk(
+    definition: Definition,
+    upcasters: Upcasters,
+    parked: Arc<Parked>,
+    chunk: Chunk,
+) -> Result<Folded, RebuildError> {
     let work = move || {
         let Chunk { to, mut events } = chunk;
         let size = events.len().div_ceil(rayon::current_num_threads() * PIECES).max(1);
@@ -110,7 +115,7 @@ async fn fold_chunk(definition: Definition, parked: Arc<Parked>, chunk: Chunk) -
         let changes: Vec<Result<Changes, WriteError>> = pieces
             .into_par_iter()
             .map(|piece| {
-                let entries: Vec<Entry> = piece.into_iter().map(Entry::from).collect();
+                let entries: Vec<Entry> = piece.into_iter().map(|raw| Entry::of(raw, &upcasters)).collect();
                 fold::changes(&definition, &parked, &entries)
             })
             .collect();

@@ -198,7 +198,7 @@ impl Work {
         let limit = next
             .map_or(self.options.batch, |next| u32::try_from(next - from).unwrap_or(u32::MAX).min(self.options.batch));
 
-        let entries = log::read(connection, from, limit).await?;
+        let entries = log::read(connection, self.store.upcasters(), from, limit).await?;
         let Some(last) = entries.last() else { return Ok(Step::AtHead) };
         match self.commit(&group, from, &entries, connection).await {
             Ok(true) => {

@@ -360,7 +360,7 @@ impl<'a, P: FnMut(Progress) + Send> Builder<'a, P> {
             return Ok(error.into());
         }
         while self.position < to {
-            let entries = log::read(&mut self.owner, self.position, 1).await?;
+            let entries = log::read(&mut self.owner, self.store.upcasters(), self.position, 1).await?;
             let Some(entry) = entries.first() else { break };
             let position = entry.position;
             let mut transaction = self.owner.begin().await?;
@@ -447,7 +447,7 @@ impl<'a, P: FnMut(Progress) + Send> Builder<'a, P> {
         if *self.parked != Parked::read(&[name], &mut *transaction).await? {
             return Err(RebuildError::ParkedMeanwhile(name));
         }
-        let entries = log::read(&mut transaction, self.position, u32::MAX).await?;
+        let entries = log::read(&mut transaction, self.store.upcasters(), self.position, u32::MAX).await?;
         let reached = entries.last().map_or(self.position, |entry| entry.position);
         fold::apply(&self.target, &self.parked, &entries, &mut transaction).await?;
         sqlx::query("update projections set position = $3 where name = $1 and build = $2")

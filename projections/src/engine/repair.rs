@@ -67,7 +67,7 @@ pub(super) async fn refold(
     if serving.position < reached {
         return Err(RebuildError::Lost(definition.name));
     }
-    follow(definition, &parked, (reached, serving.position), &portion, &mut rows, &mut transaction).await?;
+    follow(store, definition, &parked, (reached, serving.position), &portion, &mut rows, &mut transaction).await?;
     let rows: Vec<(Table, String)> =
         iter::from_fn(|| definition.tables.iter().copied().find_map(|table| Some((table, table.hand_out(&mut rows)?))))
             .collect();
@@ -100,6 +100,7 @@ async fn parked_without(
 
 /// Folds what has come since.
 async fn follow(
+    store: &Store,
     definition: &Definition,
     parked: &Parked,
     (after, to): (Position, Position),
@@ -108,7 +109,7 @@ async fn follow(
     connection: &mut PgConnection,
 ) -> Result<(), RebuildError> {
     let events = log::read_followed(connection, definition.follows, after, to).await?;
-    let entries: Vec<log::Entry> = events.into_iter().map(log::Entry::from).collect();
+    let entries: Vec<log::Entry> = events.into_iter().map(|raw| log::Entry::of(raw, store.upcasters())).collect();
     let mut changes: Changes = fold::changes(definition, parked, &entries)?;
     rows.keep(definition, &mut changes, portion)?;
     Ok(())

@@ -89,14 +89,16 @@ pub async fn look(store: &Store, definition: &Definition, position: Position) ->
     };
     let target = Target { definition: *definition, build: serving.build };
     let parked = Parked::read(&[definition.name], &mut *transaction).await?;
-    let Some(entry) = log::read(&mut transaction, position - 1, 1).await?.pop() else { return Ok(Look::Nothing) };
+    let Some(entry) = log::read(&mut transaction, store.upcasters(), position - 1, 1).await?.pop() else {
+        return Ok(Look::Nothing);
+    };
     let mut changes = fold::changes(definition, &parked, [&entry])?;
     let keys: BTreeSet<String> = definition.tables.iter().flat_map(|table| table.touched(&mut changes)).collect();
 
     let mut sound = 0;
     let mut differences = Vec::new();
     for key in keys {
-        match of_key(&target, &parked, &entry, &key, serving.position, &mut transaction).await? {
+        match of_key(store, &target, &parked, &entry, &key, serving.position, &mut transaction).await? {
             Look::Sound(rows) => sound += rows,
             Look::TooWide => return Ok(Look::TooWide),
             Look::Nothing => {}
@@ -120,6 +122,7 @@ pub async fn look(store: &Store, definition: &Definition, position: Position) ->
 
 /// Compares the rows of one key with a fold of the events that they name as their sources.
 async fn of_key(
+    store: &Store,
     target: &Target,
     parked: &Parked,
     entry: &Entry,
@@ -141,7 +144,7 @@ async fn of_key(
     if events.len() == WIDE {
         return Ok(Look::TooWide);
     }
-    let entries: Vec<Entry> = events.into_iter().map(Entry::from).collect();
+    let entries: Vec<Entry> = events.into_iter().map(|raw| Entry::of(raw, store.upcasters())).collect();
     let portion = Portion::Only(BTreeSet::from([key.to_owned()]));
     let mut memory = Memory::default();
     let mut changes = fold::changes(&definition, parked, &entries)?;
