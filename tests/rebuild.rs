@@ -11,6 +11,7 @@ use daybook_projections::{
 };
 use daybook_tests::{
     commands::id,
+    equality,
     history::{LONG, Ledger, varied_history},
 };
 use tokio::sync::Notify;
@@ -22,19 +23,13 @@ async fn live_rows_are_rebuilt_rows_are_a_fresh_fold() {
     varied_history(&mut ledger).await;
     ledger.projected(Some(&projector)).await;
 
+    let mut connection = ledger.store.connection().await.unwrap();
     for projection in BOARD {
-        let mut connection = ledger.store.connection().await.unwrap();
-        let live = checksum(projection, &mut connection).await.unwrap();
-        for table in &live {
+        for table in checksum(projection, &mut connection).await.unwrap() {
             assert!(table.rows > 0, "the history leaves nothing in {}", table.table);
         }
-        let verified = verify(&ledger.store, projection, MEMORY).await.unwrap();
-        assert_eq!((verified.different, verified.position), (0, ledger.last), "{verified:?}");
-        let rebuilt = rebuild(&ledger.store, projection, &RebuildOptions::default(), |_| {}).await.unwrap();
-        assert_eq!(rebuilt.position, ledger.last);
-        assert_eq!(checksum(projection, &mut connection).await.unwrap(), live);
-        assert_eq!(verify(&ledger.store, projection, MEMORY).await.unwrap().different, 0);
     }
+    assert_eq!(equality::broken(&ledger.store, BOARD).await, []);
     projector.shutdown().await;
 }
 

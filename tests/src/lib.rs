@@ -2,7 +2,9 @@
 
 pub mod api;
 pub mod commands;
+pub mod equality;
 pub mod history;
+pub mod load;
 
 use std::{collections::HashMap, env, path::PathBuf, str::FromStr, thread};
 

@@ -59,6 +59,11 @@ impl Source {
 pub trait RowKey: Serialize + Ord + Hash + Clone + fmt::Debug + Send + Sync + 'static {
     /// The first column as a text.
     fn first(&self) -> Cow<'_, str>;
+
+    /// Whether this text can be a first column at all: the tables of a projection need not be keyed alike.
+    fn can_be_first(_text: &str) -> bool {
+        true
+    }
 }
 
 impl RowKey for String {
@@ -76,6 +81,10 @@ impl<T: KeyColumn> RowKey for (String, T) {
 impl<T: KeyColumn> RowKey for (i64, T) {
     fn first(&self) -> Cow<'_, str> {
         self.0.to_string().into()
+    }
+
+    fn can_be_first(text: &str) -> bool {
+        text.parse::<i64>().is_ok()
     }
 }
 
@@ -134,6 +143,7 @@ trait AnyTable: Sync {
     ) -> BoxFuture<'a, Result<(), WriteError>>;
     fn keep(&self, changes: &mut Changes, portion: &Portion, memory: &mut Memory) -> Result<(), WriteError>;
     fn touched(&self, changes: &mut Changes) -> Vec<String>;
+    fn can_have(&self, first: &str) -> bool;
     fn count(&self, memory: &mut Memory) -> u64;
     fn hand_out(&self, memory: &mut Memory) -> Option<String>;
     fn sources<'a>(
@@ -178,6 +188,11 @@ impl Table {
     /// The first key columns of the rows that the changes touch.
     pub(super) fn touched(&self, changes: &mut Changes) -> Vec<String> {
         self.0.touched(changes)
+    }
+
+    /// Whether a row of this table can have such a first key column.
+    pub(super) fn can_have(&self, first: &str) -> bool {
+        self.0.can_have(first)
     }
 
     /// How many rows the memory has of this table.
@@ -275,6 +290,10 @@ impl<R: Row> AnyTable for Typed<R> {
 
     fn touched(&self, changes: &mut Changes) -> Vec<String> {
         changes.take::<R>().into_iter().map(|(_, change)| change.key().first().into_owned()).collect()
+    }
+
+    fn can_have(&self, first: &str) -> bool {
+        R::Key::can_be_first(first)
     }
 
     fn count(&self, memory: &mut Memory) -> u64 {

@@ -95,12 +95,12 @@ pub async fn look(store: &Store, definition: &Definition, position: Position) ->
     let mut changes = fold::changes(definition, &parked, [&entry])?;
     let keys: BTreeSet<String> = definition.tables.iter().flat_map(|table| table.touched(&mut changes)).collect();
 
-    let mut sound = 0;
+    let (mut sound, mut wide) = (0, false);
     let mut differences = Vec::new();
     for key in keys {
         match of_key(store, &target, &parked, &entry, &key, serving.position, &mut transaction).await? {
             Look::Sound(rows) => sound += rows,
-            Look::TooWide => return Ok(Look::TooWide),
+            Look::TooWide => wide = true,
             Look::Nothing => {}
             // What the rows themselves tell of their events may be wrong, too. Only the whole book is beyond doubt.
             Look::Drifted(_) => {
@@ -114,7 +114,11 @@ pub async fn look(store: &Store, definition: &Definition, position: Position) ->
     }
     transaction.rollback().await?;
     if differences.is_empty() {
-        return Ok(if sound > 0 { Look::Sound(sound) } else { Look::Nothing });
+        return Ok(match (sound, wide) {
+            (0, true) => Look::TooWide,
+            (0, false) => Look::Nothing,
+            (rows, _) => Look::Sound(rows),
+        });
     }
     record(&target, serving.position, &differences, &mut connection).await?;
     Ok(Look::Drifted(differences))
@@ -132,7 +136,7 @@ async fn of_key(
 ) -> Result<Look, RebuildError> {
     let definition = target.definition;
     let mut sources = BTreeSet::new();
-    for table in definition.tables {
+    for table in definition.tables.iter().filter(|table| table.can_have(key)) {
         sources.extend(table.sources(&target.table(table), key, WIDE, connection).await?);
     }
     if sources.contains(&Source::Book) {
@@ -167,7 +171,7 @@ async fn differing(
     connection: &mut PgConnection,
 ) -> Result<Vec<Difference>, sqlx::Error> {
     let mut differences = Vec::new();
-    for table in target.definition.tables {
+    for table in target.definition.tables.iter().filter(|table| table.can_have(key)) {
         let mut rows: Vec<Value> = Vec::new();
         while let Some(handed) = table.hand_out(&mut expected) {
             let handed: Vec<Value> = serde_json::from_str(&handed).expect("rows are handed out as a list");

@@ -1,0 +1,225 @@
+//! Rows that drift from the book: a watch finds them, a dry run and a rebuild name them, a repair mends the keys alone.
+
+use std::collections::BTreeSet;
+
+use daybook_core::Position;
+use daybook_projections::{
+    BOARD, Definition,
+    engine::{Drift, Look, MEMORY, RebuildError, RebuildOptions, look, rebuild, repair, standings, verify},
+    find,
+};
+use daybook_tests::{
+    equality,
+    history::{Ledger, varied_history},
+};
+
+async fn look_at(ledger: &Ledger, definition: &Definition, position: Position) -> Look {
+    look(&ledger.store, definition, position).await.unwrap()
+}
+
+async fn run(ledger: &Ledger, statement: &str) {
+    sqlx::raw_sql(statement).execute(ledger.database.pool()).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_watch_finds_every_healthy_row_sound() {
+    let mut ledger = Ledger::new().await;
+    let projector = ledger.projector(true).await;
+    varied_history(&mut ledger).await;
+    ledger.projected(Some(&projector)).await;
+    let of_each_type = "select aggregate_type, unnest(array[min(position), max(position)]) from events
+         group by aggregate_type, event_type";
+    let events: Vec<(String, i64)> = sqlx::query_as(of_each_type).fetch_all(ledger.database.pool()).await.unwrap();
+    for projection in BOARD {
+        let mut sound = 0;
+        for (_, position) in events.iter().filter(|(aggregate, _)| projection.follows.includes(aggregate)) {
+            match look_at(&ledger, projection, *position as Position).await {
+                Look::Sound(rows) => sound += rows,
+                Look::Nothing | Look::TooWide => {}
+                Look::Drifted(found) => panic!("{} at {position}: {found:?}", projection.name),
+            }
+        }
+        assert!(sound > 0, "{}", projection.name);
+    }
+    projector.shutdown().await;
+}
+
+/// A spoilt row, and the events that concern it.
+struct Spoilt {
+    projection: &'static str,
+    statement: &'static str,
+    /// The positions of the events whose rows are looked at.
+    events: &'static str,
+    /// What must be named.
+    table: &'static str,
+}
+
+const SPOILT: [Spoilt; 6] = [
+    Spoilt {
+        projection: "accounts",
+        statement: "update accounts_v1 set balance = balance + 0.01 where currency = 'EUR'",
+        events: "select position from events where event_type = 'account.opened'",
+        table: "accounts",
+    },
+    Spoilt {
+        projection: "account_statement",
+        statement: "delete from account_days_v1 where (account_id, day) = (select account_id, min(day) from account_days_v1 group by 1 limit 1)",
+        events: "select position from events where event_type = 'account.credited'",
+        table: "account_days",
+    },
+    Spoilt {
+        projection: "payments",
+        statement: "update payments_v1 set account_id = 'acc_other' where position = (select min(position) from payments_v1)",
+        events: "select position from events where event_type = 'payment.started'",
+        table: "payments",
+    },
+    Spoilt {
+        projection: "payments",
+        statement: "update payment_allocations_v1 set amount = amount - 1 where amount <> 0",
+        events: "select position from events where event_type = 'account.allocated'",
+        table: "payment_allocations",
+    },
+    Spoilt {
+        projection: "history",
+        statement: "update history_v1 set actor = 'staff:mallory' where event_type = 'ticket.opened'",
+        events: "select position from events where event_type = 'ticket.opened'",
+        table: "history",
+    },
+    Spoilt {
+        projection: "tickets",
+        statement: "insert into ticket_messages_v1 select ticket_id, position + 100000, side, actor, 'never written', written_at from ticket_messages_v1 limit 1",
+        events: "select position from events where event_type = 'ticket.opened'",
+        table: "ticket_messages",
+    },
+];
+
+async fn drifts(ledger: &Ledger, projection: &str) -> Vec<Drift> {
+    let mut connection = ledger.store.connection().await.unwrap();
+    let standings = standings(BOARD, &mut connection).await.unwrap();
+    standings.into_iter().find(|standing| standing.name == projection).unwrap().drifts
+}
+
+#[tokio::test]
+async fn the_watch_finds_what_is_wrong_and_a_repair_mends_it() {
+    let mut ledger = Ledger::new().await;
+    let projector = ledger.projector(true).await;
+    varied_history(&mut ledger).await;
+    ledger.projected(Some(&projector)).await;
+    for Spoilt { projection, statement, events, table } in SPOILT {
+        let definition = find(projection).unwrap();
+        run(&ledger, statement).await;
+        let wrong = verify(&ledger.store, &definition, MEMORY).await.unwrap();
+        assert!(wrong.different > 0 && wrong.differences[0].table == table, "{statement}: {wrong:?}");
+
+        let positions: Vec<i64> = sqlx::query_scalar(events).fetch_all(ledger.database.pool()).await.unwrap();
+        let mut keys = BTreeSet::new();
+        for position in positions {
+            if let Look::Drifted(found) = look_at(&ledger, &definition, position as Position).await {
+                assert!(found.iter().all(|difference| difference.table == table), "{statement}: {found:?}");
+                let first = definition.tables.iter().find(|of| of.name() == table).unwrap().key()[0];
+                keys.extend(found.into_iter().map(|difference| difference.key[first].as_str().unwrap().to_owned()));
+            }
+        }
+        assert!(!keys.is_empty(), "{statement} is not found");
+        let told = drifts(&ledger, projection).await;
+        assert!(told.iter().all(|drift| drift.table == table) && !told.is_empty(), "{told:?}");
+
+        let repaired = repair(&ledger.store, &definition, keys.clone()).await.unwrap();
+        assert_eq!((&repaired.keys, repaired.mended), (&keys, wrong.different), "{statement}");
+        assert_eq!(verify(&ledger.store, &definition, MEMORY).await.unwrap().different, 0, "{statement}");
+        assert_eq!(drifts(&ledger, projection).await, []);
+    }
+    projector.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_repair_of_what_is_right_changes_nothing_and_of_what_is_not_there_either() {
+    let mut ledger = Ledger::new().await;
+    let projector = ledger.projector(true).await;
+    varied_history(&mut ledger).await;
+    ledger.projected(Some(&projector)).await;
+    let accounts = find("accounts").unwrap();
+    let id: String =
+        sqlx::query_scalar("select min(id) from accounts").fetch_one(ledger.database.pool()).await.unwrap();
+    let repaired = repair(&ledger.store, &accounts, BTreeSet::from([id, "acc_nobody".into()])).await.unwrap();
+    assert_eq!((repaired.rows, repaired.mended, repaired.position), (1, 0, ledger.last));
+    projector.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_dry_run_names_the_drift_and_leaves_nothing() {
+    let mut ledger = Ledger::new().await;
+    let projector = ledger.projector(true).await;
+    varied_history(&mut ledger).await;
+    ledger.projected(Some(&projector)).await;
+    run(&ledger, "update accounts_v1 set name = 'spoilt' where currency = 'EUR'").await;
+    let accounts = find("accounts").unwrap();
+    let tables = "select count(*) from pg_class where relname like 'accounts_v%' and relkind = 'r'";
+    let before: i64 = sqlx::query_scalar(tables).fetch_one(ledger.database.pool()).await.unwrap();
+
+    let dry = RebuildOptions { dry_run: true, ..RebuildOptions::default() };
+    let rebuilt = rebuild(&ledger.store, &accounts, &dry, |_| {}).await.unwrap();
+    let live = rebuilt.live.unwrap();
+    assert_eq!((rebuilt.switched_in, rebuilt.proof.different, live.different), (None, 0, 1));
+    let (stored, expected) =
+        (live.differences[0].stored.as_ref().unwrap(), live.differences[0].expected.as_ref().unwrap());
+    assert_eq!((stored["name"].as_str(), expected["name"].as_str()), (Some("spoilt"), Some("main EUR")));
+    let after: i64 = sqlx::query_scalar(tables).fetch_one(ledger.database.pool()).await.unwrap();
+    let builds: Vec<i32> = sqlx::query_scalar("select build from projections where name = 'accounts'")
+        .fetch_all(ledger.database.pool())
+        .await
+        .unwrap();
+    assert_eq!((after, builds), (before, vec![1]));
+    // The one that serves is as it was; a rebuild that is not dry tells the same, and mends it.
+    let rebuilt = rebuild(&ledger.store, &accounts, &RebuildOptions::default(), |_| {}).await.unwrap();
+    assert_eq!(rebuilt.live.unwrap().different, 1);
+    assert_eq!(equality::broken(&ledger.store, BOARD).await, []);
+    projector.shutdown().await;
+}
+
+#[tokio::test]
+async fn rows_that_are_not_proven_do_not_serve() {
+    let mut ledger = Ledger::new().await;
+    let projector = ledger.projector(true).await;
+    varied_history(&mut ledger).await;
+    ledger.projected(Some(&projector)).await;
+    // Whatever the new build is given, one of its rows becomes another.
+    run(
+        &ledger,
+        "create function spoil() returns trigger language plpgsql as $$
+         begin
+             if new.currency = 'EUR' then new.name := 'planted'; end if;
+             return new;
+         end $$;
+         create function plant() returns event_trigger language plpgsql as $$
+         declare made record;
+         begin
+             for made in select objid::regclass::text as name from pg_event_trigger_ddl_commands()
+                 where command_tag = 'CREATE TABLE' and objid::regclass::text like 'accounts_v1_b%'
+             loop
+                 execute format('create trigger spoil before insert or update on %s for each row execute function spoil()', made.name);
+             end loop;
+         end $$;
+         create event trigger plant on ddl_command_end when tag in ('CREATE TABLE') execute function plant()",
+    )
+    .await;
+    let accounts = find("accounts").unwrap();
+    match rebuild(&ledger.store, &accounts, &RebuildOptions::default(), |_| {}).await {
+        Err(error @ RebuildError::Unproven(_)) => {
+            let RebuildError::Unproven(proof) = &error else { unreachable!() };
+            assert_eq!((proof.different, proof.differences[0].table), (1, "accounts"));
+            let id = proof.differences[0].key["id"].as_str().unwrap();
+            assert!(error.to_string().contains(id), "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
+    run(&ledger, "drop event trigger plant").await;
+    // The one that served still does, and nothing of the refused one is left.
+    let builds: Vec<(i32, String)> = sqlx::query_as("select build, stage from projections where name = 'accounts'")
+        .fetch_all(ledger.database.pool())
+        .await
+        .unwrap();
+    assert_eq!(builds, [(1, "serving".to_owned())]);
+    assert_eq!(equality::broken(&ledger.store, BOARD).await, []);
+    projector.shutdown().await;
+}

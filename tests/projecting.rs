@@ -1,0 +1,216 @@
+//! Running projections: one process drives each, another takes over; what is held stands still; what cannot be folded is
+//! set aside by decision and taken back, and nothing is skipped silently.
+
+use std::time::Duration;
+
+use daybook_core::{
+    Position,
+    operations::{Operation, RegisterCustomer},
+    store::{Store, StoreOptions},
+};
+use daybook_projections::{
+    BOARD, Projector, ProjectorOptions, ReadError, Reader,
+    engine::{
+        Definition, MEMORY, ParkError, RebuildError, Standing, State, park, pause, resume, standings, unpark, verify,
+    },
+    find,
+};
+use daybook_tests::{
+    equality,
+    history::{LONG, Ledger, varied_history},
+};
+use tokio::runtime::Runtime;
+
+async fn register(ledger: &mut Ledger) {
+    ledger.act(Operation::RegisterCustomer(RegisterCustomer { name: "Bob".into(), email: None })).await;
+}
+
+async fn standing(ledger: &Ledger, name: &str) -> Standing {
+    let mut connection = ledger.store.connection().await.unwrap();
+    let standings = standings(BOARD, &mut connection).await.unwrap();
+    standings.into_iter().find(|standing| standing.name == name).unwrap()
+}
+
+/// Waits until the projection has stopped; answers with where it stands.
+async fn stopped(reader: &Reader, name: &str, wanted: Position) -> Position {
+    match reader.wait_for(name, wanted, LONG).await {
+        Err(ReadError::Behind { position, stopped: true, .. }) => position,
+        other => panic!("{name} did not stop: {other:?}"),
+    }
+}
+
+async fn differing(ledger: &Ledger, definition: &Definition) -> i64 {
+    verify(&ledger.store, definition, MEMORY).await.unwrap().different
+}
+
+#[tokio::test]
+async fn one_process_drives_and_another_takes_over_when_it_dies() {
+    let mut ledger = Ledger::new().await;
+    let lease = Duration::from_millis(400);
+    let options = ProjectorOptions { lease, poll: Duration::from_millis(50), ..ProjectorOptions::default() };
+    // A process of its own, as far as that goes within a test.
+    let process = Runtime::new().unwrap();
+    let (owner, of_first) = (ledger.database.url().parse().unwrap(), options.clone());
+    let first = process.spawn(async {
+        let store = Store::connect(owner, StoreOptions::default()).await.unwrap();
+        Projector::start(&store, BOARD, None, of_first).await.unwrap()
+    });
+    let first = first.await.unwrap();
+    varied_history(&mut ledger).await;
+    ledger.projected(None).await;
+    let holders = "select distinct holder::text from projections";
+    let holder: Vec<String> = sqlx::query_scalar(holders).fetch_all(ledger.database.pool()).await.unwrap();
+    assert_eq!(holder.len(), 1, "one process drives all of them");
+
+    let second = Projector::start(&ledger.store, BOARD, None, options).await.unwrap();
+    register(&mut ledger).await;
+    ledger.projected(None).await;
+    let still: Vec<String> = sqlx::query_scalar(holders).fetch_all(ledger.database.pool()).await.unwrap();
+    assert_eq!(still, holder, "a second process leaves what is driven alone");
+
+    // Cut off in the middle of whatever it does, it gives nothing back.
+    process.shutdown_background();
+    first.ended().await;
+    register(&mut ledger).await;
+    ledger.projected(None).await;
+    let now: Vec<String> = sqlx::query_scalar(holders).fetch_all(ledger.database.pool()).await.unwrap();
+    assert!(now.len() == 1 && now != holder, "the second process drives all of them now");
+    assert_eq!(equality::broken(&ledger.store, BOARD).await, []);
+    second.shutdown().await;
+}
+
+#[tokio::test]
+async fn who_shuts_down_gives_its_leases_back() {
+    let mut ledger = Ledger::new().await;
+    let projector = ledger.projector(true).await;
+    varied_history(&mut ledger).await;
+    ledger.projected(Some(&projector)).await;
+    assert!(standing(&ledger, "accounts").await.driven);
+    projector.shutdown().await;
+    assert!(!standing(&ledger, "accounts").await.driven);
+}
+
+#[tokio::test]
+async fn a_projection_that_is_held_stands_still_while_the_others_go_on() {
+    let mut ledger = Ledger::new().await;
+    let projector = ledger.projector(true).await;
+    varied_history(&mut ledger).await;
+    ledger.projected(Some(&projector)).await;
+    let before = ledger.last;
+    assert!(pause("customers", ledger.store.pool()).await.unwrap());
+    assert!(!pause("customers", ledger.store.pool()).await.unwrap(), "it is paused already");
+    register(&mut ledger).await;
+
+    let reader = Reader::new(&ledger.store, BOARD, Some(&projector));
+    for projection in BOARD.iter().filter(|projection| projection.name != "customers") {
+        reader.wait_for(projection.name, ledger.last, LONG).await.unwrap();
+    }
+    let held = standing(&ledger, "customers").await;
+    assert_eq!((held.state, held.position, held.lag_events), (State::Paused, before, ledger.last - before));
+    assert!(resume("customers", ledger.store.pool()).await.unwrap());
+    reader.wait_for("customers", ledger.last, LONG).await.unwrap();
+    assert_eq!(differing(&ledger, &find("customers").unwrap()).await, 0);
+    projector.shutdown().await;
+}
+
+/// Breaks the payload of an event by hand, as only the owner of the tables can; answers with its position.
+async fn break_an_event(ledger: &Ledger, event_type: &str) -> Position {
+    sqlx::raw_sql("alter table events disable trigger refuse_change").execute(ledger.database.pool()).await.unwrap();
+    let position: i64 = sqlx::query_scalar(
+        "update events set payload = json_build_object('broken', payload)
+         where position = (select min(position) from events where event_type = $1)
+         returning position",
+    )
+    .bind(event_type)
+    .fetch_one(ledger.database.pool())
+    .await
+    .unwrap();
+    position as Position
+}
+
+async fn mend(ledger: &Ledger, position: Position) {
+    sqlx::query("update events set payload = payload -> 'broken' where position = $1")
+        .bind(position as i64)
+        .execute(ledger.database.pool())
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_broken_event_is_set_aside_with_the_rest_of_its_stream_and_taken_back() {
+    let mut ledger = Ledger::new().await;
+    varied_history(&mut ledger).await;
+    let broken = break_an_event(&ledger, "ticket.taken_up").await;
+    let projector = ledger.projector(true).await;
+    let reader = Reader::new(&ledger.store, BOARD, Some(&projector));
+    let tickets = find("tickets").unwrap();
+    let follow = ["history", "journal", "tickets"];
+
+    // Only those who need the event stop; the message names it.
+    for projection in BOARD {
+        if follow.contains(&projection.name) {
+            assert_eq!(stopped(&reader, projection.name, ledger.last).await, broken - 1);
+            let standing = standing(&ledger, projection.name).await;
+            assert_eq!((standing.state, standing.error_position), (State::Stopped, Some(broken)));
+            let error = standing.error.unwrap();
+            assert!(error.contains(&format!("event {broken}")) && error.contains("ticket.taken_up"), "{error}");
+        } else {
+            reader.wait_for(projection.name, ledger.last, LONG).await.unwrap();
+        }
+    }
+
+    // What is in the rows already, is not followed, or is not there cannot be set aside.
+    let reason = "the payload was broken by hand";
+    let refuse = async |definition: Definition, position| {
+        park(&ledger.store, &definition, position, reason, "staff:anna").await.unwrap_err()
+    };
+    assert!(matches!(refuse(tickets, broken - 1).await, ParkError::NotFollowed(_) | ParkError::Folded { .. }));
+    assert!(matches!(refuse(find("accounts").unwrap(), broken).await, ParkError::NotFollowed(_)));
+    assert!(matches!(refuse(tickets, ledger.last + 1).await, ParkError::NoEvent(_)));
+    assert!(matches!(refuse(tickets, 0).await, ParkError::NoEvent(0)));
+
+    for name in follow {
+        let parked = park(&ledger.store, &find(name).unwrap(), broken, reason, "staff:anna").await.unwrap();
+        assert_eq!((parked.from_position, parked.reason.as_str(), parked.error.is_some()), (broken, reason, true));
+        reader.wait_for(name, ledger.last, LONG).await.unwrap();
+        assert_eq!(standing(&ledger, name).await.parked, [parked]);
+    }
+    assert!(matches!(refuse(tickets, broken).await, ParkError::Folded { .. } | ParkError::Parked(_)));
+    // The rest of the stream is set aside as well: the ticket is as it was when it was opened.
+    let (id, status, messages): (String, String, i64) =
+        sqlx::query_as("select id, status, messages::bigint from tickets order by position limit 1")
+            .fetch_one(ledger.database.pool())
+            .await
+            .unwrap();
+    assert_eq!((status.as_str(), messages), ("open", 1));
+    // Rows that lack what is set aside are what the book says; a rebuild makes the same ones.
+    assert_eq!(equality::broken(&ledger.store, BOARD).await, []);
+
+    // While it cannot be read it cannot be taken back, and everything stays.
+    let failed = unpark(&ledger.store, &tickets, broken, "staff:anna").await.unwrap_err();
+    assert!(matches!(failed, ParkError::Refold(RebuildError::Fold { position, .. }) if position == broken), "{failed}");
+    assert_eq!(standing(&ledger, "tickets").await.parked.len(), 1);
+    let nothing = unpark(&ledger.store, &tickets, broken + 1, "staff:anna").await.unwrap_err();
+    assert!(matches!(nothing, ParkError::NotParked(_)));
+
+    mend(&ledger, broken).await;
+    for name in follow {
+        unpark(&ledger.store, &find(name).unwrap(), broken, "staff:bert").await.unwrap();
+        assert_eq!(standing(&ledger, name).await.parked, []);
+    }
+    let status: String = sqlx::query_scalar("select status from tickets where id = $1")
+        .bind(&id)
+        .fetch_one(ledger.database.pool())
+        .await
+        .unwrap();
+    assert_eq!(status, "archived");
+    let recorded: Vec<(String, String)> = sqlx::query_as("select parked_by, unparked_by from parked_streams")
+        .fetch_all(ledger.database.pool())
+        .await
+        .unwrap();
+    assert_eq!(recorded, vec![("staff:anna".to_owned(), "staff:bert".to_owned()); follow.len()]);
+    assert_eq!(equality::broken(&ledger.store, BOARD).await, []);
+    register(&mut ledger).await;
+    ledger.projected(Some(&projector)).await;
+    projector.shutdown().await;
+}
