@@ -9,6 +9,7 @@ mod crash;
 mod drift;
 mod golden;
 mod import;
+mod kill;
 mod listings;
 mod lost_connection;
 mod projecting;

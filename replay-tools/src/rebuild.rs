@@ -89,8 +89,10 @@ fn tell(rebuilt: &Rebuilt) {
         Some(waited) => format!("serves; readers waited {waited:.1?}"),
         None => "was a dry run and is gone".into(),
     };
-    let rows = proof.rows;
-    println!("{name} version {version}: {rows} rows at position {position} equal a fresh fold; build {build} {serves}");
+    let (rows, mebibytes) = (proof.rows, rebuilt.memory >> 20);
+    println!(
+        "{name} version {version}: {rows} rows at position {position} equal a fresh fold; build {build} {serves} ({mebibytes} MiB)"
+    );
     match live {
         None => println!("  the rows before stood still elsewhere and were not compared"),
         Some(Verified { different: 0, .. }) => println!("  identical to the rows before"),

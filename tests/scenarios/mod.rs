@@ -5,6 +5,7 @@ mod documents;
 mod http;
 mod orders;
 mod payments;
+mod projections;
 mod refunds;
 mod schema;
 mod statements;

@@ -10,7 +10,7 @@ use daybook_core::{
     Position, chain,
     store::{Store, StoreError},
 };
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use sqlx::{Connection, Executor as _, PgConnection};
 use tokio::{sync::watch, task::JoinHandle, time};
 use uuid::Uuid;
@@ -86,7 +86,14 @@ pub struct Rebuilt {
     /// version: the drift of the live rows. Of another one: what the new version changes.
     pub live: Option<Verified>,
     /// How long readers waited while the new build took over; `None` if it did not, because this was a dry run.
+    #[serde(rename = "readers_waited_microseconds", serialize_with = "microseconds")]
     pub switched_in: Option<Duration>,
+    /// The most that the process took of the memory meanwhile, in bytes.
+    pub memory: u64,
+}
+
+fn microseconds<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    duration.map(|duration| duration.as_micros() as u64).serialize(serializer)
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -120,9 +127,12 @@ pub enum RebuildError {
 pub(super) const CHUNK_SHARE: usize = 48;
 /// So many events may be left to fold within the transaction that takes over.
 const LAST_EVENTS: Position = 500;
-/// How often the take-over waits for readers, `PATIENCE` each time, before it gives up.
+/// How often the take-over waits for readers, `PATIENCE` each time and with as long a rest for them in between, before it
+/// gives up.
 const ATTEMPTS: u32 = 300;
 const PATIENCE: Duration = Duration::from_millis(100);
+/// How long a roll-back waits for the build that is kept to come as far as the one that serves.
+const ROLL_BACK_WITHIN: Duration = Duration::from_secs(4);
 /// How long a build belongs to its process after the last sign of life, and how often there is one.
 const LEASE: Duration = Duration::from_secs(3);
 const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
@@ -164,31 +174,65 @@ pub async fn rebuild(
 
 /// Lets the build that is kept serve again, and keeps the one that served; tells how long readers waited.
 pub async fn roll_back(store: &Store, definition: &Definition) -> Result<(Target, Duration), RebuildError> {
-    let name = definition.name;
     let mut owner = store.owner_connection().await?;
     owner.execute(FOLDING).await?;
-    for attempt in 1.. {
-        let mut transaction = owner.begin().await?;
-        let builds = build::lock(name, &mut transaction).await?;
-        let at = |stage| builds.iter().find(move |build| build.stage == stage);
-        let serving = at(Stage::Serving).ok_or(RebuildError::Nothing { name, stage: "serving" })?;
-        let kept = at(Stage::Kept).ok_or(RebuildError::Nothing { name, stage: "kept" })?;
-        if kept.position < serving.position {
+    let deadline = Instant::now() + ROLL_BACK_WITHIN;
+    loop {
+        match try_to_roll_back(store, definition, &mut owner).await {
+            // The one that is kept is driven by another process and comes nearer, or readers are in the way.
+            Err(RebuildError::KeptBehind { .. }) if Instant::now() < deadline => time::sleep(PATIENCE / 10).await,
+            Err(error) if error.is_lock_timeout() && Instant::now() < deadline => time::sleep(PATIENCE).await,
+            Err(error) if error.is_lock_timeout() => return Err(RebuildError::Busy(definition.name)),
+            rolled_back => return rolled_back,
+        }
+    }
+}
+
+async fn try_to_roll_back(
+    store: &Store,
+    definition: &Definition,
+    owner: &mut PgConnection,
+) -> Result<(Target, Duration), RebuildError> {
+    let name = definition.name;
+    let mut transaction = owner.begin().await?;
+    let builds = build::lock(name, &mut transaction).await?;
+    let at = |stage| builds.iter().find(move |build| build.stage == stage);
+    let serving = at(Stage::Serving).ok_or(RebuildError::Nothing { name, stage: "serving" })?;
+    let kept = at(Stage::Kept).ok_or(RebuildError::Nothing { name, stage: "kept" })?;
+    let target = Target { definition: Definition { version: kept.version, ..*definition }, build: kept.build };
+    if kept.position < serving.position {
+        let few = serving.position - kept.position <= LAST_EVENTS;
+        // Only this program's own fold is at hand here.
+        if !few || kept.version != definition.version || kept.state != State::Running {
             let (kept, serving) = (kept.position, serving.position);
             return Err(RebuildError::KeptBehind { name, kept, serving });
         }
-        let target = Target { definition: Definition { version: kept.version, ..*definition }, build: kept.build };
-        match switch(&target, serving, kept, &mut transaction).await {
-            Ok(begun) => {
-                transaction.commit().await?;
-                return Ok((target, begun.elapsed()));
-            }
-            Err(error) if is_lock_timeout(&error) && attempt < ATTEMPTS => transaction.rollback().await?,
-            Err(error) if is_lock_timeout(&error) => break,
-            Err(error) => return Err(error.into()),
-        }
+        let parked = Parked::read(&[name], &mut *transaction).await?;
+        fold_rest(store, &target, &parked, kept.position, &mut transaction).await?;
     }
-    Err(RebuildError::Busy(name))
+    let begun = switch(&target, serving, kept, &mut transaction).await?;
+    transaction.commit().await?;
+    Ok((target, begun.elapsed()))
+}
+
+/// Folds what is left of the book within a transaction that has the build locked; answers with where it stands then.
+async fn fold_rest(
+    store: &Store,
+    target: &Target,
+    parked: &Parked,
+    after: Position,
+    transaction: &mut PgConnection,
+) -> Result<Position, RebuildError> {
+    let entries = log::read(transaction, store.upcasters(), after, u32::MAX).await?;
+    let reached = entries.last().map_or(after, |entry| entry.position);
+    fold::apply(target, parked, &entries, transaction).await?;
+    sqlx::query("update projections set position = $3 where name = $1 and build = $2")
+        .bind(target.definition.name)
+        .bind(target.build)
+        .bind(reached as i64)
+        .execute(transaction)
+        .await?;
+    Ok(reached)
 }
 
 /// Takes the build away that is kept for a roll-back, or one that was interrupted; answers with its number.
@@ -224,6 +268,7 @@ struct Builder<'a, P> {
     position: Position,
     resumed_at: Option<Position>,
     head: Position,
+    most_memory: u64,
     progress: P,
     life: Life,
 }
@@ -279,7 +324,21 @@ impl<'a, P: FnMut(Progress) + Send> Builder<'a, P> {
         transaction.commit().await?;
         let resumed_at = interrupted.map(|build| build.position);
         let life = Life::begin(store, &target, driver);
-        Ok(Self { store, target, options, driver, owner, parked, position, resumed_at, head: 0, progress, life })
+        let (head, most_memory) = (0, 0);
+        Ok(Self {
+            store,
+            target,
+            options,
+            driver,
+            owner,
+            parked,
+            position,
+            resumed_at,
+            head,
+            most_memory,
+            progress,
+            life,
+        })
     }
 
     async fn run(&mut self) -> Result<Rebuilt, RebuildError> {
@@ -302,6 +361,7 @@ impl<'a, P: FnMut(Progress) + Send> Builder<'a, P> {
             proof,
             live,
             switched_in,
+            memory: self.most_memory,
         })
     }
 
@@ -425,7 +485,7 @@ impl<'a, P: FnMut(Progress) + Send> Builder<'a, P> {
             self.tell(Phase::TakingOver);
             match self.try_to_take_over().await {
                 // Readers are in the way. While this waits for them, new readers wait behind it, hence only shortly.
-                Err(error) if error.is_lock_timeout() && attempt < ATTEMPTS => {}
+                Err(error) if error.is_lock_timeout() && attempt < ATTEMPTS => time::sleep(PATIENCE).await,
                 Err(error) if error.is_lock_timeout() => break,
                 taken => return taken,
             }
@@ -447,15 +507,7 @@ impl<'a, P: FnMut(Progress) + Send> Builder<'a, P> {
         if *self.parked != Parked::read(&[name], &mut *transaction).await? {
             return Err(RebuildError::ParkedMeanwhile(name));
         }
-        let entries = log::read(&mut transaction, self.store.upcasters(), self.position, u32::MAX).await?;
-        let reached = entries.last().map_or(self.position, |entry| entry.position);
-        fold::apply(&self.target, &self.parked, &entries, &mut transaction).await?;
-        sqlx::query("update projections set position = $3 where name = $1 and build = $2")
-            .bind(name)
-            .bind(self.target.build)
-            .bind(reached as i64)
-            .execute(&mut *transaction)
-            .await?;
+        let reached = fold_rest(self.store, &self.target, &self.parked, self.position, &mut transaction).await?;
         if let Some(kept) = at(Stage::Kept) {
             remove(&definition, kept, &mut transaction).await?;
         }
@@ -488,6 +540,7 @@ impl<'a, P: FnMut(Progress) + Send> Builder<'a, P> {
 
     fn tell(&mut self, phase: Phase) {
         let memory = process::memory();
+        self.most_memory = self.most_memory.max(memory);
         self.life.tell(phase, memory);
         (self.progress)(Progress { phase, position: self.position, head: self.head.max(self.position), memory });
     }
@@ -503,12 +556,14 @@ async fn switch(
     transaction.execute(&*format!("set local lock_timeout = {}", PATIENCE.as_millis())).await?;
     let begun = Instant::now();
     shape::show(target, serving.version == next.version, transaction).await?;
-    // Whoever drives the one drives the other, too, without waiting for a lease.
+    // Whoever drives the one drives the other, too, without waiting for a lease; unless it may not know that version.
     sqlx::query(
         "update projections p
          set stage = case when p.build = $3 then 'serving' else 'kept' end, stage_since = clock_timestamp(),
-             phase = null, holder = driven.holder, leased_until = driven.leased_until
-         from (select holder, leased_until from projections where name = $1 and build = $2) driven
+             phase = null,
+             holder = case when p.version = driven.version then driven.holder end,
+             leased_until = case when p.version = driven.version then driven.leased_until end
+         from (select version, holder, leased_until from projections where name = $1 and build = $2) driven
          where p.name = $1 and p.build in ($2, $3)",
     )
     .bind(&next.name)
