@@ -18,6 +18,7 @@ mod history;
 mod invoice;
 mod journal;
 mod manners;
+mod metrics;
 mod notice;
 mod openapi;
 mod order;

@@ -53,7 +53,7 @@ pub fn describe(operation: &mut Operation, path: &str, method: &str, callers: &[
     let callers: Vec<String> = callers.iter().map(|role| format!("{role:?}").to_lowercase()).collect();
     operation.extensions = Some(ExtensionsBuilder::new().add("x-callers", json!(callers)).build());
     add_parameters(operation, path, method, moves_money);
-    add_answers(operation, method);
+    add_answers(operation, path, method);
 }
 
 /// The operations of a path, by method.
@@ -109,11 +109,14 @@ fn parameter(name: &str, place: ParameterIn, required: Required, description: Op
         .build()
 }
 
-fn add_answers(operation: &mut Operation, method: &str) {
+fn add_answers(operation: &mut Operation, path: &str, method: &str) {
     for (status, answer) in &mut operation.responses.responses {
         if let (RefOr::T(answer), true) = (answer, status.starts_with('2')) {
             if answer.description.is_empty() {
                 answer.description = if status == "201" { "made" } else { "done" }.into();
+            }
+            if !path.starts_with("/v1/") {
+                continue;
             }
             let header =
                 |description: &str| HeaderBuilder::new().schema(Some(text())).description(Some(description)).build();

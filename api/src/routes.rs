@@ -13,7 +13,7 @@ use crate::{
     app::App,
     credit_note, customer, discount, event, expense, health, history, invoice, journal,
     manners::with_manners,
-    notice,
+    metrics, notice,
     openapi::{describe, frame, operations},
     order, payer, payment, problem, projection, refund, schema, service, statement, ticket,
     write::MovesMoney,
@@ -52,6 +52,7 @@ fn table() -> Vec<Route> {
         // The server itself.
         route("get", "/livez", ANYONE, routes!(health::live)),
         route("get", "/readyz", ANYONE, routes!(health::ready)),
+        route("get", "/metrics", OPERATOR, routes!(metrics::show)),
 
         // Customers and their payers.
         route("get", "/v1/customers", READERS, routes!(customer::list)),
