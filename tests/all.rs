@@ -10,6 +10,8 @@ mod golden;
 mod import;
 mod listings;
 mod lost_connection;
+mod ops;
+mod ops_rebuild;
 mod reading;
 mod rebuild;
 mod reference;

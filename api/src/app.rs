@@ -11,7 +11,7 @@ use daybook_core::{
 use daybook_projections::{BOARD, Projector, ProjectorOptions, Reader, engine::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{page::CursorKey, routes};
+use crate::{page::CursorKey, rebuild::Rebuilds, routes};
 
 /// How long the connections of the pool may take to come back.
 const CLOSING: Duration = Duration::from_secs(5);
@@ -27,6 +27,7 @@ struct Shared {
     reader: Reader,
     cursors: CursorKey,
     lag_budget: Duration,
+    rebuilds: Rebuilds,
 }
 
 #[derive(Clone, Debug)]
@@ -66,8 +67,9 @@ impl App {
         if let Some(pause) = options.watch {
             background.run(watch(store.clone(), BOARD, pause));
         }
+        let rebuilds = Rebuilds::new(store.clone(), background.clone());
         let lag_budget = options.lag_budget;
-        let app = Self(Arc::new(Shared { store, writer: handle, reader, cursors, lag_budget }));
+        let app = Self(Arc::new(Shared { store, writer: handle, reader, cursors, lag_budget, rebuilds }));
         Ok(Running { app, writer, projector, background })
     }
 
@@ -89,6 +91,10 @@ impl App {
 
     pub fn cursors(&self) -> &CursorKey {
         &self.0.cursors
+    }
+
+    pub fn rebuilds(&self) -> &Rebuilds {
+        &self.0.rebuilds
     }
 }
 
@@ -130,15 +136,15 @@ impl Running {
 }
 
 /// What runs beside the requests, for no longer than the application.
-#[derive(Debug, Default)]
-struct Background {
+#[derive(Clone, Debug, Default)]
+pub struct Background {
     tasks: TaskTracker,
     stop: CancellationToken,
 }
 
 impl Background {
     /// Runs it until it is done or the application ends, whichever comes first.
-    fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
+    pub fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(task));
     }
 

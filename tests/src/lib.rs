@@ -3,6 +3,7 @@
 pub mod api;
 pub mod commands;
 pub mod history;
+pub mod operator;
 
 use std::{collections::HashMap, env, path::PathBuf, str::FromStr, thread};
 
