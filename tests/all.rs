@@ -12,6 +12,8 @@ mod import;
 mod kill;
 mod listings;
 mod lost_connection;
+mod ops;
+mod ops_rebuild;
 mod projecting;
 mod purity;
 mod reading;

@@ -8,9 +8,10 @@ use daybook_core::{
     store::{Store, StoreError},
     writer::{Writer, WriterHandle, WriterOptions},
 };
-use daybook_projections::{BOARD, Projector, ProjectorOptions, Reader};
+use daybook_projections::{BOARD, Projector, ProjectorOptions, Reader, engine::watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{page::CursorKey, routes};
+use crate::{page::CursorKey, rebuild::Rebuilds, routes};
 
 /// How long the connections of the pool may take to come back.
 const CLOSING: Duration = Duration::from_secs(5);
@@ -26,6 +27,7 @@ struct Shared {
     reader: Reader,
     cursors: CursorKey,
     lag_budget: Duration,
+    rebuilds: Rebuilds,
 }
 
 #[derive(Clone, Debug)]
@@ -34,12 +36,14 @@ pub struct AppOptions {
     pub projector: ProjectorOptions,
     /// How old an event may be that a projection has not seen, before the application calls itself not ready.
     pub lag_budget: Duration,
+    /// The pause between two looks at rows whose events are picked at random; `None` for no looks.
+    pub watch: Option<Duration>,
 }
 
 impl Default for AppOptions {
     fn default() -> Self {
         let (writer, projector) = (WriterOptions::default(), ProjectorOptions::default());
-        Self { writer, projector, lag_budget: Duration::from_secs(10) }
+        Self { writer, projector, lag_budget: Duration::from_secs(10), watch: None }
     }
 }
 
@@ -49,6 +53,7 @@ pub struct Running {
     app: App,
     writer: Writer,
     projector: Projector,
+    background: Background,
 }
 
 impl App {
@@ -58,8 +63,14 @@ impl App {
         let (handle, writer) = Writer::start(store.clone(), options.writer);
         let projector = Projector::start(&store, BOARD, Some(handle.committed()), options.projector).await?;
         let reader = Reader::new(&store, BOARD, Some(&projector));
-        let app = Self(Arc::new(Shared { store, writer: handle, reader, cursors, lag_budget: options.lag_budget }));
-        Ok(Running { app, writer, projector })
+        let background = Background::default();
+        if let Some(pause) = options.watch {
+            background.run(watch(store.clone(), BOARD, pause));
+        }
+        let rebuilds = Rebuilds::new(store.clone(), background.clone());
+        let lag_budget = options.lag_budget;
+        let app = Self(Arc::new(Shared { store, writer: handle, reader, cursors, lag_budget, rebuilds }));
+        Ok(Running { app, writer, projector, background })
     }
 
     pub fn writer(&self) -> &WriterHandle {
@@ -80,6 +91,10 @@ impl App {
 
     pub fn cursors(&self) -> &CursorKey {
         &self.0.cursors
+    }
+
+    pub fn rebuilds(&self) -> &Rebuilds {
+        &self.0.rebuilds
     }
 }
 
@@ -106,7 +121,8 @@ impl Running {
 
     /// Answers what was accepted, then ends. To be called when no request is under way any more.
     pub async fn shutdown(self) {
-        let Self { app, writer, projector } = self;
+        let Self { app, writer, projector, background } = self;
+        background.end().await;
         // A writer that has fallen passes its panic on, which must not keep the rest from ending.
         if let Err(error) = tokio::spawn(writer.shutdown()).await {
             tracing::error!(error = %chain(&error), "the writer ended badly");
@@ -116,5 +132,25 @@ impl Running {
         if tokio::time::timeout(CLOSING, app.store().pool().close()).await.is_err() {
             tracing::warn!("some connections to the store are still in use");
         }
+    }
+}
+
+/// What runs beside the requests, for no longer than the application.
+#[derive(Clone, Debug, Default)]
+pub struct Background {
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Background {
+    /// Runs it until it is done or the application ends, whichever comes first.
+    pub fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(task));
+    }
+
+    async fn end(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
     }
 }

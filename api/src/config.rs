@@ -1,8 +1,9 @@
 //! The settings of the server: flags, and environment variables of the same names.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Parser, ValueEnum};
+use daybook_projections::NewVersions;
 
 /// The billing ledger of a service provider, served over HTTP.
 #[derive(Clone, Debug, Parser)]
@@ -40,6 +41,14 @@ pub struct Config {
     #[arg(long, env = "DAYBOOK_LAG_BUDGET", default_value_t = 10, value_name = "SECONDS")]
     pub lag_budget: u32,
 
+    /// What to do where this program has a newer version of a projection than the one that serves.
+    #[arg(long, env = "DAYBOOK_NEW_VERSIONS", default_value = "build")]
+    new_versions: Upgrade,
+
+    /// How often, in seconds, to compare a few rows with the book, one projection after the other; 0 for never.
+    #[arg(long, env = "DAYBOOK_WATCH", default_value_t = 1, value_name = "SECONDS")]
+    watch: u32,
+
     /// How to write the log. `RUST_LOG` says what of it.
     #[arg(long, env = "DAYBOOK_LOG_FORMAT", default_value = "auto")]
     pub log_format: LogFormat,
@@ -50,6 +59,26 @@ impl Config {
     pub fn database_url(&self) -> Option<&str> {
         self.database_url.as_deref().filter(|url| !url.is_empty())
     }
+
+    pub fn new_versions(&self) -> NewVersions {
+        match self.new_versions {
+            Upgrade::Build => NewVersions::Build,
+            Upgrade::Await => NewVersions::Await,
+        }
+    }
+
+    /// The pause between two looks at the rows.
+    pub fn watch(&self) -> Option<Duration> {
+        (self.watch > 0).then(|| Duration::from_secs(self.watch.into()))
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Upgrade {
+    /// It is built in the background, and takes over.
+    Build,
+    /// The earlier version goes on serving until an operator has the new one built.
+    Await,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -88,6 +117,18 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::ValueValidation);
         assert!(error.to_string().contains("loopback"), "{error}");
         assert!(loopback("[::1]:0").is_ok());
+    }
+
+    #[test]
+    fn new_versions_are_built_and_the_rows_watched_unless_somebody_says_otherwise() {
+        let config = |arguments: &[&str]| {
+            let arguments = ["daybook-server"].iter().chain(arguments);
+            Config::try_parse_from(arguments).expect("the settings fit")
+        };
+        let usual = config(&[]);
+        assert_eq!((usual.new_versions(), usual.watch()), (NewVersions::Build, Some(Duration::from_secs(1))));
+        let other = config(&["--new-versions", "await", "--watch", "0"]);
+        assert_eq!((other.new_versions(), other.watch()), (NewVersions::Await, None));
     }
 
     #[test]

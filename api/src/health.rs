@@ -1,9 +1,10 @@
 //! Whether the server lives, and whether it is ready to serve.
 
 use axum::{Json, extract::State};
+use daybook_core::Position;
 use daybook_projections::{
     BOARD,
-    engine::{State as Motion, standings},
+    engine::{Standing, State as Motion, standings},
 };
 use serde::Serialize;
 use serde_json::json;
@@ -16,20 +17,49 @@ pub struct Health {
     #[schema(example = "ready")]
     status: &'static str,
     version: &'static str,
+    /// The projections that are not quite as they should be, although they keep nobody from being served.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    projections: Vec<Ailing>,
+}
+
+/// A projection that an operator should look at.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Ailing {
+    projection: &'static str,
+    #[schema(value_type = String, example = "stopped")]
+    state: Motion,
+    position: Position,
+    lag_events: Position,
+    lag_milliseconds: i64,
+    /// Whether a process drives it.
+    driven: bool,
+    /// The event that it stopped at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_position: Option<Position>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    /// The version that serves, and the one of this program.
+    serving_version: i32,
+    program_version: i32,
+    drifted_rows: usize,
+    /// Whether the lag, or the event that it stopped at, makes the server unready.
+    #[serde(skip)]
+    late: bool,
 }
 
 /// The process answers.
 #[utoipa::path(get, path = "/livez", responses((status = 200, body = Health)))]
 pub async fn live() -> Json<Health> {
-    Json(Health { status: "live", version: env!("CARGO_PKG_VERSION") })
+    Json(Health { status: "live", version: env!("CARGO_PKG_VERSION"), projections: Vec::new() })
 }
 
 /// The store takes writes, and every projection follows it within the lag that is allowed.
 #[utoipa::path(get, path = "/readyz", responses((status = 200, body = Health)))]
 pub async fn ready(State(app): State<App>) -> Result<Json<Health>, ApiError> {
-    let not_ready = |detail: &str| ApiError::new("not-ready", detail).retry_after(1);
+    let not_ready = |detail: String| ApiError::new("not-ready", detail).retry_after(1);
     if app.writer().is_closed() {
-        return Err(not_ready("the writer takes no commands"));
+        return Err(not_ready("the writer takes no commands".into()));
     }
     let mut connection = app.store().pool().acquire().await?;
     let writable: bool =
@@ -37,17 +67,59 @@ pub async fn ready(State(app): State<App>) -> Result<Json<Health>, ApiError> {
             .fetch_one(&mut *connection)
             .await?;
     if !writable {
-        return Err(not_ready("the store does not take writes"));
+        return Err(not_ready("the store does not take writes".into()));
     }
     let budget = i64::try_from(app.lag_budget().as_millis()).unwrap_or(i64::MAX);
     let standings = standings(BOARD, &mut connection).await?;
-    let late: Vec<_> = standings
-        .iter()
-        .filter(|standing| standing.state == Motion::Stopped || standing.lag_milliseconds > budget)
-        .collect();
-    if !late.is_empty() {
-        let detail = "a projection is stopped, or further behind than is allowed";
-        return Err(not_ready(detail).with("projections", json!(late)));
+    let projections: Vec<Ailing> = standings.into_iter().filter_map(|standing| Ailing::of(standing, budget)).collect();
+    if projections.iter().any(|ailing| ailing.late) {
+        let late = projections.iter().filter(|ailing| ailing.late).map(Ailing::sentence);
+        let detail = late.collect::<Vec<_>>().join("; ");
+        return Err(not_ready(detail).with("projections", json!(projections)));
     }
-    Ok(Json(Health { status: "ready", version: env!("CARGO_PKG_VERSION") }))
+    Ok(Json(Health { status: "ready", version: env!("CARGO_PKG_VERSION"), projections }))
+}
+
+impl Ailing {
+    /// What is to be said of a projection; `None` if all is well with it.
+    fn of(standing: Standing, budget: i64) -> Option<Self> {
+        let late = standing.state == Motion::Stopped || standing.lag_milliseconds > budget;
+        let well = !late
+            && standing.state == Motion::Running
+            && standing.driven
+            && standing.version == standing.program_version
+            && standing.drifts.is_empty();
+        if well {
+            return None;
+        }
+        Some(Self {
+            projection: standing.name,
+            state: standing.state,
+            position: standing.position,
+            lag_events: standing.lag_events,
+            lag_milliseconds: standing.lag_milliseconds,
+            driven: standing.driven,
+            error_position: standing.error_position,
+            error: standing.error,
+            serving_version: standing.version,
+            program_version: standing.program_version,
+            drifted_rows: standing.drifts.len(),
+            late,
+        })
+    }
+
+    fn sentence(&self) -> String {
+        let Self { projection, position, lag_events, .. } = self;
+        match (self.state, self.error_position, &self.error) {
+            (Motion::Stopped, Some(at), Some(error)) => {
+                // Most errors begin with the event themselves.
+                let reason = error.strip_prefix(&format!("event {at}: ")).unwrap_or(error);
+                format!("`{projection}` has stopped at position {position}, before event {at}: {reason}")
+            }
+            (Motion::Paused, ..) => {
+                format!("`{projection}` is paused at position {position}, {lag_events} events behind")
+            }
+            _ => format!("`{projection}` is at position {position}, {lag_events} events behind"),
+        }
+    }
 }

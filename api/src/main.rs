@@ -16,6 +16,7 @@ use daybook_core::{
     store::{Store, StoreOptions},
     writer::WriterOptions,
 };
+use daybook_projections::ProjectorOptions;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -140,7 +141,9 @@ fn options(config: &Config) -> AppOptions {
         cache: config.cache as usize * 10_000,
         ..WriterOptions::default()
     };
-    AppOptions { writer, lag_budget: Duration::from_secs(config.lag_budget.into()), ..AppOptions::default() }
+    let projector = ProjectorOptions { new_versions: config.new_versions(), ..ProjectorOptions::default() };
+    let lag_budget = Duration::from_secs(config.lag_budget.into());
+    AppOptions { writer, projector, lag_budget, watch: config.watch() }
 }
 
 fn stop_on_signals() -> io::Result<CancellationToken> {

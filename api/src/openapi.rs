@@ -53,7 +53,7 @@ pub fn describe(operation: &mut Operation, path: &str, method: &str, callers: &[
     let callers: Vec<String> = callers.iter().map(|role| format!("{role:?}").to_lowercase()).collect();
     operation.extensions = Some(ExtensionsBuilder::new().add("x-callers", json!(callers)).build());
     add_parameters(operation, path, method, moves_money);
-    add_answers(operation, method);
+    add_answers(operation, path, method);
 }
 
 /// The operations of a path, by method.
@@ -87,7 +87,11 @@ fn add_parameters(operation: &mut Operation, path: &str, method: &str, moves_mon
         let required = if required { Required::True } else { Required::False };
         parameters.push(parameter(name, ParameterIn::Header, required, Some(text)).into());
     };
-    if method == "get" {
+    if is_operators(path) {
+        if method != "get" {
+            header(caller::ACTOR, false, "Who acts, such as `staff:anna`; `system:api` unless told.");
+        }
+    } else if method == "get" {
         header("Min-Position", false, "The position that the answer must include; as told by `Ledger-Position`.");
         header("Prefer", false, "`wait=N`: how many seconds to wait for it, 5 unless told, at most 30.");
     } else {
@@ -109,16 +113,27 @@ fn parameter(name: &str, place: ParameterIn, required: Required, description: Op
         .build()
 }
 
-fn add_answers(operation: &mut Operation, method: &str) {
+/// What operators ask is answered from how things stand now, and neither waits for a position nor is answered twice.
+fn is_operators(path: &str) -> bool {
+    path.starts_with("/v1/ops/")
+}
+
+fn add_answers(operation: &mut Operation, path: &str, method: &str) {
     for (status, answer) in &mut operation.responses.responses {
         if let (RefOr::T(answer), true) = (answer, status.starts_with('2')) {
             if answer.description.is_empty() {
                 answer.description = if status == "201" { "made" } else { "done" }.into();
             }
+            if !path.starts_with("/v1/") || (is_operators(path) && method != "get") {
+                continue;
+            }
             let header =
                 |description: &str| HeaderBuilder::new().schema(Some(text())).description(Some(description)).build();
             let position = header("The position of the book that the answer includes.");
             answer.headers.insert("Ledger-Position".into(), position.into());
+            if is_operators(path) {
+                continue;
+            }
             if method == "get" {
                 let version = header("The version of the read model that the answer comes from.");
                 answer.headers.insert("Projection-Version".into(), version.into());

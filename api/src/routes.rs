@@ -13,9 +13,9 @@ use crate::{
     app::App,
     credit_note, customer, discount, event, expense, health, history, invoice, journal,
     manners::with_manners,
-    notice,
+    metrics, notice,
     openapi::{describe, frame, operations},
-    order, payer, payment, problem, projection, refund, schema, service, statement, ticket,
+    order, parking, payer, payment, problem, projection, rebuild, refund, schema, service, statement, ticket,
     write::MovesMoney,
 };
 
@@ -52,6 +52,7 @@ fn table() -> Vec<Route> {
         // The server itself.
         route("get", "/livez", ANYONE, routes!(health::live)),
         route("get", "/readyz", ANYONE, routes!(health::ready)),
+        route("get", "/metrics", OPERATOR, routes!(metrics::show)),
 
         // Customers and their payers.
         route("get", "/v1/customers", READERS, routes!(customer::list)),
@@ -152,6 +153,15 @@ fn table() -> Vec<Route> {
         route("get", "/v1/audit/journal", READERS, routes!(journal::list_journal)),
         route("get", "/v1/audit/events", READERS, routes!(event::list_events)),
         route("get", "/v1/ops/projections", OPERATOR, routes!(projection::list)),
+        route("get", "/v1/ops/projections/{name}", OPERATOR, routes!(projection::show)),
+        route("post", "/v1/ops/projections/{name}/rebuild", OPERATOR, routes!(rebuild::rebuild)),
+        route("post", "/v1/ops/projections/{name}/rollback", OPERATOR, routes!(projection::roll_back)),
+        route("post", "/v1/ops/projections/{name}/discard", OPERATOR, routes!(projection::discard)),
+        route("post", "/v1/ops/projections/{name}/pause", OPERATOR, routes!(projection::pause)),
+        route("post", "/v1/ops/projections/{name}/resume", OPERATOR, routes!(projection::resume)),
+        route("post", "/v1/ops/projections/{name}/park", OPERATOR, routes!(parking::park)),
+        route("post", "/v1/ops/projections/{name}/unpark", OPERATOR, routes!(parking::unpark)),
+        route("post", "/v1/ops/projections/{name}/repair", OPERATOR, routes!(projection::repair)),
         route("get", "/v1/ops/schema", OPERATOR, routes!(schema::list_versions)),
     ]
 }

@@ -41,7 +41,11 @@ impl TestApp {
 
     /// On a ledger that is there already.
     pub async fn on(database: TestDatabase) -> Self {
-        let running = App::start(database.store().await, AppOptions::default()).await.expect("the application starts");
+        Self::with(database, AppOptions::default()).await
+    }
+
+    pub async fn with(database: TestDatabase, options: AppOptions) -> Self {
+        let running = App::start(database.store().await, options).await.expect("the application starts");
         let routes = routes_of(running.app().clone()).route("/panic", get(fall));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let url = format!("http://{}", listener.local_addr().expect("a listener has an address"));

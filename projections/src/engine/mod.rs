@@ -27,6 +27,7 @@ pub use build::{Stage, State, Target, pause, resume};
 pub use changes::{Changes, FoldError};
 pub use memory::Memory;
 pub use parking::{ParkError, ParkedStream, park, unpark};
+pub use process::memory as resident_memory;
 pub use projector::{NewVersions, Projector, ProjectorOptions};
 pub use proof::{Checksum, Difference, MEMORY, Verified, checksum, verify};
 pub use rebuild::{Phase, Progress, RebuildError, RebuildOptions, Rebuilt, discard, rebuild, roll_back};
