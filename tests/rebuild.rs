@@ -13,6 +13,7 @@ use daybook_tests::{
     commands::id,
     equality,
     history::{LONG, Ledger, varied_history},
+    operator::break_the_book,
 };
 use tokio::sync::Notify;
 
@@ -57,7 +58,7 @@ async fn an_event_that_cannot_be_folded_stops_those_who_follow_it_and_no_other()
     let mut ledger = Ledger::new().await;
     varied_history(&mut ledger).await;
     let before = ledger.last;
-    break_the_book(&ledger).await;
+    break_the_book(ledger.database.pool()).await;
     ledger.act(Operation::RegisterCustomer(RegisterCustomer { name: "Bob".into(), email: None })).await;
 
     let projector = ledger.projector(false).await;
@@ -209,7 +210,7 @@ async fn a_book_that_cannot_be_folded_leaves_the_serving_tables_alone() {
     let tickets = find("tickets").unwrap();
     let mut connection = ledger.store.connection().await.unwrap();
     let served = checksum(&tickets, &mut connection).await.unwrap();
-    break_the_book(&ledger).await;
+    break_the_book(ledger.database.pool()).await;
 
     match rebuild(&ledger.store, &tickets, &RebuildOptions::default(), |_| {}).await {
         Err(RebuildError::Fold { position, .. }) => assert_eq!(position, ledger.last + 1),
@@ -231,15 +232,4 @@ async fn who_asks_for_what_is_not_projected_yet_is_told_how_far_it_is() {
         }
         other => panic!("{other:?}"),
     }
-}
-
-/// An event of another program, which nobody here can read.
-async fn break_the_book(ledger: &Ledger) {
-    sqlx::query(
-        "insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
-         values ('ticket', 'tkt_broken', 1, 'ticket.answered', '1.0', '{\"answered\": {}}', '{}')",
-    )
-    .execute(ledger.database.pool())
-    .await
-    .unwrap();
 }

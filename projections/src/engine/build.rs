@@ -264,16 +264,34 @@ pub(super) async fn stop(
     Ok(())
 }
 
-/// Holds the live builds of a projection where they stand; `false` if none of them runs.
-pub async fn pause(name: &str, executor: impl PgExecutor<'_>) -> Result<bool, StoreError> {
-    let paused = sqlx::query(
-        "update projections set status = 'paused', updated_at = clock_timestamp()
-         where name = $1 and stage <> 'building' and status = 'running'",
+/// Lets the builds go on that stopped at an event: a program that starts may be one that can fold it. If it cannot, they
+/// stop again.
+pub(super) async fn try_again(board: &[Definition], executor: impl PgExecutor<'_>) -> Result<(), sqlx::Error> {
+    let (names, versions): (Vec<&str>, Vec<i32>) =
+        board.iter().map(|definition| (definition.name, definition.version)).unzip();
+    sqlx::query(
+        "update projections
+         set status = 'running', error = null, error_position = null, updated_at = clock_timestamp()
+         where status = 'stopped' and (name, version) in (select * from unnest($1::text[], $2::int[]))",
     )
-    .bind(name)
+    .bind(names)
+    .bind(versions)
     .execute(executor)
     .await?;
-    Ok(paused.rows_affected() > 0)
+    Ok(())
+}
+
+/// Holds the live builds of a projection where they stand; `false` if the one that serves does not run.
+pub async fn pause(name: &str, executor: impl PgExecutor<'_>) -> Result<bool, StoreError> {
+    let paused: Vec<Stage> = sqlx::query_scalar(
+        "update projections set status = 'paused', updated_at = clock_timestamp()
+         where name = $1 and stage <> 'building' and status = 'running'
+         returning stage",
+    )
+    .bind(name)
+    .fetch_all(executor)
+    .await?;
+    Ok(paused.contains(&Stage::Serving))
 }
 
 /// Lets the live builds of a projection go on, be they paused or stopped; `false` if all of them run.

@@ -107,7 +107,9 @@ pub async fn park(
 ) -> Result<ParkedStream, ParkError> {
     let mut connection = store.connection().await?;
     let mut transaction = connection.begin().await?;
-    let before = position.checked_sub(1).ok_or(ParkError::NoEvent(position))?;
+    // Beyond what PostgreSQL counts to there is no event either.
+    let before = position.checked_sub(1).filter(|before| i64::try_from(*before).is_ok());
+    let before = before.ok_or(ParkError::NoEvent(position))?;
     let entries = log::read(&mut transaction, store.upcasters(), before, 1).await?;
     let entry = entries.into_iter().next().ok_or(ParkError::NoEvent(position))?;
     if !definition.follows.includes(&entry.aggregate_type) {

@@ -82,6 +82,7 @@ impl Projector {
         options: ProjectorOptions,
     ) -> Result<Self, sqlx::Error> {
         build::register(board, store.pool()).await?;
+        build::try_again(board, store.pool()).await?;
         let stop = CancellationToken::new();
         let (publish, positions) = watch::channel(Positions::new());
         if options.new_versions == NewVersions::Build {

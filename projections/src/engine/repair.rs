@@ -48,8 +48,7 @@ pub(super) async fn refold(
     connection.execute(UNHURRIED).await?;
     let portion = Portion::Only(keys.clone());
     // Most of the book is folded before anybody has to wait.
-    let serving = build::at(definition.name, Stage::Serving, &mut connection).await?;
-    let reached = serving.map_or(0, |build| build.position);
+    let reached = serving_of(definition, &build::all(&[definition.name], &mut connection).await?)?.position;
     let parked = parked_without(definition, taking_back, &mut connection).await?;
     let mut rows =
         proof::in_memory(store, *definition, parked.clone(), reached, portion.clone(), proof::MEMORY).await?;
@@ -62,8 +61,7 @@ pub(super) async fn refold(
     if *parked != Parked::read(&[definition.name], &mut *transaction).await? {
         return Err(RebuildError::ParkedMeanwhile(definition.name));
     }
-    let live = |stage| builds.iter().find(move |build| build.stage == stage && build.version == definition.version);
-    let serving = live(Stage::Serving).ok_or(RebuildError::Nothing { name: definition.name, stage: "serving" })?;
+    let serving = serving_of(definition, &builds)?;
     if serving.position < reached {
         return Err(RebuildError::Lost(definition.name));
     }
@@ -75,12 +73,27 @@ pub(super) async fn refold(
         Repaired { name: definition.name, keys: keys.clone(), position: serving.position, rows: 0, mended: 0 };
     (repaired.rows, repaired.mended) = replace(definition, serving, &keys, &rows, &mut transaction).await?;
     // The build that is kept for a roll-back goes in lock-step with it, and is mended as well.
-    if let Some(kept) = live(Stage::Kept).filter(|kept| kept.position == serving.position) {
+    let in_step = |build: &&Build| {
+        build.stage == Stage::Kept && (build.version, build.position) == (serving.version, serving.position)
+    };
+    if let Some(kept) = builds.iter().find(in_step) {
         replace(definition, kept, &keys, &rows, &mut transaction).await?;
     }
     watch::forget(definition, &keys, &mut transaction).await?;
     transaction.commit().await?;
     Ok(repaired)
+}
+
+/// The build that serves, if it is of this version: only that fold can mend its rows.
+fn serving_of<'a>(definition: &Definition, builds: &'a [Build]) -> Result<&'a Build, RebuildError> {
+    let name = definition.name;
+    let serving = builds.iter().find(|build| build.stage == Stage::Serving);
+    let serving = serving.ok_or(RebuildError::Nothing { name, stage: "serving" })?;
+    if serving.version == definition.version {
+        Ok(serving)
+    } else {
+        Err(RebuildError::OtherVersion { name, serving: serving.version, program: definition.version })
+    }
 }
 
 async fn parked_without(

@@ -56,7 +56,8 @@ pub struct Building {
     pub position: Position,
     pub head: Position,
     pub events_per_second: i64,
-    /// Until the head of now is reached; `None` while there is no rate yet.
+    /// Until the head of now is reached; `None` while there is no rate yet, and once all that is left is to compare and to
+    /// prove.
     pub seconds_left: Option<i64>,
     /// What the process takes that makes it.
     pub memory_bytes: i64,
@@ -125,7 +126,7 @@ impl Building {
             position: build.position,
             head,
             events_per_second: rate,
-            seconds_left: left.checked_div(rate),
+            seconds_left: left.checked_div(rate).filter(|_| build.phase.as_deref() == Some("filling")),
             memory_bytes: build.memory_bytes.unwrap_or_default(),
             driven: build.leased,
             begun_at: build.begun_at,

@@ -1,7 +1,7 @@
 //! The watch: it picks events at random, folds afresh the rows that they concern, and compares them with the rows that
 //! serve. A row that drifts from the book is found without anybody asking for it.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use daybook_core::{Position, chain, store::Store};
@@ -13,7 +13,7 @@ use tokio::time;
 
 use super::{
     Definition,
-    build::{self, Stage, State, Target},
+    build::{self, Build, Stage, State, Target},
     fold,
     log::{self, Entry},
     memory::{Memory, Portion},
@@ -55,57 +55,78 @@ pub enum Look {
 /// So many events, or rows, are too many for one look.
 const WIDE: usize = 50_000;
 
-/// Looks at rows of one projection after the other, one look per pause, until it is dropped.
+/// Events whose rows are looked at in one turn.
+const EVENTS: usize = 16;
+
+/// Looks at some rows of one projection after the other, with a pause after each, until it is dropped.
 pub async fn watch(store: Store, board: &'static [Definition], pause: Duration) {
     let definitions = super::latest(board);
     loop {
         for definition in &definitions {
             time::sleep(pause).await;
-            let position = match daybook_core::store::head(store.pool()).await {
-                Ok(head) if head.position > 0 => rand::rng().random_range(1..=head.position),
-                _ => continue,
-            };
-            match look(&store, definition, position).await {
-                Ok(Look::Drifted(differences)) => tell(definition, &differences),
-                Ok(Look::Sound(_) | Look::Nothing | Look::TooWide) => {}
-                Err(error) => {
-                    let projection = definition.name;
-                    tracing::warn!(projection, error = %chain(&error), "the watch cannot look at the rows");
-                }
+            if let Err(error) = take_turn(&store, definition).await {
+                let projection = definition.name;
+                tracing::warn!(projection, error = %chain(&error), "the watch cannot look at the rows");
             }
         }
     }
+}
+
+async fn take_turn(store: &Store, definition: &Definition) -> Result<(), RebuildError> {
+    let mut connection = store.connection().await?;
+    connection.execute(UNHURRIED).await?;
+    let head = daybook_core::store::head(&mut connection).await?.position;
+    let events = if head == 0 { 0 } else { EVENTS };
+    for _ in 0..events {
+        let position = rand::rng().random_range(1..=head);
+        if let Look::Drifted(differences) = look_on(store, definition, position, &mut connection).await? {
+            tell(definition, &differences);
+        }
+    }
+    connection.close().await?;
+    Ok(())
 }
 
 /// Compares the rows that the event at this position concerns, and records what differs.
 pub async fn look(store: &Store, definition: &Definition, position: Position) -> Result<Look, RebuildError> {
     let mut connection = store.connection().await?;
     connection.execute(UNHURRIED).await?;
+    look_on(store, definition, position, &mut connection).await
+}
+
+async fn look_on(
+    store: &Store,
+    definition: &Definition,
+    position: Position,
+    connection: &mut PgConnection,
+) -> Result<Look, RebuildError> {
     let mut transaction = connection.begin_with(proof::snapshot_of(definition)).await?;
     let serving = build::at(definition.name, Stage::Serving, &mut *transaction).await?;
-    let comparable = |build: &build::Build| build.version == definition.version && build.state != State::Stopped;
+    let comparable = |build: &Build| build.version == definition.version && build.state != State::Stopped;
     let Some(serving) = serving.filter(comparable).filter(|build| build.position >= position) else {
         return Ok(Look::Nothing);
     };
     let target = Target { definition: *definition, build: serving.build };
     let parked = Parked::read(&[definition.name], &mut *transaction).await?;
-    let Some(entry) = log::read(&mut transaction, store.upcasters(), position - 1, 1).await?.pop() else {
-        return Ok(Look::Nothing);
-    };
-    let mut changes = fold::changes(definition, &parked, [&entry])?;
+    let entries = log::read(&mut transaction, store.upcasters(), position - 1, 1).await?;
+    let Some(entry) = entries.first() else { return Ok(Look::Nothing) };
+    let mut changes = fold::changes(definition, &parked, [entry])?;
     let keys: BTreeSet<String> = definition.tables.iter().flat_map(|table| table.touched(&mut changes)).collect();
 
     let (mut sound, mut wide) = (0, false);
-    let mut differences = Vec::new();
+    let (mut healthy, mut differences) = (BTreeSet::new(), Vec::new());
     for key in keys {
-        match of_key(store, &target, &parked, &entry, &key, serving.position, &mut transaction).await? {
-            Look::Sound(rows) => sound += rows,
+        match of_key(store, &target, &parked, entry, &key, serving.position, &mut transaction).await? {
+            Look::Sound(rows) => {
+                sound += rows;
+                healthy.insert(key);
+            }
             Look::TooWide => wide = true,
             Look::Nothing => {}
             // What the rows themselves tell of their events may be wrong, too. Only the whole book is beyond doubt.
             Look::Drifted(_) => {
                 let portion = Portion::Only(BTreeSet::from([key.clone()]));
-                let parked = std::sync::Arc::new(parked.clone());
+                let parked = Arc::new(parked.clone());
                 let expected =
                     proof::in_memory(store, *definition, parked, serving.position, portion, proof::MEMORY).await?;
                 differences.extend(differing(&target, expected, &key, &mut transaction).await?);
@@ -113,6 +134,8 @@ pub async fn look(store: &Store, definition: &Definition, position: Position) ->
         }
     }
     transaction.rollback().await?;
+    // A row may have been mended since it was found.
+    forget(definition, &healthy, connection).await?;
     if differences.is_empty() {
         return Ok(match (sound, wide) {
             (0, true) => Look::TooWide,
@@ -120,7 +143,7 @@ pub async fn look(store: &Store, definition: &Definition, position: Position) ->
             (rows, _) => Look::Sound(rows),
         });
     }
-    record(&target, serving.position, &differences, &mut connection).await?;
+    record(&target, serving.position, &differences, connection).await?;
     Ok(Look::Drifted(differences))
 }
 
