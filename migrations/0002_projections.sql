@@ -8,6 +8,8 @@ create table projections (
     build integer not null check (build > 0),
     -- Of the fold and of the shape of its rows.
     version integer not null,
+    -- The names under which readers see its tables.
+    tables text[] not null,
     -- A build is made beside the serving one, takes over from it, and the one before is kept for a roll-back.
     stage text not null check (stage in ('building', 'serving', 'kept')),
     stage_since timestamptz not null default clock_timestamp(),

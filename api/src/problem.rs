@@ -188,6 +188,7 @@ const KINDS: &[Kind] = &[
     // What operators ask of the projections.
     at(ABSENT, "projection-not-found", "There is no such projection"),
     at(ABSENT, "build-not-found", "The projection has no such build"),
+    at(CONFLICT, "other-build", "Another build serves than the one that was to be left"),
     at(CONFLICT, "build-behind", "The build that is kept stands behind the one that serves"),
     at(CONFLICT, "build-taken-over", "Another process has taken the build over"),
     at(CONFLICT, "build-unproven", "The rows of the new build are not those of a fresh fold"),

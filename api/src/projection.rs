@@ -114,15 +114,22 @@ pub struct RolledBack {
     readers_waited_microseconds: u64,
 }
 
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RollBack {
+    /// The build that must be serving; without it, the same request twice rolls back and forward again.
+    leaving: Option<i32>,
+}
+
 /// Lets the build that is kept serve again, and keeps the one that served.
-#[utoipa::path(post, path = "/v1/ops/projections/{name}/rollback", responses((status = 200, body = RolledBack)))]
+#[utoipa::path(post, path = "/v1/ops/projections/{name}/rollback", request_body = RollBack, responses((status = 200, body = RolledBack)))]
 pub async fn roll_back(
     State(app): State<App>,
     Named(name): Named<String>,
-    Instruction { by, body: Nothing {} }: Instruction<Nothing>,
+    Instruction { by, body: RollBack { leaving } }: Instruction<RollBack>,
 ) -> Result<Json<RolledBack>, ApiError> {
     let definition = named(&name)?;
-    let (target, waited) = engine::roll_back(app.store(), &definition).await?;
+    let (target, waited) = engine::roll_back(app.store(), &definition, leaving).await?;
     let (build, version) = (target.build, target.definition.version);
     tracing::info!(projection = definition.name, build, version, by, "a projection is rolled back");
     let readers_waited_microseconds = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);

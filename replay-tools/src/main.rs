@@ -25,7 +25,7 @@ enum Verb {
     /// Build projections anew from the book, while they are being read
     Rebuild(rebuild::Arguments),
     /// Let the build of a projection that is kept serve again
-    Rollback(projection::Projection),
+    Rollback(projection::RollBack),
     /// Take the build of a projection away that is kept for a roll-back
     Discard(projection::Discard),
     /// Hold a projection where it stands

@@ -19,6 +19,15 @@ pub struct Projection {
 }
 
 #[derive(Debug, clap::Args)]
+pub struct RollBack {
+    /// The projection
+    name: String,
+    /// The build that must be serving, so that two operators do not undo each other
+    #[arg(long, value_name = "BUILD")]
+    leaving: Option<i32>,
+}
+
+#[derive(Debug, clap::Args)]
 pub struct Discard {
     /// The projection
     name: String,
@@ -79,8 +88,8 @@ pub async fn resume(options: &LedgerOptions, arguments: &Projection) -> Result<E
 }
 
 pub async fn park(options: &LedgerOptions, arguments: &Park) -> Result<ExitCode, ToolError> {
-    let definition = find(&arguments.name)?;
     let ledger = Ledger::open(options).await?;
+    let definition = in_service(&ledger, &arguments.name).await?;
     let parked = engine::park(ledger.store(), &definition, arguments.position, &arguments.reason, &operator()).await;
     ledger.close().await?;
     let parked = parked?;
@@ -90,8 +99,8 @@ pub async fn park(options: &LedgerOptions, arguments: &Park) -> Result<ExitCode,
 }
 
 pub async fn unpark(options: &LedgerOptions, arguments: &Unpark) -> Result<ExitCode, ToolError> {
-    let definition = find(&arguments.name)?;
     let ledger = Ledger::open(options).await?;
+    let definition = in_service(&ledger, &arguments.name).await?;
     let taken_back = engine::unpark(ledger.store(), &definition, arguments.position, &operator()).await;
     ledger.close().await?;
     let stream = taken_back?;
@@ -99,10 +108,10 @@ pub async fn unpark(options: &LedgerOptions, arguments: &Unpark) -> Result<ExitC
     Ok(ExitCode::SUCCESS)
 }
 
-pub async fn roll_back(options: &LedgerOptions, arguments: &Projection) -> Result<ExitCode, ToolError> {
+pub async fn roll_back(options: &LedgerOptions, arguments: &RollBack) -> Result<ExitCode, ToolError> {
     let definition = find(&arguments.name)?;
     let ledger = Ledger::open(options).await?;
-    let rolled_back = engine::roll_back(ledger.store(), &definition).await;
+    let rolled_back = engine::roll_back(ledger.store(), &definition, arguments.leaving).await;
     ledger.close().await?;
     let (target, waited) = rolled_back?;
     let version = target.definition.version;
@@ -124,9 +133,9 @@ pub async fn discard(options: &LedgerOptions, arguments: &Discard) -> Result<Exi
 }
 
 pub async fn repair(options: &LedgerOptions, arguments: &Repair) -> Result<ExitCode, ToolError> {
-    let definition = find(&arguments.name)?;
     let keys: BTreeSet<String> = arguments.keys.iter().cloned().collect();
     let ledger = Ledger::open(options).await?;
+    let definition = in_service(&ledger, &arguments.name).await?;
     let repaired = engine::repair(ledger.store(), &definition, keys).await;
     ledger.close().await?;
     let repaired = repaired?;
@@ -142,6 +151,13 @@ pub async fn repair(options: &LedgerOptions, arguments: &Repair) -> Result<ExitC
 /// The projections of these names; all of them when none is named.
 pub fn choose(names: &[String]) -> Result<Vec<Definition>, ToolError> {
     if names.is_empty() { Ok(latest(BOARD)) } else { names.iter().map(|name| find(name)).collect() }
+}
+
+/// The projection in the version that serves, whose fold decides what its rows should be.
+async fn in_service(ledger: &Ledger, name: &str) -> Result<Definition, ToolError> {
+    let own = find(name)?;
+    let serving = engine::in_service(BOARD, own.name, ledger.store().pool()).await?;
+    serving.ok_or_else(|| format!("this program does not have the version of `{name}` that serves").into())
 }
 
 fn find(name: &str) -> Result<Definition, ToolError> {

@@ -206,11 +206,11 @@ async fn s64_a_new_version_takes_over_under_load_and_can_be_rolled_back() {
     }
 
     let begun = Instant::now();
-    let (served, _) = roll_back(&store, &next).await.unwrap();
+    let (served, _) = roll_back(&store, &next, None).await.unwrap();
     let rolled_back = begun.elapsed();
     assert_eq!((served.definition.version, served.build), (1, 2));
     assert!(rolled_back < Duration::from_secs(5), "{rolled_back:?}");
-    let (served, _) = roll_back(&store, &next).await.unwrap();
+    let (served, _) = roll_back(&store, &next, None).await.unwrap();
     assert_eq!(served.definition.version, 2, "what was rolled back can be rolled forward");
 
     stop.cancel();

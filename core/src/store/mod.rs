@@ -119,7 +119,10 @@ impl Store {
     /// may do so at once.
     pub async fn migrate(owner: &PgConnectOptions) -> Result<(), StoreError> {
         let mut connection = PgConnection::connect_with(owner).await?;
-        sqlx::migrate!("../migrations").run(&mut connection).await?;
+        let mut migrator = sqlx::migrate!("../migrations");
+        // A newer program may have been here: an older one must still start, or nobody could go back to it.
+        migrator.set_ignore_missing(true);
+        migrator.run(&mut connection).await?;
         roles::assert(&mut connection).await?;
         connection.close().await?;
         Ok(())

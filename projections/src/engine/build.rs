@@ -6,12 +6,15 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use daybook_core::{Position, store::StoreError};
+use daybook_core::{
+    Position,
+    store::{Store, StoreError},
+};
 use serde::Serialize;
-use sqlx::{PgConnection, PgExecutor};
+use sqlx::{Connection, PgConnection, PgExecutor};
 use uuid::Uuid;
 
-use super::{Definition, table::Table};
+use super::{Definition, latest, shape, table::Table};
 
 /// What a build is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, sqlx::Type)]
@@ -44,6 +47,8 @@ pub struct Build {
     pub name: String,
     pub build: i32,
     pub version: i32,
+    /// The names under which readers see its tables.
+    pub tables: Vec<String>,
     pub stage: Stage,
     pub stage_since: DateTime<Utc>,
     /// The last event that is in the rows.
@@ -77,16 +82,38 @@ pub(super) struct Driver {
     pub lease: Duration,
 }
 
-const COLUMNS: &str = "name, build, version, stage, stage_since, position, status, error, error_position, holder, \
+const COLUMNS: &str = "name, build, version, tables, stage, stage_since, position, status, error, error_position, holder, \
      coalesce(leased_until > clock_timestamp(), false) as leased, phase, begun_at, begun_position, memory_bytes, \
      updated_at";
 
 impl Target {
     /// Where the rows of a table lie.
     pub fn table(&self, table: &Table) -> String {
-        let shape = self.definition.shape(table);
-        if self.build == 1 { shape } else { format!("{shape}_b{}", self.build) }
+        made(table.name(), self.definition.version, self.build)
     }
+}
+
+impl Build {
+    /// Where the rows of a table lie, by the name under which readers see it.
+    pub fn table(&self, name: &str) -> String {
+        made(name, self.version, self.build)
+    }
+
+    /// The table of a migration after which its own was made.
+    pub fn shape(&self, name: &str) -> String {
+        shape_name(name, self.version)
+    }
+}
+
+/// The table of a migration that has the shape of a version.
+pub(super) fn shape_name(name: &str, version: i32) -> String {
+    format!("{name}_v{version}")
+}
+
+/// The first build of a ledger lies in the tables of the migrations themselves.
+fn made(name: &str, version: i32, build: i32) -> String {
+    let shape = shape_name(name, version);
+    if build == 1 { shape } else { format!("{shape}_b{build}") }
 }
 
 impl Driver {
@@ -112,30 +139,44 @@ pub(super) async fn at(name: &str, stage: Stage, executor: impl PgExecutor<'_>) 
         .await
 }
 
-/// Locks all builds of a projection until the transaction ends: whoever drives one waits.
+/// Locks all builds of a projection until the transaction ends: whoever drives one leaves it alone meanwhile.
 pub(super) async fn lock(name: &str, transaction: &mut PgConnection) -> Result<Vec<Build>, sqlx::Error> {
-    sqlx::query_as(&format!("select {COLUMNS} from projections where name = $1 order by build for update"))
+    sqlx::query("select from projections where name = $1 order by build for update")
         .bind(name)
-        .fetch_all(transaction)
-        .await
+        .execute(&mut *transaction)
+        .await?;
+    // Read once they are locked: a build may have come while this waited, and the lock itself does not show it.
+    all(&[name], transaction).await
 }
 
 /// Gives every projection that has no build yet its first one, which serves from the beginning.
-pub(super) async fn register(board: &[Definition], executor: impl PgExecutor<'_>) -> Result<(), sqlx::Error> {
-    let (names, versions): (Vec<&str>, Vec<i32>) =
-        board.iter().map(|definition| (definition.name, definition.version)).unzip();
-    sqlx::query(
-        "insert into projections (name, build, version, stage)
-         select board.name, 1, max(board.version), 'serving'
-         from unnest($1::text[], $2::int[]) board (name, version)
-         where not exists (select from projections p where p.name = board.name)
-         group by board.name
-         on conflict (name, build) do nothing",
-    )
-    .bind(names)
-    .bind(versions)
-    .execute(executor)
-    .await?;
+pub(super) async fn register(board: &[Definition], store: &Store) -> Result<(), StoreError> {
+    let known: Vec<String> =
+        sqlx::query_scalar("select distinct name from projections").fetch_all(store.pool()).await?;
+    let missing = latest(board).into_iter().filter(|definition| !known.iter().any(|name| name == definition.name));
+    let missing: Vec<Definition> = missing.collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let mut owner = store.owner_connection().await?;
+    for definition in missing {
+        let mut transaction = owner.begin().await?;
+        let names: Vec<&str> = definition.tables.iter().map(Table::name).collect();
+        let begun = sqlx::query(
+            "insert into projections (name, build, version, tables, stage) values ($1, 1, $2, $3, 'serving')
+             on conflict (name, build) do nothing",
+        )
+        .bind(definition.name)
+        .bind(definition.version)
+        .bind(names)
+        .execute(&mut *transaction)
+        .await?;
+        // The views of the migrations show the first version.
+        if begun.rows_affected() > 0 && definition.version > 1 {
+            shape::show(&Target { definition, build: 1 }, &[], false, &mut transaction).await?;
+        }
+        transaction.commit().await?;
+    }
     Ok(())
 }
 
@@ -173,38 +214,46 @@ pub(super) async fn lease(
 
 /// Gives all leases of a process back, so that another one need not wait until they run out.
 pub(super) async fn release(holder: Uuid, executor: impl PgExecutor<'_>) -> Result<(), sqlx::Error> {
-    sqlx::query("update projections set holder = null, leased_until = null where holder = $1")
-        .bind(holder)
-        .execute(executor)
-        .await?;
+    sqlx::query(
+        "with locked as (
+             select name, build from projections where holder = $1 order by name, build for update
+         )
+         update projections p set holder = null, leased_until = null
+         from locked
+         where p.name = locked.name and p.build = locked.build",
+    )
+    .bind(holder)
+    .execute(executor)
+    .await?;
     Ok(())
 }
 
-/// Moves the checkpoints of builds that all stand at `from`; `false` if one of them does not, does not run, or is
-/// driven by somebody else.
+/// Moves the checkpoints of builds that stand at `from`, run, and are driven by nobody else; answers with those that have
+/// moved. One that somebody has locked is left alone, so that the others need not wait for it.
 pub(super) async fn advance(
     group: &[Target],
     driver: Driver,
     from: Position,
     to: Position,
     connection: &mut PgConnection,
-) -> Result<bool, sqlx::Error> {
+) -> Result<Vec<Target>, sqlx::Error> {
     let (names, builds): (Vec<&str>, Vec<i32>) =
         group.iter().map(|target| (target.definition.name, target.build)).unzip();
     // Locked in one order by everybody, so that nobody waits in a circle.
-    let moved = sqlx::query(
+    let moved: Vec<(String, i32)> = sqlx::query_as(
         "with locked as (
              select q.name, q.build from projections q
              join unnest($1::text[], $2::int[]) g (name, build) on g.name = q.name and g.build = q.build
              where q.position = $3 and q.status = 'running' and q.holder = $5
              order by q.name, q.build
-             for update of q
+             for update of q skip locked
          )
          update projections p
          set position = $4, updated_at = clock_timestamp(),
              leased_until = clock_timestamp() + $6 * interval '1 millisecond'
          from locked
-         where p.name = locked.name and p.build = locked.build",
+         where p.name = locked.name and p.build = locked.build
+         returning p.name, p.build",
     )
     .bind(names)
     .bind(builds)
@@ -212,9 +261,12 @@ pub(super) async fn advance(
     .bind(to as i64)
     .bind(driver.holder)
     .bind(driver.lease_milliseconds())
-    .execute(connection)
+    .fetch_all(connection)
     .await?;
-    Ok(moved.rows_affected() == group.len() as u64)
+    let has_moved = |target: &&Target| {
+        moved.iter().any(|(name, build)| (&**name, *build) == (target.definition.name, target.build))
+    };
+    Ok(group.iter().filter(has_moved).copied().collect())
 }
 
 /// Tells that a build is still being made, what is done, and what it takes of the memory.
@@ -264,15 +316,39 @@ pub(super) async fn stop(
     Ok(())
 }
 
-/// Lets the builds go on that stopped at an event: a program that starts may be one that can fold it. If it cannot, they
-/// stop again.
+/// Moves the checkpoint of one build, waiting for whoever has its row locked; `false` if somebody else drives it now.
+pub(super) async fn advance_alone(
+    target: &Target,
+    driver: Driver,
+    (from, to): (Position, Position),
+    connection: &mut PgConnection,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query("select from projections where name = $1 and build = $2 for update")
+        .bind(target.definition.name)
+        .bind(target.build)
+        .execute(&mut *connection)
+        .await?;
+    Ok(!advance(&[*target], driver, from, to, connection).await?.is_empty())
+}
+
+/// Lets what serves go on where it stopped at an event: a program that starts may be one that can fold it. If it cannot, it
+/// stops again.
 pub(super) async fn try_again(board: &[Definition], executor: impl PgExecutor<'_>) -> Result<(), sqlx::Error> {
     let (names, versions): (Vec<&str>, Vec<i32>) =
         board.iter().map(|definition| (definition.name, definition.version)).unzip();
     sqlx::query(
-        "update projections
+        "with locked as (
+             select q.name, q.build from projections q
+             join unnest($1::text[], $2::int[]) board (name, version)
+                 on board.name = q.name and board.version = q.version
+             where q.stage = 'serving' and q.status = 'stopped'
+             order by q.name, q.build
+             for update of q
+         )
+         update projections p
          set status = 'running', error = null, error_position = null, updated_at = clock_timestamp()
-         where status = 'stopped' and (name, version) in (select * from unnest($1::text[], $2::int[]))",
+         from locked
+         where p.name = locked.name and p.build = locked.build",
     )
     .bind(names)
     .bind(versions)
@@ -281,12 +357,45 @@ pub(super) async fn try_again(board: &[Definition], executor: impl PgExecutor<'_
     Ok(())
 }
 
+/// Stops the build that is kept: its rows are not those that what is parked now would leave, so that it may not serve.
+pub(super) async fn disqualify(name: &str, why: &str, transaction: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "update projections set status = 'stopped', error = $2, error_position = position + 1
+         where name = $1 and stage = 'kept'",
+    )
+    .bind(name)
+    .bind(why)
+    .execute(transaction)
+    .await?;
+    Ok(())
+}
+
+/// The definition whose version serves, or the program's own where none is registered yet. `None` if this program does not
+/// have that version.
+pub async fn in_service(
+    board: &[Definition],
+    name: &str,
+    executor: impl PgExecutor<'_>,
+) -> Result<Option<Definition>, StoreError> {
+    let serving = at(name, Stage::Serving, executor).await?;
+    let of_name = |definition: &&Definition| definition.name == name;
+    let Some(serving) = serving else { return Ok(latest(board).iter().find(of_name).copied()) };
+    Ok(board.iter().filter(of_name).find(|definition| definition.version == serving.version).copied())
+}
+
 /// Holds the live builds of a projection where they stand; `false` if the one that serves does not run.
 pub async fn pause(name: &str, executor: impl PgExecutor<'_>) -> Result<bool, StoreError> {
     let paused: Vec<Stage> = sqlx::query_scalar(
-        "update projections set status = 'paused', updated_at = clock_timestamp()
-         where name = $1 and stage <> 'building' and status = 'running'
-         returning stage",
+        "with locked as (
+             select name, build from projections
+             where name = $1 and stage <> 'building' and status = 'running'
+             order by build
+             for update
+         )
+         update projections p set status = 'paused', updated_at = clock_timestamp()
+         from locked
+         where p.name = locked.name and p.build = locked.build
+         returning p.stage",
     )
     .bind(name)
     .fetch_all(executor)
@@ -297,9 +406,16 @@ pub async fn pause(name: &str, executor: impl PgExecutor<'_>) -> Result<bool, St
 /// Lets the live builds of a projection go on, be they paused or stopped; `false` if all of them run.
 pub async fn resume(name: &str, executor: impl PgExecutor<'_>) -> Result<bool, StoreError> {
     let resumed = sqlx::query(
-        "update projections
+        "with locked as (
+             select name, build from projections
+             where name = $1 and stage <> 'building' and status <> 'running'
+             order by build
+             for update
+         )
+         update projections p
          set status = 'running', error = null, error_position = null, updated_at = clock_timestamp()
-         where name = $1 and stage <> 'building' and status <> 'running'",
+         from locked
+         where p.name = locked.name and p.build = locked.build",
     )
     .bind(name)
     .execute(executor)

@@ -23,7 +23,7 @@ mod watch;
 
 use daybook_core::RecordedEvent;
 
-pub use build::{Stage, State, Target, pause, resume};
+pub use build::{Stage, State, Target, in_service, pause, resume};
 pub use changes::{Changes, FoldError};
 pub use memory::Memory;
 pub use parking::{ParkError, ParkedStream, park, unpark};
@@ -95,7 +95,7 @@ impl Definition {
 
     /// The table of a migration that has the shape of this version, after which builds are made.
     fn shape(&self, table: &Table) -> String {
-        format!("{}_v{}", table.name(), self.version)
+        build::shape_name(table.name(), self.version)
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use chrono::{DateTime, Utc};
 use daybook_core::{
     Position,
-    store::{Store, StoreError},
+    store::{Store, StoreError, read_stream},
 };
 use serde::Serialize;
 use sqlx::{Connection, PgConnection, PgExecutor};
@@ -14,7 +14,7 @@ use sqlx::{Connection, PgConnection, PgExecutor};
 use super::{
     Definition,
     build::{self, Stage},
-    changes::Changes,
+    fold,
     log::{self, Entry},
     rebuild::RebuildError,
     repair,
@@ -117,8 +117,13 @@ pub async fn park(
     }
     let builds = build::lock(definition.name, &mut transaction).await?;
     let live = builds.iter().filter(|build| build.stage != Stage::Building);
-    if let Some(further) = live.clone().map(|build| build.position).max().filter(|reached| *reached >= position) {
+    let serving = builds.iter().find(|build| build.stage == Stage::Serving);
+    if let Some(further) = serving.map(|build| build.position).filter(|reached| *reached >= position) {
         return Err(ParkError::Folded { wanted: position, position: further });
+    }
+    if live.clone().any(|build| build.position >= position) {
+        let why = format!("event {position} is set aside, but is in these rows");
+        build::disqualify(definition.name, &why, &mut transaction).await?;
     }
     let parked = Parked::read(&[definition.name], &mut *transaction).await?;
     if let Some(from) = parked
@@ -168,17 +173,16 @@ pub async fn unpark(
     let streams = list(&[definition.name], &mut connection).await?;
     let parked = streams.into_iter().find(|stream| stream.from_position == position);
     let parked = parked.ok_or(ParkError::NotParked(position))?;
-    let keys = concerned(store, definition, &parked, &mut connection).await?;
-    let taking_back = TakingBack { projection: definition.name, position, by };
+    let taking_back = TakingBack { parked: &parked, by };
+    let keys = taking_back.concerned(store, definition, Position::MAX, &mut connection).await?;
     repair::refold(store, definition, keys, Some(taking_back)).await?;
     Ok(parked)
 }
 
-/// What is to be recorded when parked events are folded after all.
+/// A parked stream that is to be folded after all.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TakingBack<'a> {
-    projection: &'a str,
-    position: Position,
+    parked: &'a ParkedStream,
     by: &'a str,
 }
 
@@ -188,29 +192,30 @@ impl TakingBack<'_> {
             "update parked_streams set unparked_at = clock_timestamp(), unparked_by = $3
              where projection = $1 and from_position = $2 and unparked_at is null",
         )
-        .bind(self.projection)
-        .bind(self.position as i64)
+        .bind(&self.parked.projection)
+        .bind(self.parked.from_position as i64)
         .bind(self.by)
         .execute(transaction)
         .await?;
         Ok(())
     }
-}
 
-/// The rows that the parked events concern.
-async fn concerned(
-    store: &Store,
-    definition: &Definition,
-    parked: &ParkedStream,
-    connection: &mut PgConnection,
-) -> Result<BTreeSet<String>, RebuildError> {
-    let events =
-        daybook_core::store::read_stream(&mut *connection, &parked.aggregate_type, &parked.aggregate_id, 0).await?;
-    let mut keys = BTreeSet::new();
-    for raw in events.into_iter().filter(|raw| raw.position >= parked.from_position) {
-        let entry = Entry::of(raw, store.upcasters());
-        let mut changes: Changes = super::fold::changes(definition, &Parked::default(), [&entry])?;
-        keys.extend(definition.tables.iter().flat_map(|table| table.touched(&mut changes)));
+    /// The keys of the rows that the events concern which are set aside up to a position.
+    pub async fn concerned(
+        self,
+        store: &Store,
+        definition: &Definition,
+        to: Position,
+        connection: &mut PgConnection,
+    ) -> Result<BTreeSet<String>, RebuildError> {
+        let ParkedStream { aggregate_type, aggregate_id, from_position, .. } = self.parked;
+        let events = read_stream(connection, aggregate_type, aggregate_id, 0).await?;
+        let mut keys = BTreeSet::new();
+        for raw in events.into_iter().filter(|raw| (*from_position..=to).contains(&raw.position)) {
+            let entry = Entry::of(raw, store.upcasters());
+            let mut changes = fold::changes(definition, &Parked::default(), [&entry])?;
+            keys.extend(definition.tables.iter().flat_map(|table| table.touched(&mut changes)));
+        }
+        Ok(keys)
     }
-    Ok(keys)
 }

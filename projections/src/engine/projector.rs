@@ -5,7 +5,7 @@
 //! to the event before it and stops; the others go on.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     time::{Duration, Instant},
 };
 
@@ -80,8 +80,8 @@ impl Projector {
         board: &'static [Definition],
         committed: Option<watch::Receiver<Position>>,
         options: ProjectorOptions,
-    ) -> Result<Self, sqlx::Error> {
-        build::register(board, store.pool()).await?;
+    ) -> Result<Self, StoreError> {
+        build::register(board, store).await?;
         build::try_again(board, store.pool()).await?;
         let stop = CancellationToken::new();
         let (publish, positions) = watch::channel(Positions::new());
@@ -170,7 +170,7 @@ impl Work {
         }
     }
 
-    /// Takes the builds that are furthest behind one batch further.
+    /// Takes every build that this process drives one batch further.
     async fn step(&mut self) -> Result<Step, StoreError> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
@@ -189,39 +189,50 @@ impl Work {
         let builds = build::all(&self.names, &mut *connection).await?;
         let mut positions = self.serving(&builds);
         self.publish(&positions);
-        let running: Vec<(Position, Target)> =
-            builds.iter().filter_map(|build| Some((build.position, self.driven(build)?))).collect();
-        let Some(from) = running.iter().map(|(position, _)| *position).min() else { return Ok(Step::AtHead) };
-        let group: Vec<Target> =
-            running.iter().filter(|(position, _)| *position == from).map(|(_, target)| *target).collect();
-        // Those behind stop where the next ones stand, and go on with them in lock-step.
-        let next = running.iter().map(|(position, _)| *position).filter(|position| *position > from).min();
-        let limit = next
-            .map_or(self.options.batch, |next| u32::try_from(next - from).unwrap_or(u32::MAX).min(self.options.batch));
-
-        let entries = log::read(connection, self.store.upcasters(), from, limit).await?;
-        let Some(last) = entries.last() else { return Ok(Step::AtHead) };
-        match self.commit(&group, from, &entries, connection).await {
-            Ok(true) => {
-                let serving = |target: &&Target| {
-                    let of = |build: &&Build| (&*build.name, build.build) == (target.definition.name, target.build);
-                    builds.iter().find(of).is_some_and(|build| build.stage == Stage::Serving)
-                };
-                let moved = group.iter().filter(serving);
-                positions.extend(moved.map(|target| (target.definition.name, last.position)));
-                self.publish(&positions);
-            }
-            // Somebody has taken a build over, or holds it: the rows tell.
-            Ok(false) => self.leased_at = None,
-            Err(Stumbled { target, error }) if concerns_data(&error) => {
-                self.find_stone(&target, from, &entries, connection).await?;
-            }
-            Err(Stumbled { error: WriteError::Database(error), .. }) => return Err(error.into()),
-            Err(Stumbled { error: WriteError::Fold { .. }, .. }) => {
-                unreachable!("an event that cannot be folded concerns data")
+        let mut groups: BTreeMap<Position, Vec<Target>> = BTreeMap::new();
+        for build in &builds {
+            if let Some(target) = self.driven(build) {
+                groups.entry(build.position).or_default().push(target);
             }
         }
-        Ok(Step::Moved)
+        // Everybody has a turn, those furthest ahead first: one that is far behind keeps nobody from being up to date.
+        let mut step = Step::AtHead;
+        let mut ahead = None;
+        for (from, group) in groups.into_iter().rev() {
+            // Those behind stop where the next ones stood, and go on with them in lock-step.
+            let limit = ahead.map_or(self.options.batch, |ahead: Position| {
+                u32::try_from(ahead - from).unwrap_or(u32::MAX).min(self.options.batch)
+            });
+            ahead = Some(from);
+            let entries = log::read(connection, self.store.upcasters(), from, limit).await?;
+            let Some(last) = entries.last() else { continue };
+            match self.commit(&group, from, &entries, connection).await {
+                Ok(moved) => {
+                    let serving = |target: &&Target| {
+                        let of = |build: &&Build| (&*build.name, build.build) == (target.definition.name, target.build);
+                        builds.iter().find(of).is_some_and(|build| build.stage == Stage::Serving)
+                    };
+                    if moved.is_empty() {
+                        // Somebody has taken these builds over, or has them locked for a moment.
+                        self.leased_at = None;
+                    } else {
+                        step = Step::Moved;
+                    }
+                    let moved = moved.iter().filter(serving);
+                    positions.extend(moved.map(|target| (target.definition.name, last.position)));
+                    self.publish(&positions);
+                }
+                Err(Stumbled { target, error }) if concerns_data(&error) => {
+                    self.find_stone(&target, from, &entries, connection).await?;
+                    step = Step::Moved;
+                }
+                Err(Stumbled { error: WriteError::Database(error), .. }) => return Err(error.into()),
+                Err(Stumbled { error: WriteError::Fold { .. }, .. }) => {
+                    unreachable!("an event that cannot be folded concerns data")
+                }
+            }
+        }
+        Ok(step)
     }
 
     /// The build as this process drives it, if it does.
@@ -255,8 +266,8 @@ impl Work {
     ) -> Result<(), StoreError> {
         for (entry, before) in entries.iter().zip(from..) {
             match self.commit(&[*target], before, std::slice::from_ref(entry), connection).await {
-                Ok(true) => {}
-                Ok(false) => return Ok(()),
+                Ok(moved) if moved.is_empty() => return Ok(()),
+                Ok(_) => {}
                 Err(Stumbled { error, .. }) if concerns_data(&error) => {
                     let (projection, build, position) = (target.definition.name, target.build, entry.position);
                     tracing::error!(projection, build, position, error = %chain(&error), "the projection has stopped at an event");
@@ -272,31 +283,28 @@ impl Work {
         Ok(())
     }
 
-    /// Rows and checkpoints of a group in one transaction; `false` if this process does not drive all of them any more.
+    /// Rows and checkpoints of a group in one transaction; answers with those that this process still drives.
     async fn commit(
         &self,
         group: &[Target],
         from: Position,
         entries: &[Entry],
         connection: &mut PgConnection,
-    ) -> Result<bool, Stumbled> {
+    ) -> Result<Vec<Target>, Stumbled> {
         let first = group[0];
         let to = entries.last().map_or(from, |entry| entry.position);
         let stumbled = |target: Target| move |error: sqlx::Error| Stumbled { target, error: error.into() };
         let mut transaction = connection.begin().await.map_err(stumbled(first))?;
-        // First of all, so that whoever else wants these builds waits here and then sees that it comes too late.
-        if !build::advance(group, self.driver, from, to, &mut transaction).await.map_err(stumbled(first))? {
-            transaction.rollback().await.map_err(stumbled(first))?;
-            return Ok(false);
-        }
+        // First of all, so that whoever else wants these builds waits, and then sees that it comes too late.
+        let moved = build::advance(group, self.driver, from, to, &mut transaction).await.map_err(stumbled(first))?;
         let parked = Parked::read(&self.names, &mut *transaction).await.map_err(stumbled(first))?;
-        for target in group {
+        for target in &moved {
             fold::apply(target, &parked, entries, &mut transaction)
                 .await
                 .map_err(|error| Stumbled { target: *target, error })?;
         }
         transaction.commit().await.map_err(stumbled(first))?;
-        Ok(true)
+        Ok(moved)
     }
 
     fn publish(&self, positions: &Positions) {

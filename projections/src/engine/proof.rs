@@ -18,7 +18,7 @@ use tokio::task;
 
 use super::{
     Definition,
-    build::{self, Stage, Target},
+    build::{self, Build, Stage, Target},
     copy,
     memory::{Memory, Portion},
     parking::Parked,
@@ -68,7 +68,7 @@ pub const MEMORY: usize = 200 << 20;
 const INFLATION: u64 = 4;
 /// The share of the memory that the rows of a portion may take.
 const ROWS_SHARE: usize = 2;
-const MOST_PORTIONS: u64 = 64;
+const MOST_PORTIONS: u64 = 1_024;
 /// Differences told in full, per table.
 const TOLD: i64 = 10;
 
@@ -91,7 +91,8 @@ pub async fn checksum(definition: &Definition, connection: &mut PgConnection) ->
 pub async fn verify(store: &Store, definition: &Definition, memory: usize) -> Result<Verified, RebuildError> {
     let mut connection = store.connection().await?;
     connection.execute(UNHURRIED).await?;
-    let mut transaction = connection.begin_with(snapshot_of(definition)).await?;
+    let views: Vec<&str> = definition.tables.iter().map(Table::name).collect();
+    let mut transaction = connection.begin_with(snapshot_of(&views)).await?;
     let serving = build::at(definition.name, Stage::Serving, &mut *transaction).await?;
     let serving = serving.ok_or(RebuildError::Nothing { name: definition.name, stage: "serving" })?;
     if serving.version != definition.version {
@@ -108,9 +109,10 @@ pub async fn verify(store: &Store, definition: &Definition, memory: usize) -> Re
 /// What a connection begins with that is at work for as long as it takes.
 pub(super) const UNHURRIED: &str = "set statement_timeout = 0; set idle_in_transaction_session_timeout = 0";
 
-/// A snapshot of what readers see. Locked before it is taken, so that no build takes over in between.
-pub(super) fn snapshot_of(definition: &Definition) -> String {
-    let views: Vec<&str> = definition.tables.iter().map(Table::name).collect();
+/// A snapshot of what readers see in these views. They are locked before it is taken, so that no build takes over in
+/// between.
+pub(super) fn snapshot_of<S: AsRef<str>>(views: &[S]) -> String {
+    let views: Vec<&str> = views.iter().map(AsRef::as_ref).collect();
     format!("begin isolation level repeatable read; lock table {} in access share mode", views.join(", "))
 }
 
@@ -162,27 +164,24 @@ pub(super) async fn prove(
 }
 
 /// Compares a build with another one of the same projection at the same position. `live` is in a snapshot in which the
-/// other one stands there, and is at its end afterwards. Columns that only one of them has are left out.
+/// other one stands there, and is at its end afterwards. Tables and columns that only one of them has are left out.
 pub(super) async fn compare(
     (new, connection): (&Target, &mut PgConnection),
-    (other, live): (&Target, &mut PgConnection),
-    position: Position,
+    (other, live): (&Build, &mut PgConnection),
 ) -> Result<Verified, sqlx::Error> {
-    let (name, build, version) = (new.definition.name, other.build, other.definition.version);
+    let (name, build, version, position) = (new.definition.name, other.build, other.version, other.position);
     let mut verified =
         Verified { name, build, version, position, rows: 0, different: 0, differences: Vec::new(), portions: 1 };
     let mut suspect = Vec::new();
-    for table in new.definition.tables {
-        let Some(counterpart) = other.definition.tables.iter().find(|other| other.name() == table.name()) else {
-            continue;
-        };
-        let theirs: BTreeSet<String> = column_names(&other.table(counterpart), live).await?.into_iter().collect();
+    let both = |table: &&Table| other.tables.iter().any(|name| name == table.name());
+    for table in new.definition.tables.iter().filter(both) {
+        let theirs: BTreeSet<String> = column_names(&other.table(table.name()), live).await?.into_iter().collect();
         let columns: Vec<String> = column_names(&new.table(table), connection)
             .await?
             .into_iter()
             .filter(|column| theirs.contains(column))
             .collect();
-        let found = sums(&other.table(counterpart), &columns, table, None, live).await?;
+        let found = sums(&other.table(table.name()), &columns, table, None, live).await?;
         verified.rows += found.rows();
         let buckets = found.differing(&sums(&new.table(table), &columns, table, None, connection).await?);
         if !buckets.is_empty() {
@@ -190,7 +189,7 @@ pub(super) async fn compare(
             let statement = format!(
                 "create temporary table {aside} as select {} from {} t where {} = any($1)",
                 columns.join(", "),
-                other.table(counterpart),
+                other.table(table.name()),
                 bucket(table)
             );
             sqlx::query(&statement).bind(&buckets).execute(&mut *live).await?;
@@ -261,19 +260,33 @@ pub(super) async fn in_memory(
     portion: Portion,
     memory: usize,
 ) -> Result<Memory, RebuildError> {
-    let mut folded = pipeline::folded(store, definition, parked, (0, position), memory / CHUNK_SHARE);
     let mut rows = Memory::default();
+    follow(store, definition, parked, (0, position), &portion, memory, &mut rows).await?;
+    Ok(rows)
+}
+
+/// Folds the events after one position up to another into the rows of a portion.
+pub(super) async fn follow(
+    store: &Store,
+    definition: Definition,
+    parked: Arc<Parked>,
+    span: (Position, Position),
+    portion: &Portion,
+    memory: usize,
+    rows: &mut Memory,
+) -> Result<(), RebuildError> {
+    let mut folded = pipeline::folded(store, definition, parked, span, memory / CHUNK_SHARE);
     while let Some(chunk) = folded.recv().await {
-        let (mut chunk, portion) = (chunk?, portion.clone());
+        let (mut chunk, portion, mut kept) = (chunk?, portion.clone(), std::mem::take(rows));
         let work = move || {
             for changes in &mut chunk.changes {
-                rows.keep(&definition, changes, &portion)?;
+                kept.keep(&definition, changes, &portion)?;
             }
-            Ok::<Memory, WriteError>(rows)
+            Ok::<Memory, WriteError>(kept)
         };
-        rows = task::spawn_blocking(work).await.expect("folding does not fall")?;
+        *rows = task::spawn_blocking(work).await.expect("folding does not fall")?;
     }
-    Ok(rows)
+    Ok(())
 }
 
 /// How many portions the keys are folded in, so that each fits into the memory.

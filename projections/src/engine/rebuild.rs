@@ -26,7 +26,7 @@ use super::{
     projector::{FOLDING, concerns_data},
     proof::{self, Difference, UNHURRIED, Verified},
     shape,
-    table::{Manner, WriteError},
+    table::{Manner, Table, WriteError},
 };
 
 #[derive(Clone, Debug)]
@@ -114,6 +114,10 @@ pub enum RebuildError {
     OtherVersion { name: &'static str, serving: i32, program: i32 },
     #[error("the build of `{name}` that is kept is at position {kept}, and the one that serves at {serving}")]
     KeptBehind { name: &'static str, kept: Position, serving: Position },
+    #[error("of `{name}`, build {serving} serves now")]
+    OtherBuild { name: &'static str, serving: i32 },
+    #[error("the build of `{name}` that is kept has stopped: {error}")]
+    KeptStopped { name: &'static str, error: String },
     #[error("events of `{0}` were parked or taken back meanwhile")]
     ParkedMeanwhile(&'static str),
     #[error(transparent)]
@@ -127,10 +131,11 @@ pub enum RebuildError {
 pub(super) const CHUNK_SHARE: usize = 48;
 /// So many events may be left to fold within the transaction that takes over.
 const LAST_EVENTS: Position = 500;
-/// How often the take-over waits for readers, `PATIENCE` each time and with as long a rest for them in between, before it
-/// gives up.
-const ATTEMPTS: u32 = 300;
+/// How often the take-over waits for readers, with a rest of `PATIENCE` for them in between, before it gives up.
+const ATTEMPTS: u32 = 600;
 const PATIENCE: Duration = Duration::from_millis(100);
+/// So long may new readers wait for those before them while a build takes over.
+const READERS_WAIT: Duration = Duration::from_millis(80);
 /// How long a roll-back waits for the build that is kept to come as far as the one that serves.
 const ROLL_BACK_WITHIN: Duration = Duration::from_secs(4);
 /// How long a build belongs to its process after the last sign of life, and how often there is one.
@@ -147,7 +152,7 @@ pub async fn rebuild(
     options: &RebuildOptions,
     progress: impl FnMut(Progress) + Send,
 ) -> Result<Rebuilt, RebuildError> {
-    build::register(&[*definition], store.pool()).await?;
+    build::register(&[*definition], store).await?;
     // One that was killed a moment ago seems to be at work until its lease runs out.
     let deadline = Instant::now() + LEASE;
     while being_made(store, definition).await? {
@@ -160,7 +165,8 @@ pub async fn rebuild(
     let outcome = builder.run().await;
     // What failed for the rows' sake is of no use; what was interrupted goes on the next time.
     let useless = match &outcome {
-        Ok(_) => options.dry_run,
+        // A dry run leaves what was there before it.
+        Ok(rebuilt) => options.dry_run && rebuilt.resumed_at.is_none(),
         Err(RebuildError::Store(_) | RebuildError::Database(_) | RebuildError::Lost(_) | RebuildError::Busy(_)) => {
             false
         }
@@ -173,12 +179,17 @@ pub async fn rebuild(
 }
 
 /// Lets the build that is kept serve again, and keeps the one that served; tells how long readers waited.
-pub async fn roll_back(store: &Store, definition: &Definition) -> Result<(Target, Duration), RebuildError> {
+/// `leaving` is the build that must be serving, so that the same request twice does not roll forward again.
+pub async fn roll_back(
+    store: &Store,
+    definition: &Definition,
+    leaving: Option<i32>,
+) -> Result<(Target, Duration), RebuildError> {
     let mut owner = store.owner_connection().await?;
     owner.execute(FOLDING).await?;
     let deadline = Instant::now() + ROLL_BACK_WITHIN;
     loop {
-        match try_to_roll_back(store, definition, &mut owner).await {
+        match try_to_roll_back(store, definition, leaving, &mut owner).await {
             // The one that is kept is driven by another process and comes nearer, or readers are in the way.
             Err(RebuildError::KeptBehind { .. }) if Instant::now() < deadline => time::sleep(PATIENCE / 10).await,
             Err(error) if error.is_lock_timeout() && Instant::now() < deadline => time::sleep(PATIENCE).await,
@@ -191,6 +202,7 @@ pub async fn roll_back(store: &Store, definition: &Definition) -> Result<(Target
 async fn try_to_roll_back(
     store: &Store,
     definition: &Definition,
+    leaving: Option<i32>,
     owner: &mut PgConnection,
 ) -> Result<(Target, Duration), RebuildError> {
     let name = definition.name;
@@ -198,7 +210,13 @@ async fn try_to_roll_back(
     let builds = build::lock(name, &mut transaction).await?;
     let at = |stage| builds.iter().find(move |build| build.stage == stage);
     let serving = at(Stage::Serving).ok_or(RebuildError::Nothing { name, stage: "serving" })?;
+    if leaving.is_some_and(|leaving| leaving != serving.build) {
+        return Err(RebuildError::OtherBuild { name, serving: serving.build });
+    }
     let kept = at(Stage::Kept).ok_or(RebuildError::Nothing { name, stage: "kept" })?;
+    if kept.state == State::Stopped {
+        return Err(RebuildError::KeptStopped { name, error: kept.error.clone().unwrap_or_default() });
+    }
     let target = Target { definition: Definition { version: kept.version, ..*definition }, build: kept.build };
     if kept.position < serving.position {
         let few = serving.position - kept.position <= LAST_EVENTS;
@@ -241,16 +259,26 @@ pub async fn discard(store: &Store, definition: &Definition, stage: Stage) -> Re
     let nothing = RebuildError::Nothing { name: definition.name, stage: word };
     let mut owner = store.owner_connection().await?;
     let mut transaction = owner.begin().await?;
-    let builds = build::lock(definition.name, &mut transaction).await?;
+    let builds = lock_shortly(definition.name, &mut transaction).await?;
     match builds.iter().find(|build| build.stage == stage && stage != Stage::Serving) {
         Some(build) if build.stage == Stage::Building && build.leased => Err(RebuildError::UnderWay(definition.name)),
         Some(build) => {
-            remove(definition, build, &mut transaction).await?;
+            remove(build, &mut transaction).await.map_err(|error| busy(definition.name, error))?;
             transaction.commit().await?;
             Ok(build.build)
         }
         None => Err(nothing),
     }
+}
+
+/// Locks the builds for a change of their tables, which gives up soon when somebody reads these.
+async fn lock_shortly(name: &'static str, transaction: &mut PgConnection) -> Result<Vec<Build>, RebuildError> {
+    transaction.execute(&*format!("set local lock_timeout = {}", 20 * PATIENCE.as_millis())).await?;
+    build::lock(name, transaction).await.map_err(|error| busy(name, error))
+}
+
+fn busy(name: &'static str, error: sqlx::Error) -> RebuildError {
+    if is_lock_timeout(&error) { RebuildError::Busy(name) } else { error.into() }
 }
 
 async fn being_made(store: &Store, definition: &Definition) -> Result<bool, sqlx::Error> {
@@ -286,7 +314,11 @@ impl<'a, P: FnMut(Progress) + Send> Builder<'a, P> {
         let mut owner = store.owner_connection().await?;
         owner.execute(FOLDING).await?;
         let mut transaction = owner.begin().await?;
-        let builds = build::lock(name, &mut transaction).await?;
+        let builds = lock_shortly(name, &mut transaction).await?;
+        let serving = builds.iter().find(|build| build.stage == Stage::Serving);
+        if let Some(newer) = serving.filter(|serving| serving.version > definition.version) {
+            return Err(RebuildError::OtherVersion { name, serving: newer.version, program: definition.version });
+        }
         let mut interrupted = builds.iter().find(|build| build.stage == Stage::Building);
         if let Some(build) = interrupted {
             if build.leased {
@@ -294,7 +326,7 @@ impl<'a, P: FnMut(Progress) + Send> Builder<'a, P> {
             }
             let of_use = build.version == definition.version && build.state == State::Running && !options.afresh;
             if !of_use {
-                remove(definition, build, &mut transaction).await?;
+                remove(build, &mut transaction).await.map_err(|error| busy(name, error))?;
                 interrupted = None;
             }
         }
@@ -305,9 +337,10 @@ impl<'a, P: FnMut(Progress) + Send> Builder<'a, P> {
         }
         let position = interrupted.map_or(0, |build| build.position);
         sqlx::query(
-            "insert into projections (name, build, version, stage, holder, leased_until, phase, begun_at, begun_position)
+            "insert into projections (name, build, version, stage, holder, leased_until, phase, begun_at, begun_position,
+                 tables)
              values ($1, $2, $3, 'building', $4, clock_timestamp() + $5 * interval '1 millisecond', 'filling',
-                 clock_timestamp(), $6)
+                 clock_timestamp(), $6, $7)
              on conflict (name, build) do update
              set holder = excluded.holder, leased_until = excluded.leased_until, phase = excluded.phase,
                  begun_at = excluded.begun_at, begun_position = excluded.begun_position",
@@ -318,6 +351,7 @@ impl<'a, P: FnMut(Progress) + Send> Builder<'a, P> {
         .bind(driver.holder)
         .bind(LEASE.as_millis() as i64)
         .bind(position as i64)
+        .bind(definition.tables.iter().map(Table::name).collect::<Vec<_>>())
         .execute(&mut *transaction)
         .await?;
         let parked = Arc::new(Parked::read(&[name], &mut *transaction).await?);
@@ -402,8 +436,7 @@ impl<'a, P: FnMut(Progress) + Send> Builder<'a, P> {
 
     async fn write(&mut self, mut chunk: Folded, columns: &Columns) -> Result<(), WriteOrLost> {
         let mut transaction = self.owner.begin().await?;
-        let group = [self.target];
-        if !build::advance(&group, self.driver, self.position, chunk.to, &mut transaction).await? {
+        if !build::advance_alone(&self.target, self.driver, (self.position, chunk.to), &mut transaction).await? {
             return Err(WriteOrLost::Lost);
         }
         for table in self.target.definition.tables {
@@ -424,11 +457,16 @@ impl<'a, P: FnMut(Progress) + Send> Builder<'a, P> {
             let Some(entry) = entries.first() else { break };
             let position = entry.position;
             let mut transaction = self.owner.begin().await?;
-            if !build::advance(&[self.target], self.driver, self.position, position, &mut transaction).await? {
+            let step = (self.position, position);
+            if !build::advance_alone(&self.target, self.driver, step, &mut transaction).await? {
                 return Err(RebuildError::Lost(self.target.definition.name));
             }
-            if let Err(error) = fold::apply(&self.target, &self.parked, &entries, &mut transaction).await {
-                return Ok(RebuildError::Fold { position, reason: error.to_string() });
+            match fold::apply(&self.target, &self.parked, &entries, &mut transaction).await {
+                Ok(()) => {}
+                Err(error) if concerns_data(&error) => {
+                    return Ok(RebuildError::Fold { position, reason: error.to_string() });
+                }
+                Err(error) => return Err(error.into()),
             }
             transaction.commit().await?;
             self.position = position;
@@ -440,23 +478,22 @@ impl<'a, P: FnMut(Progress) + Send> Builder<'a, P> {
     async fn compare_with_live(&mut self) -> Result<Option<Verified>, RebuildError> {
         let definition = self.target.definition;
         for _ in 0..LOOKS {
+            let serving = build::at(definition.name, Stage::Serving, &mut self.owner).await?;
+            let Some(serving) = serving.filter(|build| build.state == State::Running) else { return Ok(None) };
             let mut live = self.store.owner_connection().await?;
             live.execute(UNHURRIED).await?;
-            live.execute(&*proof::snapshot_of(&definition)).await?;
-            let serving = build::at(definition.name, Stage::Serving, &mut live).await?;
-            let Some(serving) = serving.filter(|build| build.state == State::Running) else { return Ok(None) };
-            if serving.position < self.position {
+            live.execute(&*proof::snapshot_of(&serving.tables)).await?;
+            let shown = build::at(definition.name, Stage::Serving, &mut live).await?;
+            let Some(shown) = shown.filter(|shown| shown.build == serving.build) else { continue };
+            if shown.position < self.position {
                 drop(live);
                 time::sleep(LOOK_AGAIN).await;
                 continue;
             }
-            self.head = serving.position;
-            self.fill_to(serving.position).await?;
+            self.head = shown.position;
+            self.fill_to(shown.position).await?;
             self.tell(Phase::Comparing);
-            let other =
-                Target { definition: Definition { version: serving.version, ..definition }, build: serving.build };
-            let new = (&self.target, &mut self.owner);
-            let compared = proof::compare(new, (&other, &mut live), self.position).await?;
+            let compared = proof::compare((&self.target, &mut self.owner), (&shown, &mut live)).await?;
             return Ok(Some(compared));
         }
         Ok(None)
@@ -483,7 +520,11 @@ impl<'a, P: FnMut(Progress) + Send> Builder<'a, P> {
         for attempt in 1.. {
             self.fill().await?;
             self.tell(Phase::TakingOver);
-            match self.try_to_take_over().await {
+            let taken = match self.make_room().await {
+                Ok(()) => self.try_to_take_over().await,
+                Err(error) => Err(error),
+            };
+            match taken {
                 // Readers are in the way. While this waits for them, new readers wait behind it, hence only shortly.
                 Err(error) if error.is_lock_timeout() && attempt < ATTEMPTS => time::sleep(PATIENCE).await,
                 Err(error) if error.is_lock_timeout() => break,
@@ -493,12 +534,23 @@ impl<'a, P: FnMut(Progress) + Send> Builder<'a, P> {
         Err(RebuildError::Busy(self.target.definition.name))
     }
 
+    /// Takes the build away that is kept until now: the one that serves will be kept in its place.
+    async fn make_room(&mut self) -> Result<(), RebuildError> {
+        let mut transaction = self.owner.begin().await?;
+        transaction.execute(&*format!("set local lock_timeout = {}", PATIENCE.as_millis())).await?;
+        let builds = build::lock(self.target.definition.name, &mut transaction).await?;
+        if let Some(kept) = builds.iter().find(|build| build.stage == Stage::Kept) {
+            remove(kept, &mut transaction).await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
     async fn try_to_take_over(&mut self) -> Result<Duration, RebuildError> {
-        let Target { definition, .. } = self.target;
-        let name = definition.name;
+        let name = self.target.definition.name;
         let mut transaction = self.owner.begin().await?;
         transaction.execute(&*format!("set local lock_timeout = {}", 10 * PATIENCE.as_millis())).await?;
-        // From here on the projector waits. Afterwards it sees that another build serves.
+        // From here on the projector leaves these builds alone. Afterwards it sees that another build serves.
         let builds = build::lock(name, &mut transaction).await?;
         let at = |stage| builds.iter().find(move |build| build.stage == stage);
         let serving = at(Stage::Serving).ok_or(RebuildError::Nothing { name, stage: "serving" })?;
@@ -508,8 +560,8 @@ impl<'a, P: FnMut(Progress) + Send> Builder<'a, P> {
             return Err(RebuildError::ParkedMeanwhile(name));
         }
         let reached = fold_rest(self.store, &self.target, &self.parked, self.position, &mut transaction).await?;
-        if let Some(kept) = at(Stage::Kept) {
-            remove(&definition, kept, &mut transaction).await?;
+        if at(Stage::Kept).is_some() {
+            return Err(RebuildError::Lost(name));
         }
         let begun = switch(&self.target, serving, ours, &mut transaction).await?;
         transaction.commit().await?;
@@ -523,13 +575,13 @@ impl<'a, P: FnMut(Progress) + Send> Builder<'a, P> {
         drop(life);
         let mut owner = store.owner_connection().await?;
         let mut transaction = owner.begin().await?;
-        let builds = build::lock(target.definition.name, &mut transaction).await?;
+        let builds = lock_shortly(target.definition.name, &mut transaction).await?;
         let ours = builds.iter().find(|build| {
             (build.build, build.stage, build.holder) == (target.build, Stage::Building, Some(driver.holder))
         });
         if let Some(build) = ours {
             if useless {
-                remove(&target.definition, build, &mut transaction).await?;
+                remove(build, &mut transaction).await.map_err(|error| busy(target.definition.name, error))?;
             } else {
                 build::release(driver.holder, &mut *transaction).await?;
             }
@@ -553,9 +605,11 @@ async fn switch(
     next: &Build,
     transaction: &mut PgConnection,
 ) -> Result<Instant, sqlx::Error> {
-    transaction.execute(&*format!("set local lock_timeout = {}", PATIENCE.as_millis())).await?;
+    // One view is locked after the other, and all of this time new readers wait.
+    let views = u128::try_from(target.definition.tables.len()).unwrap_or(1).max(1);
+    transaction.execute(&*format!("set local lock_timeout = {}", READERS_WAIT.as_millis() / views)).await?;
     let begun = Instant::now();
-    shape::show(target, serving.version == next.version, transaction).await?;
+    shape::show(target, &serving.tables, serving.version == next.version, transaction).await?;
     // Whoever drives the one drives the other, too, without waiting for a lease; unless it may not know that version.
     sqlx::query(
         "update projections p
@@ -574,15 +628,15 @@ async fn switch(
     Ok(begun)
 }
 
-/// Takes a build away, tables and row.
-async fn remove(definition: &Definition, build: &Build, owner: &mut PgConnection) -> Result<(), sqlx::Error> {
-    let of_its_version = Definition { version: build.version, ..*definition };
-    shape::remove(&Target { definition: of_its_version, build: build.build }, owner).await?;
-    sqlx::query("delete from projections where name = $1 and build = $2")
-        .bind(&build.name)
-        .bind(build.build)
-        .execute(owner)
-        .await?;
+/// Takes a build away: its tables, its row, and what was found in it.
+async fn remove(build: &Build, owner: &mut PgConnection) -> Result<(), sqlx::Error> {
+    shape::remove(build, owner).await?;
+    for statement in [
+        "delete from drifts where projection = $1 and build = $2",
+        "delete from projections where name = $1 and build = $2",
+    ] {
+        sqlx::query(statement).bind(&build.name).bind(build.build).execute(&mut *owner).await?;
+    }
     Ok(())
 }
 

@@ -9,8 +9,6 @@ use sqlx::{Connection, Executor as _, PgConnection};
 use super::{
     Definition,
     build::{self, Build, Stage, Target},
-    changes::Changes,
-    fold, log,
     memory::{Memory, Portion},
     parking::{Parked, TakingBack},
     proof::{self, UNHURRIED},
@@ -32,6 +30,9 @@ pub struct Repaired {
     pub mended: i64,
 }
 
+/// So often the fold follows what has come meanwhile, before it asks everybody to wait for the rest.
+const ROUNDS: u32 = 3;
+
 /// Folds the rows of these keys anew: those whose first key column is one of them, in every table of the projection.
 pub async fn repair(store: &Store, definition: &Definition, keys: BTreeSet<String>) -> Result<Repaired, RebuildError> {
     refold(store, definition, keys, None).await
@@ -41,47 +42,75 @@ pub async fn repair(store: &Store, definition: &Definition, keys: BTreeSet<Strin
 pub(super) async fn refold(
     store: &Store,
     definition: &Definition,
-    keys: BTreeSet<String>,
+    mut keys: BTreeSet<String>,
     taking_back: Option<TakingBack<'_>>,
 ) -> Result<Repaired, RebuildError> {
     let mut connection = store.connection().await?;
     connection.execute(UNHURRIED).await?;
-    let portion = Portion::Only(keys.clone());
-    // Most of the book is folded before anybody has to wait.
-    let reached = serving_of(definition, &build::all(&[definition.name], &mut connection).await?)?.position;
+    let mut portion = Portion::Only(keys.clone());
     let parked = parked_without(definition, taking_back, &mut connection).await?;
-    let mut rows =
-        proof::in_memory(store, *definition, parked.clone(), reached, portion.clone(), proof::MEMORY).await?;
+    // Nearly all of the book is folded before anybody has to wait.
+    let (mut rows, mut reached) = (Memory::default(), 0);
+    for _ in 0..ROUNDS {
+        let position = serving_of(definition, &build::all(&[definition.name], &mut connection).await?)?.position;
+        if position <= reached {
+            break;
+        }
+        let span = (reached, position);
+        proof::follow(store, *definition, parked.clone(), span, &portion, proof::MEMORY, &mut rows).await?;
+        reached = position;
+    }
 
     let mut transaction = connection.begin().await?;
     let builds = build::lock(definition.name, &mut transaction).await?;
+    let serving = serving_of(definition, &builds)?;
+    let position = serving.position;
     if let Some(taking_back) = taking_back {
+        // The stream may have grown since its keys were looked for, by events that were set aside as well.
+        let concerned = taking_back.concerned(store, definition, position, &mut transaction).await?;
+        let grown: BTreeSet<String> = concerned.difference(&keys).cloned().collect();
+        if !grown.is_empty() {
+            keys.extend(grown);
+            portion = Portion::Only(keys.clone());
+            (rows, reached) = (Memory::default(), 0);
+        }
         taking_back.record(&mut transaction).await?;
     }
     if *parked != Parked::read(&[definition.name], &mut *transaction).await? {
         return Err(RebuildError::ParkedMeanwhile(definition.name));
     }
-    let serving = serving_of(definition, &builds)?;
-    if serving.position < reached {
+    if position < reached {
         return Err(RebuildError::Lost(definition.name));
     }
-    follow(store, definition, &parked, (reached, serving.position), &portion, &mut rows, &mut transaction).await?;
-    let rows: Vec<(Table, String)> =
-        iter::from_fn(|| definition.tables.iter().copied().find_map(|table| Some((table, table.hand_out(&mut rows)?))))
-            .collect();
-    let mut repaired =
-        Repaired { name: definition.name, keys: keys.clone(), position: serving.position, rows: 0, mended: 0 };
+    proof::follow(store, *definition, parked.clone(), (reached, position), &portion, proof::MEMORY, &mut rows).await?;
+    let rows = handed_out(definition, rows);
+    let mut repaired = Repaired { name: definition.name, keys: keys.clone(), position, rows: 0, mended: 0 };
     (repaired.rows, repaired.mended) = replace(definition, serving, &keys, &rows, &mut transaction).await?;
-    // The build that is kept for a roll-back goes in lock-step with it, and is mended as well.
-    let in_step = |build: &&Build| {
-        build.stage == Stage::Kept && (build.version, build.position) == (serving.version, serving.position)
-    };
-    if let Some(kept) = builds.iter().find(in_step) {
-        replace(definition, kept, &keys, &rows, &mut transaction).await?;
+    match builds.iter().find(|build| build.stage == Stage::Kept) {
+        // The build that is kept for a roll-back is mended as well, as far as it has come.
+        Some(kept) if kept.version == definition.version => {
+            let rows = if kept.position == position {
+                rows
+            } else {
+                let (until, parked) = (kept.position, parked.clone());
+                let rows = proof::in_memory(store, *definition, parked, until, portion, proof::MEMORY).await?;
+                handed_out(definition, rows)
+            };
+            replace(definition, kept, &keys, &rows, &mut transaction).await?;
+        }
+        Some(_) if taking_back.is_some() => {
+            let why = "events were taken back in that this version had set aside";
+            build::disqualify(definition.name, why, &mut transaction).await?;
+        }
+        Some(_) | None => {}
     }
-    watch::forget(definition, &keys, &mut transaction).await?;
     transaction.commit().await?;
     Ok(repaired)
+}
+
+fn handed_out(definition: &Definition, mut rows: Memory) -> Vec<(Table, String)> {
+    iter::from_fn(|| definition.tables.iter().copied().find_map(|table| Some((table, table.hand_out(&mut rows)?))))
+        .collect()
 }
 
 /// The build that serves, if it is of this version: only that fold can mend its rows.
@@ -111,23 +140,6 @@ async fn parked_without(
     Ok(Arc::new(parked))
 }
 
-/// Folds what has come since.
-async fn follow(
-    store: &Store,
-    definition: &Definition,
-    parked: &Parked,
-    (after, to): (Position, Position),
-    portion: &Portion,
-    rows: &mut Memory,
-    connection: &mut PgConnection,
-) -> Result<(), RebuildError> {
-    let events = log::read_followed(connection, definition.follows, after, to).await?;
-    let entries: Vec<log::Entry> = events.into_iter().map(|raw| log::Entry::of(raw, store.upcasters())).collect();
-    let mut changes: Changes = fold::changes(definition, parked, &entries)?;
-    rows.keep(definition, &mut changes, portion)?;
-    Ok(())
-}
-
 /// Puts the rows in the place of those that a build has; tells how many there are, and how many were not so.
 async fn replace(
     definition: &Definition,
@@ -137,9 +149,9 @@ async fn replace(
     connection: &mut PgConnection,
 ) -> Result<(i64, i64), sqlx::Error> {
     let target = Target { definition: *definition, build: build.build };
-    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
     let (mut number, mut mended) = (0, 0);
     for table in definition.tables {
+        let keys: Vec<&str> = keys.iter().map(String::as_str).filter(|key| table.can_have(key)).collect();
         let (made, first, key) = (target.table(table), table.key()[0], table.key().join(", "));
         let aside = format!("{}_repaired", table.name());
         connection.execute(&*format!("create temporary table {aside} (like {made}) on commit drop")).await?;
@@ -148,16 +160,21 @@ async fn replace(
                 format!("insert into {aside} select t.* from json_populate_recordset(null::{made}, $1::json) t");
             sqlx::query(&statement).bind(rows).execute(&mut *connection).await?;
         }
+        // As values of the column's own type, so that the index on the key serves.
+        let of_keys = format!(
+            "{first} = any(array(select (json_populate_record(null::{made}, json_build_object('{first}', key))).{first}
+             from unnest($1::text[]) key))"
+        );
         let (rows, differing): (i64, i64) = sqlx::query_as(&format!(
             "select (select count(*) from {aside}), count(*)
-             from (select * from {made} where {first}::text = any($1)) s full join {aside} e using ({key})
+             from (select * from {made} where {of_keys}) s full join {aside} e using ({key})
              where row(s.*) is distinct from row(e.*)"
         ))
         .bind(&keys)
         .fetch_one(&mut *connection)
         .await?;
         if differing > 0 {
-            let statement = format!("delete from {made} where {first}::text = any($1)");
+            let statement = format!("delete from {made} where {of_keys}");
             sqlx::query(&statement).bind(&keys).execute(&mut *connection).await?;
             connection.execute(&*format!("insert into {made} select * from {aside}")).await?;
         }
@@ -165,5 +182,6 @@ async fn replace(
         number += rows;
         mended += differing;
     }
+    watch::forget(&target, keys, connection).await?;
     Ok((number, mended))
 }

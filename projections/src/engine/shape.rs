@@ -4,7 +4,7 @@
 use daybook_core::store::APPLICATION_ROLE;
 use sqlx::{Executor as _, PgConnection};
 
-use super::build::Target;
+use super::build::{Build, Target};
 
 /// Makes the tables of a build, with their keys and without the indexes that only readers need.
 pub(super) async fn create(target: &Target, owner: &mut PgConnection) -> Result<(), sqlx::Error> {
@@ -18,8 +18,7 @@ pub(super) async fn create(target: &Target, owner: &mut PgConnection) -> Result<
         .fetch_one(&mut *owner)
         .await?;
         let statement = format!(
-            "drop table if exists {made};
-             create table {made} (like {shape} including all excluding indexes) {};
+            "create table {made} (like {shape} including all excluding indexes) {};
              alter table {made} add primary key ({});
              grant select, insert, update, delete, truncate on {made} to {APPLICATION_ROLE}",
             parameters.unwrap_or_default(),
@@ -59,9 +58,18 @@ pub(super) async fn index(target: &Target, owner: &mut PgConnection) -> Result<(
     Ok(())
 }
 
-/// Lets the readers' views show this build. A view whose columns change is made anew.
-pub(super) async fn show(target: &Target, same_shape: bool, owner: &mut PgConnection) -> Result<(), sqlx::Error> {
-    for table in target.definition.tables {
+/// Lets the readers' views show this build, instead of one with these tables. A view whose columns may change is made anew.
+pub(super) async fn show(
+    target: &Target,
+    before: &[String],
+    same_shape: bool,
+    owner: &mut PgConnection,
+) -> Result<(), sqlx::Error> {
+    let tables = target.definition.tables;
+    for gone in before.iter().filter(|name| !tables.iter().any(|table| table.name() == *name)) {
+        owner.execute(&*format!("drop view if exists {gone}")).await?;
+    }
+    for table in tables {
         let (view, made) = (table.name(), target.table(table));
         let statement = if same_shape {
             format!("create or replace view {view} as select * from {made}")
@@ -78,14 +86,11 @@ pub(super) async fn show(target: &Target, same_shape: bool, owner: &mut PgConnec
 }
 
 /// Takes the tables of a build away. Those that the migrations made stay, empty: they are what others are made like.
-pub(super) async fn remove(target: &Target, owner: &mut PgConnection) -> Result<(), sqlx::Error> {
-    for table in target.definition.tables {
-        let made = target.table(table);
-        let statement = if made == target.definition.shape(table) {
-            format!("truncate {made}")
-        } else {
-            format!("drop table if exists {made}")
-        };
+pub(super) async fn remove(build: &Build, owner: &mut PgConnection) -> Result<(), sqlx::Error> {
+    for name in &build.tables {
+        let made = build.table(name);
+        let statement =
+            if made == build.shape(name) { format!("truncate {made}") } else { format!("drop table if exists {made}") };
         owner.execute(&*statement).await?;
     }
     Ok(())

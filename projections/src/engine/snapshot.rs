@@ -65,12 +65,20 @@ impl Reader {
     /// A snapshot of the rows of these projections, after waiting until all of them are as fresh as wanted.
     pub async fn snapshot(&self, names: &[&str], fresh: Option<Freshness>) -> Result<Snapshot, ReadError> {
         let definitions: Vec<Definition> = names.iter().map(|name| self.definition(name)).collect();
-        if let Some(Freshness { position, wait }) = fresh {
-            for definition in &definitions {
-                self.wait_for(definition.name, position, wait).await?;
+        loop {
+            if let Some(Freshness { position, wait }) = fresh {
+                for definition in &definitions {
+                    self.wait_for(definition.name, position, wait).await?;
+                }
             }
+            let snapshot = Snapshot::of(&self.pool, &definitions).await?;
+            // What was waited for may have been a build that another one took over from at that very moment.
+            if fresh.is_none_or(|fresh| snapshot.position >= fresh.position) {
+                return Ok(snapshot);
+            }
+            drop(snapshot);
+            time::sleep(LOOK_AGAIN).await;
         }
-        Snapshot::of(&self.pool, &definitions).await
     }
 
     /// Waits until the projection has come to this position.

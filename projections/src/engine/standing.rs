@@ -79,7 +79,6 @@ pub struct Kept {
 pub async fn standings(board: &[Definition], connection: &mut PgConnection) -> Result<Vec<Standing>, StoreError> {
     let definitions = latest(board);
     let names: Vec<&str> = definitions.iter().map(|definition| definition.name).collect();
-    build::register(&definitions, &mut *connection).await?;
     let builds = build::all(&names, &mut *connection).await?;
     let mut parked = parking::list(&names, &mut *connection).await?;
     let mut drifts = watch::list(&names, &mut *connection).await?;

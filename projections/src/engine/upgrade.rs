@@ -14,7 +14,7 @@ use super::{
 };
 
 /// How long to wait before trying again, when another process builds or the database does not do its part.
-const AGAIN: Duration = Duration::from_secs(5);
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// Builds what is newer, one projection after the other, and ends when nothing is left to build. What cannot be built
 /// for the rows' sake is told and left to the operator.
@@ -23,7 +23,11 @@ pub(super) async fn run(store: Store, board: &'static [Definition]) {
         while let Err(error) = bring_up(&store, &definition).await {
             let projection = definition.name;
             tracing::error!(projection, error = %chain(&error), "the new version of a projection does not serve yet");
-            if !matches!(error, RebuildError::UnderWay(_) | RebuildError::Store(_) | RebuildError::Database(_)) {
+            let hopeless = matches!(
+                error,
+                RebuildError::Fold { .. } | RebuildError::Unproven(_) | RebuildError::OtherVersion { .. }
+            );
+            if hopeless {
                 break;
             }
             time::sleep(AGAIN).await;
@@ -35,6 +39,13 @@ async fn bring_up(store: &Store, definition: &Definition) -> Result<(), RebuildE
     let serving = build::at(definition.name, Stage::Serving, store.pool()).await?;
     // An older program leaves what a newer one has built alone.
     if serving.is_none_or(|serving| serving.version >= definition.version) {
+        return Ok(());
+    }
+    // An operator has rolled back, and decides when to go forward again.
+    let kept = build::at(definition.name, Stage::Kept, store.pool()).await?;
+    if let Some(kept) = kept.filter(|kept| kept.version >= definition.version) {
+        let (projection, build) = (definition.name, kept.build);
+        tracing::warn!(projection, build, "rolled back: the newer version is kept, and is not built again by itself");
         return Ok(());
     }
     let rebuilt = rebuild(store, definition, &RebuildOptions::default(), |_| {}).await?;

@@ -20,7 +20,7 @@ use super::{
     parking::Parked,
     proof::{self, Difference, UNHURRIED},
     rebuild::RebuildError,
-    table::Source,
+    table::{Source, Table},
 };
 
 /// A row that is not what the book says.
@@ -60,27 +60,28 @@ const EVENTS: usize = 16;
 
 /// Looks at some rows of one projection after the other, with a pause after each, until it is dropped.
 pub async fn watch(store: Store, board: &'static [Definition], pause: Duration) {
-    let definitions = super::latest(board);
+    let names: Vec<&str> = super::latest(board).iter().map(|definition| definition.name).collect();
     loop {
-        for definition in &definitions {
+        for projection in &names {
             time::sleep(pause).await;
-            if let Err(error) = take_turn(&store, definition).await {
-                let projection = definition.name;
+            if let Err(error) = take_turn(&store, board, projection).await {
                 tracing::warn!(projection, error = %chain(&error), "the watch cannot look at the rows");
             }
         }
     }
 }
 
-async fn take_turn(store: &Store, definition: &Definition) -> Result<(), RebuildError> {
+async fn take_turn(store: &Store, board: &[Definition], projection: &str) -> Result<(), RebuildError> {
     let mut connection = store.connection().await?;
     connection.execute(UNHURRIED).await?;
+    // Of a version that this program does not have it cannot tell what is right.
+    let Some(definition) = build::in_service(board, projection, &mut connection).await? else { return Ok(()) };
     let head = daybook_core::store::head(&mut connection).await?.position;
     let events = if head == 0 { 0 } else { EVENTS };
     for _ in 0..events {
         let position = rand::rng().random_range(1..=head);
-        if let Look::Drifted(differences) = look_on(store, definition, position, &mut connection).await? {
-            tell(definition, &differences);
+        if let Look::Drifted(differences) = look_on(store, &definition, position, &mut connection).await? {
+            tell(&definition, &differences);
         }
     }
     connection.close().await?;
@@ -100,7 +101,8 @@ async fn look_on(
     position: Position,
     connection: &mut PgConnection,
 ) -> Result<Look, RebuildError> {
-    let mut transaction = connection.begin_with(proof::snapshot_of(definition)).await?;
+    let views: Vec<&str> = definition.tables.iter().map(Table::name).collect();
+    let mut transaction = connection.begin_with(proof::snapshot_of(&views)).await?;
     let serving = build::at(definition.name, Stage::Serving, &mut *transaction).await?;
     let comparable = |build: &Build| build.version == definition.version && build.state != State::Stopped;
     let Some(serving) = serving.filter(comparable).filter(|build| build.position >= position) else {
@@ -135,7 +137,7 @@ async fn look_on(
     }
     transaction.rollback().await?;
     // A row may have been mended since it was found.
-    forget(definition, &healthy, connection).await?;
+    forget(&target, &healthy, connection).await?;
     if differences.is_empty() {
         return Ok(match (sound, wide) {
             (0, true) => Look::TooWide,
@@ -221,7 +223,9 @@ async fn record(
     for Difference { table, key, stored, expected } in differences {
         sqlx::query(
             "insert into drifts (projection, build, table_name, key, stored, expected, position)
-             values ($1, $2, $3, $4, $5, $6, $7)
+             select name, build, $3, $4, $5, $6, $7
+             from projections
+             where name = $1 and build = $2
              on conflict (projection, build, table_name, key) do update
              set stored = excluded.stored, expected = excluded.expected, position = excluded.position",
         )
@@ -252,21 +256,24 @@ pub(super) async fn list(names: &[&str], executor: impl PgExecutor<'_>) -> Resul
     .await
 }
 
-/// Forgets the drifts of rows that are right again.
+/// Forgets the drifts of rows of a build that are right again.
 pub(super) async fn forget(
-    definition: &Definition,
+    target: &Target,
     keys: &BTreeSet<String>,
     connection: &mut PgConnection,
 ) -> Result<(), sqlx::Error> {
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-    for table in definition.tables {
-        sqlx::query("delete from drifts where projection = $1 and table_name = $2 and key ->> $3 = any($4)")
-            .bind(definition.name)
-            .bind(table.name())
-            .bind(table.key()[0])
-            .bind(&keys)
-            .execute(&mut *connection)
-            .await?;
+    for table in target.definition.tables {
+        sqlx::query(
+            "delete from drifts where projection = $1 and build = $2 and table_name = $3 and key ->> $4 = any($5)",
+        )
+        .bind(target.definition.name)
+        .bind(target.build)
+        .bind(table.name())
+        .bind(table.key()[0])
+        .bind(&keys)
+        .execute(&mut *connection)
+        .await?;
     }
     Ok(())
 }
