@@ -25,4 +25,5 @@ mod schema;
 mod shapes;
 mod snapshots;
 mod store;
+mod versions;
 mod writer;

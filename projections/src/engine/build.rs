@@ -172,8 +172,11 @@ pub(super) async fn register(board: &[Definition], store: &Store) -> Result<(), 
         .execute(&mut *transaction)
         .await?;
         // The views of the migrations show the first version.
-        if begun.rows_affected() > 0 && definition.version > 1 {
-            shape::show(&Target { definition, build: 1 }, &[], false, &mut transaction).await?;
+        if begun.rows_affected() > 0
+            && definition.version > 1
+            && let Some(build) = at(definition.name, Stage::Serving, &mut *transaction).await?
+        {
+            shape::show(&build, &[], false, &mut transaction).await?;
         }
         transaction.commit().await?;
     }

@@ -228,7 +228,7 @@ async fn try_to_roll_back(
         let parked = Parked::read(&[name], &mut *transaction).await?;
         fold_rest(store, &target, &parked, kept.position, &mut transaction).await?;
     }
-    let begun = switch(&target, serving, kept, &mut transaction).await?;
+    let begun = switch(serving, kept, &mut transaction).await?;
     transaction.commit().await?;
     Ok((target, begun.elapsed()))
 }
@@ -563,7 +563,7 @@ impl<'a, P: FnMut(Progress) + Send> Builder<'a, P> {
         if at(Stage::Kept).is_some() {
             return Err(RebuildError::Lost(name));
         }
-        let begun = switch(&self.target, serving, ours, &mut transaction).await?;
+        let begun = switch(serving, ours, &mut transaction).await?;
         transaction.commit().await?;
         self.position = reached;
         Ok(begun.elapsed())
@@ -599,17 +599,12 @@ impl<'a, P: FnMut(Progress) + Send> Builder<'a, P> {
 }
 
 /// Lets `next` serve instead of `serving`; both rows are locked. Answers with the moment from which readers wait.
-async fn switch(
-    target: &Target,
-    serving: &Build,
-    next: &Build,
-    transaction: &mut PgConnection,
-) -> Result<Instant, sqlx::Error> {
+async fn switch(serving: &Build, next: &Build, transaction: &mut PgConnection) -> Result<Instant, sqlx::Error> {
     // One view is locked after the other, and all of this time new readers wait.
-    let views = u128::try_from(target.definition.tables.len()).unwrap_or(1).max(1);
+    let views = u128::try_from(next.tables.len()).unwrap_or(1).max(1);
     transaction.execute(&*format!("set local lock_timeout = {}", READERS_WAIT.as_millis() / views)).await?;
     let begun = Instant::now();
-    shape::show(target, &serving.tables, serving.version == next.version, transaction).await?;
+    shape::show(next, &serving.tables, serving.version == next.version, transaction).await?;
     // Whoever drives the one drives the other, too, without waiting for a lease; unless it may not know that version.
     sqlx::query(
         "update projections p

@@ -60,17 +60,16 @@ pub(super) async fn index(target: &Target, owner: &mut PgConnection) -> Result<(
 
 /// Lets the readers' views show this build, instead of one with these tables. A view whose columns may change is made anew.
 pub(super) async fn show(
-    target: &Target,
+    build: &Build,
     before: &[String],
     same_shape: bool,
     owner: &mut PgConnection,
 ) -> Result<(), sqlx::Error> {
-    let tables = target.definition.tables;
-    for gone in before.iter().filter(|name| !tables.iter().any(|table| table.name() == *name)) {
+    for gone in before.iter().filter(|view| !build.tables.contains(view)) {
         owner.execute(&*format!("drop view if exists {gone}")).await?;
     }
-    for table in tables {
-        let (view, made) = (table.name(), target.table(table));
+    for view in &build.tables {
+        let made = build.table(view);
         let statement = if same_shape {
             format!("create or replace view {view} as select * from {made}")
         } else {

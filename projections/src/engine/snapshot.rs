@@ -21,7 +21,7 @@ use super::{
 #[derive(Clone, Debug)]
 pub struct Reader {
     pool: PgPool,
-    board: Vec<Definition>,
+    board: &'static [Definition],
     /// What the projector of this process tells, if it has one.
     positions: Option<watch::Receiver<Positions>>,
 }
@@ -59,7 +59,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 impl Reader {
     /// `projector` is the one of this process, if it has one.
     pub fn new(store: &Store, board: &'static [Definition], projector: Option<&Projector>) -> Self {
-        Self { pool: store.pool().clone(), board: latest(board), positions: projector.map(Projector::positions) }
+        Self { pool: store.pool().clone(), board, positions: projector.map(Projector::positions) }
     }
 
     /// A snapshot of the rows of these projections, after waiting until all of them are as fresh as wanted.
@@ -71,7 +71,8 @@ impl Reader {
                     self.wait_for(definition.name, position, wait).await?;
                 }
             }
-            let snapshot = Snapshot::of(&self.pool, &definitions).await?;
+            let views: Vec<&str> = definitions.iter().flat_map(|definition| self.views(definition)).collect();
+            let snapshot = Snapshot::of(&self.pool, &definitions, &views).await?;
             // What was waited for may have been a build that another one took over from at that very moment.
             if fresh.is_none_or(|fresh| snapshot.position >= fresh.position) {
                 return Ok(snapshot);
@@ -128,21 +129,28 @@ impl Reader {
     }
 
     fn definition(&self, name: &str) -> Definition {
-        let found = self.board.iter().find(|definition| definition.name == name);
-        *found.expect("a projection is asked for by a name that is on the board")
+        let found = latest(self.board).into_iter().find(|definition| definition.name == name);
+        found.expect("a projection is asked for by a name that is on the board")
+    }
+
+    /// The views of a projection that are there whichever version of the board serves. A build takes over all views at
+    /// once, so that locking some of them is as good as locking all.
+    fn views(&self, definition: &Definition) -> Vec<&'static str> {
+        let others: Vec<&Definition> = self.board.iter().filter(|other| other.name == definition.name).collect();
+        let everywhere =
+            |name: &&str| others.iter().all(|other| other.tables.iter().any(|table| table.name() == *name));
+        definition.tables.iter().map(|table| table.name()).filter(everywhere).collect()
     }
 }
 
 impl Snapshot {
-    async fn of(pool: &PgPool, definitions: &[Definition]) -> Result<Self, ReadError> {
+    async fn of(pool: &PgPool, definitions: &[Definition], views: &[&str]) -> Result<Self, ReadError> {
         // Locked before the snapshot is taken: a rebuild that swaps tables comes entirely before it or after it.
-        let tables: Vec<&str> =
-            definitions.iter().flat_map(|definition| definition.tables).map(|table| table.name()).collect();
         // A filter that is absent must not spoil the plan of one that is present, so each query is planned anew.
         let begin = format!(
             "begin isolation level repeatable read read only; \
              lock table {} in access share mode; set local plan_cache_mode = force_custom_plan",
-            tables.join(", ")
+            views.join(", ")
         );
         let mut transaction = pool.begin_with(begin).await?;
         let names: Vec<&str> = definitions.iter().map(|definition| definition.name).collect();
