@@ -9,6 +9,7 @@ use axum::{
     http::{HeaderValue, Uri, header},
     response::{IntoResponse, Response},
 };
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
 use serde::Serialize;
 use sha2::Sha256;
@@ -73,10 +74,10 @@ impl CursorKey {
 
     fn read(&self, uri: &Uri, filter: &impl std::fmt::Debug, cursor: &str) -> Result<i64, ApiError> {
         let read = || {
-            let (position, signature) = (cursor.get(..16)?, cursor.get(16..)?);
-            let position = i64::from_str_radix(position, 16).ok()?;
-            let signature = unhex(signature)?;
-            self.signing(uri, filter, position).verify_slice(&signature).ok()?;
+            let bytes = BASE64_URL_SAFE_NO_PAD.decode(cursor).ok()?;
+            let (position, signature) = bytes.split_first_chunk()?;
+            let position = i64::from_be_bytes(*position);
+            self.signing(uri, filter, position).verify_slice(signature).ok()?;
             Some(position)
         };
         read().ok_or_else(|| {
@@ -87,7 +88,7 @@ impl CursorKey {
 
     fn cursor(&self, uri: &Uri, filter: &impl std::fmt::Debug, position: i64) -> String {
         let signature = self.signing(uri, filter, position).finalize().into_bytes();
-        signature.iter().fold(format!("{position:016x}"), |cursor, byte| format!("{cursor}{byte:02x}"))
+        BASE64_URL_SAFE_NO_PAD.encode([&position.to_be_bytes()[..], &signature].concat())
     }
 
     fn signing(&self, uri: &Uri, filter: &impl std::fmt::Debug, position: i64) -> Hmac<Sha256> {
@@ -142,11 +143,6 @@ fn next_link(uri: &Uri, cursor: &str) -> HeaderValue {
     HeaderValue::from_str(&link).expect("an address that was received can be sent")
 }
 
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let pair = |at: usize| text.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
-    (0..text.len()).step_by(2).map(pair).collect()
-}
-
 impl std::fmt::Debug for CursorKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("CursorKey")
@@ -180,10 +176,25 @@ mod tests {
         };
         assert_eq!(refused("/v1/orders", "closed", &cursor), "invalid-cursor");
         assert_eq!(refused("/v1/payments", "open", &cursor), "invalid-cursor");
-        assert_eq!(refused("/v1/orders", "open", &cursor.replacen('2', "3", 1)), "invalid-cursor");
         assert_eq!(refused("/v1/orders", "open", &cursor[..40]), "invalid-cursor");
         assert_eq!(refused("/v1/orders", "open", "é"), "invalid-cursor");
         assert_eq!(refused("/v1/orders", "open", ""), "invalid-cursor");
+    }
+
+    /// Nor is it read in two spellings, such as upper case for lower.
+    #[test]
+    fn a_cursor_of_which_any_character_was_changed_is_refused() {
+        let cursor = key().cursor(&uri("/v1/orders"), &"open", 42);
+        let alphabet = ('A'..='Z').chain('a'..='z').chain('0'..='9').chain("-_=.+ ".chars());
+        for (at, other) in (0..cursor.len()).flat_map(|at| alphabet.clone().map(move |other| (at, other))) {
+            let mut changed: Vec<char> = cursor.chars().collect();
+            if std::mem::replace(&mut changed[at], other) == other {
+                continue;
+            }
+            let changed: String = changed.into_iter().collect();
+            let read = key().wanted(&uri("/v1/orders"), &"open", Some(&changed), None);
+            assert_eq!(read.expect_err("the cursor was changed").code(), "invalid-cursor", "{changed}");
+        }
     }
 
     #[test]
