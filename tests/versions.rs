@@ -93,6 +93,43 @@ impl Projection for CapitalNames {
     }
 }
 
+/// Another second version: the name as a number, in the same table.
+enum NameLengths {}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromRow)]
+struct NameLength {
+    id: String,
+    name: i64,
+}
+
+impl Row for NameLength {
+    type Key = String;
+    const TABLE: &'static str = Name::TABLE;
+    const KEY: &'static [&'static str] = Name::KEY;
+
+    fn key(&self) -> String {
+        self.id.clone()
+    }
+
+    fn sources(&self) -> Vec<Source> {
+        vec![Source::stream(Customer::TYPE, &self.id)]
+    }
+}
+
+impl Projection for NameLengths {
+    const NAME: &'static str = "names";
+    const VERSION: i32 = 2;
+    const FOLLOWS: Follows = Names::FOLLOWS;
+    const TABLES: &'static [Table] = &[Table::of::<NameLength>()];
+
+    fn fold(event: &RecordedEvent, changes: &mut Changes) -> Result<(), FoldError> {
+        if let Event::Customer(CustomerEvent::Registered { name, .. }) = &event.event {
+            changes.insert(NameLength { id: event.aggregate_id.clone(), name: name.len() as i64 });
+        }
+        Ok(())
+    }
+}
+
 const OLD: Definition = Definition::of::<Names>();
 const NEW: Definition = Definition::of::<CapitalNames>();
 static OLD_PROGRAM: &[Definition] = &[OLD];
@@ -209,4 +246,56 @@ async fn a_newer_program_builds_its_version_by_itself_while_the_earlier_one_serv
     register(&mut ledger, "Cleo").await;
     assert_eq!(seen(&ledger, NEW_PROGRAM).await, ["ADA", "BOB", "CLEO"]);
     building.shutdown().await;
+}
+
+/// The role of everybody may read the view, and somebody has made a view of his own of it.
+async fn with_a_view_of_others(ledger: &Ledger) {
+    let theirs = "grant select on names to public; create view nicknames as select name from names";
+    sqlx::raw_sql(theirs).execute(ledger.database.pool()).await.unwrap();
+}
+
+async fn everybody_may_read_names(ledger: &Ledger) -> bool {
+    let granted = "select has_table_privilege('public', 'names', 'select')";
+    sqlx::query_scalar(granted).fetch_one(ledger.database.pool()).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_others_made_of_a_view_stays_as_long_as_its_columns_stay() {
+    let mut ledger = migrated().await;
+    with_a_view_of_others(&ledger).await;
+    let old = start(&ledger, OLD_PROGRAM, NewVersions::Await).await;
+    register(&mut ledger, "Ada").await;
+    assert_eq!(seen(&ledger, OLD_PROGRAM).await, ["Ada"]);
+
+    rebuild(&ledger.store, &NEW, &RebuildOptions::default(), |_| {}).await.unwrap();
+    let nickname = "select name from nicknames";
+    let nickname: String = sqlx::query_scalar(nickname).fetch_one(ledger.database.pool()).await.unwrap();
+    assert_eq!(nickname, "ADA");
+    assert!(everybody_may_read_names(&ledger).await);
+    old.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_view_with_other_columns_keeps_its_grants_and_cannot_go_from_under_a_view_of_others() {
+    let mut ledger = migrated().await;
+    with_a_view_of_others(&ledger).await;
+    let shape = "drop table names_v2; create table names_v2 (id text primary key, name bigint not null)";
+    sqlx::raw_sql(shape).execute(ledger.database.pool()).await.unwrap();
+    let old = start(&ledger, OLD_PROGRAM, NewVersions::Await).await;
+    register(&mut ledger, "Ada").await;
+    assert_eq!(seen(&ledger, OLD_PROGRAM).await, ["Ada"]);
+
+    let other = Definition::of::<NameLengths>();
+    let refused = rebuild(&ledger.store, &other, &RebuildOptions::default(), |_| {}).await.unwrap_err();
+    let dependent = matches!(&refused, RebuildError::Database(error)
+        if error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("2BP01")));
+    assert!(dependent, "{refused}");
+    assert_eq!(seen(&ledger, OLD_PROGRAM).await, ["Ada"], "what served goes on");
+
+    sqlx::raw_sql("drop view nicknames").execute(ledger.database.pool()).await.unwrap();
+    rebuild(&ledger.store, &other, &RebuildOptions::default(), |_| {}).await.unwrap();
+    let length: i64 = sqlx::query_scalar("select name from names").fetch_one(ledger.store.pool()).await.unwrap();
+    assert_eq!(length, 3);
+    assert!(everybody_may_read_names(&ledger).await);
+    old.shutdown().await;
 }

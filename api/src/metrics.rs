@@ -117,6 +117,14 @@ impl Collector for Scrape {
                 tell(&mut metric, labels, &u64::from(standing.state == state))?;
             }
         }
+        let name = "daybook_projection_building_phase";
+        let mut metric = gauge(&mut encoder, name, "1 for what is being done to the build that is being made")?;
+        for standing in &self.standings {
+            let phase = standing.building.as_ref().and_then(|building| building.phase.as_deref());
+            if let Some(phase) = phase {
+                tell(&mut metric, [("projection", standing.name), ("phase", phase)], &1_u64)?;
+            }
+        }
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 //! One process drives a build at a time: it holds a lease in the row of the build, and each step forward is a
 //! compare-and-set on that row, which fences out whoever has lost the lease without noticing.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use daybook_core::{
@@ -12,9 +12,13 @@ use daybook_core::{
 };
 use serde::Serialize;
 use sqlx::{Connection, PgConnection, PgExecutor};
+use tokio::time;
 use uuid::Uuid;
 
 use super::{Definition, latest, shape, table::Table};
+
+/// How often to look whether a build has come as far as another.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// What a build is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, sqlx::Type)]
@@ -149,6 +153,40 @@ pub(super) async fn lock(name: &str, transaction: &mut PgConnection) -> Result<V
     all(&[name], transaction).await
 }
 
+/// Holds the build that serves where it stands until the one that is kept has come as far, and then both, until the
+/// transaction ends. After the deadline the one that is kept is neither as far nor locked.
+pub(super) async fn lock_abreast(
+    name: &str,
+    serving: i32,
+    kept: i32,
+    deadline: Instant,
+    transaction: &mut PgConnection,
+) -> Result<Vec<Build>, sqlx::Error> {
+    sqlx::query("select from projections where name = $1 and build = $2 for update")
+        .bind(name)
+        .bind(serving)
+        .execute(&mut *transaction)
+        .await?;
+    loop {
+        // Not waited for: whoever wants several rows locks them in the order of builds, and this may be the earlier one.
+        let abreast = sqlx::query(
+            "select from projections k
+             where name = $1 and build = $2
+                 and position >= (select position from projections s where s.name = $1 and s.build = $3)
+             for update of k skip locked",
+        )
+        .bind(name)
+        .bind(kept)
+        .bind(serving)
+        .execute(&mut *transaction)
+        .await?;
+        if abreast.rows_affected() > 0 || Instant::now() > deadline {
+            return all(&[name], transaction).await;
+        }
+        time::sleep(LOOK_AGAIN).await;
+    }
+}
+
 /// Gives every projection that has no build yet its first one, which serves from the beginning.
 pub(super) async fn register(board: &[Definition], store: &Store) -> Result<(), StoreError> {
     let known: Vec<String> =
@@ -176,7 +214,7 @@ pub(super) async fn register(board: &[Definition], store: &Store) -> Result<(), 
             && definition.version > 1
             && let Some(build) = at(definition.name, Stage::Serving, &mut *transaction).await?
         {
-            shape::show(&build, &[], false, &mut transaction).await?;
+            shape::show(&build, &[], &mut transaction).await?;
         }
         transaction.commit().await?;
     }

@@ -20,11 +20,18 @@ use super::{
 #[derive(Clone, Debug)]
 pub(super) struct Columns(HashMap<&'static str, Vec<Column>>);
 
-#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, sqlx::FromRow)]
 pub(super) struct Column {
     pub name: String,
+    /// The type, as PostgreSQL writes it.
+    kind: String,
+}
+
+impl Column {
     /// Whether it holds JSON, in which even a text has its quotation marks.
-    json: bool,
+    fn is_json(&self) -> bool {
+        matches!(&*self.kind, "json" | "jsonb")
+    }
 }
 
 impl Columns {
@@ -44,7 +51,7 @@ impl Columns {
 /// The columns of a table, in their order.
 pub(super) async fn columns(table: &str, connection: &mut PgConnection) -> Result<Vec<Column>, sqlx::Error> {
     sqlx::query_as(
-        "select attname::text as name, atttypid in ('json'::regtype, 'jsonb'::regtype) as json
+        "select attname::text as name, format_type(atttypid, atttypmod) as kind
          from pg_attribute
          where attrelid = $1::regclass and attnum > 0 and not attisdropped
          order by attnum",
@@ -138,7 +145,7 @@ fn lines<R: Row>(rows: &[R], columns: &[Column]) -> String {
             lines.push_str(separator);
             match fields.get(column.name.as_str()).map(|value| value.get()) {
                 None | Some("null") => lines.push_str("\\N"),
-                Some(text) if text.starts_with('"') && !column.json => {
+                Some(text) if text.starts_with('"') && !column.is_json() => {
                     let text: String = serde_json::from_str(text).expect("what begins as a text is one");
                     escape(&text, &mut lines);
                 }

@@ -19,7 +19,7 @@ use tokio::task;
 use super::{
     Definition,
     build::{self, Build, Stage, Target},
-    copy,
+    copy::{self, Column},
     memory::{Memory, Portion},
     parking::Parked,
     pipeline,
@@ -164,7 +164,7 @@ pub(super) async fn prove(
 }
 
 /// Compares a build with another one of the same projection at the same position. `live` is in a snapshot in which the
-/// other one stands there, and is at its end afterwards. Tables and columns that only one of them has are left out.
+/// other one stands there, and is at its end afterwards. Tables and columns that only one of them has, or has so, are left out.
 pub(super) async fn compare(
     (new, connection): (&Target, &mut PgConnection),
     (other, live): (&Build, &mut PgConnection),
@@ -175,12 +175,13 @@ pub(super) async fn compare(
     let mut suspect = Vec::new();
     let both = |table: &&Table| other.tables.iter().any(|name| name == table.name());
     for table in new.definition.tables.iter().filter(both) {
-        let theirs: BTreeSet<String> = column_names(&other.table(table.name()), live).await?.into_iter().collect();
-        let columns: Vec<String> = column_names(&new.table(table), connection)
-            .await?
-            .into_iter()
-            .filter(|column| theirs.contains(column))
-            .collect();
+        let theirs: BTreeSet<Column> = copy::columns(&other.table(table.name()), live).await?.into_iter().collect();
+        let ours = copy::columns(&new.table(table), connection).await?;
+        let columns: Vec<String> =
+            ours.into_iter().filter(|column| theirs.contains(column)).map(|column| column.name).collect();
+        if !table.key().iter().all(|key| columns.iter().any(|column| column == key)) {
+            continue;
+        }
         let found = sums(&other.table(table.name()), &columns, table, None, live).await?;
         verified.rows += found.rows();
         let buckets = found.differing(&sums(&new.table(table), &columns, table, None, connection).await?);

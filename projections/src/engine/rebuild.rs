@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::{
     Definition,
-    build::{self, Build, Driver, Stage, State, Target},
+    build::{self, Driver, Stage, State, Target},
     copy::Columns,
     fold, log,
     parking::Parked,
@@ -26,6 +26,7 @@ use super::{
     projector::{FOLDING, concerns_data},
     proof::{self, Difference, UNHURRIED, Verified},
     shape,
+    switch::{busy, fold_rest, is_lock_timeout, lock_shortly, readers_wait, remove, switch},
     table::{Manner, Table, WriteError},
 };
 
@@ -130,14 +131,12 @@ pub enum RebuildError {
 /// some of them are under way at once.
 pub(super) const CHUNK_SHARE: usize = 48;
 /// So many events may be left to fold within the transaction that takes over.
-const LAST_EVENTS: Position = 500;
-/// How often the take-over waits for readers, with a rest of `PATIENCE` for them in between, before it gives up.
+pub(super) const LAST_EVENTS: Position = 500;
+/// How often the take-over waits for readers, with a rest of `PATIENCE` for them in between, before it gives up; and how
+/// many of these attempts are as gentle as the ones before.
 const ATTEMPTS: u32 = 600;
-const PATIENCE: Duration = Duration::from_millis(100);
-/// So long may new readers wait for those before them while a build takes over.
-const READERS_WAIT: Duration = Duration::from_millis(80);
-/// How long a roll-back waits for the build that is kept to come as far as the one that serves.
-const ROLL_BACK_WITHIN: Duration = Duration::from_secs(4);
+const GENTLE: u32 = 100;
+pub(super) const PATIENCE: Duration = Duration::from_millis(100);
 /// How long a build belongs to its process after the last sign of life, and how often there is one.
 const LEASE: Duration = Duration::from_secs(3);
 const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
@@ -176,109 +175,6 @@ pub async fn rebuild(
     let rebuilt = outcome?;
     left?;
     Ok(rebuilt)
-}
-
-/// Lets the build that is kept serve again, and keeps the one that served; tells how long readers waited.
-/// `leaving` is the build that must be serving, so that the same request twice does not roll forward again.
-pub async fn roll_back(
-    store: &Store,
-    definition: &Definition,
-    leaving: Option<i32>,
-) -> Result<(Target, Duration), RebuildError> {
-    let mut owner = store.owner_connection().await?;
-    owner.execute(FOLDING).await?;
-    let deadline = Instant::now() + ROLL_BACK_WITHIN;
-    loop {
-        match try_to_roll_back(store, definition, leaving, &mut owner).await {
-            // The one that is kept is driven by another process and comes nearer, or readers are in the way.
-            Err(RebuildError::KeptBehind { .. }) if Instant::now() < deadline => time::sleep(PATIENCE / 10).await,
-            Err(error) if error.is_lock_timeout() && Instant::now() < deadline => time::sleep(PATIENCE).await,
-            Err(error) if error.is_lock_timeout() => return Err(RebuildError::Busy(definition.name)),
-            rolled_back => return rolled_back,
-        }
-    }
-}
-
-async fn try_to_roll_back(
-    store: &Store,
-    definition: &Definition,
-    leaving: Option<i32>,
-    owner: &mut PgConnection,
-) -> Result<(Target, Duration), RebuildError> {
-    let name = definition.name;
-    let mut transaction = owner.begin().await?;
-    let builds = build::lock(name, &mut transaction).await?;
-    let at = |stage| builds.iter().find(move |build| build.stage == stage);
-    let serving = at(Stage::Serving).ok_or(RebuildError::Nothing { name, stage: "serving" })?;
-    if leaving.is_some_and(|leaving| leaving != serving.build) {
-        return Err(RebuildError::OtherBuild { name, serving: serving.build });
-    }
-    let kept = at(Stage::Kept).ok_or(RebuildError::Nothing { name, stage: "kept" })?;
-    if kept.state == State::Stopped {
-        return Err(RebuildError::KeptStopped { name, error: kept.error.clone().unwrap_or_default() });
-    }
-    let target = Target { definition: Definition { version: kept.version, ..*definition }, build: kept.build };
-    if kept.position < serving.position {
-        let few = serving.position - kept.position <= LAST_EVENTS;
-        // Only this program's own fold is at hand here.
-        if !few || kept.version != definition.version || kept.state != State::Running {
-            let (kept, serving) = (kept.position, serving.position);
-            return Err(RebuildError::KeptBehind { name, kept, serving });
-        }
-        let parked = Parked::read(&[name], &mut *transaction).await?;
-        fold_rest(store, &target, &parked, kept.position, &mut transaction).await?;
-    }
-    let begun = switch(serving, kept, &mut transaction).await?;
-    transaction.commit().await?;
-    Ok((target, begun.elapsed()))
-}
-
-/// Folds what is left of the book within a transaction that has the build locked; answers with where it stands then.
-async fn fold_rest(
-    store: &Store,
-    target: &Target,
-    parked: &Parked,
-    after: Position,
-    transaction: &mut PgConnection,
-) -> Result<Position, RebuildError> {
-    let entries = log::read(transaction, store.upcasters(), after, u32::MAX).await?;
-    let reached = entries.last().map_or(after, |entry| entry.position);
-    fold::apply(target, parked, &entries, transaction).await?;
-    sqlx::query("update projections set position = $3 where name = $1 and build = $2")
-        .bind(target.definition.name)
-        .bind(target.build)
-        .bind(reached as i64)
-        .execute(transaction)
-        .await?;
-    Ok(reached)
-}
-
-/// Takes the build away that is kept for a roll-back, or one that was interrupted; answers with its number.
-pub async fn discard(store: &Store, definition: &Definition, stage: Stage) -> Result<i32, RebuildError> {
-    let word = if stage == Stage::Kept { "kept" } else { "interrupted" };
-    let nothing = RebuildError::Nothing { name: definition.name, stage: word };
-    let mut owner = store.owner_connection().await?;
-    let mut transaction = owner.begin().await?;
-    let builds = lock_shortly(definition.name, &mut transaction).await?;
-    match builds.iter().find(|build| build.stage == stage && stage != Stage::Serving) {
-        Some(build) if build.stage == Stage::Building && build.leased => Err(RebuildError::UnderWay(definition.name)),
-        Some(build) => {
-            remove(build, &mut transaction).await.map_err(|error| busy(definition.name, error))?;
-            transaction.commit().await?;
-            Ok(build.build)
-        }
-        None => Err(nothing),
-    }
-}
-
-/// Locks the builds for a change of their tables, which gives up soon when somebody reads these.
-async fn lock_shortly(name: &'static str, transaction: &mut PgConnection) -> Result<Vec<Build>, RebuildError> {
-    transaction.execute(&*format!("set local lock_timeout = {}", 20 * PATIENCE.as_millis())).await?;
-    build::lock(name, transaction).await.map_err(|error| busy(name, error))
-}
-
-fn busy(name: &'static str, error: sqlx::Error) -> RebuildError {
-    if is_lock_timeout(&error) { RebuildError::Busy(name) } else { error.into() }
 }
 
 async fn being_made(store: &Store, definition: &Definition) -> Result<bool, sqlx::Error> {
@@ -521,7 +417,7 @@ impl<'a, P: FnMut(Progress) + Send> Builder<'a, P> {
             self.fill().await?;
             self.tell(Phase::TakingOver);
             let taken = match self.make_room().await {
-                Ok(()) => self.try_to_take_over().await,
+                Ok(()) => self.try_to_take_over(readers_wait(attempt / GENTLE)).await,
                 Err(error) => Err(error),
             };
             match taken {
@@ -546,7 +442,7 @@ impl<'a, P: FnMut(Progress) + Send> Builder<'a, P> {
         Ok(())
     }
 
-    async fn try_to_take_over(&mut self) -> Result<Duration, RebuildError> {
+    async fn try_to_take_over(&mut self, wait: Duration) -> Result<Duration, RebuildError> {
         let name = self.target.definition.name;
         let mut transaction = self.owner.begin().await?;
         transaction.execute(&*format!("set local lock_timeout = {}", 10 * PATIENCE.as_millis())).await?;
@@ -563,7 +459,7 @@ impl<'a, P: FnMut(Progress) + Send> Builder<'a, P> {
         if at(Stage::Kept).is_some() {
             return Err(RebuildError::Lost(name));
         }
-        let begun = switch(serving, ours, &mut transaction).await?;
+        let begun = switch(serving, ours, wait, &mut transaction).await?;
         transaction.commit().await?;
         self.position = reached;
         Ok(begun.elapsed())
@@ -596,43 +492,6 @@ impl<'a, P: FnMut(Progress) + Send> Builder<'a, P> {
         self.life.tell(phase, memory);
         (self.progress)(Progress { phase, position: self.position, head: self.head.max(self.position), memory });
     }
-}
-
-/// Lets `next` serve instead of `serving`; both rows are locked. Answers with the moment from which readers wait.
-async fn switch(serving: &Build, next: &Build, transaction: &mut PgConnection) -> Result<Instant, sqlx::Error> {
-    // One view is locked after the other, and all of this time new readers wait.
-    let views = u128::try_from(next.tables.len()).unwrap_or(1).max(1);
-    transaction.execute(&*format!("set local lock_timeout = {}", READERS_WAIT.as_millis() / views)).await?;
-    let begun = Instant::now();
-    shape::show(next, &serving.tables, serving.version == next.version, transaction).await?;
-    // Whoever drives the one drives the other, too, without waiting for a lease; unless it may not know that version.
-    sqlx::query(
-        "update projections p
-         set stage = case when p.build = $3 then 'serving' else 'kept' end, stage_since = clock_timestamp(),
-             phase = null,
-             holder = case when p.version = driven.version then driven.holder end,
-             leased_until = case when p.version = driven.version then driven.leased_until end
-         from (select version, holder, leased_until from projections where name = $1 and build = $2) driven
-         where p.name = $1 and p.build in ($2, $3)",
-    )
-    .bind(&next.name)
-    .bind(serving.build)
-    .bind(next.build)
-    .execute(&mut *transaction)
-    .await?;
-    Ok(begun)
-}
-
-/// Takes a build away: its tables, its row, and what was found in it.
-async fn remove(build: &Build, owner: &mut PgConnection) -> Result<(), sqlx::Error> {
-    shape::remove(build, owner).await?;
-    for statement in [
-        "delete from drifts where projection = $1 and build = $2",
-        "delete from projections where name = $1 and build = $2",
-    ] {
-        sqlx::query(statement).bind(&build.name).bind(build.build).execute(&mut *owner).await?;
-    }
-    Ok(())
 }
 
 /// Signs of life: while a build is being made, its row tells that somebody is at work, on what, and at what cost.
@@ -693,13 +552,9 @@ impl<E: Into<WriteError>> From<E> for WriteOrLost {
 }
 
 impl RebuildError {
-    fn is_lock_timeout(&self) -> bool {
+    pub(super) fn is_lock_timeout(&self) -> bool {
         matches!(self, Self::Database(error) if is_lock_timeout(error))
     }
-}
-
-fn is_lock_timeout(error: &sqlx::Error) -> bool {
-    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "55P03")
 }
 
 fn keys(differences: &[Difference]) -> String {

@@ -58,26 +58,46 @@ pub(super) async fn index(target: &Target, owner: &mut PgConnection) -> Result<(
     Ok(())
 }
 
-/// Lets the readers' views show this build, instead of one with these tables. A view whose columns may change is made anew.
-pub(super) async fn show(
-    build: &Build,
-    before: &[String],
-    same_shape: bool,
-    owner: &mut PgConnection,
-) -> Result<(), sqlx::Error> {
+/// Lets the readers' views show this build, instead of one with these tables. A view stays the same one, with all that
+/// others made of it, as long as no column goes or changes its place or type; otherwise it is made anew, with its grants.
+pub(super) async fn show(build: &Build, before: &[String], owner: &mut PgConnection) -> Result<(), sqlx::Error> {
     for gone in before.iter().filter(|view| !build.tables.contains(view)) {
         owner.execute(&*format!("drop view if exists {gone}")).await?;
     }
     for view in &build.tables {
         let made = build.table(view);
-        let statement = if same_shape {
-            format!("create or replace view {view} as select * from {made}")
+        let create = format!("create or replace view {view} as select * from {made}");
+        let (stays, grants): (bool, String) = sqlx::query_as(
+            "select
+                 to_regclass($1) is not null and not exists (
+                     select from pg_attribute shown
+                     where shown.attrelid = to_regclass($1) and not exists (
+                         select from pg_attribute made
+                         where made.attrelid = $2::regclass
+                             and row(made.attnum, made.attname, made.atttypid, made.atttypmod, made.attcollation)
+                                 = row(shown.attnum, shown.attname, shown.atttypid, shown.atttypmod, shown.attcollation)
+                     )
+                 ),
+                 coalesce((
+                     select string_agg(
+                         format(
+                             'grant %s on %s to %s;', privilege_type, $1,
+                             case when grantee = 0 then 'public' else quote_ident(pg_get_userbyid(grantee)) end
+                         ),
+                         ' '
+                     )
+                     from pg_class, aclexplode(relacl)
+                     where oid = to_regclass($1) and grantee <> relowner
+                 ), '')",
+        )
+        .bind(view)
+        .bind(&made)
+        .fetch_one(&mut *owner)
+        .await?;
+        let statement = if stays {
+            create
         } else {
-            format!(
-                "drop view if exists {view};
-                 create view {view} as select * from {made};
-                 grant select on {view} to {APPLICATION_ROLE}"
-            )
+            format!("drop view if exists {view}; {create}; grant select on {view} to {APPLICATION_ROLE}; {grants}")
         };
         owner.execute(&*statement).await?;
     }
