@@ -44,11 +44,13 @@ for each statement execute function refuse_change();
 create table log_tiles (
     level smallint not null check (level between 0 and 7),
     n bigint not null check (n >= 0),
-    -- Hashes cannot be compressed.
-    hashes bytea storage external not null,
+    hashes bytea not null,
     primary key (level, n),
     constraint log_tiles_hold_hashes check (length(hashes) between 32 and 8192 and length(hashes) % 32 = 0)
 );
+
+-- Hashes cannot be compressed.
+alter table log_tiles alter column hashes set storage external;
 
 -- What was signed of the tree: the log has given its word, so none of it is ever taken back.
 create table log_checkpoints (

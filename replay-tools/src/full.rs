@@ -129,6 +129,9 @@ pub async fn verify(
             next += 1;
         }
     }
+    if start.max(next * PIECE) < log.last {
+        return Err("a part of the book was not read".into());
+    }
     whole.end(store, &mut findings).await?;
     progress.finish();
 
@@ -262,10 +265,10 @@ fn read_pieces(
             let mut connection = None;
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
-                if number * PIECE >= log.last {
+                let before = if number == start / PIECE { carried.clone() } else { Frontier::default() };
+                if number * PIECE + before.size() >= log.last {
                     return;
                 }
-                let before = if number == start / PIECE { carried.clone() } else { Frontier::default() };
                 let piece = read_piece(&store, &mut connection, &log, number, before).await;
                 let failed = piece.is_err();
                 if send.send(piece).await.is_err() || failed {

@@ -120,24 +120,21 @@ pub(crate) async fn write_tiles(
 /// Signs the tree as far as it has come, unless that is signed already. Only what continues the checkpoint before is
 /// signed: a ledger whose past was changed loses its word, and not its auditors theirs.
 pub async fn sign(connection: &mut PgConnection, key: &SigningKey) -> Result<Option<Checkpoint>, LogError> {
-    let mut transaction = connection.begin().await?;
-    // One moment of the tree.
-    sqlx::query("set transaction isolation level repeatable read").execute(&mut *transaction).await?;
-    let size = standing(&mut *transaction).await?.size;
-    let last = latest_checkpoint(&mut *transaction).await?;
+    // In this order: what others sign in between is of no smaller tree. Tiles that others add to meanwhile still begin
+    // with what they held.
+    let last = latest_checkpoint(&mut *connection).await?;
+    let size = standing(&mut *connection).await?.size;
     if size == 0 || last.as_ref().is_some_and(|last| last.size == size) {
-        let last = last.map(|last| last.open(key.public())).transpose()?;
-        transaction.rollback().await?;
-        return Ok(last);
+        return last.map(|last| last.open(key.public())).transpose();
     }
-    let root = resume(&mut transaction, size).await?.root();
+    let root = resume(connection, size).await?.root();
     if let Some(last) = &last {
         let last = last.open(key.public())?;
         let inconsistent = LogError::Inconsistent { signed: last.size, now: size };
         if last.size > size {
             return Err(inconsistent);
         }
-        let tiles = read_wanted(&mut transaction, &tree::tiles_for_consistency(size, last.size)).await?;
+        let tiles = read_wanted(connection, &tree::tiles_for_consistency(size, last.size)).await?;
         let proof = tree::prove_consistency(&tiles, size, root, last.size).map_err(LogError::Tiles)?;
         if !tree::extends(&proof, (size, root), (last.size, last.root)) {
             return Err(inconsistent);
@@ -148,8 +145,7 @@ pub async fn sign(connection: &mut PgConnection, key: &SigningKey) -> Result<Opt
     sqlx::query("insert into log_checkpoints (size, note) values ($1, $2) on conflict (size) do nothing")
         .bind(signed(size)?)
         .bind(&checkpoint.note)
-        .execute(&mut *transaction)
+        .execute(connection)
         .await?;
-    transaction.commit().await?;
     Ok(Some(checkpoint))
 }
