@@ -25,5 +25,8 @@ mod schema;
 mod shapes;
 mod snapshots;
 mod store;
+mod transparency;
+mod transparency_http;
+mod transparency_keeper;
 mod versions;
 mod writer;

@@ -37,6 +37,7 @@ impl Server {
         let mut child = Command::new(program("daybook-server"))
             .args(["--listen", "127.0.0.1:0", "--database-url", database.url()])
             .env("RUST_LOG", "error")
+            .env("DAYBOOK_LOG_KEY", "none")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .kill_on_drop(true)

@@ -23,6 +23,7 @@ fn start(name: &str, arguments: &[&str], database: &TestDatabase) -> Child {
         .args(arguments)
         .args(["--database-url", database.url()])
         .env("RUST_LOG", "error")
+        .env("DAYBOOK_LOG_KEY", "none")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -1,4 +1,4 @@
-//! The application: the one writer and the one projector of this process, and what the handlers share of them.
+//! The application: the writer, the projector and the keeper of this process, and what the handlers share of them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,6 +6,7 @@ use axum::Router;
 use daybook_core::{
     chain,
     store::{Store, StoreError},
+    transparency::{Keeper, KeeperOptions},
     writer::{Writer, WriterHandle, WriterOptions},
 };
 use daybook_projections::{BOARD, Projector, ProjectorOptions, Reader, engine::watch};
@@ -34,6 +35,7 @@ struct Shared {
 pub struct AppOptions {
     pub writer: WriterOptions,
     pub projector: ProjectorOptions,
+    pub keeper: KeeperOptions,
     /// How old an event may be that a projection has not seen, before the application calls itself not ready.
     pub lag_budget: Duration,
     /// The pause between two looks at rows whose events are picked at random; `None` for no looks.
@@ -43,25 +45,27 @@ pub struct AppOptions {
 impl Default for AppOptions {
     fn default() -> Self {
         let (writer, projector) = (WriterOptions::default(), ProjectorOptions::default());
-        Self { writer, projector, lag_budget: Duration::from_secs(10), watch: None }
+        Self { writer, projector, keeper: KeeperOptions::default(), lag_budget: Duration::from_secs(10), watch: None }
     }
 }
 
-/// An application whose writer and projector run.
+/// An application whose writer, projector and keeper run.
 #[derive(Debug)]
 pub struct Running {
     app: App,
     writer: Writer,
     projector: Projector,
+    keeper: Keeper,
     background: Background,
 }
 
 impl App {
-    /// Starts the writer and the projector on a ledger.
+    /// Starts the writer, the projector and the keeper of the transparency log on a ledger.
     pub async fn start(store: Store, options: AppOptions) -> Result<Running, StoreError> {
         let cursors = CursorKey::of(store.pool()).await?;
         let (handle, writer) = Writer::start(store.clone(), options.writer);
         let projector = Projector::start(&store, BOARD, Some(handle.committed()), options.projector).await?;
+        let keeper = Keeper::start(&store, Some(handle.committed()), options.keeper);
         let reader = Reader::new(&store, BOARD, Some(&projector));
         let background = Background::default();
         if let Some(pause) = options.watch {
@@ -70,7 +74,7 @@ impl App {
         let rebuilds = Rebuilds::new(store.clone(), background.clone());
         let lag_budget = options.lag_budget;
         let app = Self(Arc::new(Shared { store, writer: handle, reader, cursors, lag_budget, rebuilds }));
-        Ok(Running { app, writer, projector, background })
+        Ok(Running { app, writer, projector, keeper, background })
     }
 
     pub fn writer(&self) -> &WriterHandle {
@@ -108,26 +112,34 @@ impl Running {
         routes::router(self.app.clone())
     }
 
-    /// Completes when the writer or the projector has ended without having been told to, and names it.
+    pub fn keeper(&self) -> &Keeper {
+        &self.keeper
+    }
+
+    /// Completes when the writer, the projector or the keeper has ended without having been told to, and names it.
     pub fn fallen(&self) -> impl Future<Output = &'static str> + Send + 'static {
         let (writer, projector) = (self.app.writer().closed(), self.projector.ended());
+        let keeper = self.keeper.ended();
         async move {
             tokio::select! {
                 () = writer => "the writer",
                 () = projector => "the projector",
+                () = keeper => "the keeper of the transparency log",
             }
         }
     }
 
     /// Answers what was accepted, then ends. To be called when no request is under way any more.
     pub async fn shutdown(self) {
-        let Self { app, writer, projector, background } = self;
+        let Self { app, writer, projector, keeper, background } = self;
         background.end().await;
         // A writer that has fallen passes its panic on, which must not keep the rest from ending.
         if let Err(error) = tokio::spawn(writer.shutdown()).await {
             tracing::error!(error = %chain(&error), "the writer ended badly");
         }
         projector.shutdown().await;
+        // After the writer, so that what was accepted last is signed, too.
+        keeper.shutdown().await;
         // A request that was cut may never give its connection back.
         if tokio::time::timeout(CLOSING, app.store().pool().close()).await.is_err() {
             tracing::warn!("some connections to the store are still in use");

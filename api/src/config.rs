@@ -49,6 +49,11 @@ pub struct Config {
     #[arg(long, env = "DAYBOOK_WATCH", default_value_t = 1, value_name = "SECONDS")]
     watch: u32,
 
+    /// The private key that signs the transparency log, made at the first start; `log.key` in the home unless told.
+    /// `none` to sign nothing.
+    #[arg(long, env = "DAYBOOK_LOG_KEY", value_name = "FILE")]
+    log_key: Option<PathBuf>,
+
     /// How to write the log. `RUST_LOG` says what of it.
     #[arg(long, env = "DAYBOOK_LOG_FORMAT", default_value = "auto")]
     pub log_format: LogFormat,
@@ -64,6 +69,15 @@ impl Config {
         match self.new_versions {
             Upgrade::Build => NewVersions::Build,
             Upgrade::Await => NewVersions::Await,
+        }
+    }
+
+    /// Where the private key of the transparency log lies, if it is to sign.
+    pub fn log_key(&self) -> Option<PathBuf> {
+        match &self.log_key {
+            Some(path) if path.as_os_str() == "none" => None,
+            Some(path) if !path.as_os_str().is_empty() => Some(path.clone()),
+            _ => Some(self.home.join("log.key")),
         }
     }
 
@@ -129,6 +143,17 @@ mod tests {
         assert_eq!((usual.new_versions(), usual.watch()), (NewVersions::Build, Some(Duration::from_secs(1))));
         let other = config(&["--new-versions", "await", "--watch", "0"]);
         assert_eq!((other.new_versions(), other.watch()), (NewVersions::Await, None));
+    }
+
+    #[test]
+    fn the_logs_key_lies_in_the_home_unless_told() {
+        let key = |arguments: &[&str]| {
+            let arguments = ["daybook-server", "--home", "here"].iter().chain(arguments);
+            Config::try_parse_from(arguments).expect("the settings fit").log_key()
+        };
+        assert_eq!(key(&[]), Some("here/log.key".into()));
+        assert_eq!(key(&["--log-key", "/elsewhere"]), Some("/elsewhere".into()));
+        assert_eq!(key(&["--log-key", "none"]), None);
     }
 
     #[test]

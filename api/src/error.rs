@@ -10,6 +10,7 @@ use daybook_core::{
     domain::{account::AccountRejection, invoice::InvoiceRejection, order::OrderRejection, payment::PaymentRejection},
     operations::Refusal,
     store::StoreError,
+    transparency::LogError,
     writer::{ExecuteError, Failure},
 };
 use daybook_projections::ReadError;
@@ -202,6 +203,26 @@ impl From<sqlx::Error> for ApiError {
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         Self::of_store(&error)
+    }
+}
+
+impl From<LogError> for ApiError {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::Store(error) => error.into(),
+            LogError::NoCheckpoint | LogError::UnknownCheckpoint(_) => Self::new("no-checkpoint", error.to_string()),
+            LogError::Beyond { .. } => Self::new("not-found", error.to_string()),
+            LogError::Backwards { .. } => Self::new("malformed-parameter", error.to_string()).with("parameter", "to"),
+            LogError::Tile(_)
+            | LogError::Tiles(_)
+            | LogError::Inconsistent { .. }
+            | LogError::Event(_)
+            | LogError::Checkpoint(_)
+            | LogError::Key(_) => {
+                tracing::error!(error = %chain(&error), "the transparency log is not sound");
+                Self::new("log-not-sound", error.to_string())
+            }
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The server: PostgreSQL, the writer, the projector and the API in one process, started and stopped together.
+//! The server: PostgreSQL, the writer, the projector, the keeper and the API in one process, started and stopped together.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -14,6 +14,7 @@ use daybook_core::{
     chain,
     cluster::{Cluster, ClusterOptions, DATABASE},
     store::{Store, StoreOptions},
+    transparency::open_key,
     writer::WriterOptions,
 };
 use daybook_projections::ProjectorOptions;
@@ -80,7 +81,11 @@ async fn serve_ledger(
 ) -> Result<(), Failure> {
     let store =
         Store::open(url, StoreOptions { max_connections: config.connections, ..StoreOptions::default() }).await?;
-    let running = App::start(store, options(config)).await?;
+    let mut options = options(config);
+    if let Some(path) = config.log_key() {
+        options.keeper.key = Some(open_key(&store, &path).await?);
+    }
+    let running = App::start(store, options).await?;
     introduce(listener.local_addr()?)?;
 
     let stopping = CancellationToken::new();
@@ -143,7 +148,7 @@ fn options(config: &Config) -> AppOptions {
     };
     let projector = ProjectorOptions { new_versions: config.new_versions(), ..ProjectorOptions::default() };
     let lag_budget = Duration::from_secs(config.lag_budget.into());
-    AppOptions { writer, projector, lag_budget, watch: config.watch() }
+    AppOptions { writer, projector, lag_budget, watch: config.watch(), ..AppOptions::default() }
 }
 
 fn stop_on_signals() -> io::Result<CancellationToken> {

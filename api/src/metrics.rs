@@ -7,7 +7,10 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
-use daybook_core::Position;
+use daybook_core::{
+    Position,
+    transparency::{self, latest_checkpoint},
+};
 use daybook_projections::{
     BOARD,
     engine::{Building, Standing, State as Motion, resident_memory, standings},
@@ -27,8 +30,10 @@ pub async fn show(State(app): State<App>) -> Result<Response, ApiError> {
     let mut connection = app.store().pool().acquire().await?;
     let standings = standings(BOARD, &mut connection).await?;
     let head = standings.iter().map(|standing| standing.head).max().unwrap_or_default();
+    let in_tree = transparency::standing(&mut *connection).await?.size;
+    let signed = latest_checkpoint(&mut *connection).await?.map_or(0, |checkpoint| checkpoint.size);
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Scrape { head, memory: resident_memory(), standings }));
+    registry.register_collector(Box::new(Scrape { head, in_tree, signed, memory: resident_memory(), standings }));
     let mut text = String::new();
     prometheus_text::encode(&mut text, &registry).expect("a text takes everything that is written to it");
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
@@ -38,6 +43,9 @@ pub async fn show(State(app): State<App>) -> Result<Response, ApiError> {
 #[derive(Debug)]
 struct Scrape {
     head: Position,
+    /// Events in the tree of the transparency log, and in its latest checkpoint.
+    in_tree: u64,
+    signed: u64,
     memory: u64,
     standings: Vec<Standing>,
 }
@@ -92,6 +100,10 @@ impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut head = gauge(&mut encoder, "daybook_book_head", "The last event of the book")?;
         head.encode_gauge(&self.head)?;
+        let help = "How many events are in the tree of the transparency log";
+        gauge(&mut encoder, "daybook_log_size", help)?.encode_gauge(&self.in_tree)?;
+        let help = "How many events are in the latest checkpoint of the transparency log";
+        gauge(&mut encoder, "daybook_log_signed_size", help)?.encode_gauge(&self.signed)?;
         let help = "The memory of this process that is resident";
         gauge(&mut encoder, "process_resident_memory_bytes", help)?.encode_gauge(&self.memory)?;
 

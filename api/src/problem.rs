@@ -99,6 +99,7 @@ const KINDS: &[Kind] = &[
     at(BAD, "invalid-cursor", "The cursor was not given by this listing with these filters"),
     at(BAD, "idempotency-key-missing", "A request that moves money needs a header `Idempotency-Key`"),
     at(ABSENT, "not-found", "There is nothing at this address"),
+    at(ABSENT, "no-checkpoint", "The log has not signed a tree of that size"),
     at(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "The address does not take this method"),
     at(StatusCode::PAYLOAD_TOO_LARGE, "payload-too-large", "The body is larger than 1 MiB"),
     at(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body must be `application/json`"),
@@ -127,6 +128,8 @@ const KINDS: &[Kind] = &[
     at(LATER, "projection-stopped", "The read model has stopped at an event that it cannot read"),
     at(LATER, "not-ready", "The server is not ready"),
     at(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The server has a fault; nothing of the request was recorded"),
+    at(StatusCode::INTERNAL_SERVER_ERROR, "log-not-sound", "The transparency log is not what was signed"),
+    at(StatusCode::NOT_IMPLEMENTED, "entry-too-large", "An event is larger than the layout of C2SP can hold"),
     at(StatusCode::INTERNAL_SERVER_ERROR, "unbalanced", "The request would leave the books out of balance"),
     // What is not there.
     at(ABSENT, "account-not-found", "There is no such account"),

@@ -11,11 +11,12 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::{
     account, allocation,
     app::App,
-    credit_note, customer, discount, event, expense, health, history, invoice, journal,
+    checkpoint, credit_note, customer, discount, event, expense, health, history, invoice, journal,
     manners::with_manners,
     metrics, notice,
     openapi::{describe, frame, operations},
-    order, parking, payer, payment, problem, projection, rebuild, refund, schema, service, statement, ticket,
+    order, parking, payer, payment, problem, projection, proof, rebuild, refund, schema, service, statement, ticket,
+    tile,
     write::MovesMoney,
 };
 
@@ -147,11 +148,22 @@ fn table() -> Vec<Route> {
         route("post", "/v1/tickets/{id}/archive", CUSTOMER, routes!(ticket::archive)),
         route("post", "/v1/tickets/{id}/restore", CUSTOMER, routes!(ticket::restore)),
 
-        // The books, and what runs them.
+        // The books.
         route("get", "/v1/history", ANYONE, routes!(history::list)),
         route("get", "/v1/audit/trial-balance", READERS, routes!(journal::trial_balance)),
         route("get", "/v1/audit/journal", READERS, routes!(journal::list_journal)),
         route("get", "/v1/audit/events", READERS, routes!(event::list_events)),
+        route("get", "/v1/audit/checkpoints", READERS, routes!(checkpoint::list)),
+        route("get", "/v1/audit/checkpoints/latest", READERS, routes!(checkpoint::latest)),
+        route("get", "/v1/audit/proofs/inclusion", READERS, routes!(proof::inclusion)),
+        route("get", "/v1/audit/proofs/consistency", READERS, routes!(proof::consistency)),
+
+        // The transparency log, as C2SP lays it out. Entries hold what customers do; hashes tell nothing of it.
+        route("get", "/log/checkpoint", ANYONE, routes!(tile::checkpoint)),
+        route("get", "/log/tile/{level}/{*index}", ANYONE, routes!(tile::tile)),
+        route("get", "/log/tile/entries/{*index}", READERS, routes!(tile::entries)),
+
+        // What runs them.
         route("get", "/v1/ops/projections", OPERATOR, routes!(projection::list)),
         route("get", "/v1/ops/projections/{name}", OPERATOR, routes!(projection::show)),
         route("post", "/v1/ops/projections/{name}/rebuild", OPERATOR, routes!(rebuild::rebuild)),

@@ -5,9 +5,9 @@ use axum::{
     http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse, Response},
 };
-use chrono::{DateTime, Days, NaiveDate, NaiveTime, SecondsFormat, TimeDelta, TimeZone, Utc};
+use chrono::{DateTime, Days, NaiveDate, SecondsFormat, Utc};
 use chrono_tz::Tz;
-use daybook_core::Position;
+use daybook_core::{Position, midnight};
 use daybook_projections::statement::{self as read_model, Period, Place, StatementRow};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
@@ -167,15 +167,6 @@ async fn whole(
     }
 }
 
-/// The first moment of a day. Where a clock was put forward at midnight, the day begins later.
-fn midnight(day: NaiveDate, zone: Tz) -> DateTime<Utc> {
-    let midnight = day.and_time(NaiveTime::MIN);
-    // A quarter of an hour divides every change of clocks there has been; a whole day was skipped in 2011 (Samoa).
-    let quarters = (0..=4 * 24).map(|quarters| midnight + TimeDelta::minutes(15 * quarters));
-    let begins = quarters.filter_map(|time| zone.from_local_datetime(&time).earliest()).next();
-    begins.map_or_else(|| midnight.and_utc(), |time| time.to_utc())
-}
-
 fn wanted_format(headers: &HeaderMap) -> Format {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let csv = accept.split(',').any(|range| range.split(';').next().unwrap_or_default().trim() == "text/csv");
@@ -248,22 +239,6 @@ fn harmless(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn first_moment(day: &str, zone: &str) -> String {
-        midnight(day.parse().expect("a day"), zone.parse().expect("a zone")).to_rfc3339()
-    }
-
-    #[test]
-    fn a_day_begins_at_its_local_midnight() {
-        assert_eq!(first_moment("2026-04-01", "America/Los_Angeles"), "2026-04-01T07:00:00+00:00");
-        assert_eq!(first_moment("2026-10-25", "Europe/Berlin"), "2026-10-24T22:00:00+00:00");
-    }
-
-    #[test]
-    fn a_day_whose_midnight_was_skipped_begins_later() {
-        assert_eq!(first_moment("2018-11-04", "America/Sao_Paulo"), "2018-11-04T03:00:00+00:00");
-        assert_eq!(first_moment("2011-12-30", "Pacific/Apia"), first_moment("2011-12-31", "Pacific/Apia"));
-    }
 
     #[test]
     fn a_formula_is_a_text_in_a_spreadsheet() {

@@ -3,12 +3,16 @@
 mod cause;
 #[expect(clippy::disallowed_methods, reason = "waits a limited time for PostgreSQL to start and stop")]
 pub mod cluster;
+mod day;
 pub mod domain;
 pub mod event;
 pub mod operations;
 pub mod store;
+#[expect(clippy::disallowed_methods, reason = "checkpoints are signed at a pace")]
+pub mod transparency;
 #[expect(clippy::disallowed_methods, reason = "commands have deadlines")]
 pub mod writer;
 
 pub use cause::chain;
+pub use day::midnight;
 pub use event::{Actor, ActorKind, Context, Metadata, Position, RecordedEvent};

@@ -1,16 +1,21 @@
 //! The ledger that a tool works on: the embedded PostgreSQL, or a server of the user's own.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use daybook_core::{
     cluster::{Cluster, ClusterOptions, DATABASE},
     store::{Store, StoreOptions},
+    transparency::{self, LogKeyError},
     writer::{Writer, WriterHandle, WriterOptions},
 };
 use daybook_projections::{
     BOARD,
     engine::{Projector, ProjectorOptions, Reader},
 };
+use daybook_verify::SigningKey;
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 
 use crate::ToolError;
@@ -29,6 +34,25 @@ pub struct LedgerOptions {
     /// A PostgreSQL of your own, instead of the embedded one; the role must own the database
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, global = true)]
     database_url: Option<String>,
+    /// The private key that signs the transparency log; `log.key` in the home unless told, `none` to sign nothing
+    #[arg(long, env = "DAYBOOK_LOG_KEY", value_name = "FILE", global = true)]
+    log_key: Option<PathBuf>,
+}
+
+impl LedgerOptions {
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// The key that signs the ledger's log, if it is to be signed; made if the log has none yet.
+    pub async fn open_key(&self, store: &Store) -> Result<Option<SigningKey>, LogKeyError> {
+        let path = match &self.log_key {
+            Some(path) if path.as_os_str() == "none" => return Ok(None),
+            Some(path) if !path.as_os_str().is_empty() => path.clone(),
+            _ => self.home.join("log.key"),
+        };
+        transparency::open_key(store, &path).await.map(Some)
+    }
 }
 
 /// An open ledger, migrated to this version.

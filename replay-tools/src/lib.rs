@@ -2,14 +2,20 @@
 
 #![expect(clippy::print_stdout, reason = "what a tool has to say goes to its standard output")]
 
+pub mod archive;
+pub mod checkpoint;
 pub mod demo;
+pub mod full;
 pub mod import;
 pub mod ledger;
 pub mod progress;
 pub mod projection;
+pub mod prove;
 pub mod rebuild;
 pub mod schema;
+pub mod statement_proof;
 pub mod status;
+pub mod tree;
 pub mod verify;
 
 /// What a tool gives up with: a message for a person, and its causes.

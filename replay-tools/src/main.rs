@@ -3,7 +3,10 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use daybook_replay_tools::{demo, import, ledger::LedgerOptions, projection, rebuild, schema, status, verify};
+use daybook_replay_tools::{
+    archive, checkpoint, demo, import, ledger::LedgerOptions, projection, prove, rebuild, schema, statement_proof,
+    status, tree, verify,
+};
 use tracing_subscriber::EnvFilter;
 
 #[derive(Debug, Parser)]
@@ -22,6 +25,19 @@ enum Verb {
     Import(Import),
     /// Check the book and everything derived from it; exit 1 if anything is wrong
     Verify(verify::Arguments),
+    /// Add to the log's tree what the book holds by now, sign it, and print the checkpoint
+    Checkpoint(checkpoint::Arguments),
+    /// Print the public key of the log
+    Key,
+    /// Write a proof that `daybook-verify proof` checks without this ledger
+    #[command(subcommand)]
+    Prove(prove::Prove),
+    /// Write what can be checked without this ledger
+    #[command(subcommand)]
+    Export(Export),
+    /// Look after the tree of the log
+    #[command(subcommand)]
+    Tree(Tree),
     /// Build projections anew from the book, while they are being read
     Rebuild(rebuild::Arguments),
     /// Let the build of a projection that is kept serve again
@@ -47,6 +63,20 @@ enum Verb {
 }
 
 #[derive(Debug, Subcommand)]
+enum Export {
+    /// The whole log: every event, the checkpoint and the public key, for `daybook-verify archive`
+    Log(archive::Arguments),
+    /// The statement of an account with a proof for every entry, for `daybook-verify statement`
+    Statement(statement_proof::Arguments),
+}
+
+#[derive(Debug, Subcommand)]
+enum Tree {
+    /// Make the tiles anew from the events; these must lead to every checkpoint that was signed
+    Rebuild,
+}
+
+#[derive(Debug, Subcommand)]
 enum Import {
     /// Invoice lines as CSV: invoices, credit notes and adjustments on one account per customer
     Invoices(import::Arguments),
@@ -61,6 +91,12 @@ async fn main() -> ExitCode {
     let outcome = match verb {
         Verb::Import(Import::Invoices(arguments)) => import::run(&ledger, &arguments).await,
         Verb::Verify(arguments) => verify::run(&ledger, &arguments).await,
+        Verb::Checkpoint(arguments) => checkpoint::run(&ledger, &arguments).await,
+        Verb::Key => checkpoint::print_key(&ledger).await,
+        Verb::Prove(what) => prove::run(&ledger, &what).await,
+        Verb::Export(Export::Log(arguments)) => archive::run(&ledger, &arguments).await,
+        Verb::Export(Export::Statement(arguments)) => statement_proof::run(&ledger, &arguments).await,
+        Verb::Tree(Tree::Rebuild) => tree::rebuild(&ledger).await,
         Verb::Rebuild(arguments) => rebuild::run(&ledger, &arguments).await,
         Verb::Rollback(arguments) => projection::roll_back(&ledger, &arguments).await,
         Verb::Discard(arguments) => projection::discard(&ledger, &arguments).await,

@@ -19,7 +19,7 @@ use serde::Serialize;
 use sqlx::Row;
 
 use crate::{
-    ToolError,
+    ToolError, full,
     ledger::{Ledger, LedgerOptions},
     progress::Progress,
 };
@@ -29,6 +29,8 @@ pub struct Arguments {
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    full: full::Options,
 }
 
 /// What a verification has found.
@@ -37,11 +39,14 @@ struct Report {
     sound: bool,
     /// Where the book ended when it was read.
     position: Position,
+    /// Of a verification of the log itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    events_per_second: Option<u64>,
     checks: Vec<Check>,
 }
 
 #[derive(Debug, Serialize)]
-struct Check {
+pub struct Check {
     name: String,
     sound: bool,
     /// How many things were looked at.
@@ -54,14 +59,24 @@ struct Check {
 
 /// The first thing that is wrong.
 #[derive(Debug)]
-struct Finding {
-    position: Option<Position>,
-    what: String,
+pub(crate) struct Finding {
+    pub position: Option<Position>,
+    pub what: String,
+}
+
+impl Check {
+    pub fn is_sound(&self) -> bool {
+        self.sound
+    }
 }
 
 pub async fn run(options: &LedgerOptions, arguments: &Arguments) -> Result<ExitCode, ToolError> {
     let ledger = Ledger::open(options).await?;
-    let report = verify(ledger.store(), arguments.json).await;
+    let report = if arguments.full.full {
+        full::verify(ledger.store(), options, &arguments.full, arguments.json).await.map(Report::from)
+    } else {
+        verify(ledger.store(), arguments.json).await
+    };
     ledger.close().await?;
     let report = report?;
     if arguments.json {
@@ -76,6 +91,9 @@ pub async fn run(options: &LedgerOptions, arguments: &Arguments) -> Result<ExitC
                     None => println!("       {finding}"),
                 }
             }
+        }
+        if let Some(rate) = report.events_per_second {
+            println!("{rate} events a second");
         }
         println!("the book ends at position {}: {}", report.position, if report.sound { "sound" } else { "NOT SOUND" });
     }
@@ -94,7 +112,14 @@ async fn verify(store: &Store, quiet: bool) -> Result<Report, ToolError> {
         checks.push(projection(definition.name, verified));
     }
     let sound = checks.iter().all(|check| check.sound);
-    Ok(Report { sound, position, checks })
+    Ok(Report { sound, position, events_per_second: None, checks })
+}
+
+impl From<full::Verified> for Report {
+    fn from(full::Verified { checks, position, events_per_second }: full::Verified) -> Self {
+        let sound = checks.iter().all(Check::is_sound);
+        Self { sound, position, events_per_second: Some(events_per_second), checks }
+    }
 }
 
 /// Positions are 1, 2, 3 … to the head, and the times of writing never go back.
@@ -365,7 +390,7 @@ fn json_or(value: &Option<serde_json::Value>, otherwise: &str) -> String {
     value.as_ref().map_or_else(|| otherwise.to_owned(), ToString::to_string)
 }
 
-fn check(name: &str, checked: u64, finding: Option<Finding>) -> Check {
+pub(crate) fn check(name: &str, checked: u64, finding: Option<Finding>) -> Check {
     let sound = finding.is_none();
     let (first_bad_position, finding) = finding.map_or((None, None), |found| (found.position, Some(found.what)));
     Check { name: name.into(), sound, checked, first_bad_position, finding }
@@ -376,7 +401,7 @@ fn at(raw: &RawEvent, what: String) -> Option<Finding> {
 }
 
 /// Keeps the finding with the lowest position.
-fn keep_first(kept: &mut Option<Finding>, found: Option<Finding>) {
+pub(crate) fn keep_first(kept: &mut Option<Finding>, found: Option<Finding>) {
     let Some(found) = found else { return };
     let earlier = kept.as_ref().is_none_or(|kept| match (kept.position, found.position) {
         (Some(kept), Some(found)) => found < kept,

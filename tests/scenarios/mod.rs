@@ -9,5 +9,6 @@ mod projections;
 mod refunds;
 mod schema;
 mod statements;
+mod tampering;
 mod tickets;
 mod world;

@@ -93,6 +93,12 @@ impl TestApp {
         self.running.as_ref().expect("the application runs").app().writer()
     }
 
+    /// Waits until the transparency log has signed so many events.
+    pub async fn signed(&self, size: u64) {
+        let mut kept = self.running.as_ref().expect("the application runs").keeper().kept();
+        kept.wait_for(|kept| kept.signed >= size).await.expect("the keeper goes on");
+    }
+
     /// Where the book ends.
     pub async fn position(&self) -> u64 {
         let store = self.running.as_ref().expect("the application runs").app().store();

@@ -5,6 +5,7 @@ pub mod commands;
 pub mod equality;
 pub mod history;
 pub mod load;
+pub mod log;
 pub mod operator;
 
 use std::{collections::HashMap, env, path::PathBuf, str::FromStr, thread};

@@ -171,6 +171,6 @@ pub(super) fn unsigned(number: i64) -> Result<u64, sqlx::Error> {
     u64::try_from(number).map_err(|error| sqlx::Error::Decode(error.into()))
 }
 
-pub(super) fn signed(number: u64) -> Result<i64, sqlx::Error> {
+pub(crate) fn signed(number: u64) -> Result<i64, sqlx::Error> {
     i64::try_from(number).map_err(|error| sqlx::Error::Encode(error.into()))
 }

@@ -48,10 +48,12 @@ begin
             and pg_get_userbyid(c.relowner) = current_user
     loop
         privileges := case
-            when relation.relname in ('events', 'idempotency') then 'select, insert'
+            when relation.relname in ('events', 'idempotency', 'log_checkpoints') then 'select, insert'
             -- Updating the one column that says nothing is what locking the head takes.
             when relation.relname = 'book_head' then 'select, update (singleton)'
             when relation.relname = '_sqlx_migrations' or relation.relkind in ('v', 'm') then 'select'
+            when relation.relname = 'transparency_log' then 'select, update (origin, vkey, size)'
+            when relation.relname = 'log_tiles' then 'select, insert, update (hashes)'
             when relation.relname = 'aggregate_snapshots' then 'select, insert, update, delete'
             else 'select, insert, update, delete, truncate'
         end;

@@ -1,0 +1,79 @@
+//! The transparency log as C2SP's `tlog-tiles` lays it out, below `/log`: the latest checkpoint, the tiles of the tree,
+//! and the events in bundles.
+
+use axum::{
+    extract::State,
+    http::header::{CACHE_CONTROL, CONTENT_TYPE},
+    response::{IntoResponse, Response},
+};
+use daybook_core::{
+    store::read_events,
+    transparency::{self, LogError, latest_checkpoint, standing},
+};
+use daybook_verify::tree::{self, WIDTH};
+
+use crate::{address::Named, app::App, error::ApiError};
+
+/// The latest checkpoint: a signed note.
+#[utoipa::path(get, path = "/log/checkpoint", responses((status = 200, body = String, content_type = "text/plain")))]
+pub async fn checkpoint(State(app): State<App>) -> Result<Response, ApiError> {
+    let latest = latest_checkpoint(app.store().pool()).await?.ok_or(LogError::NoCheckpoint)?;
+    let headers = [(CONTENT_TYPE, "text/plain; charset=utf-8"), (CACHE_CONTROL, "no-cache")];
+    Ok((headers, latest.note).into_response())
+}
+
+/// A tile: up to 256 hashes of 32 bytes. The index is `067` or `x001/x234/067`, with `.p/W` for its first W hashes.
+#[utoipa::path(
+    get,
+    path = "/log/tile/{level}/{*index}",
+    responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream"))
+)]
+pub async fn tile(
+    State(app): State<App>,
+    Named((level, index)): Named<(String, String)>,
+) -> Result<Response, ApiError> {
+    let Some((Some(level), index, width)) = tree::parse_path(&format!("{level}/{index}")) else {
+        return Err(ApiError::new("not-found", "this is not the path of a tile"));
+    };
+    let absent = || ApiError::new("not-found", "the tree has no such tile, or not so much of it");
+    if level > 7 || index > tree::LARGEST {
+        return Err(absent());
+    }
+    let hashes = transparency::tile(app.store().pool(), (level, index), width).await?.ok_or_else(absent)?;
+    Ok(octets(hashes, "public", width))
+}
+
+/// The events below a tile of leaves, each as the log encodes it, after two bytes of length.
+#[utoipa::path(
+    get,
+    path = "/log/tile/entries/{*index}",
+    responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream"))
+)]
+pub async fn entries(State(app): State<App>, Named(index): Named<String>) -> Result<Response, ApiError> {
+    let Some((None, index, width)) = tree::parse_path(&format!("entries/{index}")) else {
+        return Err(ApiError::new("not-found", "this is not the path of an entry bundle"));
+    };
+    let pool = app.store().pool();
+    if index > tree::LARGEST || index * WIDTH + width > standing(pool).await?.size {
+        return Err(ApiError::new("not-found", "the tree has no such entries, or not so many of them"));
+    }
+    let (mut bundle, mut encoding) = (Vec::new(), Vec::new());
+    for event in read_events(pool, index * WIDTH, width as u32).await? {
+        encoding.clear();
+        event.to_log().encode(&mut encoding);
+        let length = u16::try_from(encoding.len()).map_err(|_| {
+            let detail = format!("event {} has {} bytes, and an entry 65535 at most", event.position, encoding.len());
+            ApiError::new("entry-too-large", detail).with("position", event.position)
+        })?;
+        bundle.extend(length.to_be_bytes());
+        bundle.extend_from_slice(&encoding);
+    }
+    Ok(octets(bundle, "private", width))
+}
+
+/// A full tile never changes; a partial one is the beginning of it, and may be left out one day.
+fn octets(bytes: Vec<u8>, whose: &str, width: u64) -> Response {
+    let caching =
+        if width == WIDTH { format!("{whose}, max-age=31536000, immutable") } else { format!("{whose}, max-age=60") };
+    ([(CONTENT_TYPE, "application/octet-stream".to_owned()), (CACHE_CONTROL, caching)], bytes).into_response()
+}

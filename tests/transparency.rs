@@ -1,0 +1,428 @@
+//! The transparency log: whatever is done to the book behind its back is found, and where; and what is handed out can
+//! be checked by programs that are not ours.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use ct_merkle::{ConsistencyProof, InclusionProof, RootHash};
+use daybook_core::transparency::{checkpoint_at, event_proof, prove_consistency};
+use daybook_tests::log::{SignedLedger, daybook_verify, text};
+use daybook_verify::{Refused, statement};
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use ring::signature::{ED25519, UnparsedPublicKey};
+use sha2::Sha256;
+
+const EVENTS: i64 = 700;
+const ACCOUNTS: i64 = 7;
+
+/// What is done to the events, and the position that is named.
+const TAMPERINGS: &[(&str, &str, u64)] = &[
+    (
+        "a byte of a payload is flipped",
+        "update events set payload = replace(payload::text, '.00', '.01')::json where position = 123",
+        123,
+    ),
+    (
+        "a byte of metadata is flipped",
+        "update events set metadata = replace(metadata::text, 'load', 'loaf')::json where position = 257",
+        257,
+    ),
+    ("white space is added", "update events set payload = (payload::text || ' ')::json where position = 256", 256),
+    ("a time is moved", "update events set recorded_at = recorded_at + '1 microsecond' where position = 1", 1),
+    ("a version is changed", "update events set event_version = '1.1' where position = 300", 300),
+    ("an event is deleted", "delete from events where position = 400", 400),
+    ("the first event is deleted", "delete from events where position = 1", 1),
+    (
+        "two events are swapped",
+        "update events set position = 1000000 where position = 200;
+         update events set position = 200 where position = 203;
+         update events set position = 203 where position = 1000000",
+        200,
+    ),
+    (
+        "an event is inserted",
+        "update events set position = position + 1000000 where position >= 150;
+         update events set position = position - 999999 where position >= 150;
+         update book_head set position = position + 1;
+         insert into events select aggregate_type, aggregate_id, 1000000, event_type, event_version, payload, metadata,
+             150, recorded_at from events where position = 149",
+        150,
+    ),
+    (
+        "an event is added beyond the head",
+        "insert into events select aggregate_type, aggregate_id, 1000000, event_type, event_version, payload, metadata,
+             701, recorded_at from events where position = 700",
+        701,
+    ),
+    ("the tail is cut", "delete from events where position > 650", 651),
+    (
+        "the tail is cut, and the head set back",
+        "delete from events where position > 650; update book_head set position = 650",
+        651,
+    ),
+    (
+        "the tail is cut, of the tree as well",
+        "delete from events where position > 512; update book_head set position = 512;
+         update transparency_log set size = 512; delete from log_tiles where level = 0 and n = 2;
+         update log_tiles set hashes = substring(hashes for 64) where level = 1",
+        513,
+    ),
+];
+
+#[tokio::test]
+async fn every_tampering_is_found_and_its_first_bad_position_named() {
+    for (what, statements, position) in TAMPERINGS {
+        let ledger = SignedLedger::of_events(ACCOUNTS, EVENTS, &[300]).await;
+        let (sound, _, report) = ledger.verify(&[]).await;
+        assert!(sound, "{report:#}");
+        ledger.tamper(statements).await;
+        let (sound, first, report) = ledger.verify(&[]).await;
+        assert!(!sound && first == Some(*position), "{what}: {report:#}");
+        // Also by one who keeps nothing from the last time.
+        fs::remove_file(ledger.file("verified.checkpoint")).unwrap();
+        let (sound, first, report) = ledger.verify(&[]).await;
+        assert!(!sound && first == Some(*position), "{what}: {report:#}");
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_was_wholly_rewritten_is_found_by_its_checkpoints() {
+    let ledger = SignedLedger::of_events(ACCOUNTS, EVENTS, &[300]).await;
+    let early = ledger.checkpoint(300, "early").await;
+    let late = ledger.checkpoint(700, "late").await;
+    let outside = ["--checkpoint", text(&early), "--checkpoint", text(&late)];
+    ledger.tamper("update events set payload = replace(payload::text, '.00', '.01')::json where position = 500").await;
+    ledger.rehash().await;
+    // The tree is that of the false events: what was signed contradicts it, and tells where.
+    let (sound, first, report) = ledger.verify(&[]).await;
+    assert!(!sound && first == Some(301), "{report:#}");
+    assert_eq!(report["checks"][0]["sound"], true, "no event contradicts its leaf any more");
+
+    // Without what was signed, the ledger alone looks sound; whoever has kept a checkpoint knows better.
+    ledger.tamper("delete from log_checkpoints").await;
+    assert!(ledger.verify(&[]).await.0, "nothing is left in the ledger that could tell");
+    let (sound, first, report) = ledger.verify(&outside).await;
+    assert!(!sound && first == Some(301), "{report:#}");
+
+    // He who has the key, too, can sign it all anew; that does not help him either.
+    ledger.daybook(&["checkpoint"]).await.done();
+    let (sound, first, report) = ledger.verify(&outside).await;
+    assert!(!sound && first == Some(301), "{report:#}");
+    assert_eq!(report["checks"][2]["sound"], true, "{report:#}");
+    // And a key of his own is not the one that is known.
+    let key = ledger.key().await.to_string();
+    ledger.tamper("update transparency_log set vkey = null").await;
+    fs::remove_file(ledger.key_file()).unwrap();
+    ledger.tamper("delete from log_checkpoints").await;
+    ledger.daybook(&["checkpoint"]).await.done();
+    let (sound, _, report) = ledger.verify(&["--key", &key]).await;
+    assert!(!sound && report["checks"][2]["finding"].as_str().unwrap().contains("has not signed it"));
+}
+
+#[tokio::test]
+async fn the_verifier_remembers_what_it_has_verified() {
+    let ledger = SignedLedger::of_events(ACCOUNTS, EVENTS, &[300]).await;
+    assert!(ledger.verify(&[]).await.0);
+    // What was verified is a checkpoint from outside for the next time.
+    ledger.tamper("update events set payload = replace(payload::text, '.00', '.01')::json where position = 400").await;
+    ledger.rehash().await;
+    ledger.tamper("delete from log_checkpoints").await;
+    let (sound, first, report) = ledger.verify(&[]).await;
+    assert!(!sound && first == Some(1), "{report:#}");
+}
+
+#[tokio::test]
+async fn a_verification_goes_on_from_a_checkpoint() {
+    let ledger = SignedLedger::of_events(ACCOUNTS, EVENTS, &[300, 512]).await;
+    for size in [300, 512, 700] {
+        let file = ledger.checkpoint(size, "since").await;
+        let since = format!("--since={}", file.display());
+        let (sound, _, report) = ledger.verify(&[&since]).await;
+        assert!(sound, "{report:#}");
+        assert_eq!(report["checks"][0]["checked"], EVENTS - size);
+    }
+    assert_eq!(ledger.verify(&["--since"]).await.2["checks"][0]["checked"], 0, "all of it was verified before");
+    let file = ledger.checkpoint(300, "since").await;
+    ledger.tamper("update events set event_version = '1.1' where position in (299, 301)").await;
+    let (sound, first, report) = ledger.verify(&[&format!("--since={}", file.display())]).await;
+    assert!(!sound && first == Some(301), "{report:#}");
+}
+
+#[tokio::test]
+async fn spoilt_tiles_are_told_apart_from_spoilt_events_and_made_anew() {
+    let ledger = SignedLedger::of_events(ACCOUNTS, EVENTS, &[300]).await;
+    let spoil = [
+        "update log_tiles set hashes = set_byte(hashes, 40, get_byte(hashes, 40) # 1) where level = 0 and n = 1",
+        "update log_tiles set hashes = set_byte(hashes, 0, get_byte(hashes, 0) # 1) where level = 1",
+        "delete from log_tiles where level = 0 and n = 0",
+    ];
+    for statement in spoil {
+        ledger.tamper(statement).await;
+        let (sound, first, report) = ledger.verify(&[]).await;
+        assert!(!sound && first.is_none(), "{statement}: {report:#}");
+        let finding = report["checks"][1]["finding"].as_str().unwrap();
+        assert!(finding.contains("daybook tree rebuild"), "{finding}");
+        let said = ledger.daybook(&["tree", "rebuild"]).await.done();
+        assert!(said.output.contains("2 checkpoints agree"), "{said:?}");
+        assert!(ledger.verify(&[]).await.0, "{statement}");
+    }
+    // Tiles are not made of events that contradict what was signed.
+    ledger.tamper("update events set event_version = '1.1' where position = 500").await;
+    ledger.daybook(&["tree", "rebuild"]).await.refused("checkpoint of 700 events");
+    assert_eq!(ledger.verify(&[]).await.1, Some(500));
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_was_altered_in_the_ledger_is_found() {
+    let ledger = SignedLedger::of_events(ACCOUNTS, EVENTS, &[300]).await;
+    ledger.tamper("update log_checkpoints set note = replace(note, E'\\n300\\n', E'\\n301\\n') where size = 300").await;
+    let (sound, _, report) = ledger.verify(&[]).await;
+    let finding = report["checks"][2]["finding"].as_str().unwrap();
+    assert!(!sound && finding.contains("cannot be trusted"), "{report:#}");
+}
+
+#[tokio::test]
+async fn the_book_of_the_application_cannot_alter_what_was_signed() {
+    let ledger = SignedLedger::of_events(ACCOUNTS, 10, &[]).await;
+    for statement in [
+        "delete from log_checkpoints",
+        "update log_checkpoints set note = ''",
+        "truncate log_checkpoints",
+        "delete from log_tiles",
+        "update transparency_log set size = 3",
+        "update transparency_log set origin = 'another'",
+        "update transparency_log set vkey = null",
+        "delete from transparency_log",
+    ] {
+        let altered = sqlx::query(statement).execute(ledger.store.pool()).await;
+        assert!(altered.is_err(), "{statement}");
+    }
+}
+
+#[tokio::test]
+async fn an_archive_is_verified_without_the_ledger_and_its_first_bad_line_named() {
+    let ledger = SignedLedger::of_events(ACCOUNTS, EVENTS, &[300]).await;
+    let key = ledger.key().await;
+    let early = ledger.checkpoint(300, "early").await;
+    let file = ledger.file("log.ndjson");
+    ledger.daybook(&["export", "log", "-o", text(&file)]).await.done();
+    let said = daybook_verify(&["archive", text(&file), "--checkpoint", text(&early)], &key).await.done();
+    assert!(said.output.starts_with("sound  700 events"), "{said:?}");
+
+    let archive = fs::read(&file).unwrap();
+    let spoilt = ledger.file("spoilt.ndjson");
+    // A header, two full tiles, 700 events: event 400 is on line 1 + 2 + 400.
+    let at = archive.split_inclusive(|byte| *byte == b'\n').take(402).map(<[u8]>::len).sum::<usize>() + 200;
+    let mut changed = archive.clone();
+    changed[at] ^= 1;
+    fs::write(&spoilt, &changed).unwrap();
+    daybook_verify(&["archive", text(&spoilt)], &key).await.refused("line 403:");
+    fs::write(&spoilt, &archive[..archive.len() - 1]).unwrap();
+    daybook_verify(&["archive", text(&spoilt)], &key).await.refused("line 703:");
+
+    // Up to an earlier checkpoint.
+    ledger.daybook(&["export", "log", "-o", text(&file), "--to", "650"]).await.done();
+    let said = daybook_verify(&["archive", text(&file)], &key).await.done();
+    assert!(said.output.starts_with("sound  300 events"), "{said:?}");
+
+    // An archive of a log that was rewritten does not continue what somebody has kept.
+    ledger.tamper("update events set event_version = '1.1' where position = 200").await;
+    ledger.daybook(&["export", "log", "-o", text(&file)]).await.refused("event 200");
+    assert!(!file.exists(), "half an archive is none");
+    ledger.rehash().await;
+    ledger.tamper("delete from log_checkpoints").await;
+    ledger.daybook(&["export", "log", "-o", text(&file)]).await.done();
+    daybook_verify(&["archive", text(&file)], &key).await.done();
+    daybook_verify(&["archive", text(&file), "--checkpoint", text(&early)], &key).await.refused("does not begin with");
+}
+
+#[tokio::test]
+async fn a_witness_keeps_what_continues_and_refuses_the_rest() {
+    let ledger = SignedLedger::of_events(ACCOUNTS, EVENTS, &[300, 500]).await;
+    let key = ledger.key().await;
+    let state = ledger.file("witness");
+    let [early, middle, late] =
+        [ledger.checkpoint(300, "300").await, ledger.checkpoint(500, "500").await, ledger.checkpoint(700, "700").await];
+    let (proof, wrong) = (ledger.file("proof"), ledger.file("wrong"));
+    ledger.daybook(&["prove", "consistency", "300", "500", "-o", text(&proof)]).await.done();
+    ledger.daybook(&["prove", "consistency", "300", "-o", text(&wrong)]).await.done();
+    let see = async |checkpoint: &Path, more: &[&str]| {
+        let arguments = [&["witness", text(checkpoint), "--state", text(&state)], more].concat();
+        daybook_verify(&arguments, &key).await
+    };
+    see(&early, &[]).await.done();
+    see(&early, &[]).await.done();
+    see(&middle, &[]).await.refused("nothing shows");
+    see(&middle, &["--proof", text(&wrong)]).await.refused("other checkpoints");
+    see(&middle, &["--proof", text(&proof)]).await.done();
+    assert_eq!(fs::read_to_string(&state).unwrap(), fs::read_to_string(&middle).unwrap());
+    see(&early, &[]).await.refused("this one has 300");
+
+    // A log that was rewritten and signed anew.
+    ledger.tamper("update events set event_version = '1.1' where position = 200").await;
+    ledger.rehash().await;
+    ledger.tamper("delete from log_checkpoints").await;
+    ledger.daybook(&["checkpoint", "-o", text(&ledger.file("forged"))]).await.done();
+    let archive = ledger.file("forged.ndjson");
+    ledger.daybook(&["export", "log", "-o", text(&archive)]).await.done();
+    see(&ledger.file("forged"), &["--tiles", text(&archive)]).await.refused("does not continue");
+    see(&late, &["--tiles", text(&archive)]).await.refused("another checkpoint");
+    assert_eq!(fs::read_to_string(&state).unwrap(), fs::read_to_string(&middle).unwrap(), "nothing was kept");
+}
+
+/// Proofs, roots and signatures are checked by `ct-merkle` and `ring`, which know nothing of ours.
+#[tokio::test]
+async fn other_implementations_accept_our_proofs() {
+    let ledger = SignedLedger::of_events(ACCOUNTS, EVENTS, &[1, 256, 300]).await;
+    let mut connection = ledger.store.connection().await.unwrap();
+    let (key, latest) = checkpoint_at(&mut connection, None).await.unwrap();
+
+    let fields: Vec<String> = key.to_string().splitn(3, '+').map(str::to_owned).collect();
+    let public = BASE64_STANDARD.decode(&fields[2]).unwrap();
+    let root_of = |note: &str| {
+        let (body, signatures) = note.rsplit_once("\n\n").unwrap();
+        let signature = signatures.trim_end().rsplit(' ').next().unwrap();
+        let signature = BASE64_STANDARD.decode(signature).unwrap();
+        let signed = format!("{body}\n");
+        UnparsedPublicKey::new(&ED25519, &public[1..]).verify(signed.as_bytes(), &signature[4..]).unwrap();
+        let lines: Vec<&str> = body.lines().collect();
+        assert_eq!(lines[0], fields[0], "the name of the log");
+        let root: [u8; 32] = BASE64_STANDARD.decode(lines[2]).unwrap().try_into().unwrap();
+        RootHash::<Sha256>::new(root.into(), lines[1].parse().unwrap())
+    };
+    let bytes = |proof: &[tlog_tiles::Hash]| proof.iter().flat_map(|hash| hash.0).collect::<Vec<u8>>();
+
+    // The whole tree, by their own means.
+    let mut theirs = ct_merkle::mem_backed_tree::MemoryBackedTree::<Sha256, Vec<u8>>::new();
+    for event in daybook_tests::whole_book(ledger.database.pool()).await {
+        let mut encoding = Vec::new();
+        event.to_log().encode(&mut encoding);
+        theirs.push(encoding);
+    }
+    assert_eq!(theirs.root(), root_of(&latest.note));
+
+    for size in [1, 256, 300, 700] {
+        for position in [1, 2, 255, 256, 257, 299, 300, 512, 513, 700] {
+            if position > size {
+                continue;
+            }
+            let ours = event_proof(&mut connection, position, Some(size)).await.unwrap();
+            let mut encoding = Vec::new();
+            ours.event.encode(&mut encoding);
+            let proof = InclusionProof::<Sha256>::try_from_bytes(bytes(&ours.proof)).unwrap();
+            let root = root_of(&ours.checkpoint);
+            root.verify_inclusion(&encoding, position - 1, &proof).unwrap();
+            encoding[30] ^= 1;
+            assert!(root.verify_inclusion(&encoding, position - 1, &proof).is_err());
+        }
+    }
+    for (from, to) in [(1, 256), (1, 700), (256, 300), (256, 700), (300, 700)] {
+        let ours = prove_consistency(&mut connection, from, Some(to)).await.unwrap();
+        let proof = ConsistencyProof::<Sha256>::try_from_bytes(bytes(&ours.proof)).unwrap();
+        root_of(&ours.to).verify_consistency(&root_of(&ours.from), &proof).unwrap();
+    }
+}
+
+/// The published encoding is enough to hash an event in another language.
+#[test]
+fn the_published_vectors_hold_in_python() {
+    const PROGRAM: &str = r#"
+import hashlib, json, struct, sys
+text = lambda value: struct.pack(">I", len(value.encode())) + value.encode()
+vectors = json.load(open(sys.argv[1], encoding="utf-8"))
+for vector in vectors:
+    e = vector["event"]
+    encoding = (text("daybook/event/1") + struct.pack(">Q", e["position"]) + text(e["aggregate_type"])
+        + text(e["aggregate_id"]) + struct.pack(">Q", e["sequence"]) + text(e["event_type"]) + text(e["event_version"])
+        + text(e["payload"]) + text(e["metadata"]) + struct.pack(">q", e["recorded_at_us"]))
+    assert encoding.hex() == vector["encoding"], e
+    assert hashlib.sha256(b"\0" + encoding).hexdigest() == vector["leaf"], e
+print(len(vectors))
+"#;
+    let vectors = concat!(env!("CARGO_MANIFEST_DIR"), "/golden/log/event_encoding.json");
+    let python = Command::new("python3").args(["-c", PROGRAM, vectors]).stdin(Stdio::null()).output();
+    // The vectors are checked in Rust, too, where there is no Python.
+    let Ok(output) = python else { return };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stdout).trim().parse::<u32>().unwrap() >= 5);
+}
+
+#[test]
+fn the_verifier_links_neither_the_engine_nor_a_database_client() {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--package", "daybook-verify", "--edges", "normal", "--prefix", "none", "--locked", "--offline"])
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .output()
+        .unwrap();
+    let tree = String::from_utf8(output.stdout).unwrap();
+    assert!(tree.contains("signed_note "), "{tree}{}", String::from_utf8_lossy(&output.stderr));
+    for unwanted in ["sqlx", "tokio", "daybook-core", "daybook-projections", "cqrs-es", "hyper", "axum"] {
+        assert!(!tree.lines().any(|line| line.starts_with(unwanted)), "{unwanted} is linked");
+    }
+}
+
+#[tokio::test]
+async fn a_byte_flipped_in_any_of_a_thousand_statements_is_found() {
+    const STATEMENTS: i64 = 1_000;
+    let ledger = SignedLedger::of_events(STATEMENTS, 4 * STATEMENTS, &[]).await;
+    let key = ledger.key().await;
+    let accounts: Vec<String> = (0..STATEMENTS).map(|number| format!("acc_LOAD{number:04}")).collect();
+    let directory = ledger.file("statements");
+    let mut arguments = vec!["export", "statement", "--from", "2024-01-01", "-o", text(&directory)];
+    arguments.extend(accounts.iter().map(String::as_str));
+    ledger.daybook(&arguments).await.done();
+
+    let mut random = StdRng::seed_from_u64(63);
+    for account in &accounts {
+        let file = directory.join(format!("{account}.ndjson"));
+        let mut bytes = fs::read(&file).unwrap();
+        let summary = statement::verify(&bytes[..], &key, None).unwrap();
+        assert_eq!((summary.entries, &summary.account), (3, account));
+        let at = random.random_range(0..bytes.len());
+        bytes[at] ^= random.random_range(1..=255u8);
+        let line = bytes[..at].iter().filter(|byte| **byte == b'\n').count() as u64 + 1;
+        match statement::verify(&bytes[..], &key, None) {
+            // A flipped end of a line makes one line of two.
+            Err(Refused::Line { line: named, .. }) => assert!(named == line || named == line + 1, "{named} {line}"),
+            other => panic!("{account}, byte {at}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_statement_shows_that_nothing_is_missing() {
+    let ledger = SignedLedger::of_events(2, 12, &[6]).await;
+    let key = ledger.key().await;
+    let file = ledger.file("statement.ndjson");
+    let period = ["--from", "2024-01-01", "--to", "2024-01-02"];
+    let arguments = [&["export", "statement", "acc_LOAD0001", "-o", text(&file)], &period[..]].concat();
+    ledger.daybook(&arguments).await.done();
+    let late = ledger.checkpoint(12, "late").await;
+    let early = ledger.checkpoint(6, "early").await;
+    let verify = async |more: &[&str]| daybook_verify(&[&["statement", text(&file)], more].concat(), &key).await;
+    let said = verify(&["--checkpoint", text(&late)]).await.done();
+    assert_eq!(
+        said.output,
+        "sound  account acc_LOAD0001: all 5 entries in a log of 12 events, from 0.00 to 10.00 USD\n"
+    );
+    verify(&["--checkpoint", text(&early)]).await.refused("of another tree");
+
+    let whole = fs::read_to_string(&file).unwrap();
+    let lines: Vec<&str> = whole.split_inclusive('\n').collect();
+    let without = |gone: usize| [&lines[..gone], &lines[gone + 1..]].concat().concat();
+    for (text, why) in [
+        (without(3), "line 4: entry 4 stands where entry 3 is due"),
+        (without(5), "line 6: the file ends where entry 5 is due"),
+        (format!("{whole}{}", lines[5]), "line 7: the file goes on"),
+        (without(0), "line 1: this is not the header of a statement"),
+        (whole.replacen("statement/1", "statement/2", 1), "line 1: the signature does not fit"),
+    ] {
+        fs::write(&file, text).unwrap();
+        verify(&[]).await.refused(why);
+    }
+    ledger.daybook(&["export", "statement", "acc_NOBODY", "-o", text(&file)]).await.refused("there is no account");
+}

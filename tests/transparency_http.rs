@@ -1,0 +1,193 @@
+//! The transparency log over HTTP: the layout of C2SP, checkpoints and proofs as JSON.
+
+use axum::http::Method;
+use daybook_api::AppOptions;
+use daybook_core::transparency::{KeeperOptions, open_key};
+use daybook_tests::{
+    api::{Answer, TestApp},
+    database,
+    load::long_book,
+    log::{daybook_verify, text},
+};
+use daybook_verify::{
+    Checkpoint, PublicKey,
+    proof::Proof,
+    tree::{Tiles, from_bytes},
+    witness::{self, Evidence, Seen},
+};
+use reqwest::Response;
+use tempfile::TempDir;
+
+const EVENTS: u64 = 700;
+
+async fn signed_app() -> (TestApp, PublicKey, TempDir) {
+    let (database, home) = (database().await, TempDir::new().unwrap());
+    let key = open_key(&database.store().await, &home.path().join("log.key")).await.unwrap();
+    let public = key.public().clone();
+    long_book(database.pool(), 7, EVENTS as i64).await;
+    let keeper = KeeperOptions { key: Some(key), ..KeeperOptions::default() };
+    let app = TestApp::with(database, AppOptions { keeper, ..AppOptions::default() }).await;
+    app.signed(EVENTS).await;
+    (app, public, home)
+}
+
+async fn get(app: &TestApp, path: &str) -> Response {
+    app.request(Method::GET, path).send().await.unwrap()
+}
+
+async fn bytes(app: &TestApp, path: &str) -> Vec<u8> {
+    let response = get(app, path).await;
+    assert_eq!(response.status(), 200, "{path}");
+    assert_eq!(response.headers()["content-type"], "application/octet-stream");
+    response.bytes().await.unwrap().to_vec()
+}
+
+#[tokio::test]
+async fn tiles_lead_from_the_entries_to_the_checkpoint() {
+    let (app, key, home) = signed_app().await;
+    let response = get(&app, "/log/checkpoint").await;
+    assert_eq!(response.headers()["content-type"], "text/plain; charset=utf-8");
+    let note = response.text().await.unwrap();
+    let checkpoint = Checkpoint::open_alone(&note, &key).unwrap();
+    assert_eq!(checkpoint.size, EVENTS);
+
+    let paths = ["0/000", "0/001", "0/002.p/188", "1/000.p/2"];
+    let mut tiles = Tiles::default();
+    for (path, place) in paths.iter().zip([(0, 0), (0, 1), (0, 2), (1, 0)]) {
+        let bytes = bytes(&app, &format!("/log/tile/{path}")).await;
+        // As a mirror lays them down.
+        let file = home.path().join("tile").join(path);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, &bytes).unwrap();
+        tiles.0.insert(place, from_bytes(&bytes).unwrap());
+    }
+    let mut leaves = Vec::new();
+    for path in ["000", "001", "002.p/188"] {
+        let bundle = bytes(&app, &format!("/log/tile/entries/{path}")).await;
+        let mut rest = &bundle[..];
+        while let Some((length, after)) = rest.split_at_checked(2) {
+            let (entry, after) = after.split_at(u16::from_be_bytes(length.try_into().unwrap()).into());
+            leaves.push(tlog_tiles::record_hash(entry));
+            rest = after;
+        }
+        assert!(rest.is_empty());
+    }
+    let of_tiles: Vec<_> = [(0, 0), (0, 1), (0, 2)].iter().flat_map(|place| tiles.0[place].clone()).collect();
+    assert_eq!(leaves, of_tiles, "the entries are what the leaves are hashes of");
+    for position in [1, 256, 257, 700] {
+        let proof = daybook_verify::tree::prove_inclusion(&tiles, EVENTS, checkpoint.root, position - 1).unwrap();
+        let leaf = leaves[position as usize - 1];
+        assert!(daybook_verify::tree::includes(&proof, EVENTS, checkpoint.root, position - 1, leaf));
+    }
+
+    // A witness can make his proofs of the tiles that a mirror has.
+    app.done("/v1/customers", serde_json::json!({ "name": "Ada" })).await;
+    let state = home.path().join("state");
+    assert_eq!(witness::see(&state, &checkpoint, &key, &Evidence::Nothing).unwrap(), Seen::First);
+    app.signed(EVENTS + 1).await;
+    let later = Checkpoint::open(&get(&app, "/log/checkpoint").await.text().await.unwrap(), &key).unwrap();
+    let width = later.size - 512;
+    for path in [format!("0/002.p/{width}"), "1/000.p/2".into()] {
+        let file = home.path().join("tile").join(&path);
+        std::fs::write(file, bytes(&app, &format!("/log/tile/{path}")).await).unwrap();
+    }
+    let evidence = Evidence::Tiles(home.path().to_owned());
+    assert_eq!(witness::see(&state, &later, &key, &evidence).unwrap(), Seen::Continues(EVENTS));
+}
+
+#[tokio::test]
+async fn full_tiles_are_kept_for_ever_and_what_is_not_there_is_not_found() {
+    let (app, ..) = signed_app().await;
+    let caching = async |path: &str| get(&app, path).await.headers()["cache-control"].to_str().unwrap().to_owned();
+    assert_eq!(caching("/log/tile/0/001").await, "public, max-age=31536000, immutable");
+    assert_eq!(caching("/log/tile/entries/001").await, "private, max-age=31536000, immutable");
+    assert_eq!(caching("/log/tile/0/001.p/7").await, "public, max-age=60");
+    assert_eq!(bytes(&app, "/log/tile/0/001.p/7").await, bytes(&app, "/log/tile/0/001").await[..7 * 32]);
+    for path in [
+        "/log/tile/0/002",
+        "/log/tile/0/002.p/189",
+        "/log/tile/0/003.p/1",
+        "/log/tile/1/000",
+        "/log/tile/2/000.p/1",
+        "/log/tile/63/000.p/1",
+        "/log/tile/0/2",
+        "/log/tile/data/000",
+        "/log/tile/0/001.p/256",
+        "/log/tile/0/x999/x999/x999/x999/x999/x999/999",
+        "/log/tile/entries/002",
+        "/log/tile/entries/x001/000",
+    ] {
+        Answer::to(app.request(Method::GET, path)).await.refused(404, "not-found");
+    }
+}
+
+#[tokio::test]
+async fn an_entry_that_the_layout_cannot_hold_is_named() {
+    let (app, ..) = signed_app().await;
+    sqlx::query(
+        "insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+         values ('foreign', 'f', 1, 'foreign.said', '1.0', to_json(repeat('x', 65535)), '{}')",
+    )
+    .execute(app.database.pool())
+    .await
+    .unwrap();
+    app.signed(EVENTS + 1).await;
+    let answer = Answer::to(app.request(Method::GET, "/log/tile/entries/002.p/189")).await;
+    assert_eq!(answer.refused(501, "entry-too-large")["position"], 701);
+    assert_eq!(bytes(&app, "/log/tile/0/002.p/189").await.len(), 189 * 32, "the tree has it all the same");
+}
+
+#[tokio::test]
+async fn checkpoints_and_proofs_are_told_as_json() {
+    let (app, key, home) = signed_app().await;
+    app.done("/v1/customers", serde_json::json!({ "name": "Ada" })).await;
+    let head = app.position().await;
+    app.signed(head).await;
+    let listed = app.get("/v1/audit/checkpoints?after=0&limit=1").await.body;
+    assert_eq!(listed["key"], key.to_string());
+    let first = listed["data"][0]["size"].as_u64().unwrap();
+    assert_eq!((listed["has_more"].as_bool(), listed["next_after"].as_u64()), (Some(true), Some(first)));
+    let latest = app.get("/v1/audit/checkpoints/latest").await.body;
+    assert_eq!(latest["size"], head);
+    assert_eq!(latest["note"], get(&app, "/log/checkpoint").await.text().await.unwrap());
+
+    // What is answered is what the verifier reads.
+    let file = home.path().join("proof");
+    for query in [
+        format!("inclusion?position={head}"),
+        format!("inclusion?position=1&size={first}"),
+        format!("consistency?from={first}"),
+        format!("consistency?from={first}&to={head}"),
+        format!("consistency?from={first}&to={first}"),
+    ] {
+        let answer = app.get(&format!("/v1/audit/proofs/{query}")).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        Proof::read(answer.text.as_bytes()).unwrap().check(&key).unwrap();
+        std::fs::write(&file, &answer.text).unwrap();
+        daybook_verify(&["proof", text(&file)], &key).await.done();
+        // Every byte of it counts.
+        let mut spoilt = answer.text.clone().into_bytes();
+        let at = spoilt.len() / 3;
+        spoilt[at] ^= 1;
+        std::fs::write(&file, &spoilt).unwrap();
+        assert_eq!(daybook_verify(&["proof", text(&file)], &key).await.code, Some(1));
+    }
+    let refused = async |query: &str, status, code| {
+        app.get(&format!("/v1/audit/proofs/{query}")).await.refused(status, code);
+    };
+    refused("inclusion?position=0", 404, "not-found").await;
+    refused(&format!("inclusion?position={}", head + 1), 404, "not-found").await;
+    refused("inclusion?position=1&size=3", 404, "no-checkpoint").await;
+    refused("inclusion", 400, "malformed-parameter").await;
+    refused(&format!("consistency?from={head}&to={first}"), 400, "malformed-parameter").await;
+    refused("consistency?from=0", 404, "no-checkpoint").await;
+}
+
+#[tokio::test]
+async fn a_log_that_signs_nothing_says_so() {
+    let app = TestApp::start().await;
+    for path in ["/log/checkpoint", "/v1/audit/checkpoints/latest", "/v1/audit/proofs/inclusion?position=1"] {
+        app.get(path).await.refused(404, "no-checkpoint");
+    }
+    assert_eq!(app.get("/v1/audit/checkpoints").await.body["data"], serde_json::json!([]));
+}

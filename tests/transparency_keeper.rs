@@ -1,0 +1,149 @@
+//! The keeper of the transparency log and its key: killed, doubled, or without a key, it leaves one tree of one log.
+
+use std::{fs, os::unix::fs::PermissionsExt, process::Stdio};
+
+use daybook_core::{
+    chain,
+    transparency::{Keeper, KeeperOptions, LogKeyError, checkpoint_at, open_key, sign, standing},
+};
+use daybook_tests::{
+    load::long_book,
+    log::{SignedLedger, text},
+    program,
+};
+use tokio::{
+    process::{Child, Command},
+    task,
+};
+
+fn options(ledger_key: daybook_verify::SigningKey) -> KeeperOptions {
+    KeeperOptions { key: Some(ledger_key), batch: 97, ..KeeperOptions::default() }
+}
+
+/// Waits until so many events are signed.
+async fn signed(keeper: &Keeper, size: u64) {
+    let mut kept = keeper.kept();
+    kept.wait_for(|kept| kept.signed >= size).await.expect("the keeper goes on");
+}
+
+#[tokio::test]
+async fn two_keepers_make_one_tree() {
+    let ledger = SignedLedger::empty().await;
+    let key = open_key(&ledger.store, &ledger.key_file()).await.unwrap();
+    let keepers = [1, 2].map(|_| Keeper::start(&ledger.store, None, options(key.clone())));
+    long_book(ledger.database.pool(), 10, 3_000).await;
+    for keeper in &keepers {
+        signed(keeper, 3_000).await;
+    }
+    for keeper in keepers {
+        keeper.shutdown().await;
+    }
+    let (sound, _, report) = ledger.verify(&[]).await;
+    assert!(sound, "{report:#}");
+    assert_eq!(report["checks"][1]["checked"], 3_000);
+}
+
+#[tokio::test]
+async fn a_keeper_that_stops_signs_what_is_there() {
+    let ledger = SignedLedger::empty().await;
+    let key = open_key(&ledger.store, &ledger.key_file()).await.unwrap();
+    let keeper = Keeper::start(&ledger.store, None, options(key));
+    long_book(ledger.database.pool(), 10, 1_000).await;
+    keeper.shutdown().await;
+    let mut connection = ledger.store.connection().await.unwrap();
+    assert_eq!(checkpoint_at(&mut connection, None).await.unwrap().1.size, 1_000);
+}
+
+fn serve(ledger: &SignedLedger) -> Child {
+    Command::new(program("daybook-server"))
+        .args(["--listen", "127.0.0.1:0", "--watch", "0", "--database-url", ledger.database.url()])
+        .args(["--home", text(ledger.home.path())])
+        .env("RUST_LOG", "error")
+        .env_remove("DAYBOOK_LOG_KEY")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("the server starts")
+}
+
+#[tokio::test]
+async fn a_keeper_killed_again_and_again_leaves_one_tree_that_was_signed_truly() {
+    const EVENTS: i64 = 20_000;
+    let ledger = SignedLedger::empty().await;
+    long_book(ledger.database.pool(), 10, EVENTS).await;
+    let mut killed_midway = 0;
+    for kill in 0..4 {
+        let mut server = serve(&ledger);
+        let size = loop {
+            let size = standing(ledger.database.pool()).await.unwrap().size;
+            if size > kill * EVENTS as u64 / 5 {
+                break size;
+            }
+            assert!(server.try_wait().unwrap().is_none(), "the server goes on");
+            task::yield_now().await;
+        };
+        server.kill().await.unwrap();
+        killed_midway += u32::from(size < EVENTS as u64);
+        let (sound, _, report) = ledger.verify(&[]).await;
+        assert!(sound, "{report:#}");
+    }
+    assert!(killed_midway >= 2, "the keeper was faster than the attempts to kill it");
+    ledger.daybook(&["checkpoint"]).await.done();
+    let (sound, _, report) = ledger.verify(&[]).await;
+    assert!(sound, "{report:#}");
+    assert_eq!(report["checks"][1]["checked"], EVENTS);
+}
+
+#[tokio::test]
+async fn a_tree_that_does_not_continue_what_was_signed_is_not_signed() {
+    let ledger = SignedLedger::of_events(5, 400, &[300]).await;
+    ledger.tamper("update events set event_version = '1.1' where position = 200").await;
+    ledger.rehash().await;
+    ledger.tamper("delete from log_checkpoints where size = 400").await;
+    let key = open_key(&ledger.store, &ledger.key_file()).await.unwrap();
+    let mut connection = ledger.store.connection().await.unwrap();
+    let error = sign(&mut connection, &key).await.unwrap_err();
+    assert!(chain(&error).contains("does not continue the one of 300 events"), "{}", chain(&error));
+    assert_eq!(checkpoint_at(&mut connection, None).await.unwrap().1.size, 300);
+}
+
+#[tokio::test]
+async fn the_key_is_made_once_and_only_its_owner_reads_it() {
+    let ledger = SignedLedger::empty().await;
+    let file = ledger.file("deep/er/log.key");
+    let (one, other) = tokio::join!(open_key(&ledger.store, &file), open_key(&ledger.store, &file));
+    let (one, other) = (one.unwrap(), other.unwrap());
+    assert_eq!(one.public(), other.public());
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::read_dir(file.parent().unwrap()).unwrap().count(), 1, "nothing else is left there");
+    let log = standing(ledger.store.pool()).await.unwrap();
+    assert_eq!(log.vkey, Some(one.public().to_string()));
+    assert_eq!(log.origin.as_deref(), Some(one.public().name()));
+
+    // A first start that died between the file and the ledger goes on with the key that lies there.
+    ledger.tamper("update transparency_log set vkey = null").await;
+    assert_eq!(open_key(&ledger.store, &file).await.unwrap().public(), one.public());
+}
+
+#[tokio::test]
+async fn a_ledger_whose_key_is_missing_or_another_is_not_served_unless_unsigned() {
+    let (ledger, stranger) = (SignedLedger::of_events(5, 10, &[]).await, SignedLedger::of_events(5, 10, &[]).await);
+    let missing = open_key(&ledger.store, &ledger.file("elsewhere")).await.unwrap_err();
+    assert!(matches!(missing, LogKeyError::Missing { .. }));
+    assert!(!ledger.file("elsewhere").exists(), "no key is made in its place");
+    let another = open_key(&ledger.store, &stranger.key_file()).await.unwrap_err();
+    assert!(matches!(another, LogKeyError::Another { .. }));
+    fs::write(ledger.file("broken"), "no key").unwrap();
+    assert!(matches!(open_key(&ledger.store, &ledger.file("broken")).await, Err(LogKeyError::Unreadable { .. })));
+
+    fs::rename(ledger.key_file(), ledger.file("away")).unwrap();
+    let server = serve(&ledger).wait_with_output().await.unwrap();
+    assert!(!server.status.success());
+    let said = String::from_utf8(server.stderr).unwrap();
+    assert!(said.contains("put it back") && said.contains("--log-key none"), "{said}");
+    // Whoever needs no key goes on.
+    ledger.daybook(&["checkpoint", "--log-key", "none"]).await.done();
+    ledger.daybook(&["checkpoint"]).await.refused("put it back");
+}
