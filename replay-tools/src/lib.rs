@@ -11,6 +11,7 @@ pub mod rebuild;
 pub mod schema;
 pub mod status;
 pub mod verify;
+pub mod why;
 
 /// What a tool gives up with: a message for a person, and its causes.
 pub type ToolError = Box<dyn std::error::Error + Send + Sync>;

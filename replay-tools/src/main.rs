@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use daybook_replay_tools::{demo, import, ledger::LedgerOptions, projection, rebuild, schema, status, verify};
+use daybook_replay_tools::{demo, import, ledger::LedgerOptions, projection, rebuild, schema, status, verify, why};
 use tracing_subscriber::EnvFilter;
 
 #[derive(Debug, Parser)]
@@ -42,6 +42,8 @@ enum Verb {
     Schema(schema::Arguments),
     /// Show where the book and each projection stand
     Status(status::Arguments),
+    /// Show why the balance of an account is what it is: the events behind it, step by step
+    Why(why::Arguments),
     /// Fill the ledger with two years of a small hosting provider
     Demo(demo::Arguments),
 }
@@ -71,6 +73,7 @@ async fn main() -> ExitCode {
         Verb::Repair(arguments) => projection::repair(&ledger, &arguments).await,
         Verb::Schema(arguments) => schema::run(&ledger, &arguments).await,
         Verb::Status(arguments) => status::run(&ledger, &arguments).await,
+        Verb::Why(arguments) => why::run(&ledger, &arguments).await,
         Verb::Demo(arguments) => demo::run(&ledger, &arguments).await,
     };
     match outcome {

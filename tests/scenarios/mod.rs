@@ -10,4 +10,4 @@ mod refunds;
 mod schema;
 mod statements;
 mod tickets;
-mod world;
+pub mod world;
