@@ -33,6 +33,7 @@ create table account_statement_v1 (
     entry bigint not null,
     position bigint not null,
     occurred_at timestamptz not null,
+    dated_at timestamptz,
     recorded_at timestamptz not null,
     origin text not null,
     origin_id text,
@@ -50,9 +51,12 @@ create table account_statement_v1 (
 -- Statements go by the time an entry took effect; balances are summed up from the index alone.
 create index on account_statement_v1 (account_id, occurred_at, position) include (amount);
 
+-- What took an entry back, as it was known earlier.
+create index on account_statement_v1 (account_id, reverses) where (reverses is not null);
+
 create view account_statement as
-select account_id, entry, position, occurred_at, recorded_at, origin, origin_id, transfer, description, amount,
-    balance, currency, due_on, reverses, reversed_by
+select account_id, entry, position, occurred_at, dated_at, recorded_at, origin, origin_id, transfer, description,
+    amount, balance, currency, due_on, reverses, reversed_by
 from account_statement_v1;
 
 create table account_days_v1 (

@@ -10,6 +10,7 @@ create table journal_lines_v1 (
     currency text not null,
     event_type text not null,
     occurred_at timestamptz not null,
+    dated_at timestamptz,
     recorded_at timestamptz not null,
     primary key (position, leg)
 );
@@ -17,8 +18,11 @@ create table journal_lines_v1 (
 -- The lines that concern one customer's account.
 create index on journal_lines_v1 (account_id, position) where (account_id is not null);
 
+-- The lines behind a line of the trial balance.
+create index on journal_lines_v1 (ledger_account, currency, position, leg);
+
 create view journal_lines as
-select position, leg, ledger_account, account_id, amount, currency, event_type, occurred_at, recorded_at
+select position, leg, ledger_account, account_id, amount, currency, event_type, occurred_at, dated_at, recorded_at
 from journal_lines_v1;
 
 create table trial_balance_v1 (

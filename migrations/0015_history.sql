@@ -11,11 +11,12 @@ create table history_v1 (
     on_behalf_of text,
     reason text,
     occurred_at timestamptz not null,
+    dated_at timestamptz,
     recorded_at timestamptz not null,
     primary key (entity_id, position)
 );
 
 create view history as
 select entity_id, position, event_type, aggregate_type, aggregate_id, sequence, actor, on_behalf_of, reason,
-    occurred_at, recorded_at
+    occurred_at, dated_at, recorded_at
 from history_v1;

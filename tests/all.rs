@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fall where it stands")]
 
 mod api;
+mod books;
 mod cluster;
 mod concurrency;
 mod crash;

@@ -11,7 +11,7 @@ use chrono::DateTime;
 use cqrs_es::Aggregate;
 use daybook_core::{
     domain::{
-        Account, CreditNote, Customer, Discounts, Event, Expense, Invoice, NumberSeries, Order, Payer, Payment,
+        Account, Books, CreditNote, Customer, Discounts, Event, Expense, Invoice, NumberSeries, Order, Payer, Payment,
         Service, Ticket, version::PRESENT_VERSIONS,
     },
     store::{RawEvent, Upcasters},
@@ -26,8 +26,9 @@ pub struct Example {
 }
 
 /// Every aggregate: the word that its event types begin with, and its type.
-const AGGREGATES: [(&str, &str); 12] = [
+const AGGREGATES: [(&str, &str); 13] = [
     ("account", Account::TYPE),
+    ("books", Books::TYPE),
     ("credit_note", CreditNote::TYPE),
     ("customer", Customer::TYPE),
     ("discount", Discounts::TYPE),
@@ -45,6 +46,7 @@ const AGGREGATES: [(&str, &str); 12] = [
 fn is_listed_above(event: &Event) -> bool {
     match event {
         Event::Account(_)
+        | Event::Books(_)
         | Event::CreditNote(_)
         | Event::Customer(_)
         | Event::Discounts(_)

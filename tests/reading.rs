@@ -272,8 +272,8 @@ async fn s3_statement_continuity() {
         let rows: Vec<&str> = csv.text.split("\r\n").collect();
         assert_eq!(rows.len(), lines + 4, "{}", csv.text);
         let amount = |money: &Value| money["amount"].as_str().unwrap().to_owned();
-        assert_eq!(rows[1], format!("opening,,,{from},,,,,,{},USD,,", amount(&opening)));
-        assert!(rows[lines + 2].ends_with(&format!(",{},USD,,", amount(&statement["closing"]))), "{}", csv.text);
+        assert_eq!(rows[1], format!("opening,,,{from},,,,,,,{},USD,,,", amount(&opening)));
+        assert!(rows[lines + 2].ends_with(&format!(",{},USD,,,", amount(&statement["closing"]))), "{}", csv.text);
         opening = statement["closing"].clone();
     }
     assert_eq!(opening, dollars("82.66"));

@@ -8,8 +8,8 @@ use std::{
 };
 
 use daybook_core::domain::{
-    AccountEvent, CreditNoteEvent, CustomerEvent, DiscountsEvent, Event, ExpenseEvent, InvoiceEvent, NumberSeriesEvent,
-    OrderEvent, PayerEvent, PaymentEvent, ServiceEvent, TicketEvent,
+    AccountEvent, BooksEvent, CreditNoteEvent, CustomerEvent, DiscountsEvent, Event, ExpenseEvent, InvoiceEvent,
+    NumberSeriesEvent, OrderEvent, PayerEvent, PaymentEvent, ServiceEvent, TicketEvent,
 };
 use schemars::{
     JsonSchema, Schema,
@@ -48,6 +48,7 @@ fn present_shapes() -> BTreeMap<String, Schema> {
 fn shape_of_all(event: &Event) -> Schema {
     match event {
         Event::Account(_) => shape_of::<AccountEvent>(),
+        Event::Books(_) => shape_of::<BooksEvent>(),
         Event::CreditNote(_) => shape_of::<CreditNoteEvent>(),
         Event::Customer(_) => shape_of::<CustomerEvent>(),
         Event::Discounts(_) => shape_of::<DiscountsEvent>(),

@@ -31,6 +31,8 @@ pub struct EventOfHistory {
     on_behalf_of: Option<String>,
     reason: Option<String>,
     occurred_at: DateTime<Utc>,
+    /// When it would have taken effect, had that period not been closed.
+    dated_at: Option<DateTime<Utc>>,
     recorded_at: DateTime<Utc>,
 }
 
@@ -46,6 +48,7 @@ impl From<HistoryRow> for EventOfHistory {
             on_behalf_of: row.on_behalf_of,
             reason: row.reason,
             occurred_at: row.occurred_at,
+            dated_at: row.dated_at,
             recorded_at: row.recorded_at,
         }
     }

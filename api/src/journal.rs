@@ -1,7 +1,7 @@
 //! The journal over HTTP: the legs of every entry, and the trial balance that they come to.
 
 use axum::{extract::State, http::Uri, response::Response};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use daybook_core::Position;
 use daybook_projections::journal::{self as read_model, Filter, JournalLineRow, TrialBalanceRow};
 use serde::{Deserialize, Serialize};
@@ -11,9 +11,10 @@ use crate::{
     address::Asked,
     app::App,
     error::ApiError,
+    explanation::link_to_event,
     page::Page,
     read::{Fresh, known_at},
-    wire::{AccountRef, Number, text},
+    wire::{AccountRef, CurrencyCode, Number, text},
 };
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -24,10 +25,13 @@ pub struct JournalQuery {
     ledger_account: Option<String>,
     /// The account of a customer.
     account: Option<AccountRef>,
+    currency: Option<CurrencyCode>,
     /// Effective from this moment on.
     from: Option<DateTime<Utc>>,
     /// Effective before this moment.
     to: Option<DateTime<Utc>>,
+    /// What had been recorded up to this position of the book.
+    as_known_at: Option<Position>,
     cursor: Option<String>,
     limit: Option<u32>,
 }
@@ -36,6 +40,8 @@ pub struct JournalQuery {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct TrialBalanceQuery {
+    /// Of one currency; of all, unless it is told.
+    currency: Option<CurrencyCode>,
     /// What had taken effect before this moment.
     as_of: Option<DateTime<Utc>>,
     /// What had been recorded up to this position of the book.
@@ -58,12 +64,17 @@ pub struct LegShown {
     currency: String,
     event_type: String,
     occurred_at: DateTime<Utc>,
+    /// When it would have taken effect, had that period not been closed.
+    dated_at: Option<DateTime<Utc>>,
     recorded_at: DateTime<Utc>,
+    /// Where the event is shown as it was written.
+    event: String,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TrialBalance {
     data: Vec<Standing>,
+    totals: Vec<Total>,
     /// Whether debits equal credits in every currency.
     balanced: bool,
 }
@@ -78,6 +89,20 @@ pub struct Standing {
     credit: Number,
     /// Debit minus credit.
     balance: Number,
+    /// The lines of the journal that come to this.
+    journal: String,
+}
+
+/// What all accounts of the chart come to in one currency.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TrialBalanceTotal)]
+pub struct Total {
+    currency: String,
+    debit: Number,
+    /// As much as the debit.
+    credit: Number,
+    /// Debit minus credit: zero.
+    balance: Number,
 }
 
 impl From<JournalLineRow> for LegShown {
@@ -91,16 +116,35 @@ impl From<JournalLineRow> for LegShown {
             currency: row.currency,
             event_type: row.event_type,
             occurred_at: row.occurred_at,
+            dated_at: row.dated_at,
             recorded_at: row.recorded_at,
+            event: link_to_event(row.position.unsigned_abs()),
         }
     }
 }
 
-impl From<TrialBalanceRow> for Standing {
-    fn from(row: TrialBalanceRow) -> Self {
+impl Standing {
+    /// `until` says in the words of a query what the trial balance is of.
+    fn of(row: TrialBalanceRow, until: &str) -> Self {
         let TrialBalanceRow { ledger_account, currency, debit, credit, balance } = row;
+        let journal = format!("/v1/audit/journal?ledger_account={ledger_account}&currency={currency}{until}");
         let (debit, credit, balance) = (Number(debit), Number(credit), Number(balance));
-        Self { ledger_account, currency, debit, credit, balance }
+        Self { ledger_account, currency, debit, credit, balance, journal }
+    }
+}
+
+impl Total {
+    /// In the order of the lines, which go by currency.
+    fn of(standings: &[TrialBalanceRow]) -> Vec<Self> {
+        let of_currency = standings.chunk_by(|one, other| one.currency == other.currency);
+        of_currency
+            .map(|lines| Self {
+                currency: lines[0].currency.clone(),
+                debit: Number(lines.iter().map(|line| line.debit).sum()),
+                credit: Number(lines.iter().map(|line| line.credit).sum()),
+                balance: Number(lines.iter().map(|line| line.balance).sum()),
+            })
+            .collect()
     }
 }
 
@@ -114,8 +158,10 @@ pub async fn list_journal(
 ) -> Result<Response, ApiError> {
     // A cursor is one number, and an entry has far fewer legs than this.
     const LEGS: i64 = 1_000;
-    let JournalQuery { ledger_account, account, from, to, cursor, limit } = asked;
-    let filter = Filter { ledger_account, account: account.map(text), from, to };
+    let JournalQuery { ledger_account, account, currency, from, to, as_known_at, cursor, limit } = asked;
+    let (account, currency) = (account.map(text), currency.map(code));
+    let known_at = as_known_at.map(known_at);
+    let filter = Filter { ledger_account, account, currency, from, to, known_at };
     let listing = app.listing(uri, filter, cursor.as_deref(), limit)?;
     let after = listing.before().map(|place| (place / LEGS, (place % LEGS) as i32));
     let mut rows = app.read("journal", fresh).await?;
@@ -127,19 +173,26 @@ pub async fn list_journal(
 #[utoipa::path(get, path = "/v1/audit/trial-balance", params(TrialBalanceQuery), responses((status = 200, body = TrialBalance)))]
 pub async fn trial_balance(
     State(app): State<App>,
-    Asked(TrialBalanceQuery { as_of, as_known_at }): Asked<TrialBalanceQuery>,
+    Asked(TrialBalanceQuery { currency, as_of, as_known_at }): Asked<TrialBalanceQuery>,
     fresh: Fresh,
 ) -> Result<Response, ApiError> {
     let mut rows = app.read("journal", fresh).await?;
-    let standings = match (as_of, as_known_at) {
-        (None, None) => read_model::trial_balance(&mut rows).await?,
-        (as_of, as_known_at) => read_model::trial_balance_as_of(&mut rows, as_of, as_known_at.map(known_at)).await?,
+    let (currency, known_at) = (currency.map(code), as_known_at.map(known_at));
+    let standings = match (as_of, known_at) {
+        (None, None) => read_model::trial_balance(&mut rows, currency.as_deref()).await?,
+        _ => read_model::trial_balance_as_of(&mut rows, currency.as_deref(), as_of, known_at).await?,
     };
-    let mut sums = std::collections::BTreeMap::<&str, rust_decimal::Decimal>::new();
-    for standing in &standings {
-        *sums.entry(&standing.currency).or_default() += standing.balance;
-    }
-    let balanced = sums.values().all(|sum| sum.is_zero());
-    let data = standings.into_iter().map(Standing::from).collect();
-    Ok(rows.show(TrialBalance { data, balanced }))
+    let totals = Total::of(&standings);
+    let balanced = totals.iter().all(|total| total.balance.0.is_zero());
+    // The lines behind a line are those up to the same moment: what is recorded later does not come between.
+    let head = rows.position();
+    let known = as_known_at.map_or(head, |asked| asked.min(head));
+    let to = as_of.map_or(String::new(), |to| format!("&to={}", to.to_rfc3339_opts(SecondsFormat::AutoSi, true)));
+    let until = format!("{to}&as_known_at={known}");
+    let data = standings.into_iter().map(|row| Standing::of(row, &until)).collect();
+    Ok(rows.show(TrialBalance { data, totals, balanced }))
+}
+
+fn code(currency: CurrencyCode) -> String {
+    currency.0.code().into()
 }

@@ -27,7 +27,10 @@ Every failure is `application/problem+json` (RFC 9457); its types are documented
 
 A request that moves money carries an `Idempotency-Key`: sent again with the same body, it is answered as before and \
 does nothing twice. Every answer to a write tells its `Ledger-Position`; a read that carries it as `Min-Position` waits \
-until it can include that write.";
+until it can include that write.
+
+What takes effect in a closed period of the books and is recorded later takes effect at the first open moment instead \
+(`occurred_at`) and keeps the moment that was asked for (`dated_at`).";
 
 /// The description before any route is in it.
 pub fn frame() -> OpenApi {

@@ -181,6 +181,8 @@ const KINDS: &[Kind] = &[
     at(CONFLICT, "payment-exists", "The payment already exists"),
     at(CONFLICT, "payment-not-awaited", "The order does not wait for that payment"),
     at(CONFLICT, "payment-status", "The payment is in another state than the request needs"),
+    at(CONFLICT, "period-already-closed", "The books are closed that far already"),
+    at(CONFLICT, "period-not-over", "A period is closed when it is over"),
     at(CONFLICT, "refund-exists", "The refund already exists"),
     at(CONFLICT, "service-active", "The service is active already"),
     at(CONFLICT, "ticket-archived", "The ticket is archived; restore it first"),

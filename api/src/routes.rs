@@ -11,7 +11,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::{
     account, allocation,
     app::App,
-    checkpoint, credit_note, customer, discount, event, expense, health, history, invoice, journal,
+    books, checkpoint, credit_note, customer, discount, event, expense, explanation, health, history, invoice, journal,
     manners::with_manners,
     metrics, notice,
     openapi::{describe, frame, operations},
@@ -74,6 +74,7 @@ fn table() -> Vec<Route> {
         route("get", "/v1/accounts", ANYONE, routes!(account::list)),
         route("get", "/v1/accounts/{id}", ANYONE, routes!(account::show)),
         route("get", "/v1/accounts/{id}/balance", ANYONE, routes!(account::balance)),
+        route("get", "/v1/accounts/{id}/balance/explanation", ANYONE, routes!(explanation::explain_balance)),
         route("get", "/v1/accounts/{id}/statement", ANYONE, routes!(statement::statement)),
         route("post", "/v1/accounts", STAFF, routes!(account::open)),
         route("post", "/v1/accounts/{id}/credit-limit", STAFF, routes!(account::set_credit_limit)),
@@ -116,6 +117,7 @@ fn table() -> Vec<Route> {
         // Documents.
         route("get", "/v1/invoices", ANYONE, routes!(invoice::list)),
         route("get", "/v1/invoices/{id}", ANYONE, routes!(invoice::show)),
+        route("get", "/v1/invoices/{id}/due/explanation", ANYONE, routes!(explanation::explain_due)),
         money("post", "/v1/invoices", STAFF, routes!(invoice::issue)),
         route("patch", "/v1/invoices/{id}", CUSTOMER, routes!(invoice::patch)),
         route("put", "/v1/invoices/{id}", CUSTOMER, routes!(invoice::put)),
@@ -149,6 +151,8 @@ fn table() -> Vec<Route> {
         route("post", "/v1/tickets/{id}/restore", CUSTOMER, routes!(ticket::restore)),
 
         // The books.
+        route("post", "/v1/books/close", STAFF, routes!(books::close)),
+        route("get", "/v1/books/periods", READERS, routes!(books::list_periods)),
         route("get", "/v1/history", ANYONE, routes!(history::list)),
         route("get", "/v1/audit/trial-balance", READERS, routes!(journal::trial_balance)),
         route("get", "/v1/audit/journal", READERS, routes!(journal::list_journal)),

@@ -1,14 +1,25 @@
-//! The statement of an account over HTTP: opening balance, lines, closing balance, as JSON or as CSV.
+//! The statement of an account over HTTP: opening balance, lines, closing balance. The statement of a closed period stays
+//! as it was when the period was closed, to the byte and in every form.
+
+mod csv;
+mod format;
+mod html;
+mod text;
+mod words;
 
 use axum::{
     extract::State,
     http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse, Response},
 };
-use chrono::{DateTime, Days, NaiveDate, SecondsFormat, Utc};
+use chrono::{DateTime, Days, NaiveDate, Utc};
 use chrono_tz::Tz;
 use daybook_core::{Position, midnight};
-use daybook_projections::statement::{self as read_model, Period, Place, StatementRow};
+use daybook_projections::{
+    books,
+    statement::{self as read_model, Period, Place, StatementRow},
+};
+pub use format::Format;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -32,16 +43,9 @@ pub struct StatementQuery {
     to: Option<NaiveDate>,
     /// What had been recorded up to this position of the book.
     as_known_at: Option<Position>,
-    /// `json` or `csv`; as `Accept` says, unless it is told.
+    /// `json`, `csv`, `html` or `text`; as `Accept` says, unless it is told.
     #[param(inline)]
     format: Option<Format>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Format {
-    Json,
-    Csv,
 }
 
 /// The statement of an account over some days.
@@ -55,7 +59,9 @@ pub struct StatementShown {
     opening: Amount,
     closing: Amount,
     lines: Vec<LineShown>,
-    /// The position of the book that the statement is made at.
+    /// Whether the whole of it lies in a closed period: then it does not change any more.
+    closed: bool,
+    /// The position of the book that the statement is made at; of a closed one, where the period was closed.
     position: u64,
 }
 
@@ -68,6 +74,8 @@ pub struct LineShown {
     position: i64,
     /// When it took effect.
     occurred_at: DateTime<Utc>,
+    /// When it would have taken effect, had that period not been closed.
+    dated_at: Option<DateTime<Utc>>,
     recorded_at: DateTime<Utc>,
     /// Where the money came from or what it went for: `payment`, `invoice` and so on.
     origin: String,
@@ -84,6 +92,20 @@ pub struct LineShown {
     reversed_by: Option<i64>,
 }
 
+impl StatementShown {
+    fn currency(&self) -> &'static str {
+        self.opening.0.currency().code()
+    }
+
+    fn zone(&self) -> Tz {
+        self.time_zone.parse().expect("a row holds a time zone that the domain has accepted")
+    }
+
+    fn last_day(&self) -> Option<NaiveDate> {
+        self.to.and_then(|to| to.checked_sub_days(Days::new(1)))
+    }
+}
+
 impl LineShown {
     fn of(row: StatementRow, balance: Decimal) -> Self {
         Self {
@@ -92,6 +114,7 @@ impl LineShown {
             entry: row.entry,
             position: row.position,
             occurred_at: row.occurred_at,
+            dated_at: row.dated_at,
             recorded_at: row.recorded_at,
             origin: row.origin,
             origin_id: row.origin_id,
@@ -108,7 +131,9 @@ impl LineShown {
     get,
     path = "/v1/accounts/{id}/statement",
     params(StatementQuery),
-    responses((status = 200, content((StatementShown = "application/json"), (String = "text/csv"))))
+    responses((status = 200, content(
+        (StatementShown = "application/json"), (String = "text/csv"), (String = "text/html"), (String = "text/plain"),
+    )))
 )]
 pub async fn statement(
     State(app): State<App>,
@@ -121,11 +146,19 @@ pub async fn statement(
         let detail = "`to`: the day after the last one cannot come before the first one";
         return Err(ApiError::new("malformed-parameter", detail).with("parameter", "to"));
     }
-    let mut rows = app.read_all(&["account_statement", "accounts"], fresh).await?;
+    let mut rows = app.read_all(&["account_statement", "accounts", "closed_periods"], fresh).await?;
     let account = existing(&mut rows, id.as_str()).await?;
     let zone: Tz = account.time_zone.parse().expect("a row holds a time zone that the domain has accepted");
     let midnight = |day: NaiveDate| midnight(day, zone);
-    let period = Period { from: from.map(midnight), to: to.map(midnight), known_at: as_known_at.map(known_at) };
+    let (begin, end) = (from.map(midnight), to.map(midnight));
+    let head = rows.position();
+    let asked = as_known_at.map_or(head, |asked| asked.min(head));
+    // Whatever came after the closing took effect later, or is a link to something that did.
+    let closed_at = match end {
+        Some(end) => books::closed_at(&mut rows, end, known_at(asked)).await?,
+        None => None,
+    };
+    let period = Period { from: begin, to: end, known_at: closed_at.or(as_known_at.map(known_at)) };
     let (opening, closing, lines) = whole(&mut rows, id.as_str(), &period).await?;
     let statement = StatementShown {
         account: account.id,
@@ -135,12 +168,15 @@ pub async fn statement(
         opening: Amount::of(opening, &account.currency),
         closing: Amount::of(closing, &account.currency),
         lines,
-        position: rows.position(),
+        closed: closed_at.is_some(),
+        position: closed_at.map_or(asked, i64::unsigned_abs),
     };
-    match format.unwrap_or_else(|| wanted_format(&headers)) {
-        Format::Json => Ok(rows.show(statement)),
-        Format::Csv => Ok(rows.tell(as_csv(&statement, &account.currency))),
-    }
+    Ok(match format.unwrap_or_else(|| Format::wanted(&headers)) {
+        Format::Json => rows.show(statement),
+        Format::Csv => rows.tell(written(csv::CONTENT_TYPE, csv::write(&statement))),
+        Format::Html => rows.tell(html::page(&statement)),
+        Format::Text => rows.tell(written(text::CONTENT_TYPE, text::write(&statement))),
+    })
 }
 
 /// All lines of a period, read in portions.
@@ -167,82 +203,6 @@ async fn whole(
     }
 }
 
-fn wanted_format(headers: &HeaderMap) -> Format {
-    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let csv = accept.split(',').any(|range| range.split(';').next().unwrap_or_default().trim() == "text/csv");
-    if csv { Format::Csv } else { Format::Json }
-}
-
-const COLUMNS: [&str; 13] = [
-    "row",
-    "entry",
-    "position",
-    "occurred_at",
-    "recorded_at",
-    "origin",
-    "origin_id",
-    "description",
-    "amount",
-    "balance",
-    "currency",
-    "due_on",
-    "reverses",
-];
-
-/// As RFC 4180 has it, with the opening and the closing balance as the first and the last row.
-fn as_csv(statement: &StatementShown, currency: &str) -> Response {
-    let mut table = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
-    let mut write = |cells: [String; 13]| table.write_record(cells).expect("memory takes every row");
-    let blank = String::new;
-    let balance_row = |row: &str, day: Option<NaiveDate>, balance: Amount| {
-        let mut cells: [String; 13] = std::array::from_fn(|_| blank());
-        cells[0] = row.into();
-        cells[3] = day.map(|day| day.to_string()).unwrap_or_default();
-        cells[9] = balance.0.amount().to_string();
-        cells[10] = currency.into();
-        cells
-    };
-    write(COLUMNS.map(str::to_owned));
-    write(balance_row("opening", statement.from, statement.opening));
-    for line in &statement.lines {
-        let time = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::AutoSi, true);
-        write([
-            "line".into(),
-            line.entry.to_string(),
-            line.position.to_string(),
-            time(line.occurred_at),
-            time(line.recorded_at),
-            line.origin.clone(),
-            harmless(line.origin_id.as_deref().unwrap_or_default()),
-            harmless(&line.description),
-            line.amount.0.amount().to_string(),
-            line.balance.0.amount().to_string(),
-            currency.into(),
-            line.due_on.map(|day| day.to_string()).unwrap_or_default(),
-            line.reverses.map(|entry| entry.to_string()).unwrap_or_default(),
-        ]);
-    }
-    let last_day = statement.to.and_then(|to| to.checked_sub_days(Days::new(1)));
-    write(balance_row("closing", last_day, statement.closing));
-    let bytes = table.into_inner().expect("memory takes every row");
-    let mut response = bytes.into_response();
-    let content_type = HeaderValue::from_static("text/csv; charset=utf-8; header=present");
-    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
-    response
-}
-
-/// A text that a spreadsheet takes for a text and not for a formula.
-fn harmless(text: &str) -> String {
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text.into() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_formula_is_a_text_in_a_spreadsheet() {
-        assert_eq!(harmless("=SUM(A1)"), "'=SUM(A1)");
-        assert_eq!(harmless("VPS"), "VPS");
-    }
+fn written(content_type: &'static str, content: impl IntoResponse) -> Response {
+    ([(header::CONTENT_TYPE, HeaderValue::from_static(content_type))], content).into_response()
 }

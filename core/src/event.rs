@@ -105,18 +105,22 @@ pub struct Context {
     pub correlation_id: Uuid,
     /// What led to the command, where that is known: an earlier command, a notice, a request.
     pub causation_id: Option<Uuid>,
-    /// When it takes effect. Whole microseconds, as PostgreSQL keeps them.
+    /// When it takes effect, unless that period is closed. Whole microseconds, as PostgreSQL keeps them.
     pub occurred_at: DateTime<Utc>,
 }
 
 impl Context {
-    /// The metadata column: a flat map of strings, because that is what cqrs-es reads.
-    pub fn to_metadata(&self) -> HashMap<String, String> {
+    /// The metadata column: a flat map of strings, because that is what cqrs-es reads. `open_from` is the first moment of
+    /// the open period: what would take effect before it takes effect then, and says as `dated_at` what was asked for.
+    pub fn to_metadata(&self, open_from: Option<DateTime<Utc>>) -> HashMap<String, String> {
+        let text = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::AutoSi, true);
+        let closed = open_from.filter(|open_from| self.occurred_at < *open_from);
         let mut metadata = HashMap::from([
             ("actor".to_owned(), self.actor.to_string()),
             ("correlation_id".to_owned(), self.correlation_id.to_string()),
-            ("occurred_at".to_owned(), self.occurred_at.to_rfc3339_opts(SecondsFormat::AutoSi, true)),
+            ("occurred_at".to_owned(), text(closed.unwrap_or(self.occurred_at))),
         ]);
+        metadata.extend(closed.map(|_| ("dated_at".to_owned(), text(self.occurred_at))));
         metadata.extend(self.on_behalf_of.as_ref().map(|actor| ("on_behalf_of".to_owned(), actor.to_string())));
         metadata.extend(self.reason.as_ref().map(|reason| ("reason".to_owned(), reason.clone())));
         metadata.extend(self.causation_id.map(|id| ("causation_id".to_owned(), id.to_string())));
@@ -133,6 +137,8 @@ pub struct Metadata {
     pub correlation_id: Option<Uuid>,
     pub causation_id: Option<Uuid>,
     pub occurred_at: Option<DateTime<Utc>>,
+    /// When it would have taken effect, had that period not been closed.
+    pub dated_at: Option<DateTime<Utc>>,
 }
 
 impl Metadata {
@@ -148,6 +154,7 @@ impl Metadata {
             correlation_id: read(map, "correlation_id"),
             causation_id: read(map, "causation_id"),
             occurred_at: read(map, "occurred_at"),
+            dated_at: read(map, "dated_at"),
         }
     }
 }
@@ -173,25 +180,46 @@ impl RecordedEvent {
 
 #[cfg(test)]
 mod tests {
+    use chrono::TimeDelta;
+
     use super::*;
 
     #[test]
     fn metadata_reads_back_its_context() {
-        let context = Context {
-            actor: Actor::new(ActorKind::Staff, "anna"),
-            on_behalf_of: Some(Actor::new(ActorKind::Customer, "cus_1")),
-            reason: Some("asked by telephone".into()),
-            correlation_id: Uuid::from_u128(1),
-            causation_id: Some(Uuid::from_u128(2)),
-            occurred_at: DateTime::from_timestamp_micros(1_700_000_000_123_456).expect("a time"),
-        };
-        let metadata = Metadata::from_map(&context.to_metadata());
+        let context = context();
+        let metadata = Metadata::from_map(&context.to_metadata(None));
         assert_eq!(metadata.actor, Some(context.actor));
         assert_eq!(metadata.on_behalf_of, context.on_behalf_of);
         assert_eq!(metadata.reason, context.reason);
         assert_eq!(metadata.correlation_id, Some(context.correlation_id));
         assert_eq!(metadata.causation_id, context.causation_id);
         assert_eq!(metadata.occurred_at, Some(context.occurred_at));
+        assert_eq!(metadata.dated_at, None);
+    }
+
+    #[test]
+    fn what_is_dated_in_a_closed_period_takes_effect_in_the_open_one_and_keeps_both_dates() {
+        let context = context();
+        let moment = TimeDelta::microseconds(1);
+        let told = |open_from| {
+            let metadata = Metadata::from_map(&context.to_metadata(Some(open_from)));
+            (metadata.occurred_at, metadata.dated_at)
+        };
+        let later = context.occurred_at + moment;
+        assert_eq!(told(later), (Some(later), Some(context.occurred_at)));
+        assert_eq!(told(context.occurred_at), (Some(context.occurred_at), None));
+        assert_eq!(told(context.occurred_at - moment), (Some(context.occurred_at), None));
+    }
+
+    fn context() -> Context {
+        Context {
+            actor: Actor::new(ActorKind::Staff, "anna"),
+            on_behalf_of: Some(Actor::new(ActorKind::Customer, "cus_1")),
+            reason: Some("asked by telephone".into()),
+            correlation_id: Uuid::from_u128(1),
+            causation_id: Some(Uuid::from_u128(2)),
+            occurred_at: DateTime::from_timestamp_micros(1_700_000_000_123_456).expect("a time"),
+        }
     }
 
     #[test]

@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use daybook_core::{
     RecordedEvent,
     domain::{
-        AccountEvent, CreditNoteEvent, CustomerEvent, DiscountsEvent, Event, ExpenseEvent, Id, InvoiceEvent,
-        NumberSeriesEvent, OrderEvent, PayerEvent, PaymentEvent, ServiceEvent, TicketEvent,
+        AccountEvent, BooksEvent, CreditNoteEvent, CustomerEvent, DiscountsEvent, Event, ExpenseEvent, Id,
+        InvoiceEvent, NumberSeriesEvent, OrderEvent, PayerEvent, PaymentEvent, ServiceEvent, TicketEvent,
         account::{ChargeOrigin, FundsOrigin, TransferLeg},
         discount::Audience,
         order::{ItemResult, OrderItem},
@@ -36,6 +36,8 @@ pub struct HistoryRow {
     pub on_behalf_of: Option<String>,
     pub reason: Option<String>,
     pub occurred_at: DateTime<Utc>,
+    /// When it would have taken effect, had that period not been closed.
+    pub dated_at: Option<DateTime<Utc>>,
     pub recorded_at: DateTime<Utc>,
 }
 
@@ -73,6 +75,7 @@ impl Projection for History {
                 on_behalf_of: metadata.on_behalf_of.as_ref().map(ToString::to_string),
                 reason: metadata.reason.clone(),
                 occurred_at: event.occurred_at(),
+                dated_at: metadata.dated_at,
                 recorded_at: event.recorded_at,
             });
         }
@@ -97,6 +100,7 @@ fn entities(event: &RecordedEvent) -> BTreeSet<&str> {
     let mut mentions = Mentions(BTreeSet::from([event.aggregate_id.as_str()]));
     match &event.event {
         Event::Account(event) => of_account(event, &mut mentions),
+        Event::Books(BooksEvent::PeriodClosed { .. }) => {}
         Event::CreditNote(event) => of_credit_note(event, &mut mentions),
         Event::Customer(event) => of_customer(event, &mut mentions),
         Event::Discounts(event) => of_discounts(event, &mut mentions),
@@ -300,7 +304,7 @@ pub async fn list(
 ) -> Result<Vec<HistoryRow>, sqlx::Error> {
     sqlx::query_as(
         "select entity_id, position, event_type, aggregate_type, aggregate_id, sequence, actor, on_behalf_of, reason,
-             occurred_at, recorded_at
+             occurred_at, dated_at, recorded_at
          from history
          where entity_id = $1 and ($2::bigint is null or position < $2)
          order by position desc

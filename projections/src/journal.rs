@@ -29,6 +29,8 @@ pub struct JournalLineRow {
     pub currency: String,
     pub event_type: String,
     pub occurred_at: DateTime<Utc>,
+    /// When it would have taken effect, had that period not been closed.
+    pub dated_at: Option<DateTime<Utc>>,
     pub recorded_at: DateTime<Utc>,
 }
 
@@ -80,7 +82,8 @@ impl Projection for Journal {
     fn fold(event: &RecordedEvent, changes: &mut Changes) -> Result<(), FoldError> {
         let account_id = match &event.event {
             Event::Account(_) => Some(&event.aggregate_id),
-            Event::CreditNote(_)
+            Event::Books(_)
+            | Event::CreditNote(_)
             | Event::Customer(_)
             | Event::Discounts(_)
             | Event::Expense(_)
@@ -103,6 +106,7 @@ impl Projection for Journal {
                 currency: currency.into(),
                 event_type: event.event.event_type(),
                 occurred_at: event.occurred_at(),
+                dated_at: event.metadata.dated_at,
                 recorded_at: event.recorded_at,
             });
             let zero = Decimal::ZERO;
@@ -131,10 +135,13 @@ impl Projection for Journal {
 pub struct Filter {
     pub ledger_account: Option<String>,
     pub account: Option<String>,
+    pub currency: Option<String>,
     /// Effective from this moment on.
     pub from: Option<DateTime<Utc>>,
     /// Effective before this moment.
     pub to: Option<DateTime<Utc>>,
+    /// Recorded up to this position.
+    pub known_at: Option<i64>,
 }
 
 /// In the order of the book; `after` is the position and leg of the last line of the page before this one.
@@ -145,15 +152,18 @@ pub async fn list(
     limit: i64,
 ) -> Result<Vec<JournalLineRow>, sqlx::Error> {
     sqlx::query_as(
-        "select position, leg, ledger_account, account_id, amount, currency, event_type, occurred_at, recorded_at
+        "select position, leg, ledger_account, account_id, amount, currency, event_type, occurred_at, dated_at,
+             recorded_at
          from journal_lines
          where ($1::text is null or ledger_account = $1)
              and ($2::text is null or account_id = $2)
              and ($3::timestamptz is null or occurred_at >= $3)
              and ($4::timestamptz is null or occurred_at < $4)
              and ($5::bigint is null or (position, leg) > ($5, $6::integer))
+             and ($7::text is null or currency = $7)
+             and ($8::bigint is null or position <= $8)
          order by position, leg
-         limit $7",
+         limit $9",
     )
     .bind(&filter.ledger_account)
     .bind(&filter.account)
@@ -161,18 +171,25 @@ pub async fn list(
     .bind(filter.to)
     .bind(after.map(|(position, _)| position))
     .bind(after.map(|(_, leg)| leg))
+    .bind(&filter.currency)
+    .bind(filter.known_at)
     .bind(limit)
     .fetch_all(connection)
     .await
 }
 
-/// The trial balance now.
-pub async fn trial_balance(connection: &mut PgConnection) -> Result<Vec<TrialBalanceRow>, sqlx::Error> {
+/// The trial balance now, of one currency or of all.
+pub async fn trial_balance(
+    connection: &mut PgConnection,
+    currency: Option<&str>,
+) -> Result<Vec<TrialBalanceRow>, sqlx::Error> {
     sqlx::query_as(
         "select ledger_account, currency, debit, credit, balance
          from trial_balance
+         where $1::text is null or currency = $1
          order by currency, ledger_account",
     )
+    .bind(currency)
     .fetch_all(connection)
     .await
 }
@@ -180,6 +197,7 @@ pub async fn trial_balance(connection: &mut PgConnection) -> Result<Vec<TrialBal
 /// The trial balance from what took effect before a moment, and was known at a position, where those are given.
 pub async fn trial_balance_as_of(
     connection: &mut PgConnection,
+    currency: Option<&str>,
     before: Option<DateTime<Utc>>,
     known_at: Option<i64>,
 ) -> Result<Vec<TrialBalanceRow>, sqlx::Error> {
@@ -189,12 +207,15 @@ pub async fn trial_balance_as_of(
              coalesce(-sum(amount) filter (where amount < 0), 0) as credit,
              sum(amount) as balance
          from journal_lines
-         where ($1::timestamptz is null or occurred_at < $1) and ($2::bigint is null or position <= $2)
+         where ($1::timestamptz is null or occurred_at < $1)
+             and ($2::bigint is null or position <= $2)
+             and ($3::text is null or currency = $3)
          group by ledger_account, currency
          order by currency, ledger_account",
     )
     .bind(before)
     .bind(known_at)
+    .bind(currency)
     .fetch_all(connection)
     .await
 }

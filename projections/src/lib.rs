@@ -1,12 +1,14 @@
 //! The projections of Daybook: read models folded from the book. This page is the board of all of them.
 
 pub mod account;
+pub mod books;
 pub mod credit_note;
 pub mod customer;
 pub mod discount;
 #[expect(clippy::disallowed_methods, reason = "leases, deadlines and progress")]
 pub mod engine;
 pub mod expense;
+pub mod explanation;
 pub mod history;
 pub mod invoice;
 pub mod journal;
@@ -24,6 +26,7 @@ pub use engine::{Definition, Freshness, NewVersions, Projector, ProjectorOptions
 pub static BOARD: &[Definition] = &[
     Definition::of::<account::Accounts>(),
     Definition::of::<statement::AccountStatement>(),
+    Definition::of::<books::ClosedPeriods>(),
     Definition::of::<credit_note::CreditNotes>(),
     Definition::of::<customer::Customers>(),
     Definition::of::<discount::Discounts>(),

@@ -29,6 +29,8 @@ pub struct StatementRow {
     pub position: i64,
     /// When it took effect.
     pub occurred_at: DateTime<Utc>,
+    /// When it would have taken effect, had that period not been closed.
+    pub dated_at: Option<DateTime<Utc>>,
     pub recorded_at: DateTime<Utc>,
     /// Where the money came from or what it went for: `payment`, `invoice` …
     pub origin: String,
@@ -180,6 +182,7 @@ fn line(
         entry: entry as i64,
         position: place(event),
         occurred_at: event.occurred_at(),
+        dated_at: event.metadata.dated_at,
         recorded_at: event.recorded_at,
         origin: String::new(),
         origin_id: None,
@@ -214,7 +217,7 @@ fn enter(line: StatementRow, changes: &mut Changes) {
 pub struct Period {
     pub from: Option<DateTime<Utc>>,
     pub to: Option<DateTime<Utc>>,
-    /// Only what had been recorded up to this position.
+    /// Only what had been recorded up to this position, links between entries included.
     pub known_at: Option<i64>,
 }
 
@@ -250,9 +253,13 @@ pub async fn statement(
     };
     let closing = balance(connection, account_id, period.to, period.known_at).await?;
     let rows: Vec<StatementRow> = sqlx::query_as(
-        "select account_id, entry, position, occurred_at, recorded_at, origin, origin_id, transfer, description,
-             amount, balance, currency, due_on, reverses, reversed_by
-         from account_statement
+        "select account_id, entry, position, occurred_at, dated_at, recorded_at, origin, origin_id, transfer,
+             description, amount, balance, currency, due_on, reverses,
+             case when $4::bigint is null or reversed_by is null then reversed_by else (
+                 select max(later.entry) from account_statement as later
+                 where later.account_id = line.account_id and later.reverses = line.entry and later.position <= $4
+             ) end as reversed_by
+         from account_statement as line
          where account_id = $1
              and ($2::timestamptz is null or occurred_at >= $2)
              and ($3::timestamptz is null or occurred_at < $3)

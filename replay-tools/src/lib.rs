@@ -17,6 +17,7 @@ pub mod statement_proof;
 pub mod status;
 pub mod tree;
 pub mod verify;
+pub mod why;
 
 /// What a tool gives up with: a message for a person, and its causes.
 pub type ToolError = Box<dyn std::error::Error + Send + Sync>;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use daybook_replay_tools::{
     archive, checkpoint, demo, import, ledger::LedgerOptions, projection, prove, rebuild, schema, statement_proof,
-    status, tree, verify,
+    status, tree, verify, why,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -58,6 +58,8 @@ enum Verb {
     Schema(schema::Arguments),
     /// Show where the book and each projection stand
     Status(status::Arguments),
+    /// Show why the balance of an account is what it is: the events behind it, step by step
+    Why(why::Arguments),
     /// Fill the ledger with two years of a small hosting provider
     Demo(demo::Arguments),
 }
@@ -107,6 +109,7 @@ async fn main() -> ExitCode {
         Verb::Repair(arguments) => projection::repair(&ledger, &arguments).await,
         Verb::Schema(arguments) => schema::run(&ledger, &arguments).await,
         Verb::Status(arguments) => status::run(&ledger, &arguments).await,
+        Verb::Why(arguments) => why::run(&ledger, &arguments).await,
         Verb::Demo(arguments) => demo::run(&ledger, &arguments).await,
     };
     match outcome {

@@ -2,14 +2,15 @@
 
 use std::process::ExitCode;
 
+use chrono::{DateTime, Utc};
 use cqrs_es::{EventEnvelope, persist::PersistedEventRepository};
 use daybook_core::{
     Position,
     domain::{
-        Account, AccountEvent, CreditNote, Customer, Discounts, Event, Expense, Invoice, LedgerAggregate, NumberSeries,
-        Order, Payer, Payment, Service, Ticket, posting::balanced,
+        Account, AccountEvent, Books, BooksEvent, CreditNote, Customer, Discounts, Event, Expense, Invoice,
+        LedgerAggregate, NumberSeries, Order, Payer, Payment, Service, Ticket, posting::balanced,
     },
-    store::{RawEvent, Store, Upcasters},
+    store::{RawEvent, Store, Upcasters, read_stream},
     writer::Loaded,
 };
 use daybook_projections::{BOARD, engine};
@@ -164,11 +165,15 @@ struct Streams {
     unreadable: Option<Finding>,
     unbalanced: Option<Finding>,
     account: Option<Finding>,
+    /// Where in the book each period was closed, and the first moment that was open from then on.
+    closings: Vec<(Position, DateTime<Utc>)>,
+    after_closing: u64,
+    closed: Option<Finding>,
     foreign: Option<Finding>,
 }
 
 async fn streams(store: &Store, head: Position, quiet: bool) -> Result<Vec<Check>, ToolError> {
-    let mut found = Streams::default();
+    let mut found = Streams { closings: closings(store).await?, ..Streams::default() };
     let mut progress = if quiet { Progress::hidden() } else { Progress::new("verifying", "events", head) };
     let stock = PostgresEventRepository::new(store.pool().clone());
     let mut connection = store.connection().await?;
@@ -213,8 +218,22 @@ async fn streams(store: &Store, head: Position, quiet: bool) -> Result<Vec<Check
         check("every event decodes and folds", found.events, found.unreadable),
         check("every journal entry balances", found.entries, found.unbalanced),
         check("every balance follows from the one before", found.entries, found.account),
+        check("nothing takes effect in a closed period", found.after_closing, found.closed),
         check("postgres-es reads the same events", found.streams, found.foreign),
     ])
+}
+
+async fn closings(store: &Store) -> Result<Vec<(Position, DateTime<Utc>)>, ToolError> {
+    let books = Books::id();
+    let stream = read_stream(store.pool(), <Books as cqrs_es::Aggregate>::TYPE, books.as_str(), 0).await?;
+    // What cannot be read is told of with the other streams.
+    let events = stream.iter().filter_map(|raw| raw.decode(store.upcasters()).ok());
+    Ok(events
+        .filter_map(|event| match event.event {
+            Event::Books(BooksEvent::PeriodClosed { until, .. }) => Some((event.position, until)),
+            _ => None,
+        })
+        .collect())
 }
 
 impl Streams {
@@ -232,7 +251,7 @@ impl Streams {
                     format!("{} {} has {} where {sequence} is due", raw.aggregate_type, raw.aggregate_id, raw.sequence);
                 keep_first(&mut self.sequence, at(raw, what));
             }
-            let event = match raw.event(upcasters) {
+            let event = match raw.decode(upcasters) {
                 Ok(event) => event,
                 Err(error) => {
                     let cause = std::error::Error::source(&error).map_or(String::new(), |cause| format!(": {cause}"));
@@ -241,6 +260,16 @@ impl Streams {
                     return;
                 }
             };
+            let open_from = self.closings.iter().rev().find(|(position, _)| *position < raw.position);
+            if let Some((_, open_from)) = open_from {
+                self.after_closing += 1;
+                let occurred_at = event.occurred_at();
+                if occurred_at < *open_from {
+                    let what = format!("it takes effect at {occurred_at}, but the books were closed until {open_from}");
+                    keep_first(&mut self.closed, at(raw, what));
+                }
+            }
+            let event = event.event;
             let postings = event.postings();
             if !postings.is_empty() {
                 self.entries += 1;
@@ -282,6 +311,7 @@ async fn agrees_with_stock(
 ) -> Result<(), Finding> {
     match stream[0].aggregate_type.as_str() {
         <Account as cqrs_es::Aggregate>::TYPE => agrees::<Account>(stock, stream, upcasters).await,
+        <Books as cqrs_es::Aggregate>::TYPE => agrees::<Books>(stock, stream, upcasters).await,
         <CreditNote as cqrs_es::Aggregate>::TYPE => agrees::<CreditNote>(stock, stream, upcasters).await,
         <Customer as cqrs_es::Aggregate>::TYPE => agrees::<Customer>(stock, stream, upcasters).await,
         <Discounts as cqrs_es::Aggregate>::TYPE => agrees::<Discounts>(stock, stream, upcasters).await,
@@ -346,7 +376,7 @@ async fn snapshots(store: &Store) -> Result<Check, ToolError> {
         if !usable {
             continue;
         }
-        let events = daybook_core::store::read_stream(&mut connection, &aggregate_type, &aggregate_id, 0).await?;
+        let events = read_stream(&mut connection, &aggregate_type, &aggregate_id, 0).await?;
         for raw in events.iter().take(usize::try_from(sequence)?) {
             match raw.event(store.upcasters()) {
                 Ok(event) => fresh.apply(event),

@@ -11,4 +11,4 @@ mod schema;
 mod statements;
 mod tampering;
 mod tickets;
-mod world;
+pub mod world;

@@ -1,6 +1,6 @@
 //! S25 to S30: refunds and reversals.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::world::{Books, World, amount, id, money};
 
@@ -86,4 +86,35 @@ async fn s30_an_undo_is_undone() {
     assert_eq!(lines[1]["reversed_by"], lines[2]["entry"]);
     assert_eq!(lines[3]["reverses"], lines[2]["entry"]);
     assert_eq!(lines[2]["reversed_by"], lines[3]["entry"]);
+
+    // The statement goes from nothing to what it was before the mistake, and each balance follows from the one before.
+    let balances: Vec<String> = lines.iter().map(|line| amount(&line["balance"])).collect();
+    assert_eq!(balances, ["20.00", "8.00", "20.00", "8.00"]);
+    assert_eq!((amount(&statement["opening"]), amount(&statement["closing"])), ("0.00".into(), "8.00".into()));
+    for form in ["html", "text"] {
+        let form = world.app.get(&format!("/v1/accounts/{}/statement?format={form}", books.account)).await.text;
+        for link in ["reversed by entry 3", "reverses entry 2; reversed by entry 4", "reverses entry 3"] {
+            // Lines of a mail are wrapped.
+            assert!(form.split_whitespace().collect::<Vec<_>>().join(" ").contains(link), "{form}");
+        }
+    }
+
+    // The expense is paid as it was, and each of the three entries tells its rule and the reason that was given.
+    let shown = world.read(&format!("/v1/expenses/{expense}")).await;
+    assert_eq!((shown["status"].as_str(), amount(&shown["uncovered"])), (Some("recorded"), "0.00".into()));
+    let steps = world.rows(&format!("/v1/accounts/{}/balance/explanation", books.account)).await;
+    let told: Vec<_> =
+        steps.iter().map(|step| (step["rule"]["name"].as_str().unwrap_or_default(), &step["reason"])).collect();
+    assert_eq!(
+        told,
+        [
+            ("payment-credited", &Value::Null),
+            ("expense-charged", &Value::Null),
+            ("expense-given-back", &json!("by mistake")),
+            ("expense-reinstated", &json!("it was a mistake")),
+        ]
+    );
+    // What was undone and redone can be undone once more.
+    world.done(&reverse, json!({ "reason": "cancelled after all" })).await;
+    assert_eq!(world.balance(&books).await, "20.00");
 }

@@ -1,11 +1,13 @@
 //! S3: a statement goes on where the one before ended, in every form.
 
+use daybook_tests::api::Answer;
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::world::{World, amount, money};
 
 #[tokio::test]
-async fn s03_statements_are_continuous_in_json_and_csv() {
+async fn s03_statements_are_continuous_in_every_form() {
     let world = World::new().await;
     let books = world.books("USD").await;
     world.post_paid(&books).await;
@@ -50,36 +52,106 @@ async fn s03_statements_are_continuous_in_json_and_csv() {
         assert_eq!(cents(&closing), running);
         closing_before = Some(closing);
 
-        let csv = world.app.get(&format!("{path}&format=csv")).await;
-        assert_eq!(csv.status, 200, "{}", csv.text);
-        assert_eq!(csv.header("ledger-position"), json["position"].to_string());
-        assert_csv_equals(&csv.text, &json);
+        let told = Told::by_json(&json);
+        for (format, content_type, read) in FORMS {
+            let form = world.app.get(&format!("{path}&format={format}")).await;
+            assert_eq!(form.status, 200, "{}", form.text);
+            assert!(form.header("content-type").starts_with(content_type), "{format}");
+            assert_eq!(read(&form.text), told, "{format} of month {month}: {}", form.text);
+            let liked = world.app.request(Method::GET, &path).header("accept", content_type);
+            assert_eq!(Answer::to(liked).await.text, form.text, "{format} by Accept");
+        }
     }
     assert_eq!(lines_seen, 12 + 4);
 }
 
-/// The CSV form has the opening row, a row per line and the closing row, with the numbers of the JSON form.
-fn assert_csv_equals(text: &str, json: &Value) {
-    let mut reader = csv::Reader::from_reader(text.as_bytes());
-    let column = |name: &str, headers: &csv::StringRecord| {
-        headers.iter().position(|header| header == name).unwrap_or_else(|| panic!("no column {name} in {headers:?}"))
-    };
-    let headers = reader.headers().expect("headers").clone();
-    let (sum, balance, words) =
-        (column("amount", &headers), column("balance", &headers), column("description", &headers));
-    let rows: Vec<csv::StringRecord> = reader.records().map(|row| row.expect("a row")).collect();
-    let lines = json["lines"].as_array().expect("lines");
-    assert_eq!(rows.len(), lines.len() + 2);
-    assert_eq!(rows[0][balance], amount(&json["opening"]));
-    assert_eq!(rows[rows.len() - 1][balance], amount(&json["closing"]));
-    for (row, line) in rows[1..].iter().zip(lines) {
-        assert_eq!(row[sum], amount(&line["amount"]));
-        assert_eq!(row[balance], amount(&line["balance"]));
-        // A text that a spreadsheet would compute is made harmless; a negative number stays a number.
-        let description = line["description"].as_str().expect("text");
-        let expected = if description.starts_with('=') { format!("'{description}") } else { description.to_owned() };
-        assert_eq!(row[words], expected);
+/// What a statement tells, whatever its form.
+#[derive(Debug, PartialEq)]
+struct Told {
+    position: String,
+    opening: String,
+    closing: String,
+    /// Entry, amount, balance.
+    lines: Vec<[String; 3]>,
+}
+
+/// The forms beside JSON, and how each is read.
+const FORMS: [(&str, &str, fn(&str) -> Told); 3] =
+    [("csv", "text/csv", Told::by_csv), ("html", "text/html", Told::by_html), ("text", "text/plain", Told::by_text)];
+
+impl Told {
+    fn by_json(json: &Value) -> Self {
+        let lines = json["lines"].as_array().expect("lines");
+        Self {
+            position: json["position"].to_string(),
+            opening: amount(&json["opening"]),
+            closing: amount(&json["closing"]),
+            lines: lines
+                .iter()
+                .map(|line| [line["entry"].to_string(), amount(&line["amount"]), amount(&line["balance"])])
+                .collect(),
+        }
     }
+
+    fn by_csv(text: &str) -> Self {
+        let mut reader = csv::Reader::from_reader(text.as_bytes());
+        let headers = reader.headers().expect("headers").clone();
+        let column = |name: &str| headers.iter().position(|header| header == name).expect("a column of that name");
+        let [entry, sum, balance, position] = ["entry", "amount", "balance", "position"].map(column);
+        let rows: Vec<csv::StringRecord> = reader.records().map(|row| row.expect("a row")).collect();
+        let (first, last) = (&rows[0], &rows[rows.len() - 1]);
+        assert_eq!((&first[0], &last[0]), ("opening", "closing"));
+        let lines = &rows[1..rows.len() - 1];
+        // A text that a spreadsheet would compute is made harmless; a negative number stays a number.
+        assert!(lines.iter().all(|row| &row[column("description")] == "'=usage" || row[sum].starts_with("25.10")));
+        Self {
+            position: last[position].into(),
+            opening: first[balance].into(),
+            closing: last[balance].into(),
+            lines: lines.iter().map(|row| [&row[entry], &row[sum], &row[balance]].map(str::to_owned)).collect(),
+        }
+    }
+
+    fn by_html(text: &str) -> Self {
+        assert!(text.starts_with("<!DOCTYPE html>") && !text.contains("<script"), "{text}");
+        let cell = |row: &str, class: &str| {
+            let rest = row.split(&format!(r#"<td class="{class}">"#)).nth(1).expect("a cell of that class");
+            rest.split("</td>").next().expect("a cell ends").to_owned()
+        };
+        let row = |class: &str| text.split(&format!(r#"<tr class="{class}">"#)).nth(1).expect("a row of that class");
+        let lines = text.split(r#"<tr class="line" id="entry-"#).skip(1);
+        let lines: Vec<&str> = lines.map(|line| line.split("</tr>").next().expect("a row ends")).collect();
+        assert!(lines.iter().all(|line| line.contains("=usage") || line.contains("top, &#34;up&#34;")), "{text}");
+        Self {
+            position: after(text, "at position "),
+            opening: cell(row("opening"), "balance"),
+            closing: cell(row("closing"), "balance"),
+            lines: lines
+                .iter()
+                .map(|line| {
+                    [line.split('"').next().unwrap_or_default().into(), cell(line, "amount"), cell(line, "balance")]
+                })
+                .collect(),
+        }
+    }
+
+    fn by_text(text: &str) -> Self {
+        assert!(text.lines().all(|line| line.chars().count() <= 76), "{text}");
+        let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let lines = text.lines().map(words).filter(|words| words.get(2).is_some_and(|word| word == "entry"));
+        Self {
+            position: after(text, "at position "),
+            opening: after(text, "Opening balance"),
+            closing: after(text, "Closing balance"),
+            lines: lines.map(|words| [words[3].clone(), words[4].clone(), words[5].clone()]).collect(),
+        }
+    }
+}
+
+/// The word or number that follows.
+fn after(text: &str, words: &str) -> String {
+    let rest = text.split(words).nth(1).unwrap_or_else(|| panic!("`{words}` is not in {text}"));
+    rest.trim_start().split(|c: char| !(c.is_ascii_digit() || ".-".contains(c))).next().unwrap_or_default().to_owned()
 }
 
 fn cents(amount: &str) -> i64 {

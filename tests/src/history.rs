@@ -17,11 +17,11 @@ use daybook_core::{
     },
     operations::{
         AddOrderItem, AdjustAccount, AdjustExpense, AdvancePayment, AllocatePayment, ChangePayer, ChangeTerms,
-        ChargeRef, CreatePayer, CreditRequest, DeleteOrder, FailRefund, GatewayNotice, GrantDiscount, HoldFunds,
-        IssueCreditNote, IssueInvoice, JoinGroup, LeaveGroup, NoticeOutcome, Numbering, OpenAccount, OpenTicket,
-        Operation, PayOrder, PayOrderBy, PayerChange, PaymentStep, PlaceOrder, RecordExpense, RegisterCustomer,
-        ReinstateExpense, ReleaseHold, RemoveOrderItem, RenameOrder, ReverseExpense, RevokeDiscount, SettleRefund,
-        StartPayment, StartRefund, Terms, TicketAction, TransferFunds, WriteOnTicket,
+        ChargeRef, ClosePeriod, CreatePayer, CreditRequest, DeleteOrder, FailRefund, GatewayNotice, GrantDiscount,
+        HoldFunds, IssueCreditNote, IssueInvoice, JoinGroup, LeaveGroup, NoticeOutcome, Numbering, OpenAccount,
+        OpenTicket, Operation, PayOrder, PayOrderBy, PayerChange, PaymentStep, PlaceOrder, RecordExpense,
+        RegisterCustomer, ReinstateExpense, ReleaseHold, RemoveOrderItem, RenameOrder, ReverseExpense, RevokeDiscount,
+        SettleRefund, StartPayment, StartRefund, Terms, TicketAction, TransferFunds, WriteOnTicket,
     },
     store::Store,
     writer::{Command, Writer, WriterHandle, WriterOptions},
@@ -65,13 +65,18 @@ impl Ledger {
     /// Does it, a day and an hour after what was done before.
     pub async fn act(&mut self, operation: Operation) -> Json {
         self.now += TimeDelta::hours(25);
+        self.act_at(self.now, operation).await
+    }
+
+    /// Does it as of a moment.
+    pub async fn act_at(&mut self, occurred_at: DateTime<Utc>, operation: Operation) -> Json {
         let context = Context {
             actor: Actor::new(ActorKind::Staff, "anna"),
             on_behalf_of: Some(Actor::new(ActorKind::Customer, "cus_1")),
             reason: Some("as agreed".into()),
             correlation_id: Uuid::now_v7(),
             causation_id: None,
-            occurred_at: self.now,
+            occurred_at,
         };
         let command = Command { id: Uuid::now_v7(), operation, context, idempotency: None };
         let done = self.writer.execute(command).await.expect("the history is one that the domain allows");
@@ -108,6 +113,7 @@ pub async fn varied_history(ledger: &mut Ledger) {
     expenses(ledger, &account).await;
     terms_and_transfers(ledger, &customer, &account).await;
     tickets(ledger, &customer).await;
+    close_a_period(ledger, &account).await;
 }
 
 async fn open_account(ledger: &mut Ledger, customer: &CustomerId, currency: &str) -> AccountId {
@@ -359,6 +365,16 @@ async fn terms_and_transfers(ledger: &mut Ledger, customer: &CustomerId, account
     for terms in [Terms::PostPaidAllowed, Terms::PostPaidRevoked, Terms::PostPaidAllowed] {
         ledger.act(Operation::ChangeTerms(ChangeTerms { account: euros.clone(), terms })).await;
     }
+}
+
+/// All that was done before is closed; what is back-dated to it takes effect afterwards.
+async fn close_a_period(ledger: &mut Ledger, account: &AccountId) {
+    let (long_ago, through) = (ledger.now - TimeDelta::days(40), ledger.now.date_naive());
+    let close = ClosePeriod { through, time_zone: "Europe/Berlin".into() };
+    ledger.now += TimeDelta::days(1);
+    ledger.act(Operation::ClosePeriod(close)).await;
+    let adjust = AdjustAccount { account: account.clone(), amount: usd("-1.10"), description: "forgotten".into() };
+    ledger.act_at(long_ago, Operation::AdjustAccount(adjust)).await;
 }
 
 async fn tickets(ledger: &mut Ledger, customer: &CustomerId) {

@@ -3,6 +3,7 @@
 //! This page is the board of all aggregates and of all events.
 
 pub mod account;
+pub mod books;
 pub mod credit_note;
 pub mod customer;
 pub mod discount;
@@ -17,6 +18,7 @@ pub mod order;
 pub mod payer;
 pub mod payment;
 pub mod posting;
+pub mod rule;
 pub mod service;
 pub mod tax;
 pub mod ticket;
@@ -26,6 +28,7 @@ use cqrs_es::{Aggregate, DomainEvent};
 use serde::de::DeserializeOwned;
 
 pub use account::{Account, AccountEvent, AccountId};
+pub use books::{Books, BooksEvent, BooksId};
 pub use credit_note::{CreditNote, CreditNoteEvent, CreditNoteId};
 pub use customer::{Customer, CustomerEvent, CustomerId};
 pub use discount::{Discount, DiscountId, Discounts, DiscountsEvent};
@@ -61,8 +64,9 @@ pub trait LedgerAggregate:
 }
 
 /// Every aggregate type of the ledger.
-pub const AGGREGATE_TYPES: [&str; 12] = [
+pub const AGGREGATE_TYPES: [&str; 13] = [
     Account::TYPE,
+    Books::TYPE,
     CreditNote::TYPE,
     Customer::TYPE,
     Discounts::TYPE,
@@ -80,6 +84,7 @@ pub const AGGREGATE_TYPES: [&str; 12] = [
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     Account(AccountEvent),
+    Books(BooksEvent),
     CreditNote(CreditNoteEvent),
     Customer(CustomerEvent),
     Discounts(DiscountsEvent),
@@ -116,6 +121,7 @@ impl Event {
         }
         match aggregate_type {
             Account::TYPE => read::<AccountEvent>(payload),
+            Books::TYPE => read::<BooksEvent>(payload),
             CreditNote::TYPE => read::<CreditNoteEvent>(payload),
             Customer::TYPE => read::<CustomerEvent>(payload),
             Discounts::TYPE => read::<DiscountsEvent>(payload),
@@ -134,6 +140,7 @@ impl Event {
     pub fn aggregate_type(&self) -> &'static str {
         match self {
             Self::Account(_) => Account::TYPE,
+            Self::Books(_) => Books::TYPE,
             Self::CreditNote(_) => CreditNote::TYPE,
             Self::Customer(_) => Customer::TYPE,
             Self::Discounts(_) => Discounts::TYPE,
@@ -164,6 +171,7 @@ impl Event {
     fn inner(&self) -> &dyn Stored {
         match self {
             Self::Account(event) => event,
+            Self::Books(event) => event,
             Self::CreditNote(event) => event,
             Self::Customer(event) => event,
             Self::Discounts(event) => event,
@@ -212,6 +220,23 @@ impl TryFrom<Event> for AccountEvent {
     fn try_from(event: Event) -> Result<Self, Event> {
         match event {
             Event::Account(event) => Ok(event),
+            other => Err(other),
+        }
+    }
+}
+
+impl From<BooksEvent> for Event {
+    fn from(event: BooksEvent) -> Self {
+        Self::Books(event)
+    }
+}
+
+impl TryFrom<Event> for BooksEvent {
+    type Error = Event;
+
+    fn try_from(event: Event) -> Result<Self, Event> {
+        match event {
+            Event::Books(event) => Ok(event),
             other => Err(other),
         }
     }

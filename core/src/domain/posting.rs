@@ -72,7 +72,8 @@ impl Event {
             Self::Account(event) => account_postings(event),
             Self::Payment(event) => payment_postings(event),
             // Their money moves through the account's own entries.
-            Self::CreditNote(_)
+            Self::Books(_)
+            | Self::CreditNote(_)
             | Self::Customer(_)
             | Self::Discounts(_)
             | Self::Expense(_)

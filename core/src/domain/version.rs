@@ -2,7 +2,7 @@
 //! written in earlier versions is brought to this one when it is read.
 
 /// Every event type of the ledger with its present version, in the order of the alphabet.
-pub const PRESENT_VERSIONS: [(&str, &str); 62] = [
+pub const PRESENT_VERSIONS: [(&str, &str); 63] = [
     ("account.allocated", "1.0"),
     ("account.automatic_allocation_switched_off", "1.0"),
     ("account.automatic_allocation_switched_on", "1.0"),
@@ -15,6 +15,7 @@ pub const PRESENT_VERSIONS: [(&str, &str); 62] = [
     ("account.post_paid_allowed", "1.0"),
     ("account.post_paid_revoked", "1.0"),
     ("account.released", "1.0"),
+    ("books.period_closed", "1.0"),
     ("credit_note.issued", "1.0"),
     ("customer.account_added", "1.0"),
     ("customer.joined_group", "1.0"),

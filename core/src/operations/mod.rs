@@ -3,6 +3,7 @@
 
 mod account;
 mod allocation;
+mod books;
 mod credit_note;
 mod customer;
 mod discount;
@@ -20,6 +21,7 @@ use serde_json::Value;
 
 pub use account::{AdjustAccount, ChangeTerms, HoldFunds, OpenAccount, ReleaseHold, Terms};
 pub use allocation::{AllocatePayment, ChargeRef};
+pub use books::ClosePeriod;
 pub use credit_note::{CreditRequest, IssueCreditNote};
 pub use customer::{JoinGroup, LeaveGroup, RegisterCustomer};
 pub use discount::{GrantDiscount, RevokeDiscount};
@@ -34,10 +36,10 @@ pub use transfer::TransferFunds;
 
 use crate::{
     domain::{
-        IdError, account::AccountRejection, credit_note::CreditNoteRejection, customer::CustomerRejection,
-        discount::DiscountsRejection, expense::ExpenseRejection, invoice::InvoiceRejection,
-        number_series::NumberSeriesRejection, order::OrderRejection, payer::PayerRejection, payment::PaymentRejection,
-        service::ServiceRejection, ticket::TicketRejection,
+        IdError, account::AccountRejection, books::BooksRejection, credit_note::CreditNoteRejection,
+        customer::CustomerRejection, discount::DiscountsRejection, expense::ExpenseRejection,
+        invoice::InvoiceRejection, number_series::NumberSeriesRejection, order::OrderRejection, payer::PayerRejection,
+        payment::PaymentRejection, service::ServiceRejection, ticket::TicketRejection,
     },
     writer::UnitOfWork,
 };
@@ -79,6 +81,7 @@ pub enum Operation {
     RevokeDiscount(RevokeDiscount),
     OpenTicket(OpenTicket),
     WriteOnTicket(WriteOnTicket),
+    ClosePeriod(ClosePeriod),
 }
 
 /// What an operation answers: a JSON object, stored with the append and given again to a retry.
@@ -89,6 +92,8 @@ pub type Answer = Value;
 pub enum Refusal {
     #[error(transparent)]
     Account(#[from] AccountRejection),
+    #[error(transparent)]
+    Books(#[from] BooksRejection),
     #[error(transparent)]
     CreditNote(#[from] CreditNoteRejection),
     #[error(transparent)]
@@ -159,6 +164,7 @@ impl Refusal {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Account(rejection) => rejection.code(),
+            Self::Books(rejection) => rejection.code(),
             Self::CreditNote(rejection) => rejection.code(),
             Self::Customer(rejection) => rejection.code(),
             Self::Discounts(rejection) => rejection.code(),
@@ -213,6 +219,7 @@ impl Operation {
             Self::RevokeDiscount(operation) => operation.decide(books),
             Self::OpenTicket(operation) => operation.decide(books),
             Self::WriteOnTicket(operation) => operation.decide(books),
+            Self::ClosePeriod(operation) => operation.decide(books),
         }
     }
 }

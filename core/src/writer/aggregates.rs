@@ -6,7 +6,7 @@ use cqrs_es::Aggregate;
 use lru::LruCache;
 
 use crate::domain::{
-    AGGREGATE_TYPES, Account, CreditNote, Customer, Discounts, Event, Expense, Id, Invoice, LedgerAggregate,
+    AGGREGATE_TYPES, Account, Books, CreditNote, Customer, Discounts, Event, Expense, Id, Invoice, LedgerAggregate,
     NumberSeries, Order, Payer, Payment, Service, Ticket,
 };
 
@@ -107,6 +107,7 @@ impl Loaded {
     pub fn blank(aggregate_type: &str) -> Option<Self> {
         Some(match aggregate_type {
             Account::TYPE => Self::empty::<Account>(),
+            Books::TYPE => Self::empty::<Books>(),
             CreditNote::TYPE => Self::empty::<CreditNote>(),
             Customer::TYPE => Self::empty::<Customer>(),
             Discounts::TYPE => Self::empty::<Discounts>(),

@@ -6,13 +6,17 @@ use std::{
     sync::Arc,
 };
 
+use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use tokio::time::Instant;
 
-use super::{Aggregates, Done, ExecuteError, Failure, NewEvent, Outcome, StreamKey, UnitOfWork, Waiting};
+use super::{Aggregates, Done, ExecuteError, Failure, Loaded, NewEvent, Outcome, StreamKey, UnitOfWork, Waiting};
 use crate::{
     cause::chain,
-    domain::posting::{Unbalanced, balanced},
+    domain::{
+        Books,
+        posting::{Unbalanced, balanced},
+    },
     event::{Context, Position},
     store::{
         Head, StoreError, Upcasters,
@@ -46,6 +50,8 @@ pub(super) struct Batch<'a> {
     /// Each event with the metadata of its command.
     events: Vec<(NewEvent, Arc<str>)>,
     unreadable: HashMap<StreamKey, Arc<StoreError>>,
+    /// The stream that tells which period is open.
+    periods: StreamKey,
     pub verdicts: Vec<Verdict>,
 }
 
@@ -83,6 +89,7 @@ impl<'a> Batch<'a> {
             new_keys: Vec::new(),
             events: Vec::new(),
             unreadable: HashMap::new(),
+            periods: StreamKey::of(&Books::id()),
             verdicts: Vec::with_capacity(waiting.len()),
         }
     }
@@ -184,12 +191,19 @@ impl<'a> Batch<'a> {
         let context = &waiting.command.context;
         let mut books = self.books(waiting, aggregates);
         let decided = waiting.command.operation.decide(&mut books);
-        if !books.missing().is_empty() {
-            return match books.missing().iter().find_map(|stream| self.unreadable.get(stream)) {
+        let mut missing = books.missing().to_vec();
+        // Whatever is recorded needs to know which period is open.
+        let periods = aggregates.get(&self.periods).map(Loaded::state::<Books>);
+        if periods.is_none() && !missing.contains(&self.periods) {
+            missing.push(self.periods.clone());
+        }
+        if !missing.is_empty() {
+            return match missing.iter().find_map(|stream| self.unreadable.get(stream)) {
                 Some(error) => Decision::Made(Err(Failure::Database(Arc::clone(error)).into())),
-                None => Decision::Missing(books.missing().to_vec()),
+                None => Decision::Missing(missing),
             };
         }
+        let open_from = periods.and_then(|periods| periods.open_from);
         let answer = match decided {
             Ok(answer) => answer,
             Err(refusal) => return Decision::Made(Err(refusal.into())),
@@ -205,7 +219,7 @@ impl<'a> Batch<'a> {
             aggregates.insert(stream, loaded);
         }
         if !events.is_empty() {
-            let metadata = metadata(context);
+            let metadata = metadata(context, open_from);
             self.events.extend(events.into_iter().map(|event| (event, Arc::clone(&metadata))));
         }
         let position = self.last();
@@ -258,9 +272,9 @@ fn all_balanced(events: &[NewEvent]) -> Result<(), Unbalanced> {
     events.iter().try_for_each(|new| balanced(&new.event.postings()))
 }
 
-fn metadata(context: &Context) -> Arc<str> {
+fn metadata(context: &Context, open_from: Option<DateTime<Utc>>) -> Arc<str> {
     // Sorted, so that the same context is the same text.
-    let sorted: BTreeMap<String, String> = context.to_metadata().into_iter().collect();
+    let sorted: BTreeMap<String, String> = context.to_metadata(open_from).into_iter().collect();
     serde_json::to_string(&sorted).expect("a map of texts is JSON").into()
 }
 

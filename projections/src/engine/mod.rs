@@ -136,6 +136,7 @@ pub(crate) mod fixtures {
             correlation_id: None,
             causation_id: None,
             occurred_at: DateTime::from_timestamp(second, 0),
+            dated_at: None,
         };
         let recorded_at = DateTime::from_timestamp(1_700_000_000, 0).expect("a time");
         RecordedEvent {

@@ -1,0 +1,103 @@
+//! The books over HTTP: closing a period, and which periods are closed.
+
+use axum::{extract::State, http::Uri, response::Response};
+use chrono::{DateTime, NaiveDate, Utc};
+use daybook_core::operations::{ClosePeriod, Operation};
+use daybook_projections::books::{self as read_model, ClosedPeriodRow};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    address::Asked,
+    app::App,
+    error::ApiError,
+    page::Page,
+    read::Fresh,
+    write::{Writing, Written, in_calendar},
+};
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Closing {
+    /// The last day that is closed. It must be over, and later than the day that was closed before.
+    through: NaiveDate,
+    /// IANA name; the day ends at midnight there. Accounts further west end their day, and so their month, later: their
+    /// statements of that month stay open until a later day is closed.
+    #[schema(example = "Europe/Berlin")]
+    time_zone: String,
+    reason: Option<String>,
+}
+
+/// Closes the books through a day, for ever. What takes effect in a closed period and is recorded later takes effect at
+/// the first moment that is open, and keeps as `dated_at` the moment that was asked for.
+#[utoipa::path(post, path = "/v1/books/close", request_body = Closing, responses((status = 200, body = PeriodClosed)))]
+pub async fn close(State(app): State<App>, Writing { body, request }: Writing<Closing>) -> Result<Written, ApiError> {
+    let Closing { through, time_zone, reason } = body;
+    in_calendar(through, "/through")?;
+    let operation = Operation::ClosePeriod(ClosePeriod { through, time_zone });
+    let command = request.command(operation, None, reason)?;
+    app.change(command, &[("period-already-closed", "/through"), ("period-not-over", "/through")]).await
+}
+
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the writer stores the answer as JSON; this describes it")]
+struct PeriodClosed {
+    through: NaiveDate,
+    time_zone: String,
+    /// The first moment that is open.
+    open_from: DateTime<Utc>,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct PeriodQuery {
+    cursor: Option<String>,
+    limit: Option<u32>,
+}
+
+/// A period that is closed: all that had taken effect before `open_from`.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ClosedPeriod {
+    /// The last day that is closed.
+    through: NaiveDate,
+    time_zone: String,
+    /// The first moment that is open.
+    open_from: DateTime<Utc>,
+    /// Who closed it.
+    actor: Option<String>,
+    reason: Option<String>,
+    closed_at: DateTime<Utc>,
+    recorded_at: DateTime<Utc>,
+    /// Of the event that closed it; statements of the period are made at this position.
+    position: i64,
+}
+
+impl From<ClosedPeriodRow> for ClosedPeriod {
+    fn from(row: ClosedPeriodRow) -> Self {
+        Self {
+            through: row.through,
+            time_zone: row.time_zone,
+            open_from: row.open_from,
+            actor: row.actor,
+            reason: row.reason,
+            closed_at: row.closed_at,
+            recorded_at: row.recorded_at,
+            position: row.position,
+        }
+    }
+}
+
+/// The closed periods, the newest first.
+#[utoipa::path(get, path = "/v1/books/periods", params(PeriodQuery), responses((status = 200, body = Page<ClosedPeriod>)))]
+pub async fn list_periods(
+    State(app): State<App>,
+    uri: Uri,
+    Asked(PeriodQuery { cursor, limit }): Asked<PeriodQuery>,
+    fresh: Fresh,
+) -> Result<Response, ApiError> {
+    let listing = app.listing(uri, (), cursor.as_deref(), limit)?;
+    let mut rows = app.read("closed_periods", fresh).await?;
+    let found = read_model::list(&mut rows, listing.before(), listing.rows()).await?;
+    Ok(rows.tell(listing.page(found, |row| row.position, ClosedPeriod::from)))
+}

@@ -1,0 +1,213 @@
+//! "Why this number?" over HTTP: the events behind a figure, folded step by step, with who did it, why, and by which rule.
+
+use axum::{extract::State, http::Uri, response::Response};
+use chrono::{DateTime, Utc};
+use daybook_core::{
+    Position, RecordedEvent,
+    domain::{posting::Posting, rule::Rule},
+};
+use daybook_projections::{
+    explanation::{self as read_model, Step, Until},
+    invoice,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    account::existing,
+    address::{Asked, Named},
+    app::App,
+    error::ApiError,
+    page::Page,
+    read::{Fresh, known_at},
+    wire::{AccountRef, Amount, InvoiceRef, Number, Ref},
+};
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct BalanceExplanationQuery {
+    /// What had taken effect before this moment.
+    as_of: Option<DateTime<Utc>>,
+    /// What had been recorded up to this position of the book.
+    as_known_at: Option<Position>,
+    cursor: Option<String>,
+    limit: Option<u32>,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct DueExplanationQuery {
+    /// What had been recorded up to this position of the book.
+    as_known_at: Option<Position>,
+    cursor: Option<String>,
+    limit: Option<u32>,
+}
+
+/// One event behind a figure, and what the figure was before and after it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ExplanationStep {
+    /// Of an account: the number of the entry. Of an invoice: the place of the event in its history.
+    number: i64,
+    position: Position,
+    event_type: String,
+    rule: Option<RuleShown>,
+    before: Amount,
+    /// What the event adds to the figure; negative for what it takes away.
+    amount: Amount,
+    after: Amount,
+    actor: Option<String>,
+    on_behalf_of: Option<String>,
+    reason: Option<String>,
+    occurred_at: DateTime<Utc>,
+    /// When it would have taken effect, had that period not been closed.
+    dated_at: Option<DateTime<Utc>>,
+    recorded_at: DateTime<Utc>,
+    /// The journal entry of the event; empty for one that moves no money.
+    postings: Vec<PostingShown>,
+    /// Shared by all that the command did.
+    correlation_id: Option<String>,
+    /// What else the command did: up to 100 events before this one and 100 after it.
+    together: Vec<EventTogether>,
+    /// Where the event is shown as it was written.
+    event: String,
+}
+
+/// A rule of the house, in words.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Rule)]
+pub struct RuleShown {
+    #[schema(example = "expense-charged")]
+    name: &'static str,
+    text: &'static str,
+}
+
+/// A leg of a journal entry.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Posting)]
+pub struct PostingShown {
+    ledger_account: &'static str,
+    /// A debit is positive, a credit negative; revenue and rounding may be finer than the currency.
+    amount: Number,
+    currency: &'static str,
+}
+
+/// An event of the same command.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EventTogether {
+    position: Position,
+    event_type: String,
+    aggregate_type: &'static str,
+    aggregate_id: String,
+    /// The name of its rule, if it changes a figure.
+    rule: Option<&'static str>,
+}
+
+impl ExplanationStep {
+    fn of(step: Step, currency: &str) -> Self {
+        let Step { number, event, before, after, together } = step;
+        let (occurred_at, metadata) = (event.occurred_at(), event.metadata);
+        Self {
+            number,
+            position: event.position,
+            event_type: event.event.event_type(),
+            rule: event.event.rule().map(RuleShown::from),
+            before: Amount::of(before, currency),
+            amount: Amount::of(after - before, currency),
+            after: Amount::of(after, currency),
+            actor: metadata.actor.map(String::from),
+            on_behalf_of: metadata.on_behalf_of.map(String::from),
+            reason: metadata.reason,
+            occurred_at,
+            dated_at: metadata.dated_at,
+            recorded_at: event.recorded_at,
+            postings: event.event.postings().into_iter().map(PostingShown::from).collect(),
+            correlation_id: metadata.correlation_id.map(|id| id.to_string()),
+            together: together.into_iter().map(EventTogether::from).collect(),
+            event: link_to_event(event.position),
+        }
+    }
+}
+
+impl From<Rule> for RuleShown {
+    fn from(Rule { name, text }: Rule) -> Self {
+        Self { name, text }
+    }
+}
+
+impl From<Posting> for PostingShown {
+    fn from(Posting { account, amount, currency }: Posting) -> Self {
+        Self { ledger_account: account.as_str(), amount: Number(amount), currency: currency.code() }
+    }
+}
+
+impl From<RecordedEvent> for EventTogether {
+    fn from(event: RecordedEvent) -> Self {
+        Self {
+            position: event.position,
+            event_type: event.event.event_type(),
+            aggregate_type: event.event.aggregate_type(),
+            rule: event.event.rule().map(|rule| rule.name),
+            aggregate_id: event.aggregate_id,
+        }
+    }
+}
+
+/// Where the book shows the event at a position.
+pub fn link_to_event(position: Position) -> String {
+    format!("/v1/audit/events?after={}&limit=1", position.saturating_sub(1))
+}
+
+/// The events that make the balance of an account, the oldest first. The last step of the last page ends at the balance.
+#[utoipa::path(
+    get,
+    path = "/v1/accounts/{id}/balance/explanation",
+    params(BalanceExplanationQuery),
+    responses((status = 200, body = Page<ExplanationStep>))
+)]
+pub async fn explain_balance(
+    State(app): State<App>,
+    Named(Ref(id)): Named<AccountRef>,
+    uri: Uri,
+    Asked(asked): Asked<BalanceExplanationQuery>,
+    fresh: Fresh,
+) -> Result<Response, ApiError> {
+    let BalanceExplanationQuery { as_of, as_known_at, cursor, limit } = asked;
+    let until = Until { before: as_of, known_at: as_known_at.map(known_at) };
+    let listing = app.listing(uri, until, cursor.as_deref(), limit)?;
+    let mut rows = app.read_all(&["account_statement", "accounts"], fresh).await?;
+    let account = existing(&mut rows, id.as_str()).await?;
+    let (after, limit) = (listing.before(), listing.rows());
+    let upcasters = app.store().upcasters();
+    let steps = read_model::of_balance(&mut rows, upcasters, &account.id, &listing.filter, after, limit).await?;
+    let show = |step| ExplanationStep::of(step, &account.currency);
+    Ok(rows.tell(listing.page(steps, |step| step.number, show)))
+}
+
+/// The events that make what is due of an invoice, the oldest first. The last step of the last page ends at what is due.
+#[utoipa::path(
+    get,
+    path = "/v1/invoices/{id}/due/explanation",
+    params(DueExplanationQuery),
+    responses((status = 200, body = Page<ExplanationStep>))
+)]
+pub async fn explain_due(
+    State(app): State<App>,
+    Named(Ref(id)): Named<InvoiceRef>,
+    uri: Uri,
+    Asked(DueExplanationQuery { as_known_at, cursor, limit }): Asked<DueExplanationQuery>,
+    fresh: Fresh,
+) -> Result<Response, ApiError> {
+    let listing = app.listing(uri, as_known_at, cursor.as_deref(), limit)?;
+    let mut rows = app.read("invoices", fresh).await?;
+    let found = invoice::get(&mut rows, id.as_str()).await?;
+    let invoice = found.ok_or_else(|| ApiError::new("invoice-not-found", "there is no such invoice"))?;
+    let head = rows.position();
+    let known_at = known_at(as_known_at.map_or(head, |asked| asked.min(head)));
+    let (after, limit) = (listing.before().unwrap_or(0), listing.rows());
+    let upcasters = app.store().upcasters();
+    let steps = read_model::of_due(&mut rows, upcasters, &invoice.id, known_at, after, limit).await?;
+    let show = |step| ExplanationStep::of(step, &invoice.currency);
+    Ok(rows.tell(listing.page(steps, |step| step.number, show)))
+}

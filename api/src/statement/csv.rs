@@ -1,0 +1,83 @@
+//! A statement as a table, as RFC 4180 has it, with the opening and the closing balance as the first and the last row.
+
+use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
+
+use super::StatementShown;
+use crate::wire::Amount;
+
+pub const CONTENT_TYPE: &str = "text/csv; charset=utf-8; header=present";
+
+const COLUMNS: [&str; 15] = [
+    "row",
+    "entry",
+    "position",
+    "occurred_at",
+    "dated_at",
+    "recorded_at",
+    "origin",
+    "origin_id",
+    "description",
+    "amount",
+    "balance",
+    "currency",
+    "due_on",
+    "reverses",
+    "reversed_by",
+];
+
+/// The position in the closing row is the one that the statement is made at.
+pub fn write(statement: &StatementShown) -> Vec<u8> {
+    let mut table = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
+    let mut write = |cells: [String; 15]| table.write_record(cells).expect("memory takes every row");
+    let currency = statement.currency();
+    let balance_row = |row: &str, position: String, day: Option<NaiveDate>, balance: Amount| {
+        let mut cells: [String; 15] = Default::default();
+        cells[0] = row.into();
+        cells[2] = position;
+        cells[3] = day.map(|day| day.to_string()).unwrap_or_default();
+        cells[10] = balance.0.amount().to_string();
+        cells[11] = currency.into();
+        cells
+    };
+    write(COLUMNS.map(str::to_owned));
+    write(balance_row("opening", String::new(), statement.from, statement.opening));
+    for line in &statement.lines {
+        let time = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::AutoSi, true);
+        let entry = |entry: Option<i64>| entry.map(|entry| entry.to_string()).unwrap_or_default();
+        write([
+            "line".into(),
+            line.entry.to_string(),
+            line.position.to_string(),
+            time(line.occurred_at),
+            line.dated_at.map(time).unwrap_or_default(),
+            time(line.recorded_at),
+            line.origin.clone(),
+            harmless(line.origin_id.as_deref().unwrap_or_default()),
+            harmless(&line.description),
+            line.amount.0.amount().to_string(),
+            line.balance.0.amount().to_string(),
+            currency.into(),
+            line.due_on.map(|day| day.to_string()).unwrap_or_default(),
+            entry(line.reverses),
+            entry(line.reversed_by),
+        ]);
+    }
+    write(balance_row("closing", statement.position.to_string(), statement.last_day(), statement.closing));
+    table.into_inner().expect("memory takes every row")
+}
+
+/// A text that a spreadsheet takes for a text and not for a formula.
+fn harmless(text: &str) -> String {
+    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_formula_is_a_text_in_a_spreadsheet() {
+        assert_eq!(harmless("=SUM(A1)"), "'=SUM(A1)");
+        assert_eq!(harmless("VPS"), "VPS");
+    }
+}

@@ -1,0 +1,48 @@
+//! The words that the forms for people have in common.
+
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+
+use super::{LineShown, StatementShown};
+
+/// To the minute, on the clocks of the account's time zone.
+pub fn local(time: DateTime<Utc>, zone: Tz) -> String {
+    time.with_timezone(&zone).format("%Y-%m-%d %H:%M").to_string()
+}
+
+impl StatementShown {
+    /// The days it is about, the last one included.
+    pub(super) fn period(&self) -> String {
+        match (self.from, self.last_day()) {
+            (Some(from), Some(last)) => format!("{from} to {last}"),
+            (Some(from), None) => format!("from {from}"),
+            (None, Some(last)) => format!("up to {last}"),
+            (None, None) => "from the beginning".into(),
+        }
+    }
+
+    pub(super) fn standing(&self) -> String {
+        let Self { position, .. } = self;
+        if self.closed {
+            format!("closed at position {position} of the ledger")
+        } else {
+            format!("as the ledger stood at position {position}; the period is open")
+        }
+    }
+}
+
+impl LineShown {
+    /// Where the entry comes from, and how it hangs together with others.
+    pub(super) fn remarks(&self, zone: Tz) -> String {
+        let origin = match &self.origin_id {
+            Some(id) => format!("{} {id}", self.origin.replace('_', " ")),
+            None => self.origin.replace('_', " "),
+        };
+        let dated = self.dated_at.map(|at| format!("dated {}, when the books were closed", local(at, zone)));
+        let due = self.due_on.map(|day| format!("due on {day}"));
+        let reverses = self.reverses.map(|entry| format!("reverses entry {entry}"));
+        let reversed_by = self.reversed_by.map(|entry| format!("reversed by entry {entry}"));
+        let remarks = [Some(origin), dated, due, reverses, reversed_by];
+        remarks.into_iter().flatten().collect::<Vec<_>>().join("; ")
+    }
+}
