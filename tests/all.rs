@@ -25,5 +25,6 @@ mod schema;
 mod shapes;
 mod snapshots;
 mod store;
+mod time_travel;
 mod versions;
 mod writer;

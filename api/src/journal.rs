@@ -2,18 +2,18 @@
 
 use axum::{extract::State, http::Uri, response::Response};
 use chrono::{DateTime, Utc};
-use daybook_core::Position;
 use daybook_projections::journal::{self as read_model, Filter, JournalLineRow, TrialBalanceRow};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    address::Asked,
+    address::AskedAt,
     app::App,
     error::ApiError,
+    moment::AskedMoment,
     page::Page,
-    read::{Fresh, known_at},
-    wire::{AccountRef, Number, text},
+    read::Fresh,
+    wire::{AccountRef, Nothing, Number, text},
 };
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -30,16 +30,6 @@ pub struct JournalQuery {
     to: Option<DateTime<Utc>>,
     cursor: Option<String>,
     limit: Option<u32>,
-}
-
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct TrialBalanceQuery {
-    /// What had taken effect before this moment.
-    as_of: Option<DateTime<Utc>>,
-    /// What had been recorded up to this position of the book.
-    as_known_at: Option<Position>,
 }
 
 /// A leg of an entry of the journal.
@@ -105,35 +95,38 @@ impl From<TrialBalanceRow> for Standing {
 }
 
 /// The journal, the oldest entry first.
-#[utoipa::path(get, path = "/v1/audit/journal", params(JournalQuery), responses((status = 200, body = Page<LegShown>)))]
+#[utoipa::path(get, path = "/v1/audit/journal", params(JournalQuery, AskedMoment), responses((status = 200, body = Page<LegShown>)))]
 pub async fn list_journal(
     State(app): State<App>,
     uri: Uri,
-    Asked(asked): Asked<JournalQuery>,
+    AskedAt(asked, moment): AskedAt<JournalQuery>,
     fresh: Fresh,
 ) -> Result<Response, ApiError> {
     // A cursor is one number, and an entry has far fewer legs than this.
     const LEGS: i64 = 1_000;
     let JournalQuery { ledger_account, account, from, to, cursor, limit } = asked;
     let filter = Filter { ledger_account, account: account.map(text), from, to };
-    let listing = app.listing(uri, filter, cursor.as_deref(), limit)?;
+    let listing = app.listing(uri, filter, moment, cursor.as_deref(), limit)?;
     let after = listing.before().map(|place| (place / LEGS, (place % LEGS) as i32));
-    let mut rows = app.read("journal", fresh).await?;
-    let found = read_model::list(&mut rows, &listing.filter, after, listing.rows()).await?;
+    let mut rows = app.read_kept(&["journal"], moment, fresh).await?;
+    let at = rows.moment();
+    let found = read_model::list(&mut rows, &listing.filter, &at, after, listing.rows()).await?;
     Ok(rows.tell(listing.page(found, |row| row.position * LEGS + i64::from(row.leg), LegShown::from)))
 }
 
-/// What the accounts of the chart come to: now, as of a moment, or as it was known at a position.
-#[utoipa::path(get, path = "/v1/audit/trial-balance", params(TrialBalanceQuery), responses((status = 200, body = TrialBalance)))]
+/// What the accounts of the chart come to.
+#[utoipa::path(get, path = "/v1/audit/trial-balance", params(AskedMoment), responses((status = 200, body = TrialBalance)))]
 pub async fn trial_balance(
     State(app): State<App>,
-    Asked(TrialBalanceQuery { as_of, as_known_at }): Asked<TrialBalanceQuery>,
+    AskedAt(Nothing {}, moment): AskedAt<Nothing>,
     fresh: Fresh,
 ) -> Result<Response, ApiError> {
-    let mut rows = app.read("journal", fresh).await?;
-    let standings = match (as_of, as_known_at) {
-        (None, None) => read_model::trial_balance(&mut rows).await?,
-        (as_of, as_known_at) => read_model::trial_balance_as_of(&mut rows, as_of, as_known_at.map(known_at)).await?,
+    let mut rows = app.read_kept(&["journal"], moment, fresh).await?;
+    let at = rows.moment();
+    let standings = if at.is_now() {
+        read_model::trial_balance(&mut rows).await?
+    } else {
+        read_model::trial_balance_at(&mut rows, &at).await?
     };
     let mut sums = std::collections::BTreeMap::<&str, rust_decimal::Decimal>::new();
     for standing in &standings {

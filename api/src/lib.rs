@@ -19,6 +19,7 @@ mod invoice;
 mod journal;
 mod manners;
 mod metrics;
+mod moment;
 mod notice;
 mod openapi;
 mod operator;

@@ -7,7 +7,6 @@ use axum::{
 };
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, SecondsFormat, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
-use daybook_core::Position;
 use daybook_projections::statement::{self as read_model, Period, Place, StatementRow};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
@@ -15,10 +14,11 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     account::existing,
-    address::{Asked, Named},
+    address::{AskedAt, Named},
     app::App,
     error::ApiError,
-    read::{Fresh, Rows, known_at},
+    moment::AskedMoment,
+    read::{Fresh, Rows},
     wire::{AccountRef, Amount, Ref},
 };
 
@@ -30,8 +30,6 @@ pub struct StatementQuery {
     from: Option<NaiveDate>,
     /// The day after the last one, in the account's time zone; to the end, unless it is told.
     to: Option<NaiveDate>,
-    /// What had been recorded up to this position of the book.
-    as_known_at: Option<Position>,
     /// `json` or `csv`; as `Accept` says, unless it is told.
     #[param(inline)]
     format: Option<Format>,
@@ -107,13 +105,13 @@ impl LineShown {
 #[utoipa::path(
     get,
     path = "/v1/accounts/{id}/statement",
-    params(StatementQuery),
+    params(StatementQuery, AskedMoment),
     responses((status = 200, content((StatementShown = "application/json"), (String = "text/csv"))))
 )]
 pub async fn statement(
     State(app): State<App>,
     Named(Ref(id)): Named<AccountRef>,
-    Asked(StatementQuery { from, to, as_known_at, format }): Asked<StatementQuery>,
+    AskedAt(StatementQuery { from, to, format }, moment): AskedAt<StatementQuery>,
     headers: HeaderMap,
     fresh: Fresh,
 ) -> Result<Response, ApiError> {
@@ -121,11 +119,11 @@ pub async fn statement(
         let detail = "`to`: the day after the last one cannot come before the first one";
         return Err(ApiError::new("malformed-parameter", detail).with("parameter", "to"));
     }
-    let mut rows = app.read_all(&["account_statement", "accounts"], fresh).await?;
+    let mut rows = app.read_kept(&["account_statement", "accounts"], moment, fresh).await?;
     let account = existing(&mut rows, id.as_str()).await?;
     let zone: Tz = account.time_zone.parse().expect("a row holds a time zone that the domain has accepted");
     let midnight = |day: NaiveDate| midnight(day, zone);
-    let period = Period { from: from.map(midnight), to: to.map(midnight), known_at: as_known_at.map(known_at) };
+    let period = Period { from: from.map(midnight), to: to.map(midnight), moment: rows.moment() };
     let (opening, closing, lines) = whole(&mut rows, id.as_str(), &period).await?;
     let statement = StatementShown {
         account: account.id,

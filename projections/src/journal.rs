@@ -9,7 +9,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgConnection};
 
-use crate::engine::{Changes, FoldError, Follows, Projection, Row, Source, Table, place};
+use crate::engine::{Changes, FoldError, Follows, Moment, Projection, Row, Source, Table, place};
 
 #[derive(Debug)]
 pub enum Journal {}
@@ -54,6 +54,8 @@ impl Row for JournalLineRow {
     fn sources(&self) -> Vec<Source> {
         vec![Source::Event(self.position)]
     }
+
+    const STAYS_BUT_FOR: Option<&'static [&'static str]> = Some(&[]);
 }
 
 impl Row for TrialBalanceRow {
@@ -141,6 +143,7 @@ pub struct Filter {
 pub async fn list(
     connection: &mut PgConnection,
     filter: &Filter,
+    moment: &Moment,
     after: Option<(i64, i32)>,
     limit: i64,
 ) -> Result<Vec<JournalLineRow>, sqlx::Error> {
@@ -152,6 +155,8 @@ pub async fn list(
              and ($3::timestamptz is null or occurred_at >= $3)
              and ($4::timestamptz is null or occurred_at < $4)
              and ($5::bigint is null or (position, leg) > ($5, $6::integer))
+             and ($8::bigint is null or position <= $8)
+             and ($9::timestamptz is null or occurred_at < $9)
          order by position, leg
          limit $7",
     )
@@ -162,6 +167,8 @@ pub async fn list(
     .bind(after.map(|(position, _)| position))
     .bind(after.map(|(_, leg)| leg))
     .bind(limit)
+    .bind(moment.position())
+    .bind(moment.before())
     .fetch_all(connection)
     .await
 }
@@ -177,11 +184,10 @@ pub async fn trial_balance(connection: &mut PgConnection) -> Result<Vec<TrialBal
     .await
 }
 
-/// The trial balance from what took effect before a moment, and was known at a position, where those are given.
-pub async fn trial_balance_as_of(
+/// The trial balance of another moment.
+pub async fn trial_balance_at(
     connection: &mut PgConnection,
-    before: Option<DateTime<Utc>>,
-    known_at: Option<i64>,
+    moment: &Moment,
 ) -> Result<Vec<TrialBalanceRow>, sqlx::Error> {
     sqlx::query_as(
         "select ledger_account, currency,
@@ -193,8 +199,8 @@ pub async fn trial_balance_as_of(
          group by ledger_account, currency
          order by currency, ledger_account",
     )
-    .bind(before)
-    .bind(known_at)
+    .bind(moment.before())
+    .bind(moment.position())
     .fetch_all(connection)
     .await
 }

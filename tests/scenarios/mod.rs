@@ -10,4 +10,5 @@ mod refunds;
 mod schema;
 mod statements;
 mod tickets;
+mod time_travel;
 mod world;
