@@ -19,6 +19,7 @@ mod purity;
 mod reading;
 mod rebuild;
 mod reference;
+mod replay;
 mod restore;
 mod scenarios;
 mod schema;

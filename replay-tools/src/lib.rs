@@ -8,6 +8,7 @@ pub mod ledger;
 pub mod progress;
 pub mod projection;
 pub mod rebuild;
+pub mod replay;
 pub mod schema;
 pub mod status;
 pub mod verify;

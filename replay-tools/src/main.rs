@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use daybook_replay_tools::{demo, import, ledger::LedgerOptions, projection, rebuild, schema, status, verify};
+use daybook_replay_tools::{demo, import, ledger::LedgerOptions, projection, rebuild, replay, schema, status, verify};
 use tracing_subscriber::EnvFilter;
 
 #[derive(Debug, Parser)]
@@ -22,6 +22,8 @@ enum Verb {
     Import(Import),
     /// Check the book and everything derived from it; exit 1 if anything is wrong
     Verify(verify::Arguments),
+    /// Fold the book up to any position, and show what it comes to; exit 1 if it is compared and differs
+    Replay(replay::Arguments),
     /// Build projections anew from the book, while they are being read
     Rebuild(rebuild::Arguments),
     /// Let the build of a projection that is kept serve again
@@ -61,6 +63,7 @@ async fn main() -> ExitCode {
     let outcome = match verb {
         Verb::Import(Import::Invoices(arguments)) => import::run(&ledger, &arguments).await,
         Verb::Verify(arguments) => verify::run(&ledger, &arguments).await,
+        Verb::Replay(arguments) => replay::run(&ledger, &arguments).await,
         Verb::Rebuild(arguments) => rebuild::run(&ledger, &arguments).await,
         Verb::Rollback(arguments) => projection::roll_back(&ledger, &arguments).await,
         Verb::Discard(arguments) => projection::discard(&ledger, &arguments).await,
