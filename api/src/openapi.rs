@@ -27,7 +27,11 @@ Every failure is `application/problem+json` (RFC 9457); its types are documented
 
 A request that moves money carries an `Idempotency-Key`: sent again with the same body, it is answered as before and \
 does nothing twice. Every answer to a write tells its `Ledger-Position`; a read that carries it as `Min-Position` waits \
-until it can include that write.";
+until it can include that write.
+
+Reads can be asked about another moment: `as_of` a time counts what took effect at that time or before it, whenever it \
+was recorded; `as_known_at` a position or a time counts what had been recorded by then, and tells what was told then. \
+Both together tell what was known then of that time.";
 
 /// The description before any route is in it.
 pub fn frame() -> OpenApi {
@@ -129,7 +133,8 @@ fn add_answers(operation: &mut Operation, path: &str, method: &str) {
             }
             let header =
                 |description: &str| HeaderBuilder::new().schema(Some(text())).description(Some(description)).build();
-            let position = header("The position of the book that the answer includes.");
+            let position =
+                header("The position of the book that the answer includes; of the past, the one that is told.");
             answer.headers.insert("Ledger-Position".into(), position.into());
             if is_operators(path) {
                 continue;

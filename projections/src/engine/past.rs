@@ -3,7 +3,7 @@
 //! There are two axes. *As known at* a position counts what had been recorded up to it; *as of* a time counts what took
 //! effect at that time or before it, whenever it was recorded. Events go in the order of the book on both, and an event
 //! that builds on one that has not taken effect has not taken effect either: it does not fit the rows, and is left out
-//! whole.
+//! whole. What an event tells as a result, such as what is still due, is what it told when it was recorded.
 //!
 //! The rows lie in temporary tables under the names of the readers' views, which PostgreSQL looks up first. They are
 //! folded for the keys that an answer needs and no others; which events can have made a row, the row of now tells
