@@ -11,7 +11,7 @@ use daybook_core::{
     operations::{ClosePeriod, Operation},
     writer::Command,
 };
-use daybook_projections::{BOARD, Reader, account, explanation, invoice, statement};
+use daybook_projections::{BOARD, Moment, Reader, account, explanation, invoice, statement};
 use daybook_tests::{
     api::{Answer, TestApp},
     commands::{self, usd},
@@ -306,14 +306,14 @@ async fn the_events_behind_a_balance_come_to_the_balance() {
     assert_eq!(accounts.len(), 2);
     for account in accounts {
         let moments = [None, Some(account.opened_at), Some("2023-12-20T00:00:00Z".parse().unwrap())];
-        let known = (0..=ledger.last as i64).step_by(7).map(Some).chain([None]);
+        let known = (0..=ledger.last).step_by(7).map(Some).chain([None]);
         for known_at in known {
-            for before in moments {
-                let until = explanation::Until { before, known_at };
+            for as_of in moments {
+                let moment = Moment { as_of, known_at };
                 let (mut after, mut balance) = (None, Decimal::ZERO);
                 loop {
                     let page =
-                        explanation::of_balance(&mut rows, upcasters, &account.id, &until, after, 5).await.unwrap();
+                        explanation::of_balance(&mut rows, upcasters, &account.id, &moment, after, 5).await.unwrap();
                     let Some(last) = page.last() else { break };
                     for step in &page {
                         assert_eq!(step.before, balance);
@@ -327,8 +327,9 @@ async fn the_events_behind_a_balance_come_to_the_balance() {
                     }
                     after = Some(last.number);
                 }
-                let told = statement::balance(&mut rows, &account.id, before, known_at).await.unwrap();
-                assert_eq!(balance, told, "{} {until:?}", account.id);
+                let told =
+                    statement::balance(&mut rows, &account.id, moment.before(), moment.position()).await.unwrap();
+                assert_eq!(balance, told, "{} {moment:?}", account.id);
             }
         }
     }
@@ -336,11 +337,11 @@ async fn the_events_behind_a_balance_come_to_the_balance() {
     let invoices = invoice::list(&mut rows, &Default::default(), None, 10).await.unwrap();
     assert!(!invoices.is_empty());
     for invoice in invoices {
-        let steps = explanation::of_due(&mut rows, upcasters, &invoice.id, i64::MAX, 0, 100).await.unwrap();
+        let steps = explanation::of_due(&mut rows, upcasters, &invoice.id, &Moment::default(), 0, 100).await.unwrap();
         assert!(steps.len() > 1 && steps.iter().all(|step| step.event.event.rule().is_some()));
         assert!(steps.windows(2).all(|two| two[0].after == two[1].before));
         assert_eq!(steps.last().unwrap().after, invoice.due);
-        let rest = explanation::of_due(&mut rows, upcasters, &invoice.id, i64::MAX, 1, 100).await.unwrap();
+        let rest = explanation::of_due(&mut rows, upcasters, &invoice.id, &Moment::default(), 1, 100).await.unwrap();
         assert_eq!(rest, steps[1..]);
     }
 }

@@ -5,8 +5,8 @@ use std::fmt::Debug;
 
 use chrono::TimeDelta;
 use daybook_projections::{
-    BOARD, Reader, Snapshot, account, credit_note, customer, discount, expense, history, invoice, journal, order,
-    payer, payment, service, statement, ticket,
+    BOARD, Moment, Reader, Snapshot, account, credit_note, customer, discount, expense, history, invoice, journal,
+    order, payer, payment, service, statement, ticket,
 };
 use daybook_tests::history::{Ledger, varied_history};
 use rust_decimal::{Decimal, dec};
@@ -21,6 +21,10 @@ async fn all_projections(ledger: &mut Ledger) -> Snapshot {
     assert_eq!(snapshot.position(), ledger.last);
     projector.shutdown().await;
     snapshot
+}
+
+fn known_at(position: i64) -> Moment {
+    Moment { known_at: Some(position.unsigned_abs()), as_of: None }
 }
 
 /// The whole listing, which a walk of one row per page meets in the same order, newest first.
@@ -243,16 +247,16 @@ async fn a_statement_adds_up_from_any_moment_and_as_it_was_known() {
         let place = statement::Place { occurred_at: moment, position: line.position };
         let rest = statement::statement(&mut rows, &dollars.id, &whole, Some(place), 1_000).await.unwrap();
         assert_eq!(rest.lines, all.lines[at + 1..]);
-        let known = statement::Period { known_at: Some(line.position), ..whole.clone() };
+        let known = statement::Period { moment: known_at(line.position), ..whole.clone() };
         let known = statement::statement(&mut rows, &dollars.id, &known, None, 1_000).await.unwrap();
-        // Neither the lines nor the links between them that came later.
-        let before = &all.lines[..=at];
-        let reversed_by = |entry| before.iter().rev().find(|(later, _)| later.reverses == Some(entry));
-        let as_known = before.iter().map(|(line, running)| {
-            let reversed_by = reversed_by(line.entry).map(|(later, _)| later.entry);
-            (statement::StatementRow { reversed_by, ..line.clone() }, *running)
+        // Nobody knew yet what would be taken back later, or once more.
+        let recorded = &all.lines[..=at];
+        let until_then = recorded.iter().cloned().map(|(mut row, running)| {
+            let taking_back = recorded.iter().filter(|(other, _)| other.reverses == Some(row.entry));
+            row.reversed_by = taking_back.map(|(other, _)| other.entry).max();
+            (row, running)
         });
-        assert_eq!((known.closing, known.lines), (*running, as_known.collect()));
+        assert_eq!((known.closing, known.lines), (*running, until_then.collect()));
         let as_of = Some(moment + TimeDelta::microseconds(1));
         let at_once = all.lines.iter().rev().find(|(line, _)| line.occurred_at == moment).unwrap();
         assert_eq!(statement::balance(&mut rows, &dollars.id, as_of, None).await.unwrap(), at_once.1);
@@ -264,27 +268,28 @@ async fn the_journal_balances_and_the_history_tells_who_and_why() {
     let mut ledger = Ledger::new().await;
     let mut rows = all_projections(&mut ledger).await;
 
-    let all = journal::Filter::default();
-    let lines = journal::list(&mut rows, &all, None, 1_000).await.unwrap();
+    let (all, now) = (journal::Filter::default(), Moment::default());
+    let lines = journal::list(&mut rows, &all, &now, None, 1_000).await.unwrap();
     let (first, rest) = lines.split_first().unwrap();
-    assert_eq!(journal::list(&mut rows, &all, Some((first.position, first.leg)), 1_000).await.unwrap(), rest);
+    assert_eq!(journal::list(&mut rows, &all, &now, Some((first.position, first.leg)), 1_000).await.unwrap(), rest);
     let trial = journal::trial_balance(&mut rows, None).await.unwrap();
     for currency in ["EUR", "USD"] {
         let of = trial.iter().filter(|row| row.currency == currency);
         assert_eq!(of.map(|row| row.balance).sum::<Decimal>(), Decimal::ZERO);
     }
-    assert_eq!(journal::trial_balance_as_of(&mut rows, None, None, None).await.unwrap(), trial);
-    let known = journal::trial_balance_as_of(&mut rows, None, Some(first.occurred_at), None).await.unwrap();
+    assert_eq!(journal::trial_balance_at(&mut rows, None, &now).await.unwrap(), trial);
+    let before_the_first = Moment { as_of: Some(first.occurred_at - TimeDelta::microseconds(1)), known_at: None };
+    let known = journal::trial_balance_at(&mut rows, None, &before_the_first).await.unwrap();
     assert_eq!(known, []);
     let wallets = journal::Filter { ledger_account: Some("customer_wallets".into()), ..all };
-    let wallets = journal::list(&mut rows, &wallets, None, 1_000).await.unwrap();
+    let wallets = journal::list(&mut rows, &wallets, &now, None, 1_000).await.unwrap();
     assert!(!wallets.is_empty() && wallets.iter().all(|line| line.account_id.is_some()));
 
     let filter = account::Filter { currency: Some("USD".into()), customer: None };
     let dollars = account::list(&mut rows, &filter, None, 1).await.unwrap().remove(0);
     let id = &dollars.id;
     let history =
-        walk(async |before, limit| history::list(&mut rows, id, before, limit).await, |row| row.position).await;
+        walk(async |before, limit| history::list(&mut rows, id, &now, before, limit).await, |row| row.position).await;
     assert_eq!(
         (history.last().unwrap().position, history.last().unwrap().event_type.as_str()),
         (2, "customer.account_added")

@@ -2,9 +2,8 @@
 
 use axum::{extract::State, http::Uri, response::Response};
 use chrono::{DateTime, Utc};
-use daybook_core::{
-    Position,
-    operations::{AdjustAccount, ChangeTerms, HoldFunds, OpenAccount, Operation, ReleaseHold, Terms, TransferFunds},
+use daybook_core::operations::{
+    AdjustAccount, ChangeTerms, HoldFunds, OpenAccount, Operation, ReleaseHold, Terms, TransferFunds,
 };
 use daybook_projections::{
     account::{self as read_model, AccountRow, Filter},
@@ -14,12 +13,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    address::{Asked, Named},
+    address::{AskedAt, Named},
     app::App,
     error::ApiError,
+    moment::AskedMoment,
     page::Page,
-    read::{Fresh, Rows, known_at},
-    wire::{AccountRef, Amount, CurrencyCode, CustomerRef, HoldRef, Number, Ref, text},
+    read::{Fresh, Rows},
+    wire::{AccountRef, Amount, CurrencyCode, CustomerRef, HoldRef, Nothing, Number, Ref, text},
     write::{Made, Occasion, Writing, Written},
 };
 
@@ -247,16 +247,6 @@ pub struct AccountQuery {
     limit: Option<u32>,
 }
 
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct BalanceQuery {
-    /// What had taken effect before this moment.
-    as_of: Option<DateTime<Utc>>,
-    /// What had been recorded up to this position of the book.
-    as_known_at: Option<Position>,
-}
-
 /// An account.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AccountShown {
@@ -312,52 +302,60 @@ impl From<AccountRow> for AccountShown {
 }
 
 /// Accounts, the newest first.
-#[utoipa::path(get, path = "/v1/accounts", params(AccountQuery), responses((status = 200, body = Page<AccountShown>)))]
+#[utoipa::path(get, path = "/v1/accounts", params(AccountQuery, AskedMoment), responses((status = 200, body = Page<AccountShown>)))]
 pub async fn list(
     State(app): State<App>,
     uri: Uri,
-    Asked(asked): Asked<AccountQuery>,
+    AskedAt(asked, moment): AskedAt<AccountQuery>,
     fresh: Fresh,
 ) -> Result<Response, ApiError> {
     let AccountQuery { customer, currency, cursor, limit } = asked;
     let filter = Filter { customer: customer.map(text), currency: currency.map(|currency| currency.0.to_string()) };
-    let listing = app.listing(uri, filter, cursor.as_deref(), limit)?;
-    let mut rows = app.read("accounts", fresh).await?;
-    let found = read_model::list(&mut rows, &listing.filter, listing.before(), listing.rows()).await?;
+    let lasting = filter.lasting();
+    let mut listing = app.listing(uri, filter, moment, cursor.as_deref(), limit)?;
+    let mut rows = app.read_at(&["accounts"], moment, fresh).await?;
+    let mut found = Vec::new();
+    while let Some(limit) = rows.next(&mut listing, &lasting, found.len()).await? {
+        found.extend(read_model::list(&mut rows, &listing.filter, listing.before(), limit).await?);
+    }
     Ok(rows.tell(listing.page(found, |row| row.position, AccountShown::from)))
 }
 
 /// One account.
-#[utoipa::path(get, path = "/v1/accounts/{id}", responses((status = 200, body = AccountShown)))]
+#[utoipa::path(get, path = "/v1/accounts/{id}", params(AskedMoment), responses((status = 200, body = AccountShown)))]
 pub async fn show(
     State(app): State<App>,
     Named(Ref(id)): Named<AccountRef>,
+    AskedAt(Nothing {}, moment): AskedAt<Nothing>,
     fresh: Fresh,
 ) -> Result<Response, ApiError> {
-    let mut rows = app.read("accounts", fresh).await?;
+    let mut rows = app.read_one("accounts", id.as_str(), moment, fresh).await?;
     let found = existing(&mut rows, id.as_str()).await?;
     Ok(rows.show(AccountShown::from(found)))
 }
 
-/// The balance of an account: now, as of a moment, or as it was known at a position.
-#[utoipa::path(get, path = "/v1/accounts/{id}/balance", params(BalanceQuery), responses((status = 200, body = BalanceShown)))]
+/// The balance of an account.
+#[utoipa::path(get, path = "/v1/accounts/{id}/balance", params(AskedMoment), responses((status = 200, body = BalanceShown)))]
 pub async fn balance(
     State(app): State<App>,
     Named(Ref(id)): Named<AccountRef>,
-    Asked(BalanceQuery { as_of, as_known_at }): Asked<BalanceQuery>,
+    AskedAt(Nothing {}, moment): AskedAt<Nothing>,
     fresh: Fresh,
 ) -> Result<Response, ApiError> {
-    let mut rows = app.read_all(&["account_statement", "accounts"], fresh).await?;
+    let mut rows = app.read_kept(&["account_statement", "accounts"], moment, fresh).await?;
     let account = existing(&mut rows, id.as_str()).await?;
-    let balance = statement::balance(&mut rows, id.as_str(), as_of, as_known_at.map(known_at)).await?;
+    let (before, known_at) = (rows.moment().before(), rows.moment().position());
+    let balance = statement::balance(&mut rows, id.as_str(), before, known_at).await?;
     let balance = Amount::of(balance, &account.currency);
-    let head = rows.position();
-    let position = as_known_at.map_or(head, |known| known.min(head));
+    let (as_of, position) = (moment.as_of(), rows.position());
     Ok(rows.show(BalanceShown { account: account.id, balance, as_of, position }))
 }
 
-/// The account, if there is one.
+/// The account, if there was one in the book at the moment that is asked about: as of any time, since entries may take
+/// effect before the account was opened.
 pub async fn existing(rows: &mut Rows, id: &str) -> Result<AccountRow, ApiError> {
+    let known_at = rows.moment().position();
     let found = read_model::get(rows, id).await?;
+    let found = found.filter(|row| known_at.is_none_or(|known_at| row.position <= known_at));
     found.ok_or_else(|| ApiError::new("account-not-found", "there is no such account"))
 }

@@ -8,11 +8,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    address::Named,
+    address::{AskedAt, Named},
     app::App,
     error::ApiError,
+    moment::AskedMoment,
     read::Fresh,
-    wire::{Amount, ExpenseRef, InvoiceRef, PaymentRef, Ref},
+    wire::{Amount, ExpenseRef, InvoiceRef, Nothing, PaymentRef, Ref},
     write::{Writing, Written},
 };
 
@@ -113,13 +114,14 @@ pub struct Allocations {
 }
 
 /// What the money of a payment covers now, in the order of the charges.
-#[utoipa::path(get, path = "/v1/payments/{id}/allocations", responses((status = 200, body = Allocations)))]
+#[utoipa::path(get, path = "/v1/payments/{id}/allocations", params(AskedMoment), responses((status = 200, body = Allocations)))]
 pub async fn list_allocations(
     State(app): State<App>,
     Named(Ref(payment)): Named<PaymentRef>,
+    AskedAt(Nothing {}, moment): AskedAt<Nothing>,
     fresh: Fresh,
 ) -> Result<Response, ApiError> {
-    let mut rows = app.read("payments", fresh).await?;
+    let mut rows = app.read_one("payments", payment.as_str(), moment, fresh).await?;
     let found = read_model::get(&mut rows, payment.as_str()).await?;
     found.ok_or_else(|| ApiError::new("payment-not-found", "there is no such payment"))?;
     let data = read_model::allocations(&mut rows, payment.as_str()).await?;

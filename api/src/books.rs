@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    address::Asked,
+    address::AskedAt,
     app::App,
     error::ApiError,
+    moment::AskedMoment,
     page::Page,
     read::Fresh,
     write::{Writing, Written, in_calendar},
@@ -89,15 +90,16 @@ impl From<ClosedPeriodRow> for ClosedPeriod {
 }
 
 /// The closed periods, the newest first.
-#[utoipa::path(get, path = "/v1/books/periods", params(PeriodQuery), responses((status = 200, body = Page<ClosedPeriod>)))]
+#[utoipa::path(get, path = "/v1/books/periods", params(PeriodQuery, AskedMoment), responses((status = 200, body = Page<ClosedPeriod>)))]
 pub async fn list_periods(
     State(app): State<App>,
     uri: Uri,
-    Asked(PeriodQuery { cursor, limit }): Asked<PeriodQuery>,
+    AskedAt(PeriodQuery { cursor, limit }, moment): AskedAt<PeriodQuery>,
     fresh: Fresh,
 ) -> Result<Response, ApiError> {
-    let listing = app.listing(uri, (), cursor.as_deref(), limit)?;
-    let mut rows = app.read("closed_periods", fresh).await?;
-    let found = read_model::list(&mut rows, listing.before(), listing.rows()).await?;
+    let listing = app.listing(uri, (), moment, cursor.as_deref(), limit)?;
+    let mut rows = app.read_kept(&["closed_periods"], moment, fresh).await?;
+    let at = rows.moment();
+    let found = read_model::list(&mut rows, &at, listing.before(), listing.rows()).await?;
     Ok(rows.tell(listing.page(found, |row| row.position, ClosedPeriod::from)))
 }

@@ -11,13 +11,14 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    address::{Asked, Named},
+    address::{AskedAt, Named},
     app::App,
     error::ApiError,
     invoice::{DocumentNumber, NAMED_IN_DOCUMENT, NewLine, RoundingPolicy, TaxShown},
+    moment::AskedMoment,
     page::Page,
     read::Fresh,
-    wire::{AccountRef, Amount, CreditNoteRef, CustomerRef, InvoiceRef, Number, PayerRef, Ref, text},
+    wire::{AccountRef, Amount, CreditNoteRef, CustomerRef, InvoiceRef, Nothing, Number, PayerRef, Ref, text},
     write::{Writing, Written, in_calendar},
 };
 
@@ -219,29 +220,35 @@ impl From<CreditNoteLineRow> for CreditLineShown {
 }
 
 /// Credit notes, the newest first.
-#[utoipa::path(get, path = "/v1/credit-notes", params(CreditNoteQuery), responses((status = 200, body = Page<CreditNoteShown>)))]
+#[utoipa::path(get, path = "/v1/credit-notes", params(CreditNoteQuery, AskedMoment), responses((status = 200, body = Page<CreditNoteShown>)))]
 pub async fn list(
     State(app): State<App>,
     uri: Uri,
-    Asked(asked): Asked<CreditNoteQuery>,
+    AskedAt(asked, moment): AskedAt<CreditNoteQuery>,
     fresh: Fresh,
 ) -> Result<Response, ApiError> {
     let CreditNoteQuery { customer, account, invoice, number, cursor, limit } = asked;
     let (customer, account, invoice) = (customer.map(text), account.map(text), invoice.map(text));
-    let listing = app.listing(uri, Filter { customer, account, invoice, number }, cursor.as_deref(), limit)?;
-    let mut rows = app.read("credit_notes", fresh).await?;
-    let found = read_model::list(&mut rows, &listing.filter, listing.before(), listing.rows()).await?;
+    let filter = Filter { customer, account, invoice, number };
+    let lasting = filter.lasting();
+    let mut listing = app.listing(uri, filter, moment, cursor.as_deref(), limit)?;
+    let mut rows = app.read_at(&["credit_notes"], moment, fresh).await?;
+    let mut found = Vec::new();
+    while let Some(limit) = rows.next(&mut listing, &lasting, found.len()).await? {
+        found.extend(read_model::list(&mut rows, &listing.filter, listing.before(), limit).await?);
+    }
     Ok(rows.tell(listing.page(found, |row| row.position, CreditNoteShown::from)))
 }
 
 /// One credit note with its lines.
-#[utoipa::path(get, path = "/v1/credit-notes/{id}", responses((status = 200, body = CreditNoteShown)))]
+#[utoipa::path(get, path = "/v1/credit-notes/{id}", params(AskedMoment), responses((status = 200, body = CreditNoteShown)))]
 pub async fn show(
     State(app): State<App>,
     Named(Ref(id)): Named<CreditNoteRef>,
+    AskedAt(Nothing {}, moment): AskedAt<Nothing>,
     fresh: Fresh,
 ) -> Result<Response, ApiError> {
-    let mut rows = app.read("credit_notes", fresh).await?;
+    let mut rows = app.read_one("credit_notes", id.as_str(), moment, fresh).await?;
     let found = read_model::get(&mut rows, id.as_str()).await?;
     let found = found.ok_or_else(|| ApiError::new("credit-note-not-found", "there is no such credit note"))?;
     let lines = read_model::lines(&mut rows, id.as_str()).await?;

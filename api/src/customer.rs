@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    address::{Asked, Named},
+    address::{AskedAt, Named},
     app::App,
     error::ApiError,
+    moment::AskedMoment,
     page::Page,
     read::Fresh,
     wire::{CustomerRef, Nothing, Ref},
@@ -103,28 +104,34 @@ impl From<CustomerSummary> for CustomerShown {
 }
 
 /// Customers, the newest first.
-#[utoipa::path(get, path = "/v1/customers", params(CustomerQuery), responses((status = 200, body = Page<CustomerShown>)))]
+#[utoipa::path(get, path = "/v1/customers", params(CustomerQuery, AskedMoment), responses((status = 200, body = Page<CustomerShown>)))]
 pub async fn list(
     State(app): State<App>,
     uri: Uri,
-    Asked(asked): Asked<CustomerQuery>,
+    AskedAt(asked, moment): AskedAt<CustomerQuery>,
     fresh: Fresh,
 ) -> Result<Response, ApiError> {
     let CustomerQuery { group, email, cursor, limit } = asked;
-    let listing = app.listing(uri, Filter { group, email }, cursor.as_deref(), limit)?;
-    let mut rows = app.read("customers", fresh).await?;
-    let found = read_model::list(&mut rows, &listing.filter, listing.before(), listing.rows()).await?;
+    let filter = Filter { group, email };
+    let lasting = filter.lasting();
+    let mut listing = app.listing(uri, filter, moment, cursor.as_deref(), limit)?;
+    let mut rows = app.read_at(&["customers"], moment, fresh).await?;
+    let mut found = Vec::new();
+    while let Some(limit) = rows.next(&mut listing, &lasting, found.len()).await? {
+        found.extend(read_model::list(&mut rows, &listing.filter, listing.before(), limit).await?);
+    }
     Ok(rows.tell(listing.page(found, |row| row.customer.position, CustomerShown::from)))
 }
 
 /// One customer.
-#[utoipa::path(get, path = "/v1/customers/{id}", responses((status = 200, body = CustomerShown)))]
+#[utoipa::path(get, path = "/v1/customers/{id}", params(AskedMoment), responses((status = 200, body = CustomerShown)))]
 pub async fn show(
     State(app): State<App>,
     Named(Ref(id)): Named<CustomerRef>,
+    AskedAt(Nothing {}, moment): AskedAt<Nothing>,
     fresh: Fresh,
 ) -> Result<Response, ApiError> {
-    let mut rows = app.read("customers", fresh).await?;
+    let mut rows = app.read_one("customers", id.as_str(), moment, fresh).await?;
     let found = read_model::get(&mut rows, id.as_str()).await?;
     let found = found.ok_or_else(|| ApiError::new("customer-not-found", "there is no such customer"))?;
     Ok(rows.show(CustomerShown::from(found)))

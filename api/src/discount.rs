@@ -6,17 +6,21 @@ use daybook_core::{
     domain::discount,
     operations::{GrantDiscount, Operation, RevokeDiscount},
 };
-use daybook_projections::discount::{self as read_model, DiscountRow, Filter};
+use daybook_projections::{
+    Lasting,
+    discount::{self as read_model, DiscountRow, Filter},
+};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    address::{Asked, Named},
+    address::{AskedAt, Named},
     app::App,
     error::ApiError,
+    moment::AskedMoment,
     page::Page,
     read::{Fresh, one_of},
-    wire::{Amount, CustomerRef, DiscountRef, Number, Ref},
+    wire::{Amount, CustomerRef, DiscountRef, Nothing, Number, Ref},
     write::{Made, Writing, Written, in_calendar},
 };
 
@@ -170,7 +174,7 @@ pub struct DiscountQuery {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct OwnDiscountQuery {
-    /// Now, unless it is told.
+    /// The moment that is asked about, unless it is told.
     valid_at: Option<DateTime<Utc>>,
     cursor: Option<String>,
     limit: Option<u32>,
@@ -225,48 +229,66 @@ impl From<DiscountRow> for DiscountShown {
 }
 
 /// Discounts, the newest first.
-#[utoipa::path(get, path = "/v1/discounts", params(DiscountQuery), responses((status = 200, body = Page<DiscountShown>)))]
+#[utoipa::path(get, path = "/v1/discounts", params(DiscountQuery, AskedMoment), responses((status = 200, body = Page<DiscountShown>)))]
 pub async fn list(
     State(app): State<App>,
     uri: Uri,
-    Asked(asked): Asked<DiscountQuery>,
+    AskedAt(asked, moment): AskedAt<DiscountQuery>,
     fresh: Fresh,
 ) -> Result<Response, ApiError> {
     let DiscountQuery { audience, audience_id, valid_at, cursor, limit } = asked;
     one_of("audience", audience.as_ref(), &["everyone", "group", "customer"])?;
-    let listing = app.listing(uri, Filter { audience, audience_id, valid_at }, cursor.as_deref(), limit)?;
-    let mut rows = app.read("discounts", fresh).await?;
-    let found = read_model::list(&mut rows, &listing.filter, listing.before(), listing.rows()).await?;
+    let filter = Filter { audience, audience_id, valid_at };
+    let lasting = filter.lasting();
+    let mut listing = app.listing(uri, filter, moment, cursor.as_deref(), limit)?;
+    let mut rows = app.read_at(&["discounts"], moment, fresh).await?;
+    let mut found = Vec::new();
+    while let Some(limit) = rows.next(&mut listing, &lasting, found.len()).await? {
+        found.extend(read_model::list(&mut rows, &listing.filter, listing.before(), limit).await?);
+    }
     Ok(rows.tell(listing.page(found, |row| row.position, DiscountShown::from)))
 }
 
 /// One discount.
-#[utoipa::path(get, path = "/v1/discounts/{id}", responses((status = 200, body = DiscountShown)))]
+#[utoipa::path(get, path = "/v1/discounts/{id}", params(AskedMoment), responses((status = 200, body = DiscountShown)))]
 pub async fn show(
     State(app): State<App>,
     Named(Ref(id)): Named<DiscountRef>,
+    AskedAt(Nothing {}, moment): AskedAt<Nothing>,
     fresh: Fresh,
 ) -> Result<Response, ApiError> {
-    let mut rows = app.read("discounts", fresh).await?;
+    let mut rows = app.read_one("discounts", id.as_str(), moment, fresh).await?;
     let found = read_model::get(&mut rows, id.as_str()).await?;
     let found = found.ok_or_else(|| ApiError::new("discount-not-found", "there is no such discount"))?;
     Ok(rows.show(DiscountShown::from(found)))
 }
 
 /// The discounts that a customer has: own ones, those of the customer's groups, and those of everyone.
-#[utoipa::path(get, path = "/v1/customers/{id}/discounts", params(OwnDiscountQuery), responses((status = 200, body = Page<DiscountShown>)))]
+#[utoipa::path(get, path = "/v1/customers/{id}/discounts", params(OwnDiscountQuery, AskedMoment), responses((status = 200, body = Page<DiscountShown>)))]
 pub async fn list_of_customer(
     State(app): State<App>,
     Named(Ref(customer)): Named<CustomerRef>,
     uri: Uri,
-    Asked(OwnDiscountQuery { valid_at, cursor, limit }): Asked<OwnDiscountQuery>,
+    AskedAt(OwnDiscountQuery { valid_at, cursor, limit }, moment): AskedAt<OwnDiscountQuery>,
     fresh: Fresh,
 ) -> Result<Response, ApiError> {
-    let listing = app.listing(uri, valid_at, cursor.as_deref(), limit)?;
+    let mut listing = app.listing(uri, valid_at, moment, cursor.as_deref(), limit)?;
+    let at = match valid_at {
+        Some(valid_at) => valid_at,
+        None => app.time_at(moment).await?,
+    };
     // Discounts and groups lie in tables of two projections.
-    let mut rows = app.read_all(&["discounts", "customers"], fresh).await?;
-    let at = valid_at.unwrap_or_else(Utc::now);
-    let (before, limit) = (listing.before(), listing.rows());
-    let found = read_model::of_customer(&mut rows, customer.as_str(), at, before, limit).await?;
+    let mut rows = app.read_at(&["discounts", "customers"], moment, fresh).await?;
+    rows.bring_back("customers", customer.as_str()).await?;
+    let lasting = if rows.moment().is_now() {
+        Lasting::default()
+    } else {
+        read_model::lasting_of_customer(&mut rows, customer.as_str()).await?
+    };
+    let mut found = Vec::new();
+    while let Some(limit) = rows.next(&mut listing, &lasting, found.len()).await? {
+        let before = listing.before();
+        found.extend(read_model::of_customer(&mut rows, customer.as_str(), at, before, limit).await?);
+    }
     Ok(rows.tell(listing.page(found, |row| row.position, DiscountShown::from)))
 }

@@ -239,6 +239,16 @@ impl From<ReadError> for ApiError {
                     .with("lag", wanted.saturating_sub(position))
                     .retry_after(1)
             }
+            ReadError::OtherVersion { projection, .. } => {
+                Self::new("other-version", error.to_string()).with("projection", projection)
+            }
+            ReadError::BeyondTheBook { .. } | ReadError::StillToCome => {
+                Self::new("malformed-parameter", error.to_string())
+            }
+            ReadError::Fold { .. } | ReadError::Store(_) => {
+                tracing::error!(error = %chain(&error), "the past cannot be told");
+                Self::new("internal", "the past cannot be told from the book")
+            }
         }
     }
 }

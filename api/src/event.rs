@@ -11,14 +11,17 @@ use daybook_core::{
     Position,
     store::{RawEvent, head, read_events},
 };
+use daybook_projections::Moment;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
-use crate::{address::Asked, app::App, error::ApiError, write::LEDGER_POSITION};
+use crate::{address::AskedAt, app::App, error::ApiError, moment::AskedMoment, write::LEDGER_POSITION};
 
 const DEFAULT_LIMIT: u32 = 100;
 const MAX_LIMIT: u32 = 1_000;
+/// So many events are looked through for a page at most; one that is not full may have more after it.
+const LOOKED_THROUGH: u64 = 20_000;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -74,24 +77,50 @@ impl From<RawEvent> for EventShown {
 }
 
 /// The events of the book, the oldest first: dense, so that nothing can be missing unnoticed.
-#[utoipa::path(get, path = "/v1/audit/events", params(EventQuery), responses((status = 200, body = Events)))]
+#[utoipa::path(get, path = "/v1/audit/events", params(EventQuery, AskedMoment), responses((status = 200, body = Events)))]
 pub async fn list_events(
     State(app): State<App>,
-    Asked(EventQuery { after, limit }): Asked<EventQuery>,
+    AskedAt(EventQuery { after, limit }, moment): AskedAt<EventQuery>,
 ) -> Result<Response, ApiError> {
     let limit = limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
         let detail = format!("`limit` lies between 1 and {MAX_LIMIT}");
         return Err(ApiError::new("malformed-parameter", detail));
     }
+    let moment = app.moment(moment).await?;
     let head = head(app.store().pool()).await?.position;
-    // Nothing can follow the end of the book, however far beyond it was asked for.
-    let events = if after < head { read_events(app.store().pool(), after, limit).await? } else { Vec::new() };
-    let known = events.last().map_or(head, |event| event.position.max(head));
-    let next_after = events.last().map_or(after, |event| event.position);
+    let end = moment.known_at.map_or(head, |known_at| known_at.min(head));
+    let (events, next_after) = page(&app, moment, after, end, limit).await?;
     let data = events.into_iter().map(EventShown::from).collect();
-    let has_more = next_after < head;
+    let has_more = next_after < end;
     let mut response = Json(Events { data, next_after, has_more }).into_response();
-    response.headers_mut().insert(LEDGER_POSITION, HeaderValue::from(known));
+    response.headers_mut().insert(LEDGER_POSITION, HeaderValue::from(end));
     Ok(response)
+}
+
+/// The events after a position up to the end that count at a moment, and the position up to which they were looked for.
+async fn page(
+    app: &App,
+    moment: Moment,
+    after: Position,
+    end: Position,
+    limit: u32,
+) -> Result<(Vec<RawEvent>, Position), ApiError> {
+    let (mut found, mut place) = (Vec::new(), after);
+    // Nothing can follow the end of the book, however far beyond it was asked for.
+    while place < end && found.len() < limit as usize && place - after < LOOKED_THROUGH {
+        let missing = limit - found.len() as u32;
+        let portion = if moment.as_of.is_none() { missing } else { MAX_LIMIT };
+        let events = read_events(app.store().pool(), place, portion).await?;
+        for event in events {
+            if event.position > end || found.len() == limit as usize {
+                break;
+            }
+            place = event.position;
+            if moment.as_of.is_none_or(|as_of| event.occurred_at() <= as_of) {
+                found.push(event);
+            }
+        }
+    }
+    Ok((found, place))
 }

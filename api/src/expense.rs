@@ -8,13 +8,14 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    address::{Asked, Named},
+    address::{AskedAt, Named},
     app::App,
     error::ApiError,
+    moment::AskedMoment,
     order::one,
     page::Page,
     read::{Fresh, one_of},
-    wire::{AccountRef, Amount, ExpenseRef, Number, OrderRef, Ref, ServiceRef, text},
+    wire::{AccountRef, Amount, ExpenseRef, Nothing, Number, OrderRef, Ref, ServiceRef, text},
     write::{Occasion, Writing, Written},
 };
 
@@ -195,30 +196,35 @@ impl From<CoverageRow> for Coverage {
 }
 
 /// Expenses, the newest first.
-#[utoipa::path(get, path = "/v1/expenses", params(ExpenseQuery), responses((status = 200, body = Page<ExpenseShown>)))]
+#[utoipa::path(get, path = "/v1/expenses", params(ExpenseQuery, AskedMoment), responses((status = 200, body = Page<ExpenseShown>)))]
 pub async fn list(
     State(app): State<App>,
     uri: Uri,
-    Asked(asked): Asked<ExpenseQuery>,
+    AskedAt(asked, moment): AskedAt<ExpenseQuery>,
     fresh: Fresh,
 ) -> Result<Response, ApiError> {
     let ExpenseQuery { account, status, order, service, cursor, limit } = asked;
     one_of("status", status.as_ref(), &["recorded", "reversed"])?;
     let filter = Filter { account: account.map(text), status, order: order.map(text), service: service.map(text) };
-    let listing = app.listing(uri, filter, cursor.as_deref(), limit)?;
-    let mut rows = app.read("expenses", fresh).await?;
-    let found = read_model::list(&mut rows, &listing.filter, listing.before(), listing.rows()).await?;
+    let lasting = filter.lasting();
+    let mut listing = app.listing(uri, filter, moment, cursor.as_deref(), limit)?;
+    let mut rows = app.read_at(&["expenses"], moment, fresh).await?;
+    let mut found = Vec::new();
+    while let Some(limit) = rows.next(&mut listing, &lasting, found.len()).await? {
+        found.extend(read_model::list(&mut rows, &listing.filter, listing.before(), limit).await?);
+    }
     Ok(rows.tell(listing.page(found, |row| row.position, ExpenseShown::from)))
 }
 
 /// One expense, with what covers it.
-#[utoipa::path(get, path = "/v1/expenses/{id}", responses((status = 200, body = ExpenseShown)))]
+#[utoipa::path(get, path = "/v1/expenses/{id}", params(AskedMoment), responses((status = 200, body = ExpenseShown)))]
 pub async fn show(
     State(app): State<App>,
     Named(Ref(id)): Named<ExpenseRef>,
+    AskedAt(Nothing {}, moment): AskedAt<Nothing>,
     fresh: Fresh,
 ) -> Result<Response, ApiError> {
-    let mut rows = app.read("expenses", fresh).await?;
+    let mut rows = app.read_one("expenses", id.as_str(), moment, fresh).await?;
     let found = read_model::get(&mut rows, id.as_str()).await?;
     let found = found.ok_or_else(|| ApiError::new("expense-not-found", "there is no such expense"))?;
     let coverage = read_model::coverage(&mut rows, id.as_str()).await?;

@@ -7,7 +7,8 @@ use daybook_core::{
     domain::{posting::Posting, rule::Rule},
 };
 use daybook_projections::{
-    explanation::{self as read_model, Step, Until},
+    Moment,
+    explanation::{self as read_model, Step},
     invoice,
 };
 use serde::{Deserialize, Serialize};
@@ -15,32 +16,19 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     account::existing,
-    address::{Asked, Named},
+    address::{AskedAt, Named},
     app::App,
     error::ApiError,
+    moment::AskedMoment,
     page::Page,
-    read::{Fresh, known_at},
+    read::Fresh,
     wire::{AccountRef, Amount, InvoiceRef, Number, Ref},
 };
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub struct BalanceExplanationQuery {
-    /// What had taken effect before this moment.
-    as_of: Option<DateTime<Utc>>,
-    /// What had been recorded up to this position of the book.
-    as_known_at: Option<Position>,
-    cursor: Option<String>,
-    limit: Option<u32>,
-}
-
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct DueExplanationQuery {
-    /// What had been recorded up to this position of the book.
-    as_known_at: Option<Position>,
+pub struct ExplanationQuery {
     cursor: Option<String>,
     limit: Option<u32>,
 }
@@ -163,24 +151,23 @@ pub fn link_to_event(position: Position) -> String {
 #[utoipa::path(
     get,
     path = "/v1/accounts/{id}/balance/explanation",
-    params(BalanceExplanationQuery),
+    params(ExplanationQuery, AskedMoment),
     responses((status = 200, body = Page<ExplanationStep>))
 )]
 pub async fn explain_balance(
     State(app): State<App>,
     Named(Ref(id)): Named<AccountRef>,
     uri: Uri,
-    Asked(asked): Asked<BalanceExplanationQuery>,
+    AskedAt(ExplanationQuery { cursor, limit }, moment): AskedAt<ExplanationQuery>,
     fresh: Fresh,
 ) -> Result<Response, ApiError> {
-    let BalanceExplanationQuery { as_of, as_known_at, cursor, limit } = asked;
-    let until = Until { before: as_of, known_at: as_known_at.map(known_at) };
-    let listing = app.listing(uri, until, cursor.as_deref(), limit)?;
-    let mut rows = app.read_all(&["account_statement", "accounts"], fresh).await?;
+    let listing = app.listing(uri, (), moment, cursor.as_deref(), limit)?;
+    let mut rows = app.read_kept(&["account_statement", "accounts"], moment, fresh).await?;
+    let at = rows.moment();
     let account = existing(&mut rows, id.as_str()).await?;
     let (after, limit) = (listing.before(), listing.rows());
     let upcasters = app.store().upcasters();
-    let steps = read_model::of_balance(&mut rows, upcasters, &account.id, &listing.filter, after, limit).await?;
+    let steps = read_model::of_balance(&mut rows, upcasters, &account.id, &at, after, limit).await?;
     let show = |step| ExplanationStep::of(step, &account.currency);
     Ok(rows.tell(listing.page(steps, |step| step.number, show)))
 }
@@ -189,25 +176,25 @@ pub async fn explain_balance(
 #[utoipa::path(
     get,
     path = "/v1/invoices/{id}/due/explanation",
-    params(DueExplanationQuery),
+    params(ExplanationQuery, AskedMoment),
     responses((status = 200, body = Page<ExplanationStep>))
 )]
 pub async fn explain_due(
     State(app): State<App>,
     Named(Ref(id)): Named<InvoiceRef>,
     uri: Uri,
-    Asked(DueExplanationQuery { as_known_at, cursor, limit }): Asked<DueExplanationQuery>,
+    AskedAt(ExplanationQuery { cursor, limit }, moment): AskedAt<ExplanationQuery>,
     fresh: Fresh,
 ) -> Result<Response, ApiError> {
-    let listing = app.listing(uri, as_known_at, cursor.as_deref(), limit)?;
-    let mut rows = app.read("invoices", fresh).await?;
+    let listing = app.listing(uri, (), moment, cursor.as_deref(), limit)?;
+    let mut rows = app.read_kept(&["invoices"], moment, fresh).await?;
     let found = invoice::get(&mut rows, id.as_str()).await?;
     let invoice = found.ok_or_else(|| ApiError::new("invoice-not-found", "there is no such invoice"))?;
-    let head = rows.position();
-    let known_at = known_at(as_known_at.map_or(head, |asked| asked.min(head)));
+    // The events may go on beyond the rows.
+    let at = Moment { known_at: Some(rows.moment().known_at.unwrap_or(rows.position())), ..rows.moment() };
     let (after, limit) = (listing.before().unwrap_or(0), listing.rows());
     let upcasters = app.store().upcasters();
-    let steps = read_model::of_due(&mut rows, upcasters, &invoice.id, known_at, after, limit).await?;
+    let steps = read_model::of_due(&mut rows, upcasters, &invoice.id, &at, after, limit).await?;
     let show = |step| ExplanationStep::of(step, &invoice.currency);
     Ok(rows.tell(listing.page(steps, |step| step.number, show)))
 }

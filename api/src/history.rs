@@ -6,7 +6,7 @@ use daybook_projections::history::{self as read_model, HistoryRow};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::{address::Asked, app::App, error::ApiError, page::Page, read::Fresh};
+use crate::{address::AskedAt, app::App, error::ApiError, moment::AskedMoment, page::Page, read::Fresh};
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -55,15 +55,16 @@ impl From<HistoryRow> for EventOfHistory {
 }
 
 /// The events that concern something, the newest first.
-#[utoipa::path(get, path = "/v1/history", params(HistoryQuery), responses((status = 200, body = Page<EventOfHistory>)))]
+#[utoipa::path(get, path = "/v1/history", params(HistoryQuery, AskedMoment), responses((status = 200, body = Page<EventOfHistory>)))]
 pub async fn list(
     State(app): State<App>,
     uri: Uri,
-    Asked(HistoryQuery { entity, cursor, limit }): Asked<HistoryQuery>,
+    AskedAt(HistoryQuery { entity, cursor, limit }, moment): AskedAt<HistoryQuery>,
     fresh: Fresh,
 ) -> Result<Response, ApiError> {
-    let listing = app.listing(uri, entity, cursor.as_deref(), limit)?;
-    let mut rows = app.read("history", fresh).await?;
-    let found = read_model::list(&mut rows, &listing.filter, listing.before(), listing.rows()).await?;
+    let listing = app.listing(uri, entity, moment, cursor.as_deref(), limit)?;
+    let mut rows = app.read_kept(&["history"], moment, fresh).await?;
+    let at = rows.moment();
+    let found = read_model::list(&mut rows, &listing.filter, &at, listing.before(), listing.rows()).await?;
     Ok(rows.tell(listing.page(found, |row| row.position, EventOfHistory::from)))
 }

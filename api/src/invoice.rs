@@ -13,13 +13,14 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    address::{Asked, Named},
+    address::{AskedAt, Named},
     app::App,
     error::ApiError,
+    moment::AskedMoment,
     order::one,
     page::Page,
     read::{Fresh, one_of},
-    wire::{AccountRef, Amount, CustomerRef, InvoiceRef, Label, Number, PayerRef, Ref, text},
+    wire::{AccountRef, Amount, CustomerRef, InvoiceRef, Label, Nothing, Number, PayerRef, Ref, text},
     write::{Writing, Written, in_calendar},
 };
 
@@ -359,30 +360,35 @@ impl LineShown {
 }
 
 /// Invoices, the newest first.
-#[utoipa::path(get, path = "/v1/invoices", params(InvoiceQuery), responses((status = 200, body = Page<InvoiceShown>)))]
+#[utoipa::path(get, path = "/v1/invoices", params(InvoiceQuery, AskedMoment), responses((status = 200, body = Page<InvoiceShown>)))]
 pub async fn list(
     State(app): State<App>,
     uri: Uri,
-    Asked(asked): Asked<InvoiceQuery>,
+    AskedAt(asked, moment): AskedAt<InvoiceQuery>,
     fresh: Fresh,
 ) -> Result<Response, ApiError> {
     let InvoiceQuery { customer, account, status, number, cursor, limit } = asked;
     one_of("status", status.as_ref(), &["issued", "part_paid", "paid"])?;
     let filter = Filter { customer: customer.map(text), account: account.map(text), status, number };
-    let listing = app.listing(uri, filter, cursor.as_deref(), limit)?;
-    let mut rows = app.read("invoices", fresh).await?;
-    let found = read_model::list(&mut rows, &listing.filter, listing.before(), listing.rows()).await?;
+    let lasting = filter.lasting();
+    let mut listing = app.listing(uri, filter, moment, cursor.as_deref(), limit)?;
+    let mut rows = app.read_at(&["invoices"], moment, fresh).await?;
+    let mut found = Vec::new();
+    while let Some(limit) = rows.next(&mut listing, &lasting, found.len()).await? {
+        found.extend(read_model::list(&mut rows, &listing.filter, listing.before(), limit).await?);
+    }
     Ok(rows.tell(listing.page(found, |row| row.position, InvoiceShown::from)))
 }
 
 /// One invoice with its lines.
-#[utoipa::path(get, path = "/v1/invoices/{id}", responses((status = 200, body = InvoiceShown)))]
+#[utoipa::path(get, path = "/v1/invoices/{id}", params(AskedMoment), responses((status = 200, body = InvoiceShown)))]
 pub async fn show(
     State(app): State<App>,
     Named(Ref(id)): Named<InvoiceRef>,
+    AskedAt(Nothing {}, moment): AskedAt<Nothing>,
     fresh: Fresh,
 ) -> Result<Response, ApiError> {
-    let mut rows = app.read("invoices", fresh).await?;
+    let mut rows = app.read_one("invoices", id.as_str(), moment, fresh).await?;
     let found = read_model::get(&mut rows, id.as_str()).await?;
     let found = found.ok_or_else(|| ApiError::new("invoice-not-found", "there is no such invoice"))?;
     let currency = found.currency.clone();

@@ -2,18 +2,18 @@
 
 use axum::{extract::State, http::Uri, response::Response};
 use chrono::{DateTime, SecondsFormat, Utc};
-use daybook_core::Position;
 use daybook_projections::journal::{self as read_model, Filter, JournalLineRow, TrialBalanceRow};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    address::Asked,
+    address::AskedAt,
     app::App,
     error::ApiError,
     explanation::link_to_event,
+    moment::AskedMoment,
     page::Page,
-    read::{Fresh, known_at},
+    read::Fresh,
     wire::{AccountRef, CurrencyCode, Number, text},
 };
 
@@ -30,8 +30,6 @@ pub struct JournalQuery {
     from: Option<DateTime<Utc>>,
     /// Effective before this moment.
     to: Option<DateTime<Utc>>,
-    /// What had been recorded up to this position of the book.
-    as_known_at: Option<Position>,
     cursor: Option<String>,
     limit: Option<u32>,
 }
@@ -42,10 +40,6 @@ pub struct JournalQuery {
 pub struct TrialBalanceQuery {
     /// Of one currency; of all, unless it is told.
     currency: Option<CurrencyCode>,
-    /// What had taken effect before this moment.
-    as_of: Option<DateTime<Utc>>,
-    /// What had been recorded up to this position of the book.
-    as_known_at: Option<Position>,
 }
 
 /// A leg of an entry of the journal.
@@ -149,46 +143,47 @@ impl Total {
 }
 
 /// The journal, the oldest entry first.
-#[utoipa::path(get, path = "/v1/audit/journal", params(JournalQuery), responses((status = 200, body = Page<LegShown>)))]
+#[utoipa::path(get, path = "/v1/audit/journal", params(JournalQuery, AskedMoment), responses((status = 200, body = Page<LegShown>)))]
 pub async fn list_journal(
     State(app): State<App>,
     uri: Uri,
-    Asked(asked): Asked<JournalQuery>,
+    AskedAt(asked, moment): AskedAt<JournalQuery>,
     fresh: Fresh,
 ) -> Result<Response, ApiError> {
     // A cursor is one number, and an entry has far fewer legs than this.
     const LEGS: i64 = 1_000;
-    let JournalQuery { ledger_account, account, currency, from, to, as_known_at, cursor, limit } = asked;
+    let JournalQuery { ledger_account, account, currency, from, to, cursor, limit } = asked;
     let (account, currency) = (account.map(text), currency.map(code));
-    let known_at = as_known_at.map(known_at);
-    let filter = Filter { ledger_account, account, currency, from, to, known_at };
-    let listing = app.listing(uri, filter, cursor.as_deref(), limit)?;
+    let filter = Filter { ledger_account, account, currency, from, to };
+    let listing = app.listing(uri, filter, moment, cursor.as_deref(), limit)?;
     let after = listing.before().map(|place| (place / LEGS, (place % LEGS) as i32));
-    let mut rows = app.read("journal", fresh).await?;
-    let found = read_model::list(&mut rows, &listing.filter, after, listing.rows()).await?;
+    let mut rows = app.read_kept(&["journal"], moment, fresh).await?;
+    let at = rows.moment();
+    let found = read_model::list(&mut rows, &listing.filter, &at, after, listing.rows()).await?;
     Ok(rows.tell(listing.page(found, |row| row.position * LEGS + i64::from(row.leg), LegShown::from)))
 }
 
-/// What the accounts of the chart come to: now, as of a moment, or as it was known at a position.
-#[utoipa::path(get, path = "/v1/audit/trial-balance", params(TrialBalanceQuery), responses((status = 200, body = TrialBalance)))]
+/// What the accounts of the chart come to.
+#[utoipa::path(get, path = "/v1/audit/trial-balance", params(TrialBalanceQuery, AskedMoment), responses((status = 200, body = TrialBalance)))]
 pub async fn trial_balance(
     State(app): State<App>,
-    Asked(TrialBalanceQuery { currency, as_of, as_known_at }): Asked<TrialBalanceQuery>,
+    AskedAt(TrialBalanceQuery { currency }, moment): AskedAt<TrialBalanceQuery>,
     fresh: Fresh,
 ) -> Result<Response, ApiError> {
-    let mut rows = app.read("journal", fresh).await?;
-    let (currency, known_at) = (currency.map(code), as_known_at.map(known_at));
-    let standings = match (as_of, known_at) {
-        (None, None) => read_model::trial_balance(&mut rows, currency.as_deref()).await?,
-        _ => read_model::trial_balance_as_of(&mut rows, currency.as_deref(), as_of, known_at).await?,
+    let mut rows = app.read_kept(&["journal"], moment, fresh).await?;
+    let (at, currency) = (rows.moment(), currency.map(code));
+    let standings = if at.is_now() {
+        read_model::trial_balance(&mut rows, currency.as_deref()).await?
+    } else {
+        read_model::trial_balance_at(&mut rows, currency.as_deref(), &at).await?
     };
     let totals = Total::of(&standings);
     let balanced = totals.iter().all(|total| total.balance.0.is_zero());
     // The lines behind a line are those up to the same moment: what is recorded later does not come between.
-    let head = rows.position();
-    let known = as_known_at.map_or(head, |asked| asked.min(head));
-    let to = as_of.map_or(String::new(), |to| format!("&to={}", to.to_rfc3339_opts(SecondsFormat::AutoSi, true)));
-    let until = format!("{to}&as_known_at={known}");
+    let known = at.known_at.unwrap_or(rows.position());
+    let as_of =
+        at.as_of.map_or(String::new(), |time| format!("&as_of={}", time.to_rfc3339_opts(SecondsFormat::AutoSi, true)));
+    let until = format!("{as_of}&as_known_at={known}");
     let data = standings.into_iter().map(|row| Standing::of(row, &until)).collect();
     Ok(rows.show(TrialBalance { data, totals, balanced }))
 }

@@ -22,6 +22,7 @@ mod invoice;
 mod journal;
 mod manners;
 mod metrics;
+mod moment;
 mod notice;
 mod openapi;
 mod operator;

@@ -30,7 +30,11 @@ does nothing twice. Every answer to a write tells its `Ledger-Position`; a read 
 until it can include that write.
 
 What takes effect in a closed period of the books and is recorded later takes effect at the first open moment instead \
-(`occurred_at`) and keeps the moment that was asked for (`dated_at`).";
+(`occurred_at`) and keeps the moment that was asked for (`dated_at`).
+
+Reads can be asked about another moment: `as_of` a time counts what took effect at that time or before it, whenever it \
+was recorded; `as_known_at` a position or a time counts what had been recorded by then, and tells what was told then. \
+Both together tell what was known then of that time.";
 
 /// The description before any route is in it.
 pub fn frame() -> OpenApi {
@@ -132,7 +136,8 @@ fn add_answers(operation: &mut Operation, path: &str, method: &str) {
             }
             let header =
                 |description: &str| HeaderBuilder::new().schema(Some(text())).description(Some(description)).build();
-            let position = header("The position of the book that the answer includes.");
+            let position =
+                header("The position of the book that the answer includes; of the past, the one that is told.");
             answer.headers.insert("Ledger-Position".into(), position.into());
             if is_operators(path) {
                 continue;

@@ -81,7 +81,9 @@ impl From<RebuildError> for ApiError {
             RebuildError::Nothing { .. } => Self::new("build-not-found", detail),
             RebuildError::OtherVersion { .. } => Self::new("other-version", detail),
             RebuildError::OtherBuild { serving, .. } => Self::new("other-build", detail).with("serving", serving),
-            RebuildError::KeptBehind { .. } | RebuildError::KeptStopped { .. } => Self::new("build-behind", detail),
+            RebuildError::Behind { .. } | RebuildError::KeptBehind { .. } | RebuildError::KeptStopped { .. } => {
+                Self::new("build-behind", detail)
+            }
             RebuildError::ParkedMeanwhile(_) => Self::new("parked-meanwhile", detail).retry_after(1),
             RebuildError::Store(error) => error.into(),
             RebuildError::Database(error) => error.into(),

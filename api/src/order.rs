@@ -13,10 +13,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    address::{Asked, Named},
+    address::{AskedAt, Named},
     app::App,
     discount::AppliedDiscount,
     error::ApiError,
+    moment::AskedMoment,
     page::Page,
     read::{Fresh, one_of},
     wire::{AccountRef, Amount, CustomerRef, Nothing, Number, OrderRef, PayerRef, PaymentRef, Ref, text},
@@ -349,26 +350,35 @@ impl ItemShown {
 }
 
 /// Orders, the newest first.
-#[utoipa::path(get, path = "/v1/orders", params(OrderQuery), responses((status = 200, body = Page<OrderShown>)))]
+#[utoipa::path(get, path = "/v1/orders", params(OrderQuery, AskedMoment), responses((status = 200, body = Page<OrderShown>)))]
 pub async fn list(
     State(app): State<App>,
     uri: Uri,
-    Asked(asked): Asked<OrderQuery>,
+    AskedAt(asked, moment): AskedAt<OrderQuery>,
     fresh: Fresh,
 ) -> Result<Response, ApiError> {
     let OrderQuery { customer, account, status, cursor, limit } = asked;
     one_of("status", status.as_ref(), &["open", "in_progress", "processed", "deleted"])?;
     let filter = Filter { customer: customer.map(text), account: account.map(text), status };
-    let listing = app.listing(uri, filter, cursor.as_deref(), limit)?;
-    let mut rows = app.read("orders", fresh).await?;
-    let found = read_model::list(&mut rows, &listing.filter, listing.before(), listing.rows()).await?;
+    let lasting = filter.lasting();
+    let mut listing = app.listing(uri, filter, moment, cursor.as_deref(), limit)?;
+    let mut rows = app.read_at(&["orders"], moment, fresh).await?;
+    let mut found = Vec::new();
+    while let Some(limit) = rows.next(&mut listing, &lasting, found.len()).await? {
+        found.extend(read_model::list(&mut rows, &listing.filter, listing.before(), limit).await?);
+    }
     Ok(rows.tell(listing.page(found, |row| row.order.position, OrderShown::from)))
 }
 
 /// One order with its items.
-#[utoipa::path(get, path = "/v1/orders/{id}", responses((status = 200, body = OrderShown)))]
-pub async fn show(State(app): State<App>, Named(Ref(id)): Named<OrderRef>, fresh: Fresh) -> Result<Response, ApiError> {
-    let mut rows = app.read("orders", fresh).await?;
+#[utoipa::path(get, path = "/v1/orders/{id}", params(AskedMoment), responses((status = 200, body = OrderShown)))]
+pub async fn show(
+    State(app): State<App>,
+    Named(Ref(id)): Named<OrderRef>,
+    AskedAt(Nothing {}, moment): AskedAt<Nothing>,
+    fresh: Fresh,
+) -> Result<Response, ApiError> {
+    let mut rows = app.read_one("orders", id.as_str(), moment, fresh).await?;
     let found = read_model::get(&mut rows, id.as_str()).await?;
     let found = found.ok_or_else(|| ApiError::new("order-not-found", "there is no such order"))?;
     let currency = found.order.currency.clone();

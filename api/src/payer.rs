@@ -11,12 +11,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    address::{Asked, Named},
+    address::{AskedAt, Named},
     app::App,
     error::ApiError,
+    moment::AskedMoment,
     page::Page,
     read::Fresh,
-    wire::{CustomerRef, PayerRef, Ref},
+    wire::{CustomerRef, Nothing, PayerRef, Ref},
     write::{Made, Occasion, Writing, Written},
 };
 
@@ -201,25 +202,34 @@ impl From<PayerRow> for PayerShown {
 }
 
 /// Payers, the newest first.
-#[utoipa::path(get, path = "/v1/payers", params(PayerQuery), responses((status = 200, body = Page<PayerShown>)))]
+#[utoipa::path(get, path = "/v1/payers", params(PayerQuery, AskedMoment), responses((status = 200, body = Page<PayerShown>)))]
 pub async fn list(
     State(app): State<App>,
     uri: Uri,
-    Asked(asked): Asked<PayerQuery>,
+    AskedAt(asked, moment): AskedAt<PayerQuery>,
     fresh: Fresh,
 ) -> Result<Response, ApiError> {
     let PayerQuery { customer, active, cursor, limit } = asked;
     let filter = Filter { customer: customer.map(|customer| customer.0.to_string()), active };
-    let listing = app.listing(uri, filter, cursor.as_deref(), limit)?;
-    let mut rows = app.read("payers", fresh).await?;
-    let found = read_model::list(&mut rows, &listing.filter, listing.before(), listing.rows()).await?;
+    let lasting = filter.lasting();
+    let mut listing = app.listing(uri, filter, moment, cursor.as_deref(), limit)?;
+    let mut rows = app.read_at(&["payers"], moment, fresh).await?;
+    let mut found = Vec::new();
+    while let Some(limit) = rows.next(&mut listing, &lasting, found.len()).await? {
+        found.extend(read_model::list(&mut rows, &listing.filter, listing.before(), limit).await?);
+    }
     Ok(rows.tell(listing.page(found, |row| row.position, PayerShown::from)))
 }
 
 /// One payer.
-#[utoipa::path(get, path = "/v1/payers/{id}", responses((status = 200, body = PayerShown)))]
-pub async fn show(State(app): State<App>, Named(Ref(id)): Named<PayerRef>, fresh: Fresh) -> Result<Response, ApiError> {
-    let mut rows = app.read("payers", fresh).await?;
+#[utoipa::path(get, path = "/v1/payers/{id}", params(AskedMoment), responses((status = 200, body = PayerShown)))]
+pub async fn show(
+    State(app): State<App>,
+    Named(Ref(id)): Named<PayerRef>,
+    AskedAt(Nothing {}, moment): AskedAt<Nothing>,
+    fresh: Fresh,
+) -> Result<Response, ApiError> {
+    let mut rows = app.read_one("payers", id.as_str(), moment, fresh).await?;
     let found = read_model::get(&mut rows, id.as_str()).await?;
     let found = found.ok_or_else(|| ApiError::new("payer-not-found", "there is no such payer"))?;
     Ok(rows.show(PayerShown::from(found)))

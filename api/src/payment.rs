@@ -11,14 +11,15 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    address::{Asked, Named},
+    address::{AskedAt, Named},
     app::App,
     error::ApiError,
+    moment::AskedMoment,
     order::OrderStanding,
     page::Page,
     read::{Fresh, one_of},
     refund::RefundShown,
-    wire::{AccountRef, Amount, InvoiceRef, OrderRef, PayerRef, PaymentRef, Ref, text},
+    wire::{AccountRef, Amount, InvoiceRef, Nothing, OrderRef, PayerRef, PaymentRef, Ref, text},
     write::{Occasion, WriteRequest, Writing, Written},
 };
 
@@ -278,30 +279,35 @@ impl From<PaymentRow> for PaymentShown {
 }
 
 /// Payments, the newest first.
-#[utoipa::path(get, path = "/v1/payments", params(PaymentQuery), responses((status = 200, body = Page<PaymentShown>)))]
+#[utoipa::path(get, path = "/v1/payments", params(PaymentQuery, AskedMoment), responses((status = 200, body = Page<PaymentShown>)))]
 pub async fn list(
     State(app): State<App>,
     uri: Uri,
-    Asked(asked): Asked<PaymentQuery>,
+    AskedAt(asked, moment): AskedAt<PaymentQuery>,
     fresh: Fresh,
 ) -> Result<Response, ApiError> {
     let PaymentQuery { account, status, purpose, cursor, limit } = asked;
     one_of("status", status.as_ref(), &STATUSES)?;
     let filter = Filter { account: account.map(text), status, purpose_id: purpose };
-    let listing = app.listing(uri, filter, cursor.as_deref(), limit)?;
-    let mut rows = app.read("payments", fresh).await?;
-    let found = read_model::list(&mut rows, &listing.filter, listing.before(), listing.rows()).await?;
+    let lasting = filter.lasting();
+    let mut listing = app.listing(uri, filter, moment, cursor.as_deref(), limit)?;
+    let mut rows = app.read_at(&["payments"], moment, fresh).await?;
+    let mut found = Vec::new();
+    while let Some(limit) = rows.next(&mut listing, &lasting, found.len()).await? {
+        found.extend(read_model::list(&mut rows, &listing.filter, listing.before(), limit).await?);
+    }
     Ok(rows.tell(listing.page(found, |row| row.position, PaymentShown::from)))
 }
 
 /// One payment with its refunds.
-#[utoipa::path(get, path = "/v1/payments/{id}", responses((status = 200, body = PaymentShown)))]
+#[utoipa::path(get, path = "/v1/payments/{id}", params(AskedMoment), responses((status = 200, body = PaymentShown)))]
 pub async fn show(
     State(app): State<App>,
     Named(Ref(id)): Named<PaymentRef>,
+    AskedAt(Nothing {}, moment): AskedAt<Nothing>,
     fresh: Fresh,
 ) -> Result<Response, ApiError> {
-    let mut rows = app.read("payments", fresh).await?;
+    let mut rows = app.read_one("payments", id.as_str(), moment, fresh).await?;
     let found = read_model::get(&mut rows, id.as_str()).await?;
     let found = found.ok_or_else(|| ApiError::new("payment-not-found", "there is no such payment"))?;
     let refunds = read_model::refunds(&mut rows, id.as_str()).await?;

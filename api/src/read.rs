@@ -12,13 +12,14 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use daybook_core::Position;
-use daybook_projections::{Freshness, Snapshot};
+use daybook_projections::{Freshness, Lasting, Moment, Snapshot};
 use serde::Serialize;
 use sqlx::PgConnection;
 
 use crate::{
     app::App,
     error::ApiError,
+    moment::AskedMoment,
     page::{CursorKey, Page, Wanted},
     write::LEDGER_POSITION,
 };
@@ -51,11 +52,23 @@ impl<S: Sync> FromRequestParts<S> for Fresh {
     }
 }
 
+impl Fresh {
+    /// Fresh enough for what had been recorded then, too.
+    fn including(self, moment: Moment) -> Option<Freshness> {
+        let Some(known_at) = moment.known_at else { return self.0 };
+        let Freshness { position, wait } = self.0.unwrap_or(Freshness { position: 0, wait: WAIT });
+        Some(Freshness { position: position.max(known_at), wait })
+    }
+}
+
 /// Rows of one projection at one moment. Derefs to the connection that the queries run on.
 #[derive(Debug)]
 pub struct Rows {
     snapshot: Snapshot,
     name: &'static str,
+    moment: Moment,
+    /// Whether the rows have to be brought back before they can be read.
+    folded_back: bool,
 }
 
 /// One listing, as it was asked for.
@@ -64,30 +77,81 @@ pub struct Listing<'a, F> {
     key: &'a CursorKey,
     uri: Uri,
     pub filter: F,
+    moment: AskedMoment,
     wanted: Wanted,
+    progress: Progress,
+}
+
+/// How far the reading of a page is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    Unread,
+    /// Down to the row that the event at this position made.
+    Back(i64),
+    Done,
 }
 
 impl App {
-    /// The rows of a projection, as fresh as was asked for.
+    /// The rows of a projection as they are now, as fresh as was asked for.
     pub async fn read(&self, projection: &'static str, fresh: Fresh) -> Result<Rows, ApiError> {
-        self.read_all(&[projection], fresh).await
+        self.read_kept(&[projection], AskedMoment::default(), fresh).await
     }
 
-    /// The rows of several projections at one moment. The first one's version is told.
-    pub async fn read_all(&self, projections: &[&'static str], Fresh(fresh): Fresh) -> Result<Rows, ApiError> {
-        let snapshot = self.reader().snapshot(projections, fresh).await?;
-        Ok(Rows { snapshot, name: projections[0] })
+    /// The rows of several projections whose tables keep every position: the queries choose by the moment themselves.
+    /// The first one's version is told.
+    pub async fn read_kept(
+        &self,
+        projections: &[&'static str],
+        moment: AskedMoment,
+        fresh: Fresh,
+    ) -> Result<Rows, ApiError> {
+        let moment = self.moment(moment).await?;
+        let snapshot = self.reader().snapshot(projections, fresh.including(moment)).await?;
+        Ok(Rows { snapshot, name: projections[0], moment, folded_back: false })
+    }
+
+    /// The rows of several projections as they were at a moment, of which there are none before they are brought back.
+    /// The first one's version is told.
+    pub async fn read_at(
+        &self,
+        projections: &[&'static str],
+        moment: AskedMoment,
+        fresh: Fresh,
+    ) -> Result<Rows, ApiError> {
+        let moment = self.moment(moment).await?;
+        let folded_back = !moment.is_now();
+        let fresh = fresh.including(moment);
+        let snapshot = if folded_back {
+            self.reader().snapshot_of_past(projections, fresh, moment).await?
+        } else {
+            self.reader().snapshot(projections, fresh).await?
+        };
+        Ok(Rows { snapshot, name: projections[0], moment, folded_back })
+    }
+
+    /// The row of a projection with this key, and what belongs to it, as they were at a moment.
+    pub async fn read_one(
+        &self,
+        projection: &'static str,
+        key: &str,
+        moment: AskedMoment,
+        fresh: Fresh,
+    ) -> Result<Rows, ApiError> {
+        let mut rows = self.read_at(&[projection], moment, fresh).await?;
+        rows.bring_back(projection, key).await?;
+        Ok(rows)
     }
 
     pub fn listing<F: std::fmt::Debug>(
         &self,
         uri: Uri,
         filter: F,
+        moment: AskedMoment,
         cursor: Option<&str>,
         limit: Option<u32>,
     ) -> Result<Listing<'_, F>, ApiError> {
-        let wanted = self.cursors().wanted(&uri, &filter, cursor, limit)?;
-        Ok(Listing { key: self.cursors(), uri, filter, wanted })
+        let wanted = self.cursors().wanted(&uri, &(&filter, moment), cursor, limit)?;
+        Ok(Listing { key: self.cursors(), uri, filter, moment, wanted, progress: Progress::Unread })
     }
 }
 
@@ -104,7 +168,8 @@ impl<F: std::fmt::Debug> Listing<'_, F> {
 
     /// The page made of these rows.
     pub fn page<R, T: Serialize>(self, rows: Vec<R>, position: impl Fn(&R) -> i64, show: impl Fn(R) -> T) -> Response {
-        let page: Page<T> = self.key.page(&self.uri, &self.filter, self.wanted, rows, position, show);
+        let filter = (&self.filter, self.moment);
+        let page: Page<T> = self.key.page(&self.uri, &filter, self.wanted, rows, position, show);
         page.answer(&self.uri)
     }
 }
@@ -116,7 +181,7 @@ impl Rows {
         let version = format!("{}/{}", self.name, self.snapshot.version());
         let version = HeaderValue::from_str(&version).expect("the name of a projection is plain ASCII");
         response.headers_mut().insert(PROJECTION_VERSION, version);
-        response.headers_mut().insert(LEDGER_POSITION, HeaderValue::from(self.snapshot.position()));
+        response.headers_mut().insert(LEDGER_POSITION, HeaderValue::from(self.position()));
         response
     }
 
@@ -124,8 +189,52 @@ impl Rows {
         self.tell(Json(answer))
     }
 
+    /// The position at which the rows are what is told.
     pub fn position(&self) -> Position {
-        self.snapshot.position()
+        let position = self.snapshot.position();
+        self.moment.known_at.map_or(position, |known_at| known_at.min(position))
+    }
+
+    pub fn moment(&self) -> Moment {
+        self.moment
+    }
+
+    /// Brings back the row with this key, and what belongs to it; of now they are there.
+    pub async fn bring_back(&mut self, projection: &'static str, key: &str) -> Result<(), ApiError> {
+        if self.folded_back {
+            self.snapshot.bring_back(projection, &[key.to_owned()]).await?;
+        }
+        Ok(())
+    }
+
+    /// How many rows of a listing to read next, after so many were found; `None` once there is nothing more to read.
+    /// Rows of now are read at once. Those of the past are brought back portion by portion: which of them a page shows
+    /// is not known before.
+    pub async fn next<F: std::fmt::Debug>(
+        &mut self,
+        listing: &mut Listing<'_, F>,
+        lasting: &Lasting,
+        found: usize,
+    ) -> Result<Option<i64>, ApiError> {
+        let missing = listing.rows() - found as i64;
+        let before = match listing.progress {
+            Progress::Unread => listing.before(),
+            Progress::Back(position) => Some(position),
+            Progress::Done => return Ok(None),
+        };
+        if !self.folded_back {
+            listing.progress = Progress::Done;
+            return Ok(Some(missing));
+        }
+        if missing == 0 {
+            return Ok(None);
+        }
+        let candidates = self.snapshot.candidates(self.name, lasting, before).await?;
+        let Some(last) = candidates.last() else { return Ok(None) };
+        listing.progress = Progress::Back(last.position);
+        let keys: Vec<String> = candidates.into_iter().map(|candidate| candidate.key).collect();
+        self.snapshot.bring_back(self.name, &keys).await?;
+        Ok(Some(missing))
     }
 }
 
@@ -141,11 +250,6 @@ impl DerefMut for Rows {
     fn deref_mut(&mut self) -> &mut PgConnection {
         &mut self.snapshot
     }
-}
-
-/// A position as the rows have it; one that no book reaches is as good as the last.
-pub fn known_at(position: Position) -> i64 {
-    i64::try_from(position).unwrap_or(i64::MAX)
 }
 
 /// A text that is one of a few.

@@ -8,12 +8,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    address::Named,
+    address::{AskedAt, Named},
     app::App,
     error::ApiError,
+    moment::AskedMoment,
     payment::GatewayReason,
     read::Fresh,
-    wire::{Amount, PaymentRef, Ref, RefundRef},
+    wire::{Amount, Nothing, PaymentRef, Ref, RefundRef},
     write::{Occasion, Writing, Written},
 };
 
@@ -107,13 +108,14 @@ pub struct Refunds {
 }
 
 /// The refunds of a payment, oldest first.
-#[utoipa::path(get, path = "/v1/payments/{id}/refunds", responses((status = 200, body = Refunds)))]
+#[utoipa::path(get, path = "/v1/payments/{id}/refunds", params(AskedMoment), responses((status = 200, body = Refunds)))]
 pub async fn list_refunds(
     State(app): State<App>,
     Named(Ref(payment)): Named<PaymentRef>,
+    AskedAt(Nothing {}, moment): AskedAt<Nothing>,
     fresh: Fresh,
 ) -> Result<Response, ApiError> {
-    let mut rows = app.read("payments", fresh).await?;
+    let mut rows = app.read_one("payments", payment.as_str(), moment, fresh).await?;
     let found = read_model::get(&mut rows, payment.as_str()).await?;
     found.ok_or_else(|| ApiError::new("payment-not-found", "there is no such payment"))?;
     let data = read_model::refunds(&mut rows, payment.as_str()).await?;

@@ -7,12 +7,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    address::{Asked, Named},
+    address::{AskedAt, Named},
     app::App,
     error::ApiError,
+    moment::AskedMoment,
     page::Page,
     read::Fresh,
-    wire::{AccountRef, CustomerRef, OrderRef, Ref, ServiceRef, text},
+    wire::{AccountRef, CustomerRef, Nothing, OrderRef, Ref, ServiceRef, text},
 };
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -59,29 +60,34 @@ impl From<ServiceRow> for ServiceShown {
 }
 
 /// Services, the newest first.
-#[utoipa::path(get, path = "/v1/services", params(ServiceQuery), responses((status = 200, body = Page<ServiceShown>)))]
+#[utoipa::path(get, path = "/v1/services", params(ServiceQuery, AskedMoment), responses((status = 200, body = Page<ServiceShown>)))]
 pub async fn list(
     State(app): State<App>,
     uri: Uri,
-    Asked(asked): Asked<ServiceQuery>,
+    AskedAt(asked, moment): AskedAt<ServiceQuery>,
     fresh: Fresh,
 ) -> Result<Response, ApiError> {
     let ServiceQuery { customer, account, order, cursor, limit } = asked;
     let filter = Filter { customer: customer.map(text), account: account.map(text), order: order.map(text) };
-    let listing = app.listing(uri, filter, cursor.as_deref(), limit)?;
-    let mut rows = app.read("services", fresh).await?;
-    let found = read_model::list(&mut rows, &listing.filter, listing.before(), listing.rows()).await?;
+    let lasting = filter.lasting();
+    let mut listing = app.listing(uri, filter, moment, cursor.as_deref(), limit)?;
+    let mut rows = app.read_at(&["services"], moment, fresh).await?;
+    let mut found = Vec::new();
+    while let Some(limit) = rows.next(&mut listing, &lasting, found.len()).await? {
+        found.extend(read_model::list(&mut rows, &listing.filter, listing.before(), limit).await?);
+    }
     Ok(rows.tell(listing.page(found, |row| row.position, ServiceShown::from)))
 }
 
 /// One service.
-#[utoipa::path(get, path = "/v1/services/{id}", responses((status = 200, body = ServiceShown)))]
+#[utoipa::path(get, path = "/v1/services/{id}", params(AskedMoment), responses((status = 200, body = ServiceShown)))]
 pub async fn show(
     State(app): State<App>,
     Named(Ref(id)): Named<ServiceRef>,
+    AskedAt(Nothing {}, moment): AskedAt<Nothing>,
     fresh: Fresh,
 ) -> Result<Response, ApiError> {
-    let mut rows = app.read("services", fresh).await?;
+    let mut rows = app.read_one("services", id.as_str(), moment, fresh).await?;
     let found = read_model::get(&mut rows, id.as_str()).await?;
     let found = found.ok_or_else(|| ApiError::new("service-not-found", "there is no such service"))?;
     Ok(rows.show(ServiceShown::from(found)))

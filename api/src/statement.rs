@@ -14,9 +14,9 @@ use axum::{
 };
 use chrono::{DateTime, Days, NaiveDate, Utc};
 use chrono_tz::Tz;
-use daybook_core::{Position, midnight};
+use daybook_core::midnight;
 use daybook_projections::{
-    books,
+    Moment, books,
     statement::{self as read_model, Period, Place, StatementRow},
 };
 pub use format::Format;
@@ -26,10 +26,11 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     account::existing,
-    address::{Asked, Named},
+    address::{AskedAt, Named},
     app::App,
     error::ApiError,
-    read::{Fresh, Rows, known_at},
+    moment::AskedMoment,
+    read::{Fresh, Rows},
     wire::{AccountRef, Amount, Ref},
 };
 
@@ -41,8 +42,6 @@ pub struct StatementQuery {
     from: Option<NaiveDate>,
     /// The day after the last one, in the account's time zone; to the end, unless it is told.
     to: Option<NaiveDate>,
-    /// What had been recorded up to this position of the book.
-    as_known_at: Option<Position>,
     /// `json`, `csv`, `html` or `text`; as `Accept` says, unless it is told.
     #[param(inline)]
     format: Option<Format>,
@@ -130,7 +129,7 @@ impl LineShown {
 #[utoipa::path(
     get,
     path = "/v1/accounts/{id}/statement",
-    params(StatementQuery),
+    params(StatementQuery, AskedMoment),
     responses((status = 200, content(
         (StatementShown = "application/json"), (String = "text/csv"), (String = "text/html"), (String = "text/plain"),
     )))
@@ -138,7 +137,7 @@ impl LineShown {
 pub async fn statement(
     State(app): State<App>,
     Named(Ref(id)): Named<AccountRef>,
-    Asked(StatementQuery { from, to, as_known_at, format }): Asked<StatementQuery>,
+    AskedAt(StatementQuery { from, to, format }, moment): AskedAt<StatementQuery>,
     headers: HeaderMap,
     fresh: Fresh,
 ) -> Result<Response, ApiError> {
@@ -146,19 +145,19 @@ pub async fn statement(
         let detail = "`to`: the day after the last one cannot come before the first one";
         return Err(ApiError::new("malformed-parameter", detail).with("parameter", "to"));
     }
-    let mut rows = app.read_all(&["account_statement", "accounts", "closed_periods"], fresh).await?;
+    let mut rows = app.read_kept(&["account_statement", "accounts", "closed_periods"], moment, fresh).await?;
     let account = existing(&mut rows, id.as_str()).await?;
     let zone: Tz = account.time_zone.parse().expect("a row holds a time zone that the domain has accepted");
     let midnight = |day: NaiveDate| midnight(day, zone);
     let (begin, end) = (from.map(midnight), to.map(midnight));
-    let head = rows.position();
-    let asked = as_known_at.map_or(head, |asked| asked.min(head));
+    let (at, head) = (rows.moment(), rows.position());
     // Whatever came after the closing took effect later, or is a link to something that did.
     let closed_at = match end {
-        Some(end) => books::closed_at(&mut rows, end, known_at(asked)).await?,
+        Some(end) => books::closed_at(&mut rows, end, at.known_at.unwrap_or(head)).await?,
         None => None,
     };
-    let period = Period { from: begin, to: end, known_at: closed_at.or(as_known_at.map(known_at)) };
+    let known = closed_at.map(i64::unsigned_abs).or(at.known_at);
+    let period = Period { from: begin, to: end, moment: Moment { known_at: known, ..at } };
     let (opening, closing, lines) = whole(&mut rows, id.as_str(), &period).await?;
     let statement = StatementShown {
         account: account.id,
@@ -169,7 +168,7 @@ pub async fn statement(
         closing: Amount::of(closing, &account.currency),
         lines,
         closed: closed_at.is_some(),
-        position: closed_at.map_or(asked, i64::unsigned_abs),
+        position: known.unwrap_or(head),
     };
     Ok(match format.unwrap_or_else(|| Format::wanted(&headers)) {
         Format::Json => rows.show(statement),

@@ -11,12 +11,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    address::{Asked, Named},
+    address::{AskedAt, Named},
     app::App,
     error::ApiError,
+    moment::AskedMoment,
     page::Page,
     read::{Fresh, one_of},
-    wire::{CustomerRef, OrderRef, Ref, ServiceRef, TicketRef, text},
+    wire::{CustomerRef, Nothing, OrderRef, Ref, ServiceRef, TicketRef, text},
     write::{Made, Occasion, WriteRequest, Writing, Written},
 };
 
@@ -229,30 +230,35 @@ impl From<TicketMessageRow> for MessageShown {
 }
 
 /// Tickets, the newest first.
-#[utoipa::path(get, path = "/v1/tickets", params(TicketQuery), responses((status = 200, body = Page<TicketShown>)))]
+#[utoipa::path(get, path = "/v1/tickets", params(TicketQuery, AskedMoment), responses((status = 200, body = Page<TicketShown>)))]
 pub async fn list(
     State(app): State<App>,
     uri: Uri,
-    Asked(asked): Asked<TicketQuery>,
+    AskedAt(asked, moment): AskedAt<TicketQuery>,
     fresh: Fresh,
 ) -> Result<Response, ApiError> {
     let TicketQuery { customer, archived, status, about, cursor, limit } = asked;
     one_of("status", status.as_ref(), &["open", "in_progress", "answered", "read", "archived"])?;
     let filter = Filter { customer: customer.map(text), archived, status, about_id: about };
-    let listing = app.listing(uri, filter, cursor.as_deref(), limit)?;
-    let mut rows = app.read("tickets", fresh).await?;
-    let found = read_model::list(&mut rows, &listing.filter, listing.before(), listing.rows()).await?;
+    let lasting = filter.lasting();
+    let mut listing = app.listing(uri, filter, moment, cursor.as_deref(), limit)?;
+    let mut rows = app.read_at(&["tickets"], moment, fresh).await?;
+    let mut found = Vec::new();
+    while let Some(limit) = rows.next(&mut listing, &lasting, found.len()).await? {
+        found.extend(read_model::list(&mut rows, &listing.filter, listing.before(), limit).await?);
+    }
     Ok(rows.tell(listing.page(found, |row| row.position, TicketShown::from)))
 }
 
 /// One ticket with its messages.
-#[utoipa::path(get, path = "/v1/tickets/{id}", responses((status = 200, body = TicketShown)))]
+#[utoipa::path(get, path = "/v1/tickets/{id}", params(AskedMoment), responses((status = 200, body = TicketShown)))]
 pub async fn show(
     State(app): State<App>,
     Named(Ref(id)): Named<TicketRef>,
+    AskedAt(Nothing {}, moment): AskedAt<Nothing>,
     fresh: Fresh,
 ) -> Result<Response, ApiError> {
-    let mut rows = app.read("tickets", fresh).await?;
+    let mut rows = app.read_one("tickets", id.as_str(), moment, fresh).await?;
     let found = read_model::get(&mut rows, id.as_str()).await?;
     let found = found.ok_or_else(|| ApiError::new("ticket-not-found", "there is no such ticket"))?;
     let messages = read_model::messages(&mut rows, id.as_str()).await?;

@@ -16,7 +16,7 @@ use utoipa::{
     },
 };
 
-/// A body that says nothing.
+/// A body, or a query, that says nothing.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Nothing {}
@@ -213,14 +213,14 @@ impl<N> fmt::Debug for Ref<N> {
 }
 
 /// A JSON string that means something else.
-struct Text<T, F> {
+pub struct Text<T, F> {
     expecting: &'static str,
     read: F,
     means: PhantomData<T>,
 }
 
 impl<T, F: Fn(&str) -> Result<T, (&'static str, String)>> Text<T, F> {
-    fn new(expecting: &'static str, read: F) -> Self {
+    pub fn new(expecting: &'static str, read: F) -> Self {
         Self { expecting, read, means: PhantomData }
     }
 }
@@ -237,7 +237,7 @@ impl<T, F: Fn(&str) -> Result<T, (&'static str, String)>> Visitor<'_> for Text<T
     }
 }
 
-fn pattern_text(pattern: &str, example: &str) -> RefOr<Schema> {
+pub fn pattern_text(pattern: &str, example: &str) -> RefOr<Schema> {
     ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern)).examples([example]).build().into()
 }
 

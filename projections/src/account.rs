@@ -10,7 +10,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgConnection};
 
-use crate::engine::{Changes, FoldError, Follows, Projection, Row, Source, Table, place};
+use crate::engine::{Changes, FoldError, Follows, Lasting, Projection, Row, Source, Table, place};
 
 #[derive(Debug)]
 pub enum Accounts {}
@@ -89,12 +89,8 @@ impl Projection for Accounts {
             AccountEvent::PostPaidRevoked {} => change(Box::new(|row| row.post_paid = false)),
             AccountEvent::AutomaticAllocationSwitchedOn {} => change(Box::new(|row| row.automatic_allocation = true)),
             AccountEvent::AutomaticAllocationSwitchedOff {} => change(Box::new(|row| row.automatic_allocation = false)),
-            AccountEvent::Credited { balance, .. } | AccountEvent::Charged { balance, .. } => {
-                change(Box::new(move |row| {
-                    row.balance = balance.amount();
-                    row.entries += 1;
-                }));
-            }
+            AccountEvent::Credited { amount, .. } => enter(amount.amount(), &mut change),
+            AccountEvent::Charged { amount, .. } => enter(-amount.amount(), &mut change),
             AccountEvent::Held { amount, .. } => change(Box::new(move |row| row.held += amount.amount())),
             AccountEvent::HoldReleased { amount, .. } => change(Box::new(move |row| row.held -= amount.amount())),
             // Which funds cover which charges moves no money.
@@ -102,6 +98,15 @@ impl Projection for Accounts {
         }
         Ok(())
     }
+}
+
+/// Adds an entry. The balance that the event tells is that of the order of recording, in which other entries may come
+/// before it than those that took effect by a moment.
+fn enter(amount: Decimal, change: &mut impl FnMut(Box<dyn FnOnce(&mut AccountRow) + Send>)) {
+    change(Box::new(move |row| {
+        row.balance += amount;
+        row.entries += 1;
+    }));
 }
 
 pub async fn get(connection: &mut PgConnection, id: &str) -> Result<Option<AccountRow>, sqlx::Error> {
@@ -121,6 +126,13 @@ pub async fn get(connection: &mut PgConnection, id: &str) -> Result<Option<Accou
 pub struct Filter {
     pub customer: Option<String>,
     pub currency: Option<String>,
+}
+
+impl Filter {
+    /// What of it never changes in a row.
+    pub fn lasting(&self) -> Lasting {
+        Lasting::default().is("customer_id", self.customer.as_ref()).is("currency", self.currency.as_ref())
+    }
 }
 
 /// Newest first; `before` is the position of the last row of the page before this one.

@@ -3,13 +3,13 @@
 use chrono::{DateTime, NaiveDate, Utc};
 use cqrs_es::Aggregate;
 use daybook_core::{
-    RecordedEvent,
+    Position, RecordedEvent,
     domain::{Books, BooksEvent, Event},
 };
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgConnection};
 
-use crate::engine::{Changes, FoldError, Follows, Projection, Row, Source, Table, place};
+use crate::engine::{Changes, FoldError, Follows, Moment, Projection, Row, Source, Table, place};
 
 #[derive(Debug)]
 pub enum ClosedPeriods {}
@@ -70,18 +70,23 @@ impl Projection for ClosedPeriods {
 /// Newest first; `before` is the position of the last row of the page before this one.
 pub async fn list(
     connection: &mut PgConnection,
+    moment: &Moment,
     before: Option<i64>,
     limit: i64,
 ) -> Result<Vec<ClosedPeriodRow>, sqlx::Error> {
     sqlx::query_as(
         "select books_id, position, through, time_zone, open_from, actor, reason, closed_at, recorded_at
          from closed_periods
-         where $1::bigint is null or position < $1
+         where ($1::bigint is null or position < $1)
+             and ($3::bigint is null or position <= $3)
+             and ($4::timestamptz is null or closed_at < $4)
          order by position desc
          limit $2",
     )
     .bind(before)
     .bind(limit)
+    .bind(moment.position())
+    .bind(moment.before())
     .fetch_all(connection)
     .await
 }
@@ -91,11 +96,11 @@ pub async fn list(
 pub async fn closed_at(
     connection: &mut PgConnection,
     before: DateTime<Utc>,
-    known_at: i64,
+    known_at: Position,
 ) -> Result<Option<i64>, sqlx::Error> {
     sqlx::query_scalar("select min(position) from closed_periods where open_from >= $1 and position <= $2")
         .bind(before)
-        .bind(known_at)
+        .bind(known_at as i64)
         .fetch_one(connection)
         .await
 }

@@ -9,7 +9,7 @@ use daybook_core::{
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgConnection};
 
-use crate::engine::{Changes, FoldError, Follows, Projection, Row, Source, Table, place};
+use crate::engine::{Changes, FoldError, Follows, Lasting, Projection, Row, Source, Table, place};
 
 #[derive(Debug)]
 pub enum Customers {}
@@ -111,6 +111,13 @@ pub struct CustomerSummary {
 pub struct Filter {
     pub group: Option<String>,
     pub email: Option<String>,
+}
+
+impl Filter {
+    /// What of it never changes in a row.
+    pub fn lasting(&self) -> Lasting {
+        Lasting::default()
+    }
 }
 
 pub async fn get(connection: &mut PgConnection, id: &str) -> Result<Option<CustomerSummary>, sqlx::Error> {

@@ -13,7 +13,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgConnection};
 
-use crate::engine::{Changes, FoldError, Follows, Projection, Row, Source, Table, place};
+use crate::engine::{Changes, FoldError, Follows, Lasting, Projection, Row, Source, Table, place};
 
 #[derive(Debug)]
 pub enum Discounts {}
@@ -127,6 +127,13 @@ pub struct Filter {
     pub valid_at: Option<DateTime<Utc>>,
 }
 
+impl Filter {
+    /// What of it never changes in a row.
+    pub fn lasting(&self) -> Lasting {
+        Lasting::default().is("audience", self.audience.as_ref()).is("audience_id", self.audience_id.as_ref())
+    }
+}
+
 pub async fn get(connection: &mut PgConnection, id: &str) -> Result<Option<DiscountRow>, sqlx::Error> {
     sqlx::query_as(
         "select id, audience, audience_id, name, product, kind, value, currency, priority, valid_from, valid_until,
@@ -167,6 +174,15 @@ pub async fn list(
     .bind(limit)
     .fetch_all(connection)
     .await
+}
+
+/// What never changes of the discounts that a customer can have: their audiences.
+pub async fn lasting_of_customer(connection: &mut PgConnection, customer_id: &str) -> Result<Lasting, sqlx::Error> {
+    let audiences = sqlx::query_scalar("select group_name from customer_groups where customer_id = $1 union select $1")
+        .bind(customer_id)
+        .fetch_all(connection)
+        .await?;
+    Ok(Lasting::default().among_or_none("audience_id", audiences))
 }
 
 /// The discounts that a customer has at a moment: its own, those of its groups and everyone's. Needs the projection of

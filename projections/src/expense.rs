@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgConnection};
 
 use crate::{
-    engine::{Changes, FoldError, Follows, Projection, Row, Source, Table, place},
+    engine::{Changes, FoldError, Follows, Lasting, Projection, Row, Source, Table, place},
     statement::funds_origin,
 };
 
@@ -229,6 +229,16 @@ pub struct Filter {
     pub status: Option<String>,
     pub order: Option<String>,
     pub service: Option<String>,
+}
+
+impl Filter {
+    /// What of it never changes in a row.
+    pub fn lasting(&self) -> Lasting {
+        Lasting::default()
+            .is("account_id", self.account.as_ref())
+            .is("order_id", self.order.as_ref())
+            .is("service_id", self.service.as_ref())
+    }
 }
 
 pub async fn get(connection: &mut PgConnection, id: &str) -> Result<Option<ExpenseRow>, sqlx::Error> {

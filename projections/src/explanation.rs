@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use daybook_core::{
     RecordedEvent,
@@ -13,6 +12,8 @@ use daybook_core::{
 };
 use rust_decimal::Decimal;
 use sqlx::{FromRow, PgConnection, Row};
+
+use crate::engine::Moment;
 
 /// One event behind a figure.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,26 +31,17 @@ pub struct Step {
 /// So many events before and so many after a step are told of its command.
 pub const TOGETHER: i64 = 100;
 
-/// Which of the events of an account make the balance.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Until {
-    /// What had taken effect before this moment.
-    pub before: Option<DateTime<Utc>>,
-    /// What had been recorded up to this position.
-    pub known_at: Option<i64>,
-}
-
 /// The events that make the balance of an account, in the order of the book; `after` is the entry of the last step of the
 /// page before this one.
 pub async fn of_balance(
     connection: &mut PgConnection,
     upcasters: &Upcasters,
     account_id: &str,
-    until: &Until,
+    moment: &Moment,
     after: Option<i64>,
     limit: i64,
 ) -> Result<Vec<Step>, StoreError> {
-    let mut balance = balance_after(connection, account_id, until, after.unwrap_or(0)).await?;
+    let mut balance = balance_after(connection, account_id, moment, after.unwrap_or(0)).await?;
     let rows = sqlx::query(
         "select line.entry, event.position, event.aggregate_type, event.aggregate_id, event.sequence, event.event_type,
              event.event_version, event.payload::text as payload, event.metadata::text as metadata, event.recorded_at
@@ -64,8 +56,8 @@ pub async fn of_balance(
     )
     .bind(account_id)
     .bind(after.unwrap_or(0))
-    .bind(until.before)
-    .bind(until.known_at)
+    .bind(moment.before())
+    .bind(moment.position())
     .bind(limit)
     .fetch_all(&mut *connection)
     .await?;
@@ -80,21 +72,24 @@ pub async fn of_balance(
     Ok(steps)
 }
 
-/// The events that make what is due of an invoice, as far as they were known at a position; `after` is the number of the last
+/// The events that make what is due of an invoice, as far as they count at a moment; `after` is the number of the last
 /// step of the page before this one, 0 for the first page.
 pub async fn of_due(
     connection: &mut PgConnection,
     upcasters: &Upcasters,
     invoice_id: &str,
-    known_at: i64,
+    moment: &Moment,
     after: i64,
     limit: i64,
 ) -> Result<Vec<Step>, StoreError> {
     let stream = read_stream(&mut *connection, Invoice::TYPE, invoice_id, 0).await?;
     let mut invoice = Loaded::empty::<Invoice>();
     let mut steps = Vec::with_capacity(stream.len());
-    for raw in stream.iter().take_while(|raw| raw.position <= known_at.unsigned_abs()) {
+    for raw in stream.iter().take_while(|raw| moment.known_at.is_none_or(|known_at| raw.position <= known_at)) {
         let event = raw.decode(upcasters)?;
+        if moment.as_of.is_some_and(|as_of| event.occurred_at() > as_of) {
+            continue;
+        }
         let due = |invoice: &Loaded| {
             invoice.state::<Invoice>().standing().map_or(Decimal::ZERO, |standing| standing.due.amount())
         };
@@ -122,10 +117,10 @@ fn movement(event: &Event) -> Decimal {
 async fn balance_after(
     connection: &mut PgConnection,
     account_id: &str,
-    until: &Until,
+    moment: &Moment,
     entry: i64,
 ) -> Result<Decimal, sqlx::Error> {
-    if until.before.is_none() {
+    if moment.as_of.is_none() {
         // Entries are numbered in the order of the book, so that what is known at an entry is all before it.
         let told = "select balance from account_statement where account_id = $1 and entry = $2";
         let found = sqlx::query_scalar(told).bind(account_id).bind(entry).fetch_optional(connection).await?;
@@ -137,8 +132,8 @@ async fn balance_after(
     )
     .bind(account_id)
     .bind(entry)
-    .bind(until.before)
-    .bind(until.known_at)
+    .bind(moment.before())
+    .bind(moment.position())
     .fetch_one(connection)
     .await
 }

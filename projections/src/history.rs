@@ -18,7 +18,7 @@ use daybook_core::{
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgConnection};
 
-use crate::engine::{Changes, FoldError, Follows, Projection, Row, Source, Table, place};
+use crate::engine::{Changes, FoldError, Follows, Moment, Projection, Row, Source, Table, place};
 
 #[derive(Debug)]
 pub enum History {}
@@ -53,6 +53,8 @@ impl Row for HistoryRow {
     fn sources(&self) -> Vec<Source> {
         vec![Source::Event(self.position)]
     }
+
+    const STAYS_BUT_FOR: Option<&'static [&'static str]> = Some(&[]);
 }
 
 impl Projection for History {
@@ -299,6 +301,7 @@ fn of_ticket<'a>(event: &'a TicketEvent, mentions: &mut Mentions<'a>) {
 pub async fn list(
     connection: &mut PgConnection,
     entity_id: &str,
+    moment: &Moment,
     before: Option<i64>,
     limit: i64,
 ) -> Result<Vec<HistoryRow>, sqlx::Error> {
@@ -307,12 +310,16 @@ pub async fn list(
              occurred_at, dated_at, recorded_at
          from history
          where entity_id = $1 and ($2::bigint is null or position < $2)
+             and ($4::bigint is null or position <= $4)
+             and ($5::timestamptz is null or occurred_at < $5)
          order by position desc
          limit $3",
     )
     .bind(entity_id)
     .bind(before)
     .bind(limit)
+    .bind(moment.position())
+    .bind(moment.before())
     .fetch_all(connection)
     .await
 }

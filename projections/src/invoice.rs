@@ -15,7 +15,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgConnection, types::Json};
 
-use crate::engine::{Changes, FoldError, Follows, Projection, Row, Source, Table, place};
+use crate::engine::{Changes, FoldError, Follows, Lasting, Projection, Row, Source, Table, place};
 
 #[derive(Debug)]
 pub enum Invoices {}
@@ -205,6 +205,16 @@ pub struct Filter {
     pub account: Option<String>,
     pub status: Option<String>,
     pub number: Option<String>,
+}
+
+impl Filter {
+    /// What of it never changes in a row.
+    pub fn lasting(&self) -> Lasting {
+        Lasting::default()
+            .is("customer_id", self.customer.as_ref())
+            .is("account_id", self.account.as_ref())
+            .is("number", self.number.as_ref())
+    }
 }
 
 pub async fn get(connection: &mut PgConnection, id: &str) -> Result<Option<InvoiceRow>, sqlx::Error> {

@@ -9,7 +9,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgConnection};
 
-use crate::engine::{Changes, FoldError, Follows, Projection, Row, Source, Table, place};
+use crate::engine::{Changes, FoldError, Follows, Moment, Projection, Row, Source, Table, place};
 
 #[derive(Debug)]
 pub enum Journal {}
@@ -56,6 +56,8 @@ impl Row for JournalLineRow {
     fn sources(&self) -> Vec<Source> {
         vec![Source::Event(self.position)]
     }
+
+    const STAYS_BUT_FOR: Option<&'static [&'static str]> = Some(&[]);
 }
 
 impl Row for TrialBalanceRow {
@@ -140,14 +142,13 @@ pub struct Filter {
     pub from: Option<DateTime<Utc>>,
     /// Effective before this moment.
     pub to: Option<DateTime<Utc>>,
-    /// Recorded up to this position.
-    pub known_at: Option<i64>,
 }
 
 /// In the order of the book; `after` is the position and leg of the last line of the page before this one.
 pub async fn list(
     connection: &mut PgConnection,
     filter: &Filter,
+    moment: &Moment,
     after: Option<(i64, i32)>,
     limit: i64,
 ) -> Result<Vec<JournalLineRow>, sqlx::Error> {
@@ -162,8 +163,9 @@ pub async fn list(
              and ($5::bigint is null or (position, leg) > ($5, $6::integer))
              and ($7::text is null or currency = $7)
              and ($8::bigint is null or position <= $8)
+             and ($9::timestamptz is null or occurred_at < $9)
          order by position, leg
-         limit $9",
+         limit $10",
     )
     .bind(&filter.ledger_account)
     .bind(&filter.account)
@@ -172,7 +174,8 @@ pub async fn list(
     .bind(after.map(|(position, _)| position))
     .bind(after.map(|(_, leg)| leg))
     .bind(&filter.currency)
-    .bind(filter.known_at)
+    .bind(moment.position())
+    .bind(moment.before())
     .bind(limit)
     .fetch_all(connection)
     .await
@@ -194,12 +197,11 @@ pub async fn trial_balance(
     .await
 }
 
-/// The trial balance from what took effect before a moment, and was known at a position, where those are given.
-pub async fn trial_balance_as_of(
+/// The trial balance of another moment.
+pub async fn trial_balance_at(
     connection: &mut PgConnection,
     currency: Option<&str>,
-    before: Option<DateTime<Utc>>,
-    known_at: Option<i64>,
+    moment: &Moment,
 ) -> Result<Vec<TrialBalanceRow>, sqlx::Error> {
     sqlx::query_as(
         "select ledger_account, currency,
@@ -213,8 +215,8 @@ pub async fn trial_balance_as_of(
          group by ledger_account, currency
          order by currency, ledger_account",
     )
-    .bind(before)
-    .bind(known_at)
+    .bind(moment.before())
+    .bind(moment.position())
     .bind(currency)
     .fetch_all(connection)
     .await

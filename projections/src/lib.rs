@@ -19,7 +19,10 @@ pub mod service;
 pub mod statement;
 pub mod ticket;
 
-pub use engine::{Definition, Freshness, NewVersions, Projector, ProjectorOptions, ReadError, Reader, Snapshot};
+pub use engine::{
+    Definition, Freshness, Known, Lasting, Moment, NewVersions, Projector, ProjectorOptions, ReadError, Reader,
+    Snapshot,
+};
 
 /// Every projection there is. An earlier version stays on the board for as long as it may still serve or be kept, so that
 /// this program can drive it.

@@ -12,7 +12,7 @@ use daybook_core::{
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgConnection};
 
-use crate::engine::{Changes, FoldError, Follows, Projection, Row, Source, Table, place};
+use crate::engine::{Changes, FoldError, Follows, Lasting, Projection, Row, Source, Table, place};
 
 #[derive(Debug)]
 pub enum Payers {}
@@ -111,6 +111,13 @@ fn change(event: &RecordedEvent, changes: &mut Changes, change: impl FnOnce(&mut
 pub struct Filter {
     pub customer: Option<String>,
     pub active: Option<bool>,
+}
+
+impl Filter {
+    /// What of it never changes in a row.
+    pub fn lasting(&self) -> Lasting {
+        Lasting::default().is("customer_id", self.customer.as_ref())
+    }
 }
 
 pub async fn get(connection: &mut PgConnection, id: &str) -> Result<Option<PayerRow>, sqlx::Error> {

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgConnection};
 
 use crate::{
-    engine::{Changes, FoldError, Follows, Projection, Row, Source, Table, place},
+    engine::{Changes, FoldError, Follows, Lasting, Projection, Row, Source, Table, place},
     statement::charge_origin,
 };
 
@@ -131,6 +131,8 @@ impl Row for RefundRow {
     fn sources(&self) -> Vec<Source> {
         vec![Source::stream(Payment::TYPE, &self.payment_id)]
     }
+
+    const BELONGS_TO: &'static str = "payment_id";
 }
 
 impl Projection for Payments {
@@ -341,6 +343,13 @@ pub struct Filter {
     pub status: Option<String>,
     /// The order or invoice it is meant for.
     pub purpose_id: Option<String>,
+}
+
+impl Filter {
+    /// What of it never changes in a row.
+    pub fn lasting(&self) -> Lasting {
+        Lasting::default().is("account_id", self.account.as_ref()).is("purpose_id", self.purpose_id.as_ref())
+    }
 }
 
 pub async fn get(connection: &mut PgConnection, id: &str) -> Result<Option<PaymentRow>, sqlx::Error> {

@@ -9,7 +9,7 @@ use daybook_core::{
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgConnection};
 
-use crate::engine::{Changes, FoldError, Follows, Projection, Row, Source, Table, place};
+use crate::engine::{Changes, FoldError, Follows, Lasting, Projection, Row, Source, Table, place};
 
 #[derive(Debug)]
 pub enum Services {}
@@ -74,6 +74,16 @@ pub struct Filter {
     pub customer: Option<String>,
     pub account: Option<String>,
     pub order: Option<String>,
+}
+
+impl Filter {
+    /// What of it never changes in a row.
+    pub fn lasting(&self) -> Lasting {
+        Lasting::default()
+            .is("customer_id", self.customer.as_ref())
+            .is("account_id", self.account.as_ref())
+            .is("order_id", self.order.as_ref())
+    }
 }
 
 pub async fn get(connection: &mut PgConnection, id: &str) -> Result<Option<ServiceRow>, sqlx::Error> {

@@ -16,7 +16,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgConnection, types::Json};
 
-use crate::engine::{Changes, FoldError, Follows, Projection, Row, Source, Table, place};
+use crate::engine::{Changes, FoldError, Follows, Moment, Projection, Row, Source, Table, place};
 
 #[derive(Debug)]
 pub enum AccountStatement {}
@@ -72,6 +72,8 @@ impl Row for StatementRow {
     fn sources(&self) -> Vec<Source> {
         vec![Source::stream(Account::TYPE, &self.account_id)]
     }
+
+    const STAYS_BUT_FOR: Option<&'static [&'static str]> = Some(&["reversed_by"]);
 }
 
 impl Row for AccountDayRow {
@@ -217,8 +219,18 @@ fn enter(line: StatementRow, changes: &mut Changes) {
 pub struct Period {
     pub from: Option<DateTime<Utc>>,
     pub to: Option<DateTime<Utc>>,
-    /// Only what had been recorded up to this position, links between entries included.
-    pub known_at: Option<i64>,
+    /// Only what counts at this moment.
+    pub moment: Moment,
+}
+
+impl Period {
+    /// A bound of the period, or the moment that nothing after counts at, whichever is first.
+    fn bounded(&self, bound: Option<DateTime<Utc>>) -> Option<DateTime<Utc>> {
+        match (bound, self.moment.before()) {
+            (Some(bound), Some(before)) => Some(bound.min(before)),
+            (bound, before) => bound.or(before),
+        }
+    }
 }
 
 /// The place of a line in a statement: lines go by the time they took effect, then by the order of recording.
@@ -247,19 +259,30 @@ pub async fn statement(
     after: Option<Place>,
     limit: i64,
 ) -> Result<Statement, sqlx::Error> {
+    let known_at = period.moment.position();
     let opening = match period.from {
         None => Decimal::ZERO,
-        Some(from) => balance(connection, account_id, Some(from), period.known_at).await?,
+        Some(from) => balance(connection, account_id, period.bounded(Some(from)), known_at).await?,
     };
-    let closing = balance(connection, account_id, period.to, period.known_at).await?;
+    let to = period.bounded(period.to);
+    let closing = balance(connection, account_id, to, known_at).await?;
+    // A row tells what takes its entry back now: of another moment that has to be looked up.
     let rows: Vec<StatementRow> = sqlx::query_as(
         "select account_id, entry, position, occurred_at, dated_at, recorded_at, origin, origin_id, transfer,
              description, amount, balance, currency, due_on, reverses,
-             case when $4::bigint is null or reversed_by is null then reversed_by else (
-                 select max(later.entry) from account_statement as later
-                 where later.account_id = line.account_id and later.reverses = line.entry and later.position <= $4
-             ) end as reversed_by
-         from account_statement as line
+             case
+                 when $4::bigint is null and $8::timestamptz is null then reversed_by
+                 else (
+                     select r.entry from account_statement r
+                     where r.account_id = s.account_id and r.entry > s.entry and r.entry <= s.reversed_by
+                         and r.reverses = s.entry
+                         and ($4::bigint is null or r.position <= $4)
+                         and ($8::timestamptz is null or r.occurred_at < $8)
+                     order by r.entry desc
+                     limit 1
+                 )
+             end as reversed_by
+         from account_statement s
          where account_id = $1
              and ($2::timestamptz is null or occurred_at >= $2)
              and ($3::timestamptz is null or occurred_at < $3)
@@ -270,16 +293,17 @@ pub async fn statement(
     )
     .bind(account_id)
     .bind(period.from)
-    .bind(period.to)
-    .bind(period.known_at)
+    .bind(to)
+    .bind(known_at)
     .bind(after.map(|place| place.occurred_at))
     .bind(after.map(|place| place.position))
     .bind(limit)
+    .bind(period.moment.before())
     .fetch_all(&mut *connection)
     .await?;
     let mut running = match after {
         None => opening,
-        Some(place) => balance_after(connection, account_id, place, period.known_at).await?,
+        Some(place) => balance_after(connection, account_id, place, known_at).await?,
     };
     let lines = rows.into_iter().map(|row| {
         running += row.amount;

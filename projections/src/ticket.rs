@@ -9,7 +9,7 @@ use daybook_core::{
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgConnection};
 
-use crate::engine::{Changes, FoldError, Follows, Projection, Row, Source, Table, place};
+use crate::engine::{Changes, FoldError, Follows, Lasting, Projection, Row, Source, Table, place};
 
 #[derive(Debug)]
 pub enum Tickets {}
@@ -74,6 +74,8 @@ impl Row for TicketMessageRow {
     fn sources(&self) -> Vec<Source> {
         vec![Source::stream(Ticket::TYPE, &self.ticket_id)]
     }
+
+    const STAYS_BUT_FOR: Option<&'static [&'static str]> = Some(&[]);
 }
 
 impl Projection for Tickets {
@@ -169,6 +171,13 @@ pub struct Filter {
     pub archived: Option<bool>,
     pub status: Option<String>,
     pub about_id: Option<String>,
+}
+
+impl Filter {
+    /// What of it never changes in a row.
+    pub fn lasting(&self) -> Lasting {
+        Lasting::default().is("customer_id", self.customer.as_ref()).is("about_id", self.about_id.as_ref())
+    }
 }
 
 pub async fn get(connection: &mut PgConnection, id: &str) -> Result<Option<TicketRow>, sqlx::Error> {

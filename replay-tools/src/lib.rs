@@ -12,6 +12,7 @@ pub mod progress;
 pub mod projection;
 pub mod prove;
 pub mod rebuild;
+pub mod replay;
 pub mod schema;
 pub mod statement_proof;
 pub mod status;

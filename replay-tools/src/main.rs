@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use daybook_replay_tools::{
-    archive, checkpoint, demo, import, ledger::LedgerOptions, projection, prove, rebuild, schema, statement_proof,
-    status, tree, verify, why,
+    archive, checkpoint, demo, import, ledger::LedgerOptions, projection, prove, rebuild, replay, schema,
+    statement_proof, status, tree, verify, why,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -38,6 +38,8 @@ enum Verb {
     /// Look after the tree of the log
     #[command(subcommand)]
     Tree(Tree),
+    /// Fold the book up to any position, and show what it comes to; exit 1 if it is compared and differs
+    Replay(replay::Arguments),
     /// Build projections anew from the book, while they are being read
     Rebuild(rebuild::Arguments),
     /// Let the build of a projection that is kept serve again
@@ -99,6 +101,7 @@ async fn main() -> ExitCode {
         Verb::Export(Export::Log(arguments)) => archive::run(&ledger, &arguments).await,
         Verb::Export(Export::Statement(arguments)) => statement_proof::run(&ledger, &arguments).await,
         Verb::Tree(Tree::Rebuild) => tree::rebuild(&ledger).await,
+        Verb::Replay(arguments) => replay::run(&ledger, &arguments).await,
         Verb::Rebuild(arguments) => rebuild::run(&ledger, &arguments).await,
         Verb::Rollback(arguments) => projection::roll_back(&ledger, &arguments).await,
         Verb::Discard(arguments) => projection::discard(&ledger, &arguments).await,

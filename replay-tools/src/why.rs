@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use daybook_core::{Position, domain::AccountId, store::Store};
 use daybook_projections::{
-    BOARD, Reader, account,
-    explanation::{self, Step, TOGETHER, Until},
+    BOARD, Moment, Reader, account,
+    explanation::{self, Step, TOGETHER},
 };
 
 use crate::{
@@ -42,10 +42,10 @@ async fn tell(store: &Store, arguments: &Arguments) -> Result<(), ToolError> {
     }
     let account = account::get(&mut rows, id).await?.ok_or_else(|| format!("there is no account {id}"))?;
     println!("account {id}, {}, as known at position {at}", account.currency);
-    let until = Until { before: None, known_at: Some(i64::try_from(at)?) };
+    let moment = Moment { as_of: None, known_at: Some(at) };
     let (mut after, mut balance) = (None, None);
     loop {
-        let steps = explanation::of_balance(&mut rows, store.upcasters(), id, &until, after, PORTION).await?;
+        let steps = explanation::of_balance(&mut rows, store.upcasters(), id, &moment, after, PORTION).await?;
         let Some(last) = steps.last() else { break };
         (after, balance) = (Some(last.number), Some(last.after));
         for step in &steps {

@@ -11,4 +11,5 @@ mod schema;
 mod statements;
 mod tampering;
 mod tickets;
+mod time_travel;
 pub mod world;

@@ -88,6 +88,17 @@ impl TestApp {
         Answer::to(self.request(Method::GET, path).header("min-position", head).header("prefer", "wait=30")).await
     }
 
+    /// Reads what there is now.
+    pub async fn get_at_once(&self, path: &str) -> Answer {
+        Answer::to(self.request(Method::GET, path)).await
+    }
+
+    /// Wakes the projector after another program has written.
+    pub async fn tell_of_growth(&self) {
+        let store = self.running.as_ref().expect("the application runs").app().store();
+        store.notify(self.position().await).await.expect("a notification can be sent");
+    }
+
     /// The writer behind it, for what no request does fast enough.
     pub fn writer(&self) -> &WriterHandle {
         self.running.as_ref().expect("the application runs").app().writer()

@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod commands;
+pub mod copy;
 pub mod equality;
 pub mod history;
 pub mod load;

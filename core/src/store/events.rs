@@ -1,7 +1,7 @@
 //! The events table: reading the book and its streams, and appending to it under the lock of its head.
 
 use chrono::{DateTime, Utc};
-use sqlx::{FromRow, PgConnection, PgExecutor, Row, postgres::PgRow};
+use sqlx::{FromRow, PgConnection, PgExecutor, PgPool, Row, postgres::PgRow};
 
 use super::StoreError;
 use crate::{event::Position, writer::NewEvent};
@@ -60,6 +60,50 @@ pub async fn head(executor: impl PgExecutor<'_>) -> Result<Head, StoreError> {
     let (position, recorded_at) =
         sqlx::query_as("select position, recorded_at from book_head").fetch_one(executor).await?;
     Ok(Head { position: unsigned(position)?, recorded_at })
+}
+
+/// The last position that had been recorded at this moment; `None` if the moment is still to come. Asked again it is
+/// the same, whoever appends meanwhile.
+pub async fn position_at(pool: &PgPool, moment: DateTime<Utc>) -> Result<Option<Position>, StoreError> {
+    let end = head(pool).await?;
+    // What follows is never recorded before what stands, so that nothing can come in between any more.
+    if moment < end.recorded_at {
+        return Ok(Some(search(pool, moment, end.position).await?));
+    }
+    // Whoever appends now has taken his time already, perhaps an earlier one than this moment: he goes first.
+    let (position, recorded_at, passed): (i64, DateTime<Utc>, bool) = sqlx::query_as(
+        "with head as materialized (select position, recorded_at from book_head for share)
+         select position, recorded_at, $1 < clock_timestamp() from head",
+    )
+    .bind(moment)
+    .fetch_one(pool)
+    .await?;
+    let position = unsigned(position)?;
+    match (passed, moment < recorded_at) {
+        (false, _) => Ok(None),
+        (true, false) => Ok(Some(position)),
+        (true, true) => Ok(Some(search(pool, moment, position).await?)),
+    }
+}
+
+/// Positions are dense and times never go back, so that a few looks by position find the last one of a moment.
+async fn search(pool: &PgPool, moment: DateTime<Utc>, last: Position) -> Result<Position, StoreError> {
+    let found: i64 = sqlx::query_scalar(
+        "with recursive search (low, high) as (
+             select 0::bigint, $2::bigint
+             union all
+             select case when e.recorded_at <= $1 then s.middle else s.low end,
+                 case when e.recorded_at <= $1 then s.high else s.middle - 1 end
+             from (select low, high, (low + high + 1) / 2 as middle from search where low < high) s
+             join events e on e.position = s.middle
+         )
+         select low from search where low = high",
+    )
+    .bind(moment)
+    .bind(signed(last)?)
+    .fetch_one(pool)
+    .await?;
+    unsigned(found).map_err(StoreError::from)
 }
 
 /// Locks the end of the book until the transaction ends; nobody else appends meanwhile.

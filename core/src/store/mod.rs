@@ -14,7 +14,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-pub use events::{Head, RawEvent, head, read_events, read_stream};
+pub use events::{Head, RawEvent, head, position_at, read_events, read_stream};
 pub use roles::APPLICATION_ROLE;
 pub use schema::{Reading, StoredVersion, stored_versions};
 pub use upcast::Upcasters;

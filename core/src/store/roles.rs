@@ -41,6 +41,10 @@ declare
 begin
     perform pg_advisory_xact_lock(hashtextextended('daybook grants ' || current_schema(), 0));
     execute format('grant usage on schema %I to daybook_app', current_schema());
+    -- Rows of the past lie in temporary tables. Everybody may make them, unless somebody has taken that away.
+    if not has_database_privilege('daybook_app', current_database(), 'temporary') then
+        execute format('grant temporary on database %I to daybook_app', current_database());
+    end if;
     for relation in
         select c.oid::regclass as name, c.relname, c.relkind
         from pg_class c join pg_namespace n on n.oid = c.relnamespace

@@ -3,6 +3,7 @@
 
 use std::{collections::HashMap, fmt, ops::Deref, str::FromStr, sync::Arc};
 
+use chrono::{DateTime, Utc};
 use cqrs_es::persist::{EventUpcaster, SemanticVersion, SerializedEvent};
 use serde_json::Value;
 
@@ -57,9 +58,19 @@ impl RawEvent {
             aggregate_id: self.aggregate_id.clone(),
             sequence: self.sequence,
             event: self.event(upcasters)?,
-            metadata: Metadata::from_map(&metadata_map(&self.metadata)),
+            metadata: self.surroundings(),
             recorded_at: self.recorded_at,
         })
+    }
+
+    /// When it took effect; this can be told of events of any version and program.
+    pub fn occurred_at(&self) -> DateTime<Utc> {
+        self.surroundings().occurred_at.unwrap_or(self.recorded_at)
+    }
+
+    /// What was recorded with the event: who, why, when.
+    pub fn surroundings(&self) -> Metadata {
+        Metadata::from_map(&metadata_map(&self.metadata))
     }
 
     /// The event in its present version, without what surrounds it.
@@ -140,7 +151,6 @@ fn metadata_map(json: &str) -> HashMap<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use chrono::DateTime;
     use cqrs_es::persist::SemanticVersionEventUpcaster;
     use serde_json::json;
 

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use chrono::{DateTime, Utc};
 use daybook_core::{
     Position, RecordedEvent, chain,
     store::{RawEvent, StoreError, Upcasters, read_events},
 };
+use futures::{TryStreamExt, stream::BoxStream};
 use sqlx::PgConnection;
 
 use super::{Follows, changes::FoldError, table::Source};
@@ -24,6 +26,11 @@ impl Entry {
     pub fn of(raw: RawEvent, upcasters: &Upcasters) -> Self {
         let event = raw.decode(upcasters).map_err(|error| FoldError::Unreadable { reason: chain(&error) });
         Self { position: raw.position, aggregate_type: raw.aggregate_type, aggregate_id: raw.aggregate_id, event }
+    }
+
+    /// Of an event that cannot be read nobody can tell.
+    pub fn takes_effect_after(&self, moment: DateTime<Utc>) -> bool {
+        self.event.as_ref().is_ok_and(|event| event.occurred_at() > moment)
     }
 }
 
@@ -70,18 +77,28 @@ pub(super) async fn read_sources(
     to: Position,
     limit: usize,
 ) -> Result<Vec<RawEvent>, StoreError> {
+    Ok(stream_sources(connection, sources, to, Some(limit as i64)).try_collect().await?)
+}
+
+/// The same, one after the other as they arrive, so that any number of them takes no more memory than a few.
+pub(super) fn stream_sources<'a>(
+    connection: &'a mut PgConnection,
+    sources: &BTreeSet<Source>,
+    to: Position,
+    limit: Option<i64>,
+) -> BoxStream<'a, Result<RawEvent, sqlx::Error>> {
     let (mut types, mut ids, mut positions) = (Vec::new(), Vec::new(), Vec::new());
     for source in sources {
         match source {
             Source::Stream(aggregate_type, aggregate_id) => {
                 types.push(*aggregate_type);
-                ids.push(aggregate_id.as_str());
+                ids.push(aggregate_id.clone());
             }
             Source::Event(position) => positions.push(*position),
             Source::Book => {}
         }
     }
-    let events = sqlx::query_as(
+    sqlx::query_as(
         "select e.position, e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_version,
              e.payload::text as payload, e.metadata::text as metadata, e.recorded_at
          from (
@@ -100,8 +117,6 @@ pub(super) async fn read_sources(
     .bind(ids)
     .bind(positions)
     .bind(to as i64)
-    .bind(limit as i64)
-    .fetch_all(connection)
-    .await?;
-    Ok(events)
+    .bind(limit)
+    .fetch(connection)
 }

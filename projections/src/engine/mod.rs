@@ -8,6 +8,7 @@ mod fold;
 mod log;
 mod memory;
 mod parking;
+mod past;
 mod pipeline;
 mod process;
 mod projector;
@@ -28,9 +29,10 @@ pub use build::{Stage, State, Target, in_service, pause, resume};
 pub use changes::{Changes, FoldError};
 pub use memory::Memory;
 pub use parking::{ParkError, ParkedStream, park, unpark};
+pub use past::{Candidate, Known, Lasting, Moment};
 pub use process::memory as resident_memory;
 pub use projector::{NewVersions, Projector, ProjectorOptions};
-pub use proof::{Checksum, Difference, MEMORY, Verified, checksum, verify};
+pub use proof::{Checksum, Difference, MEMORY, Verified, checksum, checksum_at, verify, verify_kept};
 pub use rebuild::{Phase, Progress, RebuildError, RebuildOptions, Rebuilt, rebuild};
 pub use repair::{Repaired, repair};
 pub use snapshot::{Freshness, ReadError, Reader, Snapshot};
@@ -93,6 +95,11 @@ impl Definition {
         let mut changes = Changes::default();
         changes.begin(event.position);
         (self.fold)(event, &mut changes)
+    }
+
+    /// Whether some of its rows stay once an event has made them, so that they tell of every position.
+    pub fn keeps_positions(&self) -> bool {
+        self.tables.iter().any(|table| table.stays_but_for().is_some())
     }
 
     /// The table of a migration that has the shape of this version, after which builds are made.

@@ -76,11 +76,7 @@ const TOLD: i64 = 10;
 pub async fn checksum(definition: &Definition, connection: &mut PgConnection) -> Result<Vec<Checksum>, sqlx::Error> {
     let mut checksums = Vec::with_capacity(definition.tables.len());
     for table in definition.tables {
-        let statement = format!(
-            "select $1 as \"table\", count(*) as rows, coalesce(sum(hash_record_extended(t, 0)), 0) as sum
-             from {} t",
-            table.name()
-        );
+        let statement = summed(table.name());
         checksums.push(sqlx::query_as(&statement).bind(table.name()).fetch_one(&mut *connection).await?);
     }
     Ok(checksums)
@@ -89,21 +85,91 @@ pub async fn checksum(definition: &Definition, connection: &mut PgConnection) ->
 /// Compares every row of the serving build with a fresh fold up to its checkpoint. Everything happens in one snapshot,
 /// so that the projection may go on meanwhile.
 pub async fn verify(store: &Store, definition: &Definition, memory: usize) -> Result<Verified, RebuildError> {
+    verify_serving(store, definition, None, memory).await
+}
+
+/// Compares what the serving build has kept from up to a position with a fresh fold up to there: the rows that stay once
+/// they are made. The checkpoint must have come to that position.
+pub async fn verify_kept(
+    store: &Store,
+    definition: &Definition,
+    position: Position,
+    memory: usize,
+) -> Result<Verified, RebuildError> {
+    verify_serving(store, definition, Some(position), memory).await
+}
+
+async fn verify_serving(
+    store: &Store,
+    definition: &Definition,
+    until: Option<Position>,
+    memory: usize,
+) -> Result<Verified, RebuildError> {
     let mut connection = store.connection().await?;
     connection.execute(UNHURRIED).await?;
     let views: Vec<&str> = definition.tables.iter().map(Table::name).collect();
     let mut transaction = connection.begin_with(snapshot_of(&views)).await?;
-    let serving = build::at(definition.name, Stage::Serving, &mut *transaction).await?;
-    let serving = serving.ok_or(RebuildError::Nothing { name: definition.name, stage: "serving" })?;
-    if serving.version != definition.version {
-        let (name, serving, program) = (definition.name, serving.version, definition.version);
-        return Err(RebuildError::OtherVersion { name, serving, program });
-    }
+    let serving = serving_build(definition, &mut transaction).await?;
     let target = Target { definition: *definition, build: serving.build };
-    let verified = prove(store, &target, serving.position, memory, &mut transaction).await?;
+    let scope = match until {
+        None => Scope::Everything,
+        Some(until) if until <= serving.position => Scope::Kept(until),
+        Some(wanted) => {
+            return Err(RebuildError::Behind { name: definition.name, position: serving.position, wanted });
+        }
+    };
+    let position = until.unwrap_or(serving.position);
+    let verified = prove_in(scope, store, &target, position, memory, &mut transaction).await?;
     transaction.rollback().await?;
     connection.close().await?;
     Ok(verified)
+}
+
+/// The build that serves, if this fold is the one that made it.
+async fn serving_build(definition: &Definition, connection: &mut PgConnection) -> Result<Build, RebuildError> {
+    let serving = build::at(definition.name, Stage::Serving, connection).await?;
+    let serving = serving.ok_or(RebuildError::Nothing { name: definition.name, stage: "serving" })?;
+    if serving.version == definition.version {
+        return Ok(serving);
+    }
+    let (name, serving, program) = (definition.name, serving.version, definition.version);
+    Err(RebuildError::OtherVersion { name, serving, program })
+}
+
+/// What the tables of a projection come to by a fresh fold up to a position, wherever its checkpoint is.
+pub async fn checksum_at(
+    store: &Store,
+    definition: &Definition,
+    position: Position,
+    memory: usize,
+) -> Result<Vec<Checksum>, RebuildError> {
+    let mut connection = store.connection().await?;
+    connection.execute(UNHURRIED).await?;
+    let serving = serving_build(definition, &mut connection).await?;
+    let target = Target { definition: *definition, build: serving.build };
+    let parked = Arc::new(Parked::read(&[definition.name], &mut connection).await?);
+    let portions = portions(&target, memory, &mut connection).await?;
+    let empty = |table: &Table| Checksum { table: table.name().into(), rows: 0, sum: Decimal::ZERO };
+    let mut checksums: Vec<Checksum> = definition.tables.iter().map(empty).collect();
+    let mut fresh = Fresh::new(store, &target, position, parked, memory, portions);
+    while let Some((table, rows)) = fresh.next().await? {
+        let source = format!("json_populate_recordset(null::{}, $2::json)", target.table(&table));
+        let added: Checksum =
+            sqlx::query_as(&summed(&source)).bind(table.name()).bind(rows).fetch_one(&mut connection).await?;
+        let checksum = checksums.iter_mut().find(|checksum| checksum.table == added.table);
+        let checksum = checksum.expect("the rows are those of a table of the projection");
+        checksum.rows += added.rows;
+        checksum.sum += added.sum;
+    }
+    connection.close().await?;
+    Ok(checksums)
+}
+
+fn summed(source: &str) -> String {
+    format!(
+        "select $1 as \"table\", count(*) as rows, coalesce(sum(hash_record_extended(t, 0)), 0) as sum
+         from {source} t"
+    )
 }
 
 /// What a connection begins with that is at work for as long as it takes.
@@ -125,7 +191,57 @@ pub(super) async fn prove(
     memory: usize,
     stored: &mut PgConnection,
 ) -> Result<Verified, RebuildError> {
+    prove_in(Scope::Everything, store, target, position, memory, stored).await
+}
+
+type ByTable<T> = BTreeMap<&'static str, Vec<T>>;
+
+/// Which rows are compared.
+#[derive(Clone, Copy, Debug)]
+enum Scope {
+    Everything,
+    /// Those that stay, from up to a position, but for the columns in which they change.
+    Kept(Position),
+}
+
+impl Scope {
+    fn has(self, table: &Table) -> bool {
+        matches!(self, Self::Everything) || table.stays_but_for().is_some()
+    }
+
+    /// What is compared of the stored rows: the columns of a query.
+    fn stored(self, target: &Target, table: &Table, columns: &[String]) -> String {
+        let (made, columns) = (target.table(table), columns.join(", "));
+        match self {
+            Self::Everything => made,
+            Self::Kept(until) => format!("(select {columns} from {made} where position <= {until})"),
+        }
+    }
+
+    async fn columns(
+        self,
+        target: &Target,
+        table: &Table,
+        connection: &mut PgConnection,
+    ) -> Result<Vec<String>, sqlx::Error> {
+        let mut columns = column_names(&target.table(table), connection).await?;
+        if let (Self::Kept(_), Some(changing)) = (self, table.stays_but_for()) {
+            columns.retain(|column| !changing.contains(&column.as_str()));
+        }
+        Ok(columns)
+    }
+}
+
+async fn prove_in(
+    scope: Scope,
+    store: &Store,
+    target: &Target,
+    position: Position,
+    memory: usize,
+    stored: &mut PgConnection,
+) -> Result<Verified, RebuildError> {
     let definition = target.definition;
+    let tables: Vec<Table> = definition.tables.iter().filter(|table| scope.has(table)).copied().collect();
     let parked = Arc::new(Parked::read(&[definition.name], &mut *stored).await?);
     let portions = portions(target, memory, stored).await?;
     let mut evaluator = store.connection().await?;
@@ -133,12 +249,15 @@ pub(super) async fn prove(
 
     let mut fresh = Fresh::new(store, target, position, parked, memory, portions);
     let mut expected: BTreeMap<&'static str, Sums> = BTreeMap::new();
-    let mut columns = BTreeMap::new();
-    for table in definition.tables {
-        columns.insert(table.name(), column_names(&target.table(table), stored).await?);
+    let mut columns: ByTable<String> = BTreeMap::new();
+    for table in &tables {
+        columns.insert(table.name(), scope.columns(target, table, stored).await?);
         expected.insert(table.name(), Sums::default());
     }
     while let Some((table, rows)) = fresh.next().await? {
+        if !scope.has(&table) {
+            continue;
+        }
         let rows_of = format!("json_populate_recordset(null::{}, $1::json)", target.table(&table));
         let sums = sums(&rows_of, &columns[table.name()], &table, Some(&rows), &mut evaluator).await?;
         expected.entry(table.name()).or_default().add(sums);
@@ -147,9 +266,10 @@ pub(super) async fn prove(
     let (name, build, version) = (definition.name, target.build, definition.version);
     let mut verified =
         Verified { name, build, version, position, rows: 0, different: 0, differences: Vec::new(), portions };
-    let mut suspect: BTreeMap<&'static str, Vec<i64>> = BTreeMap::new();
-    for table in definition.tables {
-        let found = sums(&target.table(table), &columns[table.name()], table, None, stored).await?;
+    let mut suspect: ByTable<i64> = BTreeMap::new();
+    for table in &tables {
+        let source = scope.stored(target, table, &columns[table.name()]);
+        let found = sums(&source, &columns[table.name()], table, None, stored).await?;
         verified.rows += found.rows();
         let buckets = found.differing(&expected[table.name()]);
         if !buckets.is_empty() {
@@ -157,7 +277,7 @@ pub(super) async fn prove(
         }
     }
     if !suspect.is_empty() {
-        name_differences(&mut fresh, target, &suspect, &mut verified, stored).await?;
+        name_differences(scope, &mut fresh, target, (&suspect, &columns), &mut verified, stored).await?;
     }
     evaluator.close().await?;
     Ok(verified)
@@ -357,9 +477,10 @@ async fn sums(
 
 /// Folds once more, and this time compares row by row what is in the buckets that differ.
 async fn name_differences(
+    scope: Scope,
     fresh: &mut Fresh<'_>,
     target: &Target,
-    suspect: &BTreeMap<&'static str, Vec<i64>>,
+    (suspect, columns): (&ByTable<i64>, &ByTable<String>),
     verified: &mut Verified,
     stored: &mut PgConnection,
 ) -> Result<(), RebuildError> {
@@ -382,8 +503,9 @@ async fn name_differences(
         sqlx::query(&statement).bind(rows).bind(buckets).execute(&mut *stored).await?;
     }
     for table in &tables {
-        let found = format!("select * from {} t where {} = any($1)", target.table(table), bucket(table));
-        let expected = format!("select * from {}", aside(table));
+        let source = scope.stored(target, table, &columns[table.name()]);
+        let found = format!("select * from {source} t where {} = any($1)", bucket(table));
+        let expected = format!("select {} from {}", columns[table.name()].join(", "), aside(table));
         tell_apart(table, &found, &expected, &suspect[table.name()], verified, stored).await?;
     }
     Ok(())

@@ -113,6 +113,8 @@ pub enum RebuildError {
     Nothing { name: &'static str, stage: &'static str },
     #[error("of `{name}`, version {serving} serves, and this program has version {program}")]
     OtherVersion { name: &'static str, serving: i32, program: i32 },
+    #[error("`{name}` has come to position {position}, and {wanted} was asked for")]
+    Behind { name: &'static str, position: Position, wanted: Position },
     #[error("the build of `{name}` that is kept is at position {kept}, and the one that serves at {serving}")]
     KeptBehind { name: &'static str, kept: Position, serving: Position },
     #[error("of `{name}`, build {serving} serves now")]

@@ -160,11 +160,7 @@ async fn replace(
                 format!("insert into {aside} select t.* from json_populate_recordset(null::{made}, $1::json) t");
             sqlx::query(&statement).bind(rows).execute(&mut *connection).await?;
         }
-        // As values of the column's own type, so that the index on the key serves.
-        let of_keys = format!(
-            "{first} = any(array(select (json_populate_record(null::{made}, json_build_object('{first}', key))).{first}
-             from unnest($1::text[]) key))"
-        );
+        let of_keys = Table::among(&made, first);
         let (rows, differing): (i64, i64) = sqlx::query_as(&format!(
             "select (select count(*) from {aside}), count(*)
              from (select * from {made} where {of_keys}) s full join {aside} e using ({key})

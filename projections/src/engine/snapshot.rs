@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use daybook_core::{Position, store::Store};
+use daybook_core::{
+    Position,
+    store::{Store, Upcasters},
+};
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use tokio::{sync::watch, time};
 
@@ -14,6 +17,7 @@ use super::{
     Definition,
     build::{self, Build, Stage, State},
     latest,
+    past::Past,
     projector::{Positions, Projector},
 };
 
@@ -24,6 +28,7 @@ pub struct Reader {
     board: &'static [Definition],
     /// What the projector of this process tells, if it has one.
     positions: Option<watch::Receiver<Positions>>,
+    upcasters: Upcasters,
 }
 
 /// How fresh an answer must be.
@@ -40,6 +45,18 @@ pub enum ReadError {
     /// The reader may ask again.
     #[error("the projection `{projection}` has come to position {position}, and {wanted} was asked for")]
     Behind { projection: &'static str, position: Position, wanted: Position, stopped: bool },
+    /// Nobody knows yet what will have been known then.
+    #[error("the book ends at position {head}")]
+    BeyondTheBook { head: Position },
+    #[error("that moment is still to come")]
+    StillToCome,
+    /// Only the program that folds these rows can tell what they were.
+    #[error("version {serving} of the projection `{projection}` serves, which this program does not have")]
+    OtherVersion { projection: &'static str, serving: i32 },
+    #[error("event {position} does not fit the rows that were there: {reason}")]
+    Fold { position: Position, reason: String },
+    #[error("{0}")]
+    Store(String),
     #[error(transparent)]
     Database(#[from] sqlx::Error),
 }
@@ -51,6 +68,7 @@ pub struct Snapshot {
     position: Position,
     /// Of the rows of the first of these projections.
     version: i32,
+    past: Option<Past>,
 }
 
 /// How often to look at the checkpoint while another process does the projecting.
@@ -59,11 +77,22 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 impl Reader {
     /// `projector` is the one of this process, if it has one.
     pub fn new(store: &Store, board: &'static [Definition], projector: Option<&Projector>) -> Self {
-        Self { pool: store.pool().clone(), board, positions: projector.map(Projector::positions) }
+        let (pool, upcasters) = (store.pool().clone(), store.upcasters().clone());
+        Self { pool, board, positions: projector.map(Projector::positions), upcasters }
     }
 
     /// A snapshot of the rows of these projections, after waiting until all of them are as fresh as wanted.
     pub async fn snapshot(&self, names: &[&str], fresh: Option<Freshness>) -> Result<Snapshot, ReadError> {
+        self.snapshot_for(names, fresh, false).await
+    }
+
+    /// The same; `for_past` if temporary tables are to be made in it.
+    pub(super) async fn snapshot_for(
+        &self,
+        names: &[&str],
+        fresh: Option<Freshness>,
+        for_past: bool,
+    ) -> Result<Snapshot, ReadError> {
         let definitions: Vec<Definition> = names.iter().map(|name| self.definition(name)).collect();
         loop {
             if let Some(Freshness { position, wait }) = fresh {
@@ -72,7 +101,7 @@ impl Reader {
                 }
             }
             let views: Vec<&str> = definitions.iter().flat_map(|definition| self.views(definition)).collect();
-            let snapshot = Snapshot::of(&self.pool, &definitions, &views).await?;
+            let snapshot = Snapshot::of(&self.pool, &definitions, &views, for_past).await?;
             // What was waited for may have been a build that another one took over from at that very moment.
             if fresh.is_none_or(|fresh| snapshot.position >= fresh.position) {
                 return Ok(snapshot);
@@ -128,7 +157,19 @@ impl Reader {
         build::at(definition.name, Stage::Serving, &self.pool).await
     }
 
-    fn definition(&self, name: &str) -> Definition {
+    pub(super) fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    pub(super) fn board(&self) -> &'static [Definition] {
+        self.board
+    }
+
+    pub(super) fn upcasters(&self) -> &Upcasters {
+        &self.upcasters
+    }
+
+    pub(super) fn definition(&self, name: &str) -> Definition {
         let found = latest(self.board).into_iter().find(|definition| definition.name == name);
         found.expect("a projection is asked for by a name that is on the board")
     }
@@ -144,11 +185,13 @@ impl Reader {
 }
 
 impl Snapshot {
-    async fn of(pool: &PgPool, definitions: &[Definition], views: &[&str]) -> Result<Self, ReadError> {
+    async fn of(pool: &PgPool, definitions: &[Definition], views: &[&str], for_past: bool) -> Result<Self, ReadError> {
         // Locked before the snapshot is taken: a rebuild that swaps tables comes entirely before it or after it.
         // A filter that is absent must not spoil the plan of one that is present, so each query is planned anew.
+        // One that is read only makes no temporary tables.
+        let mode = if for_past { "read write" } else { "read only" };
         let begin = format!(
-            "begin isolation level repeatable read read only; \
+            "begin isolation level repeatable read {mode}; \
              lock table {} in access share mode; set local plan_cache_mode = force_custom_plan",
             views.join(", ")
         );
@@ -159,12 +202,21 @@ impl Snapshot {
             names.iter().map(|name| builds.iter().find(|build| build.name == *name && build.stage == Stage::Serving));
         let position = serving.clone().map(|build| build.map_or(0, |build| build.position)).min().unwrap_or(0);
         let version = serving.flatten().next().map_or(definitions[0].version, |build| build.version);
-        Ok(Self { transaction, position, version })
+        Ok(Self { transaction, position, version, past: None })
     }
 
     /// The last event that is in the rows of all these projections.
     pub fn position(&self) -> Position {
         self.position
+    }
+
+    pub(super) fn set_past(&mut self, past: Past) {
+        self.past = Some(past);
+    }
+
+    pub(super) fn past(&mut self) -> (&Past, &mut PgConnection) {
+        let past = self.past.as_ref().expect("only a snapshot of the past is asked for rows of the past");
+        (past, &mut self.transaction)
     }
 
     /// The version of the rows of the first of these projections.

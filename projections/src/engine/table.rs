@@ -10,7 +10,7 @@ use std::{
 
 use chrono::NaiveDate;
 use daybook_core::Position;
-use futures::{FutureExt, future::BoxFuture};
+use futures::{FutureExt, TryStreamExt, future::BoxFuture};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use sqlx::{FromRow, PgConnection, postgres::PgRow};
@@ -36,6 +36,13 @@ pub trait Row:
 
     /// Which events can have made the row what it is, as far as the row itself tells.
     fn sources(&self) -> Vec<Source>;
+
+    /// The column that tells whose the row is: rows of a projection that have the same here are shown together.
+    const BELONGS_TO: &'static str = Self::KEY[0];
+
+    /// Of rows that stay once an event has made them, the columns that a later event may still change; their column
+    /// `position` tells which event made them. `None` for rows that become others in the course of time.
+    const STAYS_BUT_FOR: Option<&'static [&'static str]> = None;
 }
 
 /// Where the events stand that can have changed a row.
@@ -134,6 +141,7 @@ const ROWS_PER_STATEMENT: usize = 4_000;
 trait AnyTable: Sync {
     fn name(&self) -> &'static str;
     fn key(&self) -> &'static [&'static str];
+    fn stays_but_for(&self) -> Option<&'static [&'static str]>;
     fn write<'a>(
         &self,
         target: &'a str,
@@ -142,6 +150,7 @@ trait AnyTable: Sync {
         connection: &'a mut PgConnection,
     ) -> BoxFuture<'a, Result<(), WriteError>>;
     fn keep(&self, changes: &mut Changes, portion: &Portion, memory: &mut Memory) -> Result<(), WriteError>;
+    fn attempt(&self, changes: &mut Changes, portion: &Portion, memory: &mut Memory) -> (Undo, Result<(), FoldError>);
     fn touched(&self, changes: &mut Changes) -> Vec<String>;
     fn can_have(&self, first: &str) -> bool;
     fn count(&self, memory: &mut Memory) -> u64;
@@ -153,6 +162,23 @@ trait AnyTable: Sync {
         limit: usize,
         connection: &'a mut PgConnection,
     ) -> BoxFuture<'a, Result<BTreeSet<Source>, sqlx::Error>>;
+    fn related<'a>(
+        &self,
+        target: &'a str,
+        owners: &'a [String],
+        connection: &'a mut PgConnection,
+    ) -> BoxFuture<'a, Result<Related, sqlx::Error>>;
+}
+
+/// Puts rows in memory back to what they were before.
+pub(super) type Undo = Box<dyn FnOnce(&mut Memory) + Send>;
+
+/// The rows that belong to some others.
+#[derive(Debug, Default)]
+pub(super) struct Related {
+    /// Their first key columns.
+    pub keys: BTreeSet<String>,
+    pub sources: BTreeSet<Source>,
 }
 
 impl Table {
@@ -169,6 +195,11 @@ impl Table {
         self.0.key()
     }
 
+    /// Of a table that keeps every position, the columns in which a row may still change.
+    pub(super) fn stays_but_for(&self) -> Option<&'static [&'static str]> {
+        self.0.stays_but_for()
+    }
+
     /// Loads the rows that the changes touch, applies them, and writes what has changed.
     pub(super) async fn write(
         &self,
@@ -183,6 +214,16 @@ impl Table {
     /// Applies the changes to rows in memory, as far as these belong to the portion.
     pub(super) fn keep(&self, changes: &mut Changes, portion: &Portion, memory: &mut Memory) -> Result<(), WriteError> {
         self.0.keep(changes, portion, memory)
+    }
+
+    /// The same; what follows puts the rows back if any of the changes does not fit.
+    pub(super) fn attempt(
+        &self,
+        changes: &mut Changes,
+        portion: &Portion,
+        memory: &mut Memory,
+    ) -> (Undo, Result<(), FoldError>) {
+        self.0.attempt(changes, portion, memory)
     }
 
     /// The first key columns of the rows that the changes touch.
@@ -207,6 +248,14 @@ impl Table {
         format!("(json_populate_record(null::{target}, json_build_object('{first}', $1::text))).{first}")
     }
 
+    /// That a column of `target` is among the texts in `$1`, in a form that an index on the column serves.
+    pub(super) fn among(target: &str, column: &str) -> String {
+        format!(
+            "{column} = any(array(select (json_populate_record(null::{target}, json_build_object('{column}', key))).{column}
+             from unnest($1::text[]) key))"
+        )
+    }
+
     /// Takes some rows out of the memory, as a JSON list of them; `None` when no row is left.
     pub(super) fn hand_out(&self, memory: &mut Memory) -> Option<String> {
         self.0.hand_out(memory)
@@ -222,6 +271,16 @@ impl Table {
         connection: &mut PgConnection,
     ) -> Result<BTreeSet<Source>, sqlx::Error> {
         self.0.sources(target, first, limit, connection).await
+    }
+
+    /// The stored rows that belong to these.
+    pub(super) async fn related(
+        &self,
+        target: &str,
+        owners: &[String],
+        connection: &mut PgConnection,
+    ) -> Result<Related, sqlx::Error> {
+        self.0.related(target, owners, connection).await
     }
 }
 
@@ -240,6 +299,10 @@ impl<R: Row> AnyTable for Typed<R> {
 
     fn key(&self) -> &'static [&'static str] {
         R::KEY
+    }
+
+    fn stays_but_for(&self) -> Option<&'static [&'static str]> {
+        R::STAYS_BUT_FOR
     }
 
     fn write<'a>(
@@ -288,6 +351,25 @@ impl<R: Row> AnyTable for Typed<R> {
         Ok(())
     }
 
+    fn attempt(&self, changes: &mut Changes, portion: &Portion, memory: &mut Memory) -> (Undo, Result<(), FoldError>) {
+        let slots = memory.slots::<R>();
+        let queue: Queue<R> =
+            changes.take::<R>().into_iter().filter(|(_, change)| portion.has(&change.key().first())).collect();
+        let before: BTreeMap<R::Key, Option<Slot<R>>> =
+            queue.iter().map(|(_, change)| (change.key(), slots.get(&change.key()).cloned())).collect();
+        let outcome = queue.into_iter().try_for_each(|(_, change)| change.apply(slots));
+        let undo = move |memory: &mut Memory| {
+            let slots = memory.slots::<R>();
+            for (key, slot) in before {
+                match slot {
+                    Some(slot) => slots.insert(key, slot),
+                    None => slots.remove(&key),
+                };
+            }
+        };
+        (Box::new(undo), outcome)
+    }
+
     fn touched(&self, changes: &mut Changes) -> Vec<String> {
         changes.take::<R>().into_iter().map(|(_, change)| change.key().first().into_owned()).collect()
     }
@@ -324,6 +406,25 @@ impl<R: Row> AnyTable for Typed<R> {
                 return Ok(BTreeSet::from([Source::Book]));
             }
             Ok(rows.iter().flat_map(Row::sources).collect())
+        }
+        .boxed()
+    }
+
+    fn related<'a>(
+        &self,
+        target: &'a str,
+        owners: &'a [String],
+        connection: &'a mut PgConnection,
+    ) -> BoxFuture<'a, Result<Related, sqlx::Error>> {
+        async move {
+            let statement = format!("select t.* from {target} t where {}", Table::among(target, R::BELONGS_TO));
+            let mut rows = sqlx::query_as::<_, R>(&statement).persistent(false).bind(owners).fetch(connection);
+            let mut related = Related::default();
+            while let Some(row) = rows.try_next().await? {
+                related.keys.insert(row.key().first().into_owned());
+                related.sources.extend(row.sources());
+            }
+            Ok(related)
         }
         .boxed()
     }

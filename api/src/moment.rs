@@ -1,0 +1,125 @@
+//! The moment that is asked about: as of a time, as known at a position or a time, or now.
+
+use chrono::{DateTime, Datelike, SubsecRound, Utc};
+use daybook_core::Position;
+use daybook_projections::{Known, Moment, ReadError};
+use serde::{Deserialize, Deserializer};
+use utoipa::{
+    IntoParams, PartialSchema, ToSchema,
+    openapi::{RefOr, schema::Schema},
+};
+
+use crate::{
+    app::App,
+    error::ApiError,
+    wire::{Text, pattern_text},
+};
+
+/// What a query says of the moment; nothing of it means now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct AskedMoment {
+    /// Only what took effect at this time or before it (RFC 3339), whenever it was recorded. An event that builds on one
+    /// that has not taken effect by then has not taken effect either. Now, and all that is dated later, unless it is
+    /// told.
+    #[param(value_type = Option<DateTime<Utc>>, inline)]
+    as_of: Option<AsOf>,
+    /// Only what had been recorded up to this position of the book, or up to this time (RFC 3339): the answer that was
+    /// given then. A position that the book has not reached, or a time still to come, is refused.
+    #[param(inline)]
+    as_known_at: Option<AsKnownAt>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct AsOf(DateTime<Utc>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct AsKnownAt(Known);
+
+pub const PARAMETERS: [&str; 2] = ["as_of", "as_known_at"];
+
+impl<'de> Deserialize<'de> for AsOf {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let read = |text: &str| time(text).map(Self).ok_or_else(|| malformed("a time as RFC 3339 has it"));
+        deserializer.deserialize_str(Text::new("a time", read))
+    }
+}
+
+impl<'de> Deserialize<'de> for AsKnownAt {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let read = |text: &str| {
+            let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+            let known =
+                if digits { text.parse::<Position>().ok().map(Known::Position) } else { time(text).map(Known::Time) };
+            known.map(Self).ok_or_else(|| malformed("a position of the book, or a time as RFC 3339 has it"))
+        };
+        deserializer.deserialize_str(Text::new("a position or a time", read))
+    }
+}
+
+fn malformed(what: &str) -> (&'static str, String) {
+    ("malformed-parameter", format!("it is {what}, such as `2026-04-11T00:00:00Z`; `+` is written `%2B` in an address"))
+}
+
+/// In whole microseconds, as everything in the book, and in the years that PostgreSQL can compare.
+fn time(text: &str) -> Option<DateTime<Utc>> {
+    let time = text.parse::<DateTime<Utc>>().ok()?.trunc_subsecs(6);
+    (0..=9999).contains(&time.year()).then_some(time)
+}
+
+impl PartialSchema for AsKnownAt {
+    fn schema() -> RefOr<Schema> {
+        pattern_text(r"^(\d+|\d{4}-\d{2}-\d{2}T.+)$", "2026-04-11T00:00:00Z")
+    }
+}
+
+impl ToSchema for AsKnownAt {}
+
+impl AskedMoment {
+    pub fn as_of(&self) -> Option<DateTime<Utc>> {
+        self.as_of.map(|AsOf(time)| time)
+    }
+}
+
+impl App {
+    /// The moment on both axes, a time of recording as the position that it stands for.
+    pub async fn moment(&self, asked: AskedMoment) -> Result<Moment, ApiError> {
+        let known_at = match asked.as_known_at {
+            Some(AsKnownAt(known)) => Some(self.reader().position_of(known).await.map_err(of_known)?),
+            None => None,
+        };
+        Ok(Moment { as_of: asked.as_of(), known_at })
+    }
+
+    /// The time that it was at the moment that is asked about, for what depends on it.
+    pub async fn time_at(&self, asked: AskedMoment) -> Result<DateTime<Utc>, ApiError> {
+        if let Some(as_of) = asked.as_of() {
+            return Ok(as_of);
+        }
+        match asked.as_known_at {
+            Some(AsKnownAt(Known::Time(time))) => Ok(time),
+            Some(AsKnownAt(Known::Position(position))) => {
+                let recorded_at = sqlx::query_scalar("select recorded_at from events where position = $1")
+                    .bind(i64::try_from(position).unwrap_or(i64::MAX))
+                    .fetch_optional(self.store().pool())
+                    .await?;
+                Ok(recorded_at.unwrap_or_else(Utc::now))
+            }
+            None => Ok(Utc::now()),
+        }
+    }
+}
+
+fn of_known(error: ReadError) -> ApiError {
+    match error {
+        ReadError::BeyondTheBook { head } => {
+            ApiError::new("malformed-parameter", format!("`as_known_at`: the book ends at position {head}"))
+                .with("parameter", "as_known_at")
+                .with("position", head)
+        }
+        ReadError::StillToCome => ApiError::new("malformed-parameter", "`as_known_at`: that time is still to come")
+            .with("parameter", "as_known_at"),
+        other => other.into(),
+    }
+}

@@ -1,0 +1,282 @@
+//! Rows of the past: the same fold, of the same events, up to a moment; read by the same queries as the rows of now.
+//!
+//! There are two axes. *As known at* a position counts what had been recorded up to it; *as of* a time counts what took
+//! effect at that time or before it, whenever it was recorded. Events go in the order of the book on both, and an event
+//! that builds on one that has not taken effect has not taken effect either: it does not fit the rows, and is left out
+//! whole. What an event tells as a result, such as what is still due, is what it told when it was recorded.
+//!
+//! The rows lie in temporary tables under the names of the readers' views, which PostgreSQL looks up first. They are
+//! folded for the keys that an answer needs and no others; which events can have made a row, the row of now tells
+//! ([`Row::sources`](super::Row::sources)).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use daybook_core::{
+    Position, chain,
+    store::{StoreError, Upcasters, position_at},
+};
+use futures::TryStreamExt;
+use sqlx::{Executor as _, PgConnection};
+
+use super::{
+    Definition,
+    build::{self, Stage, Target},
+    changes::Changes,
+    fold,
+    log::{self, Entry},
+    memory::{Memory, Portion},
+    parking::Parked,
+    snapshot::{Freshness, ReadError, Reader, Snapshot},
+    table::{Related, Table, WriteError},
+};
+
+/// The moment that rows are wanted at, on either axis or on both; the default is now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moment {
+    /// Only what took effect at this time or before it.
+    pub as_of: Option<DateTime<Utc>>,
+    /// Only what had been recorded up to this position.
+    pub known_at: Option<Position>,
+}
+
+/// What a moment of recording is told by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    Position(Position),
+    /// The last position that was recorded at this time or before it.
+    Time(DateTime<Utc>),
+}
+
+/// What a listing asks for that never changes in a row: it chooses the rows that need not be looked at in the past
+/// either.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lasting(Vec<Condition>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Condition {
+    column: &'static str,
+    values: Vec<String>,
+    /// Whether a row without a value there belongs to it, too.
+    or_none: bool,
+}
+
+/// A row of now that may have been in a listing of the past.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Candidate {
+    pub key: String,
+    /// Of the event that made it.
+    pub position: i64,
+}
+
+/// What a snapshot of the past is made of.
+#[derive(Debug)]
+pub(super) struct Past {
+    as_of: Option<DateTime<Utc>>,
+    until: Position,
+    targets: BTreeMap<&'static str, Target>,
+    parked: Parked,
+    upcasters: Upcasters,
+}
+
+/// Events that are folded at once, and candidates that are brought back at once.
+const CHUNK: usize = 500;
+const PORTION: i64 = 200;
+
+impl Moment {
+    pub fn is_now(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The first moment that does not count any more on the effective axis. Times are whole microseconds.
+    pub fn before(&self) -> Option<DateTime<Utc>> {
+        self.as_of.and_then(|as_of| as_of.checked_add_signed(TimeDelta::microseconds(1)))
+    }
+
+    /// As the rows have it.
+    pub fn position(&self) -> Option<i64> {
+        self.known_at.map(|position| i64::try_from(position).unwrap_or(i64::MAX))
+    }
+}
+
+impl Lasting {
+    /// The column has this value, if one is asked for.
+    pub fn is(mut self, column: &'static str, value: Option<&String>) -> Self {
+        let values = value.into_iter().cloned();
+        self.0.extend(values.map(|value| Condition { column, values: vec![value], or_none: false }));
+        self
+    }
+
+    /// The column has one of these values, or none.
+    pub fn among_or_none(mut self, column: &'static str, values: Vec<String>) -> Self {
+        self.0.push(Condition { column, values, or_none: true });
+        self
+    }
+}
+
+impl Reader {
+    /// The position that a moment of recording stands for.
+    pub async fn position_of(&self, known: Known) -> Result<Position, ReadError> {
+        match known {
+            Known::Position(position) => {
+                let head = daybook_core::store::head(self.pool()).await.map_err(ReadError::store)?.position;
+                if position <= head { Ok(position) } else { Err(ReadError::BeyondTheBook { head }) }
+            }
+            Known::Time(time) => {
+                position_at(self.pool(), time).await.map_err(ReadError::store)?.ok_or(ReadError::StillToCome)
+            }
+        }
+    }
+
+    /// A snapshot for rows of the past. They are in it once they have been brought back; the tables are empty before.
+    pub async fn snapshot_of_past(
+        &self,
+        names: &[&'static str],
+        fresh: Option<Freshness>,
+        moment: Moment,
+    ) -> Result<Snapshot, ReadError> {
+        let mut snapshot = self.snapshot_for(names, fresh, true).await?;
+        let builds = build::all(names, &mut *snapshot).await?;
+        let mut targets = BTreeMap::new();
+        for name in names {
+            let serving = builds.iter().find(|build| build.name == *name && build.stage == Stage::Serving);
+            // A build that is still to be made has no rows, of now or of the past.
+            let Some(serving) = serving else { continue };
+            let definition = self.board().iter().find(|one| one.name == *name && one.version == serving.version);
+            let definition = *definition
+                .ok_or(ReadError::OtherVersion { projection: self.definition(name).name, serving: serving.version })?;
+            targets.insert(*name, Target { definition, build: serving.build });
+        }
+        let parked = Parked::read(names, &mut *snapshot).await?;
+        let until = moment.known_at.unwrap_or(snapshot.position());
+        for target in targets.values() {
+            for table in target.definition.tables {
+                let (name, made) = (table.name(), target.table(table));
+                snapshot.execute(&*format!("create temporary table {name} (like {made}) on commit drop")).await?;
+            }
+        }
+        // Statements that were planned before these tables were there would go on reading the views.
+        snapshot.execute("discard plans").await?;
+        let upcasters = self.upcasters().clone();
+        snapshot.set_past(Past { as_of: moment.as_of, until, targets, parked, upcasters });
+        Ok(snapshot)
+    }
+}
+
+impl Snapshot {
+    /// The next rows of a listing that may have been in it, newest first, that were made before this position. The
+    /// first table of the projection is the one that is listed.
+    pub async fn candidates(
+        &mut self,
+        name: &str,
+        lasting: &Lasting,
+        before: Option<i64>,
+    ) -> Result<Vec<Candidate>, ReadError> {
+        let (past, connection) = self.past();
+        let Some(target) = past.targets.get(name) else { return Ok(Vec::new()) };
+        let table = &target.definition.tables[0];
+        let (made, key) = (target.table(table), table.key()[0]);
+        let conditions: String = lasting
+            .0
+            .iter()
+            .zip(4..)
+            .map(|(Condition { column, or_none, .. }, number)| {
+                let none = if *or_none { format!(" or {column} is null") } else { String::new() };
+                format!(" and ({column} = any(${number}){none})")
+            })
+            .collect();
+        let statement = format!(
+            "select {key} as key, position
+             from {made}
+             where position <= $1 and ($2::bigint is null or position < $2){conditions}
+             order by position desc
+             limit $3"
+        );
+        let until = i64::try_from(past.until).unwrap_or(i64::MAX);
+        let mut query = sqlx::query_as(&statement).bind(until).bind(before).bind(PORTION);
+        for condition in &lasting.0 {
+            query = query.bind(&condition.values);
+        }
+        Ok(query.fetch_all(connection).await?)
+    }
+
+    /// Brings back the rows of these keys, and what belongs to them, in the place of those brought back before.
+    pub async fn bring_back(&mut self, name: &str, keys: &[String]) -> Result<(), ReadError> {
+        let (past, connection) = self.past();
+        let Some(target) = past.targets.get(name) else { return Ok(()) };
+        let mut rows = past.folded(target, keys, connection).await?;
+        for table in target.definition.tables {
+            let name = table.name();
+            connection.execute(&*format!("truncate pg_temp.{name}")).await?;
+            let statement = format!(
+                "insert into pg_temp.{name} select t.* from json_populate_recordset(null::pg_temp.{name}, $1::json) t"
+            );
+            while let Some(handed) = table.hand_out(&mut rows) {
+                sqlx::query(&statement).persistent(false).bind(handed).execute(&mut *connection).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Past {
+    /// The rows of these keys, and what belongs to them, as they were.
+    async fn folded(
+        &self,
+        target: &Target,
+        keys: &[String],
+        connection: &mut PgConnection,
+    ) -> Result<Memory, ReadError> {
+        let definition = target.definition;
+        let (mut portion, mut sources) = (BTreeSet::from_iter(keys.iter().cloned()), BTreeSet::new());
+        for table in definition.tables {
+            let related: Related = table.related(&target.table(table), keys, connection).await?;
+            portion.extend(related.keys);
+            sources.extend(related.sources);
+        }
+        let portion = Portion::Only(portion);
+        let mut rows = Memory::default();
+        let mut events = log::stream_sources(connection, &sources, self.until, None).try_chunks(CHUNK);
+        while let Some(events) = events.try_next().await.map_err(|error| error.1)? {
+            for raw in events {
+                let entry = Entry::of(raw, &self.upcasters);
+                let mut changes = fold::changes(&definition, &self.parked, [&entry]).map_err(fold_error)?;
+                match self.as_of {
+                    None => rows.keep(&definition, &mut changes, &portion).map_err(fold_error)?,
+                    Some(as_of) if entry.takes_effect_after(as_of) => {}
+                    Some(_) => try_out(&definition, &mut changes, &portion, &mut rows),
+                }
+            }
+        }
+        Ok(rows)
+    }
+}
+
+/// Applies the changes of an event, or none of them if they do not fit.
+fn try_out(definition: &Definition, changes: &mut Changes, portion: &Portion, rows: &mut Memory) {
+    let mut undos = Vec::with_capacity(definition.tables.len());
+    for table in definition.tables {
+        let (undo, outcome) = Table::attempt(table, changes, portion, rows);
+        undos.push(undo);
+        if outcome.is_err() {
+            undos.into_iter().for_each(|undo| undo(rows));
+            return;
+        }
+    }
+}
+
+fn fold_error(error: WriteError) -> ReadError {
+    match error {
+        WriteError::Fold { position, error } => ReadError::Fold { position, reason: error.to_string() },
+        WriteError::Database(error) => error.into(),
+    }
+}
+
+impl ReadError {
+    fn store(error: StoreError) -> Self {
+        match error {
+            StoreError::Database(error) => Self::Database(error),
+            other => Self::Store(chain(&other)),
+        }
+    }
+}
