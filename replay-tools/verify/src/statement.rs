@@ -211,3 +211,109 @@ fn open(signed: &str, key: &PublicKey) -> Result<Summary, String> {
     }
     lines::exactly(summary.trim_end_matches('\n').as_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        note::tests::key,
+        tree::{TileBuilder, Tiles},
+    };
+
+    /// Entries that say this of themselves: number, amount and balance.
+    fn events(entries: &[(u64, &str, &str)]) -> Vec<LogEvent<'static>> {
+        let event = |(index, (entry, amount, balance)): (usize, &(u64, &str, &str))| {
+            LogEvent {
+            position: index as u64 + 1,
+            aggregate_type: "account".into(),
+            aggregate_id: "acc_1".into(),
+            sequence: index as u64 + 2,
+            event_type: "account.credited".into(),
+            event_version: "1.0".into(),
+            payload: format!(
+                r#"{{"credited":{{"entry":{entry},"amount":{{"amount":"{amount}","currency":"USD"}},"balance":{{"amount":"{balance}","currency":"USD"}}}}}}"#
+            )
+            .into(),
+            metadata: r#"{"occurred_at":"2026-07-01T00:00:00Z"}"#.into(),
+            recorded_at_us: 0,
+        }
+        };
+        entries.iter().enumerate().map(event).collect()
+    }
+
+    /// A statement whose header says that there are so many entries.
+    fn statement(events: Vec<LogEvent<'static>>, entries: u64, closing: &str) -> Vec<u8> {
+        let mut builder = TileBuilder::default();
+        events.iter().for_each(|event| builder.push(event.leaf()));
+        let (size, root, tiles) = (builder.size(), builder.root(), Tiles(builder.take_changed()));
+        let summary = Summary {
+            account: "acc_1".into(),
+            currency: "USD".into(),
+            from: None,
+            to: None,
+            entries,
+            opening: Decimal::ZERO,
+            closing: closing.parse().expect("an amount"),
+            size,
+            root,
+        };
+        let mut out = Vec::new();
+        lines::write(&header(&summary, &key()), &mut out).expect("memory");
+        for event in events {
+            let proof = tree::prove_inclusion(&tiles, size, root, event.position - 1).expect("the tiles are there");
+            lines::write(&entry(event, proof), &mut out).expect("memory");
+        }
+        out
+    }
+
+    fn verdict(bytes: &[u8]) -> Result<Summary, String> {
+        verify(bytes, key().public(), None).map_err(|error| error.to_string())
+    }
+
+    const SOUND: [(u64, &str, &str); 3] = [(1, "1.00", "1.00"), (2, "2.00", "3.00"), (3, "4.00", "7.00")];
+
+    #[test]
+    fn no_byte_can_be_changed() {
+        let bytes = statement(events(&SOUND), 3, "7.00");
+        verdict(&bytes).expect("it is sound");
+        for at in (0..bytes.len()).step_by(3) {
+            for flip in [1, 0x20] {
+                let mut spoilt = bytes.clone();
+                spoilt[at] ^= flip;
+                assert!(verdict(&spoilt).is_err(), "byte {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_log_that_contradicts_itself_is_refused_though_all_is_signed() {
+        let refused = |entries: &[(u64, &str, &str)], number, closing, why: &str| {
+            let error = verdict(&statement(events(entries), number, closing)).expect_err(why);
+            assert!(error.contains(why), "{error}");
+        };
+        refused(&[SOUND[0], SOUND[2]], 2, "7.00", "entry 3 stands where entry 2 is due");
+        refused(&[SOUND[0], SOUND[0]], 2, "2.00", "entry 1 stands where entry 2 is due");
+        refused(&[SOUND[0], (2, "2.00", "4.00")], 2, "3.00", "entry 2 says 4.00, but the entries lead to 3.00");
+        refused(&SOUND, 3, "8.00", "line 1: the entries lead from 0 to 7.00");
+        refused(&SOUND, 4, "7.00", "line 5: the file ends where entry 4 is due");
+        refused(&SOUND, 2, "3.00", "line 4: the file goes on");
+    }
+
+    #[test]
+    fn an_entry_of_another_tree_account_or_version_is_refused() {
+        let refused = |change: fn(&mut LogEvent<'_>), why: &str| {
+            let mut changed = events(&SOUND);
+            change(&mut changed[1]);
+            let error = verdict(&statement(changed, 3, "7.00")).expect_err(why);
+            assert!(error.starts_with("line 3: ") && error.contains(why), "{error}");
+        };
+        refused(|event| event.aggregate_id = "acc_2".into(), "another account");
+        refused(|event| event.event_version = "2.0".into(), "cannot be judged");
+        refused(|event| event.payload = event.payload.replace("USD", "EUR").into(), "not in USD");
+        let other = statement(events(&[SOUND[0], (2, "2.00", "3.00")]), 2, "3.00");
+        let header = statement(events(&SOUND), 3, "7.00");
+        let of = |bytes: &[u8], line: usize| bytes.split_inclusive(|byte| *byte == b'\n').nth(line).map(<[u8]>::to_vec);
+        let mixed = [of(&header, 0), of(&other, 1), of(&other, 2)].into_iter().flatten().collect::<Vec<_>>().concat();
+        assert!(verdict(&mixed).expect_err("of two trees").contains("the proof does not lead"));
+    }
+}
