@@ -7,7 +7,7 @@ use axum::{
 };
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, SecondsFormat, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
-use daybook_core::Position;
+use daybook_core::{Position, spreadsheet::harmless};
 use daybook_projections::statement::{self as read_model, Period, Place, StatementRow};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
@@ -240,11 +240,6 @@ fn as_csv(statement: &StatementShown, currency: &str) -> Response {
     response
 }
 
-/// A text that a spreadsheet takes for a text and not for a formula.
-fn harmless(text: &str) -> String {
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text.into() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -263,11 +258,5 @@ mod tests {
     fn a_day_whose_midnight_was_skipped_begins_later() {
         assert_eq!(first_moment("2018-11-04", "America/Sao_Paulo"), "2018-11-04T03:00:00+00:00");
         assert_eq!(first_moment("2011-12-30", "Pacific/Apia"), first_moment("2011-12-31", "Pacific/Apia"));
-    }
-
-    #[test]
-    fn a_formula_is_a_text_in_a_spreadsheet() {
-        assert_eq!(harmless("=SUM(A1)"), "'=SUM(A1)");
-        assert_eq!(harmless("VPS"), "VPS");
     }
 }

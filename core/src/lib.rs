@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod domain;
 pub mod event;
 pub mod operations;
+pub mod spreadsheet;
 pub mod store;
 #[expect(clippy::disallowed_methods, reason = "commands have deadlines")]
 pub mod writer;
