@@ -7,6 +7,7 @@ mod cluster;
 mod concurrency;
 mod crash;
 mod drift;
+mod exports;
 mod golden;
 mod import;
 mod kill;

@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use daybook_replay_tools::{demo, import, ledger::LedgerOptions, projection, rebuild, schema, status, verify};
+use daybook_replay_tools::{
+    demo, export, import, ledger::LedgerOptions, projection, rebuild, schema, status, verify,
+};
 use tracing_subscriber::EnvFilter;
 
 #[derive(Debug, Parser)]
@@ -22,6 +24,8 @@ enum Verb {
     Import(Import),
     /// Check the book and everything derived from it; exit 1 if anything is wrong
     Verify(verify::Arguments),
+    /// Write the journal for hledger, ledger-cli, beancount, a spreadsheet or a script
+    Export(export::Arguments),
     /// Build projections anew from the book, while they are being read
     Rebuild(rebuild::Arguments),
     /// Let the build of a projection that is kept serve again
@@ -54,13 +58,15 @@ enum Import {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    // Tools ask for whole books at once: that a statement takes long is no news.
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,sqlx::query=error"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 
     let Arguments { ledger, verb } = Arguments::parse();
     let outcome = match verb {
         Verb::Import(Import::Invoices(arguments)) => import::run(&ledger, &arguments).await,
         Verb::Verify(arguments) => verify::run(&ledger, &arguments).await,
+        Verb::Export(arguments) => export::run(&ledger, &arguments).await,
         Verb::Rebuild(arguments) => rebuild::run(&ledger, &arguments).await,
         Verb::Rollback(arguments) => projection::roll_back(&ledger, &arguments).await,
         Verb::Discard(arguments) => projection::discard(&ledger, &arguments).await,

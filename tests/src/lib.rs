@@ -1,5 +1,6 @@
 //! What the tests share: a fresh database on a real PostgreSQL for each of them.
 
+pub mod accountant;
 pub mod api;
 pub mod commands;
 pub mod equality;
