@@ -6,6 +6,7 @@ mod api;
 mod cluster;
 mod concurrency;
 mod crash;
+mod diff;
 mod drift;
 mod exports;
 mod golden;

@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "what a tool has to say goes to its standard output")]
 
 pub mod demo;
+pub mod diff;
 pub mod export;
 pub mod import;
 pub mod ledger;

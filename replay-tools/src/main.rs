@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use daybook_replay_tools::{
-    demo, export, import, ledger::LedgerOptions, projection, rebuild, schema, status, verify,
+    demo, diff, export, import, ledger::LedgerOptions, projection, rebuild, schema, status, verify,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -26,6 +26,9 @@ enum Verb {
     Verify(verify::Arguments),
     /// Write the journal for hledger, ledger-cli, beancount, a spreadsheet or a script
     Export(export::Arguments),
+    /// Tell what differs between two databases or two positions: events and balances; exit 0 if nothing, 1 if
+    /// something does, 2 if that cannot be told
+    Diff(diff::Arguments),
     /// Build projections anew from the book, while they are being read
     Rebuild(rebuild::Arguments),
     /// Let the build of a projection that is kept serve again
@@ -63,10 +66,13 @@ async fn main() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 
     let Arguments { ledger, verb } = Arguments::parse();
+    // As scripts know it from diff(1).
+    let trouble = if matches!(verb, Verb::Diff(_)) { ExitCode::from(2) } else { ExitCode::FAILURE };
     let outcome = match verb {
         Verb::Import(Import::Invoices(arguments)) => import::run(&ledger, &arguments).await,
         Verb::Verify(arguments) => verify::run(&ledger, &arguments).await,
         Verb::Export(arguments) => export::run(&ledger, &arguments).await,
+        Verb::Diff(arguments) => diff::run(&ledger, &arguments).await,
         Verb::Rebuild(arguments) => rebuild::run(&ledger, &arguments).await,
         Verb::Rollback(arguments) => projection::roll_back(&ledger, &arguments).await,
         Verb::Discard(arguments) => projection::discard(&ledger, &arguments).await,
@@ -88,7 +94,7 @@ async fn main() -> ExitCode {
                 eprintln!("  because: {cause}");
                 source = cause.source();
             }
-            ExitCode::FAILURE
+            trouble
         }
     }
 }
