@@ -1,8 +1,8 @@
-//! What differs between two ledgers.
+//! What differs between two ledgers, and whether a backup would bring a ledger back.
 
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
 
@@ -13,7 +13,7 @@ use daybook_core::{
 use daybook_tests::{
     TestDatabase,
     commands::{adjust, id, open_account, pay_in, register, usd},
-    database, program, whole_book,
+    database, postgresql_program, program, whole_book,
 };
 use serde_json::{Value, json};
 
@@ -54,6 +54,18 @@ async fn forge(database: &TestDatabase, position: u64, from: &str, to: &str) {
         .unwrap();
     assert_eq!(forged.rows_affected(), 1);
     sqlx::raw_sql("reset session_replication_role").execute(&mut *connection).await.unwrap();
+}
+
+fn dump(database: &TestDatabase, directory: &Path, format: &str) -> PathBuf {
+    let file = directory.join(format!("backup.{format}"));
+    let output = Command::new(postgresql_program("pg_dump"))
+        .args(["--format", format, "--file"])
+        .args([&file])
+        .arg(database.url())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    file
 }
 
 /// The position of the event that credited the payment.
@@ -216,4 +228,82 @@ async fn what_cannot_be_compared_is_trouble_and_no_difference() {
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.code() == Some(2) && stderr.contains(said), "{a}: {stderr}");
     }
+}
+
+/// The clusters that drills have left behind.
+fn left_behind() -> usize {
+    let temporary = fs::read_dir(std::env::temp_dir()).unwrap();
+    temporary.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with("daybook-drill-")).count()
+}
+
+/// One test, so that nobody else's drill is taken for one that left something behind.
+#[tokio::test]
+async fn a_drill_tells_what_a_backup_is_worth() {
+    let (database, writer, running, account) = ledger().await;
+    let directory = tempfile::tempdir().unwrap();
+    // The rows of the projections are in a backup, too.
+    assert!(daybook(&database, &["export", "--format", "csv"]).status.success());
+    let (plain, custom) = (dump(&database, directory.path(), "plain"), dump(&database, directory.path(), "custom"));
+    let drill = |backup: &Path, more: &[&str]| {
+        daybook(&database, &[&["drill", "--backup", backup.to_str().unwrap()], more].concat())
+    };
+    let before = left_behind();
+
+    let last = head(&database).await;
+    let fresh = report(&drill(&plain, &["--json"]));
+    assert_eq!((&fresh["sound"], &fresh["live"]["missing"]), (&json!(true), &json!(0)), "{fresh}");
+    assert_eq!(fresh["verification"]["position"], last);
+
+    for number in 0..3 {
+        writer.execute(pay_in(&account, &format!("later{number}"), usd("1.00"))).await.unwrap();
+    }
+    running.shutdown().await;
+    let missing = head(&database).await - last;
+    assert!(missing >= 3);
+    for backup in [&plain, &custom] {
+        let output = drill(backup, &[]);
+        let told = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
+        assert!(told.contains(&format!("\n{missing} events are missing")), "{told}");
+    }
+    let alone = report(&drill(&custom, &["--alone", "--json"]));
+    assert_eq!((&alone["sound"], &alone["live"]), (&json!(true), &Value::Null));
+
+    // An amount and the balance after it are forged alike: only the ledger that lives and its own rows know better.
+    let text = fs::read_to_string(&plain).unwrap();
+    let forged = directory.path().join("forged.sql");
+    let tampered: String = text
+        .split_inclusive('\n')
+        .map(|line| if line.contains("account.credited\t") { line.replace("20.00", "20.01") } else { line.to_owned() })
+        .collect();
+    assert_ne!(tampered, text);
+    fs::write(&forged, tampered).unwrap();
+    let output = drill(&forged, &["--json"]);
+    let found = report(&output);
+    assert_eq!((output.status.code(), &found["sound"]), (Some(1), &json!(false)));
+    assert_eq!(found["live"]["comparison"]["first_difference"]["position"], credited(&database).await);
+    assert_eq!(found["verification"]["sound"], false, "{found}");
+    assert_eq!(drill(&forged, &["--alone"]).status.code(), Some(1));
+
+    // One that breaks off, one with a hole, and what is none.
+    let (half, holed, none) =
+        (directory.path().join("half.sql"), directory.path().join("holed.sql"), directory.path().join("none.sql"));
+    fs::write(&half, &text[..text.len() / 2]).unwrap();
+    let without: String = text.split_inclusive('\n').filter(|line| !line.contains("account.credited\t")).collect();
+    fs::write(&holed, without).unwrap();
+    fs::write(&none, "select 1;").unwrap();
+    for (backup, said) in [(&half, "breaks off"), (&none, "not what `pg_dump` writes")] {
+        let output = drill(backup, &[]);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && stderr.contains(said), "{stderr}");
+    }
+    assert!(!drill(&holed, &[]).status.success());
+    assert!(!drill(&directory.path().join("missing"), &[]).status.success());
+    let spoilt = directory.path().join("spoilt.dump");
+    let mut bytes = fs::read(&custom).unwrap();
+    bytes.truncate(bytes.len() * 2 / 3);
+    fs::write(&spoilt, bytes).unwrap();
+    assert!(!drill(&spoilt, &[]).status.success());
+
+    assert_eq!(left_behind(), before, "whatever happens, nothing stays");
 }

@@ -4,6 +4,7 @@
 
 pub mod demo;
 pub mod diff;
+pub mod drill;
 pub mod export;
 pub mod import;
 pub mod ledger;

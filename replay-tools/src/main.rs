@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use daybook_replay_tools::{
-    demo, diff, export, import, ledger::LedgerOptions, projection, rebuild, schema, status, verify,
+    demo, diff, drill, export, import, ledger::LedgerOptions, projection, rebuild, schema, status, verify,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -29,6 +29,8 @@ enum Verb {
     /// Tell what differs between two databases or two positions: events and balances; exit 0 if nothing, 1 if
     /// something does, 2 if that cannot be told
     Diff(diff::Arguments),
+    /// Restore a backup into a PostgreSQL of its own, verify it, and say what it lacks; exit 1 if anything is wrong
+    Drill(drill::Arguments),
     /// Build projections anew from the book, while they are being read
     Rebuild(rebuild::Arguments),
     /// Let the build of a projection that is kept serve again
@@ -73,6 +75,7 @@ async fn main() -> ExitCode {
         Verb::Verify(arguments) => verify::run(&ledger, &arguments).await,
         Verb::Export(arguments) => export::run(&ledger, &arguments).await,
         Verb::Diff(arguments) => diff::run(&ledger, &arguments).await,
+        Verb::Drill(arguments) => drill::run(&ledger, &arguments).await,
         Verb::Rebuild(arguments) => rebuild::run(&ledger, &arguments).await,
         Verb::Rollback(arguments) => projection::roll_back(&ledger, &arguments).await,
         Verb::Discard(arguments) => projection::discard(&ledger, &arguments).await,
