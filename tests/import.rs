@@ -1,6 +1,7 @@
 //! Importing invoice lines, by the program that people run.
 
 use std::{
+    collections::BTreeMap,
     fmt::Write as _,
     io::Write as _,
     path::{Path, PathBuf},
@@ -11,6 +12,8 @@ use daybook_tests::{TestDatabase, database, program};
 use rust_decimal::Decimal;
 use serde_json::Value;
 use sqlx::Row;
+
+use crate::exports::{one_cent_more_is_refused, programs_agree_with_api};
 
 const HEADER: &str = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n";
 
@@ -258,4 +261,13 @@ async fn the_online_retail_file_has_its_known_figures() {
     .await
     .expect("statements");
     assert_eq!(broken, 0);
+
+    // Three accounting programs make the same of the export, customer by customer.
+    let directory = tempfile::tempdir().expect("a directory");
+    let (database, totals, files) = programs_agree_with_api(database, directory.path()).await;
+    assert_eq!(totals, BTreeMap::from([("GBP".to_owned(), "-9747747.93".parse().expect("a decimal"))]));
+    for (accountant, file) in files {
+        one_cent_more_is_refused(accountant, &file, 1, 1);
+    }
+    drop(database);
 }

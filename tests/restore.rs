@@ -1,6 +1,6 @@
 //! The book moves to another cluster by `pg_dump` and `psql`, and everything goes on from the same position.
 
-use std::{fs::Permissions, os::unix::fs::PermissionsExt, path::PathBuf};
+use std::{fs::Permissions, os::unix::fs::PermissionsExt};
 
 use cqrs_es::Aggregate;
 use daybook_core::{
@@ -11,7 +11,7 @@ use daybook_core::{
 };
 use daybook_tests::{
     commands::{account, adjust, id, keyed, open_ticket, pay_in, register, usd},
-    database, whole_book,
+    database, postgresql_program, whole_book,
 };
 use postgres_es::postgres_cqrs;
 use tokio::process::Command;
@@ -59,20 +59,6 @@ async fn a_restored_dump_goes_on_from_the_same_position() {
 }
 
 async fn run(program: &str, arguments: &[&str]) {
-    let output = Command::new(binary(program)).args(arguments).output().await.unwrap();
+    let output = Command::new(postgresql_program(program)).args(arguments).output().await.unwrap();
     assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// On the path, or where Debian keeps the client programs of each version.
-fn binary(program: &str) -> PathBuf {
-    let on_path =
-        std::env::var_os("PATH").into_iter().flat_map(|path| std::env::split_paths(&path).collect::<Vec<_>>());
-    let installed = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let mut candidates: Vec<PathBuf> = installed.map(|version| version.path().join("bin")).collect();
-    candidates.sort();
-    on_path
-        .chain(candidates.into_iter().rev())
-        .map(|directory| directory.join(program))
-        .find(|program| program.is_file())
-        .unwrap_or_else(|| panic!("{program} comes with the PostgreSQL client"))
 }

@@ -103,6 +103,8 @@ pub enum ClusterError {
         data.display()
     )]
     OtherVersion { data: PathBuf, written_by: u32 },
+    #[error("`{name}` is missing beside the programs of PostgreSQL in {} (Debian package `postgresql-client`)", directory.display())]
+    ProgramMissing { name: &'static str, directory: PathBuf },
     #[error("the data in {} belongs to another user of this machine (uid {owner})", data.display())]
     ForeignData { data: PathBuf, owner: u32 },
     #[error("the data of this ledger lay in {}, as {} says, but it is gone", directory.display(), location.display())]
@@ -157,6 +159,13 @@ impl Cluster {
     /// Where PostgreSQL keeps its files, for messages.
     pub fn data_directory(&self) -> PathBuf {
         self.place.data()
+    }
+
+    /// A program that came with the PostgreSQL of this cluster, such as `psql`.
+    pub fn program(&self, name: &'static str) -> Result<PathBuf, ClusterError> {
+        let directory = binaries::find(self.place.written_by()?, &self.place.data())?.directory;
+        let program = directory.join(name);
+        if program.is_file() { Ok(program) } else { Err(ClusterError::ProgramMissing { name, directory }) }
     }
 
     /// The process id of the postmaster.

@@ -7,6 +7,7 @@ mod day;
 pub mod domain;
 pub mod event;
 pub mod operations;
+pub mod spreadsheet;
 pub mod store;
 #[expect(clippy::disallowed_methods, reason = "checkpoints are signed at a pace")]
 pub mod transparency;

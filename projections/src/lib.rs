@@ -1,6 +1,7 @@
 //! The projections of Daybook: read models folded from the book. This page is the board of all of them.
 
 pub mod account;
+pub mod accounting;
 pub mod books;
 pub mod credit_note;
 pub mod customer;

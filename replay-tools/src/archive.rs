@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, BufWriter, Write},
+    io::{BufWriter, Write},
     path::PathBuf,
     process::ExitCode,
 };
@@ -125,7 +125,7 @@ impl<W: Write> Writing<'_, W> {
         if event.position != self.due || leaf != Some(&event.leaf()) {
             return Err(LogError::Event(self.due).into());
         }
-        archive::write_event(event.clone(), self.out).map_err(io::Error::from)?;
+        archive::write_event(event.clone(), self.out)?;
         self.due += 1;
         Ok(())
     }

@@ -60,6 +60,7 @@ impl LedgerOptions {
 pub struct Ledger {
     cluster: Option<Cluster>,
     store: Store,
+    owner: PgConnectOptions,
 }
 
 /// A writer and a projector at work in this process.
@@ -75,7 +76,7 @@ impl Ledger {
     pub async fn open(options: &LedgerOptions) -> Result<Self, ToolError> {
         let (cluster, url) = reach(options).await?;
         let store = Store::open(&url, StoreOptions::default()).await?;
-        Ok(Self { cluster, store })
+        Ok(Self { cluster, store, owner: url.parse()? })
     }
 
     /// A ledger as it is, its tables left at the version that they have: another program may be serving it.
@@ -89,12 +90,17 @@ impl Ledger {
         if !there {
             return Err("there is no ledger yet".into());
         }
-        let store = Store::connect(owner, StoreOptions::default()).await?;
-        Ok(Self { cluster, store })
+        let store = Store::connect(owner.clone(), StoreOptions::default()).await?;
+        Ok(Self { cluster, store, owner })
     }
 
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// How the owner connects.
+    pub fn owner(&self) -> &PgConnectOptions {
+        &self.owner
     }
 
     /// Starts a writer and a projector. Others may be at work on the same ledger; the database orders them.

@@ -5,6 +5,9 @@
 pub mod archive;
 pub mod checkpoint;
 pub mod demo;
+pub mod diff;
+pub mod drill;
+pub mod export;
 pub mod full;
 pub mod import;
 pub mod ledger;

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use daybook_replay_tools::{
-    archive, checkpoint, demo, import, ledger::LedgerOptions, projection, prove, rebuild, replay, schema,
-    statement_proof, status, tree, verify, why,
+    archive, checkpoint, demo, diff, drill, export, import, ledger::LedgerOptions, projection, prove, rebuild, replay,
+    schema, statement_proof, status, tree, verify, why,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -32,9 +32,14 @@ enum Verb {
     /// Write a proof that `daybook-verify proof` checks without this ledger
     #[command(subcommand)]
     Prove(prove::Prove),
-    /// Write what can be checked without this ledger
-    #[command(subcommand)]
+    /// Write the journal for hledger, ledger-cli, beancount, a spreadsheet or a script; or what can be checked without
+    /// this ledger
     Export(Export),
+    /// Tell what differs between two databases or two positions: events and balances; exit 0 if nothing, 1 if
+    /// something does, 2 if that cannot be told
+    Diff(diff::Arguments),
+    /// Restore a backup into a PostgreSQL of its own, verify it, and say what it lacks; exit 1 if anything is wrong
+    Drill(drill::Arguments),
     /// Look after the tree of the log
     #[command(subcommand)]
     Tree(Tree),
@@ -66,8 +71,18 @@ enum Verb {
     Demo(demo::Arguments),
 }
 
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+struct Export {
+    #[command(subcommand)]
+    proven: Option<Proven>,
+    #[command(flatten)]
+    journal: Option<export::Arguments>,
+}
+
+/// What can be checked without the ledger that wrote it.
 #[derive(Debug, Subcommand)]
-enum Export {
+enum Proven {
     /// The whole log: every event, the checkpoint and the public key, for `daybook-verify archive`
     Log(archive::Arguments),
     /// The statement of an account with a proof for every entry, for `daybook-verify statement`
@@ -88,18 +103,29 @@ enum Import {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    // Tools ask for whole books at once: that a statement takes long is no news.
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,sqlx::query=error"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 
     let Arguments { ledger, verb } = Arguments::parse();
+    // As scripts know it from diff(1).
+    let trouble = if matches!(verb, Verb::Diff(_)) { ExitCode::from(2) } else { ExitCode::FAILURE };
     let outcome = match verb {
         Verb::Import(Import::Invoices(arguments)) => import::run(&ledger, &arguments).await,
         Verb::Verify(arguments) => verify::run(&ledger, &arguments).await,
         Verb::Checkpoint(arguments) => checkpoint::run(&ledger, &arguments).await,
         Verb::Key => checkpoint::print_key(&ledger).await,
         Verb::Prove(what) => prove::run(&ledger, &what).await,
-        Verb::Export(Export::Log(arguments)) => archive::run(&ledger, &arguments).await,
-        Verb::Export(Export::Statement(arguments)) => statement_proof::run(&ledger, &arguments).await,
+        Verb::Export(Export { proven: Some(Proven::Log(arguments)), .. }) => archive::run(&ledger, &arguments).await,
+        Verb::Export(Export { proven: Some(Proven::Statement(arguments)), .. }) => {
+            statement_proof::run(&ledger, &arguments).await
+        }
+        Verb::Export(Export { journal: Some(arguments), .. }) => export::run(&ledger, &arguments).await,
+        Verb::Export(Export { journal: None, proven: None }) => {
+            Err("--format: name one for the journal; or name `log` or `statement`".into())
+        }
+        Verb::Diff(arguments) => diff::run(&ledger, &arguments).await,
+        Verb::Drill(arguments) => drill::run(&ledger, &arguments).await,
         Verb::Tree(Tree::Rebuild) => tree::rebuild(&ledger).await,
         Verb::Replay(arguments) => replay::run(&ledger, &arguments).await,
         Verb::Rebuild(arguments) => rebuild::run(&ledger, &arguments).await,
@@ -124,7 +150,7 @@ async fn main() -> ExitCode {
                 eprintln!("  because: {cause}");
                 source = cause.source();
             }
-            ExitCode::FAILURE
+            trouble
         }
     }
 }

@@ -36,10 +36,10 @@ pub struct Arguments {
 
 /// What a verification has found.
 #[derive(Debug, Serialize)]
-struct Report {
-    sound: bool,
+pub(crate) struct Report {
+    pub sound: bool,
     /// Where the book ended when it was read.
-    position: Position,
+    pub position: Position,
     /// Of a verification of the log itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     events_per_second: Option<u64>,
@@ -83,7 +83,14 @@ pub async fn run(options: &LedgerOptions, arguments: &Arguments) -> Result<ExitC
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
-        for check in &report.checks {
+        report.tell();
+    }
+    Ok(if report.sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+impl Report {
+    pub fn tell(&self) {
+        for check in &self.checks {
             let verdict = if check.sound { "sound" } else { "WRONG" };
             println!("{verdict}  {:<44} {:>10} checked", check.name, check.checked);
             if let Some(finding) = &check.finding {
@@ -93,15 +100,15 @@ pub async fn run(options: &LedgerOptions, arguments: &Arguments) -> Result<ExitC
                 }
             }
         }
-        if let Some(rate) = report.events_per_second {
+        if let Some(rate) = self.events_per_second {
             println!("{rate} events a second");
         }
-        println!("the book ends at position {}: {}", report.position, if report.sound { "sound" } else { "NOT SOUND" });
+        println!("the book ends at position {}: {}", self.position, if self.sound { "sound" } else { "NOT SOUND" });
     }
-    Ok(if report.sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn verify(store: &Store, quiet: bool) -> Result<Report, ToolError> {
+/// Checks everything; a quiet check shows no progress.
+pub(crate) async fn verify(store: &Store, quiet: bool) -> Result<Report, ToolError> {
     let position = store.head().await?.position;
     let mut checks = vec![positions(store, position).await?];
     checks.extend(streams(store, position, quiet).await?);

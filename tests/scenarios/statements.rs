@@ -75,8 +75,10 @@ struct Told {
     lines: Vec<[String; 3]>,
 }
 
+type Reader = fn(&str) -> Told;
+
 /// The forms beside JSON, and how each is read.
-const FORMS: [(&str, &str, fn(&str) -> Told); 3] =
+const FORMS: [(&str, &str, Reader); 3] =
     [("csv", "text/csv", Told::by_csv), ("html", "text/html", Told::by_html), ("text", "text/plain", Told::by_text)];
 
 impl Told {

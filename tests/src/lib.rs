@@ -1,5 +1,6 @@
 //! What the tests share: a fresh database on a real PostgreSQL for each of them.
 
+pub mod accountant;
 pub mod api;
 pub mod commands;
 pub mod copy;
@@ -176,4 +177,17 @@ pub fn program(name: &str) -> PathBuf {
     let built = tests.ancestors().nth(2).expect("tests lie in target/*/deps").join(name);
     assert!(built.exists(), "{} is missing: build it by `cargo build --workspace`", built.display());
     built
+}
+
+/// A client program of PostgreSQL: on the path, or where Debian keeps the client programs of each version.
+pub fn postgresql_program(program: &str) -> PathBuf {
+    let on_path = env::var_os("PATH").into_iter().flat_map(|path| env::split_paths(&path).collect::<Vec<_>>());
+    let installed = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut candidates: Vec<PathBuf> = installed.map(|version| version.path().join("bin")).collect();
+    candidates.sort();
+    on_path
+        .chain(candidates.into_iter().rev())
+        .map(|directory| directory.join(program))
+        .find(|program| program.is_file())
+        .unwrap_or_else(|| panic!("{program} comes with the PostgreSQL client"))
 }

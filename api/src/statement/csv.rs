@@ -1,6 +1,7 @@
 //! A statement as a table, as RFC 4180 has it, with the opening and the closing balance as the first and the last row.
 
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
+use daybook_core::spreadsheet::harmless;
 
 use super::StatementShown;
 use crate::wire::Amount;
@@ -64,20 +65,4 @@ pub fn write(statement: &StatementShown) -> Vec<u8> {
     }
     write(balance_row("closing", statement.position.to_string(), statement.last_day(), statement.closing));
     table.into_inner().expect("memory takes every row")
-}
-
-/// A text that a spreadsheet takes for a text and not for a formula.
-fn harmless(text: &str) -> String {
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text.into() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_formula_is_a_text_in_a_spreadsheet() {
-        assert_eq!(harmless("=SUM(A1)"), "'=SUM(A1)");
-        assert_eq!(harmless("VPS"), "VPS");
-    }
 }

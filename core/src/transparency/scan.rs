@@ -67,8 +67,11 @@ fn header(bytes: &[u8]) -> Result<Option<&[u8]>, ScanError> {
     Ok(reader.take(u32::from_be_bytes(extension) as usize).map(|_| reader.0))
 }
 
-/// The next row, and what follows it; `None` if it has not arrived as a whole. The end of the copy is no event.
-fn row(bytes: &[u8]) -> Result<Option<(Option<LogEvent<'_>>, &[u8])>, ScanError> {
+/// A row, which is no event at the end of the copy, and what follows it.
+type RowAndRest<'a> = (Option<LogEvent<'a>>, &'a [u8]);
+
+/// The next row; `None` if it has not arrived as a whole.
+fn row(bytes: &[u8]) -> Result<Option<RowAndRest<'_>>, ScanError> {
     let mut reader = Reader(bytes);
     match reader.number().map(i16::from_be_bytes) {
         None => return Ok(None),

@@ -1,0 +1,214 @@
+//! A drill for the day on which the ledger is lost: a backup is restored into a PostgreSQL of its own, verified, and
+//! compared with the ledger that lives. Nothing of it stays.
+
+use std::{
+    env,
+    fs::File,
+    io::{Read, Seek, SeekFrom},
+    path::{Path, PathBuf},
+    process::{ExitCode, Stdio},
+};
+
+use chrono::{DateTime, Utc};
+use daybook_core::{
+    Position, chain,
+    cluster::{Cluster, ClusterOptions, DATABASE},
+    store::{APPLICATION_ROLE, Head, Store, StoreOptions, Upcasters, head},
+};
+use serde::Serialize;
+use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
+use tokio::process::Command;
+use uuid::Uuid;
+
+use crate::{
+    ToolError,
+    diff::{Comparison, Events, compare},
+    ledger::{Ledger, LedgerOptions},
+    verify::{self, verify},
+};
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// What `pg_dump` has written, in any of its formats. Restoring runs what stands in it: take no backup of others
+    #[arg(long, value_name = "FILE")]
+    backup: PathBuf,
+    /// Do not compare with the living ledger, such as when it is lost
+    #[arg(long)]
+    alone: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    /// The backup is a sound ledger, and, unless it was looked at alone, the beginning of the one that lives.
+    sound: bool,
+    verification: verify::Report,
+    /// When the last event of the backup was recorded.
+    recorded_at: DateTime<Utc>,
+    live: Option<Live>,
+}
+
+/// The backup against the ledger that lives.
+#[derive(Debug, Serialize)]
+struct Live {
+    position: Position,
+    recorded_at: DateTime<Utc>,
+    /// Events that were recorded after the backup was made: a restoration would lose them.
+    missing: Position,
+    /// Events of the backup after the end of the ledger that lives: it has lost them.
+    lost: Position,
+    /// As far as both go.
+    comparison: Comparison,
+}
+
+pub async fn run(options: &LedgerOptions, arguments: &Arguments) -> Result<ExitCode, ToolError> {
+    let backup = Backup::of(&arguments.backup)?;
+    let live = if arguments.alone { None } else { Some(living(options).await?) };
+    // The last user of a throw-away cluster takes it away, and its watchdog does if this process is killed.
+    let home = env::temp_dir().join(format!("daybook-drill-{}", Uuid::now_v7().simple()));
+    let cluster = Cluster::start(&ClusterOptions::throw_away(home)).await?;
+    let outcome = drill(&cluster, &backup, live.as_ref(), arguments.json).await;
+    cluster.stop().await?;
+    if let Some(ledger) = live {
+        ledger.close().await?;
+    }
+    let report = outcome?;
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        tell(&report);
+    }
+    Ok(if report.sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn living(options: &LedgerOptions) -> Result<Ledger, ToolError> {
+    let opened = Ledger::open_as_it_is(options).await;
+    opened.map_err(|error| format!("the living ledger, which `--alone` leaves out: {}", chain(&*error)).into())
+}
+
+async fn drill(
+    cluster: &Cluster,
+    backup: &Backup<'_>,
+    live: Option<&Ledger>,
+    quiet: bool,
+) -> Result<Report, ToolError> {
+    restore(cluster, backup).await?;
+    let url = cluster.url(DATABASE);
+    // As it was restored: what is compared is compared before the tables are brought to this version.
+    let live = match live {
+        None => None,
+        Some(ledger) => Some(against(&url.parse()?, ledger).await?),
+    };
+    let store = Store::open(&url, StoreOptions::default()).await?;
+    let verified = verify(&store, quiet).await;
+    let Head { recorded_at, .. } = store.head().await?;
+    store.pool().close().await;
+    let verification = verified?;
+    let goes_on = live.as_ref().is_none_or(|live| live.comparison.equal && live.lost == 0);
+    Ok(Report { sound: verification.sound && goes_on, verification, recorded_at, live })
+}
+
+async fn against(restored: &PgConnectOptions, ledger: &Ledger) -> Result<Live, ToolError> {
+    let Head { position, recorded_at } = ledger.store().head().await?;
+    let mut connection = PgConnection::connect_with(restored).await?;
+    let Head { position: end, .. } = head(&mut connection).await.map_err(|_| "the backup is of no ledger")?;
+    connection.close().await?;
+    let common = Some(position.min(end));
+    let mut backup = Events::of(restored, common).await.map_err(|error| format!("the backup: {}", chain(&*error)))?;
+    let mut live = Events::of(ledger.owner(), common).await?;
+    let (missing, lost) = (position.saturating_sub(end), end.saturating_sub(position));
+    let comparison = compare(&mut backup, &mut live, &Upcasters::default()).await?;
+    backup.close().await?;
+    live.close().await?;
+    Ok(Live { position, recorded_at, missing, lost, comparison })
+}
+
+/// A file that `pg_dump` has written.
+#[derive(Debug)]
+enum Backup<'a> {
+    /// SQL, for psql.
+    Plain(&'a Path),
+    /// One of the formats of pg_restore.
+    Archive(&'a Path),
+}
+
+impl<'a> Backup<'a> {
+    fn of(path: &'a Path) -> Result<Self, ToolError> {
+        let unreadable = |error| format!("cannot read the backup {}: {error}", path.display());
+        if path.is_dir() {
+            return Ok(Self::Archive(path));
+        }
+        let mut file = File::open(path).map_err(unreadable)?;
+        let (mut beginning, mut end) = (Vec::new(), Vec::new());
+        file.by_ref().take(1024).read_to_end(&mut beginning).map_err(unreadable)?;
+        let last = file.metadata().map_err(unreadable)?.len().saturating_sub(1024);
+        file.seek(SeekFrom::Start(last)).map_err(unreadable)?;
+        file.read_to_end(&mut end).map_err(unreadable)?;
+        let has = |bytes: &[u8], text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+        if beginning.starts_with(b"PGDMP") || beginning.starts_with(b"toc.dat") {
+            return Ok(Self::Archive(path));
+        }
+        if !has(&beginning, "-- PostgreSQL database dump") {
+            return Err(format!("{} is not what `pg_dump` writes", path.display()).into());
+        }
+        // A table that breaks off would pass for a shorter one.
+        if !has(&end, "-- PostgreSQL database dump complete") {
+            return Err(format!("the backup {} breaks off", path.display()).into());
+        }
+        Ok(Self::Plain(path))
+    }
+}
+
+async fn restore(cluster: &Cluster, backup: &Backup<'_>) -> Result<(), ToolError> {
+    // A dump grants to roles that belong to the cluster and are not in it.
+    let mut owner = PgConnection::connect(&cluster.url(DATABASE)).await?;
+    sqlx::raw_sql(&format!("create role {APPLICATION_ROLE} nologin")).execute(&mut owner).await?;
+    owner.close().await?;
+    let url = cluster.url(DATABASE);
+    let mut command = match backup {
+        Backup::Plain(file) => {
+            let mut command = Command::new(cluster.program("psql")?);
+            command.args(["--quiet", "--no-psqlrc", "--dbname", &url, "--file"]).arg(file);
+            command
+        }
+        Backup::Archive(file) => {
+            let mut command = Command::new(cluster.program("pg_restore")?);
+            command.args(["--no-owner", "--no-privileges", "--dbname", &url]).arg(file);
+            command
+        }
+    };
+    for (name, _) in env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"PG")) {
+        command.env_remove(name);
+    }
+    command.env("LC_ALL", "C").stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+    let output = command.output().await?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    // Who owned and used the tables elsewhere need not be known here.
+    let unknown_role = |line: &str| line.contains("role \"") && line.ends_with("\" does not exist");
+    let errors: Vec<&str> =
+        said.lines().filter(|line| line.to_lowercase().contains("error: ") && !unknown_role(line)).collect();
+    match errors.first() {
+        Some(first) => Err(format!("the backup cannot be restored, {} errors, first: {first}", errors.len()).into()),
+        None if !output.status.success() && !said.lines().any(unknown_role) => {
+            Err(format!("the backup cannot be restored: {}", said.trim()).into())
+        }
+        None => Ok(()),
+    }
+}
+
+fn tell(report: &Report) {
+    report.verification.tell();
+    println!("the last event of the backup was recorded {}", report.recorded_at);
+    if let Some(Live { position, recorded_at, missing, lost, comparison }) = &report.live {
+        println!("the living ledger ends at position {position}, recorded {recorded_at}");
+        match &comparison.first_difference {
+            Some(first) => println!("WRONG  event {} is another one there: see `daybook diff`", first.position),
+            None if *lost > 0 => println!("WRONG  the last {lost} events of the backup are not there"),
+            None => println!("sound  it begins with the events of the backup"),
+        }
+        println!("{missing} events are missing in the backup");
+    }
+    println!("the backup is {}", if report.sound { "sound" } else { "NOT SOUND" });
+}

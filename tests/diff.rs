@@ -1,0 +1,309 @@
+//! What differs between two ledgers, and whether a backup would bring a ledger back.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+use daybook_core::{
+    domain::{AccountId, CustomerId},
+    writer::{Writer, WriterHandle},
+};
+use daybook_tests::{
+    TestDatabase,
+    commands::{adjust, id, open_account, pay_in, register, usd},
+    database, postgresql_program, program, whole_book,
+};
+use serde_json::{Value, json};
+
+fn daybook(database: &TestDatabase, arguments: &[&str]) -> Output {
+    let mut command = Command::new(program("daybook"));
+    command.args(arguments).env("DATABASE_URL", database.url()).stdin(Stdio::null());
+    command.output().expect("the program starts")
+}
+
+fn report(output: &Output) -> Value {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("no report: {stderr}"))
+}
+
+async fn ledger() -> (TestDatabase, WriterHandle, Writer, AccountId) {
+    let database = database().await;
+    let (writer, running) = database.writer().await;
+    let customer: CustomerId = id(&writer.execute(register("Ada")).await.unwrap().answer);
+    let account: AccountId = id(&writer.execute(open_account(&customer)).await.unwrap().answer);
+    writer.execute(pay_in(&account, "p1", usd("20.00"))).await.unwrap();
+    (database, writer, running, account)
+}
+
+async fn head(database: &TestDatabase) -> u64 {
+    database.store().await.head().await.unwrap().position
+}
+
+/// As somebody would who has the database in his hands.
+async fn forge(database: &TestDatabase, position: u64, from: &str, to: &str) {
+    let mut connection = database.pool().acquire().await.unwrap();
+    sqlx::raw_sql("set session_replication_role = replica").execute(&mut *connection).await.unwrap();
+    let forged = sqlx::query("update events set payload = replace(payload::text, $2, $3)::json where position = $1")
+        .bind(position as i64)
+        .bind(from)
+        .bind(to)
+        .execute(&mut *connection)
+        .await
+        .unwrap();
+    assert_eq!(forged.rows_affected(), 1);
+    sqlx::raw_sql("reset session_replication_role").execute(&mut *connection).await.unwrap();
+}
+
+fn dump(database: &TestDatabase, directory: &Path, format: &str) -> PathBuf {
+    let file = directory.join(format!("backup.{format}"));
+    let output = Command::new(postgresql_program("pg_dump"))
+        .args(["--format", format, "--file"])
+        .args([&file])
+        .arg(database.url())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    file
+}
+
+/// The position of the event that credited the payment.
+async fn credited(database: &TestDatabase) -> u64 {
+    let position: i64 = sqlx::query_scalar("select position from events where event_type = 'account.credited'")
+        .fetch_one(database.pool())
+        .await
+        .unwrap();
+    position as u64
+}
+
+#[tokio::test]
+async fn two_positions_differ_by_the_events_between_them() {
+    let (database, writer, running, account) = ledger().await;
+    let before = head(&database).await;
+    writer.execute(adjust(&account, usd("-7.35"))).await.unwrap();
+    running.shutdown().await;
+    let after = head(&database).await;
+
+    let (a, b) = (format!("@{before}"), format!("@{after}"));
+    let same = daybook(&database, &["diff", &a, &a]);
+    assert_eq!((same.status.code(), String::from_utf8_lossy(&same.stdout).contains("no difference")), (Some(0), true));
+    let differing = daybook(&database, &["diff", &a, &b, "--json"]);
+    assert_eq!(differing.status.code(), Some(1));
+    let found = report(&differing);
+    assert_eq!((&found["a"]["only_here"], &found["b"]["only_here"]), (&json!(0), &json!(after - before)));
+    assert_eq!((&found["a"]["events"], &found["b"]["events"]), (&json!(before), &json!(after)));
+    assert_eq!(found["first_difference"]["position"], before + 1);
+    assert_eq!(found["first_difference"]["a"], Value::Null);
+    let account = json!({ "account": account.as_str(), "currency": "USD", "a": "20.00", "b": "12.65", "by": "-7.35" });
+    assert_eq!(found["accounts"], json!([account]));
+    let adjustments = json!({ "account": "adjustments", "currency": "USD", "a": "0", "b": "-7.35", "by": "-7.35" });
+    assert_eq!(found["ledger_accounts"], json!([adjustments]));
+
+    let told = String::from_utf8(daybook(&database, &["diff", &a, &b]).stdout).unwrap();
+    assert!(told.contains("account.charged") && told.contains("-7.35 USD"), "{told}");
+}
+
+#[tokio::test]
+async fn a_forged_event_is_named_with_both_versions() {
+    let (original, _, running, account) = ledger().await;
+    running.shutdown().await;
+    let copy = database().await;
+    copy_book(&original, &copy).await;
+    let own = format!("@{}", head(&original).await);
+    assert_eq!(daybook(&original, &["diff", &own, copy.url()]).status.code(), Some(0));
+
+    let position = credited(&copy).await;
+    forge(&copy, position, "20.00", "20.01").await;
+    let differing = daybook(&original, &["diff", &own, copy.url(), "--json"]);
+    assert_eq!(differing.status.code(), Some(1));
+    let found = report(&differing);
+    assert_eq!((&found["a"]["only_here"], &found["b"]["only_here"]), (&json!(1), &json!(1)));
+    let first = &found["first_difference"];
+    assert_eq!(first["position"], position);
+    let payload = |side: &str| first[side]["payload"].as_str().expect("a payload").to_owned();
+    assert!(payload("a").contains("20.00") && payload("b").contains("20.01"), "{first}");
+    assert_eq!(found["accounts"][0]["account"], account.as_str());
+    assert_eq!(found["accounts"][0]["by"], "0.01");
+
+    // One that cannot be read any more is told, too.
+    forge(&copy, position, "credited", "accredited").await;
+    let found = report(&daybook(&original, &["diff", &own, copy.url(), "--json"]));
+    assert_eq!(found["b"]["first_unreadable"], position);
+}
+
+async fn copy_book(from: &TestDatabase, to: &TestDatabase) {
+    for event in whole_book(from.pool()).await {
+        sqlx::query(
+            "insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
+                 position, recorded_at)
+             values ($1, $2, $3, $4, $5, $6::json, $7::json, $8, $9)",
+        )
+        .bind(event.aggregate_type)
+        .bind(event.aggregate_id)
+        .bind(event.sequence as i64)
+        .bind(event.event_type)
+        .bind(event.event_version)
+        .bind(event.payload)
+        .bind(event.metadata)
+        .bind(event.position as i64)
+        .bind(event.recorded_at)
+        .execute(to.pool())
+        .await
+        .unwrap();
+    }
+}
+
+/// An archive of the log, as far as a comparison reads it.
+async fn archive(database: &TestDatabase, file: &Path) -> Vec<String> {
+    let book = whole_book(database.pool()).await;
+    let checkpoint = format!("log.example\n{}\nroot\n\n— log.example signature\n", book.len());
+    let header =
+        json!({ "archive": { "format": "daybook/archive/1", "key": "", "checkpoint": checkpoint, "edge": [] } });
+    let mut lines = vec![header.to_string(), json!({ "tile": { "level": 0, "index": 0, "hashes": [] } }).to_string()];
+    lines.extend(book.into_iter().map(|event| {
+        let event = json!({
+            "position": event.position,
+            "aggregate_type": event.aggregate_type,
+            "aggregate_id": event.aggregate_id,
+            "sequence": event.sequence,
+            "event_type": event.event_type,
+            "event_version": event.event_version,
+            "payload": event.payload,
+            "metadata": event.metadata,
+            "recorded_at_us": event.recorded_at.timestamp_micros(),
+        });
+        json!({ "event": event }).to_string()
+    }));
+    fs::write(file, lines.join("\n") + "\n").unwrap();
+    lines
+}
+
+#[tokio::test]
+async fn an_archive_is_compared_like_the_book_that_it_was_made_of() {
+    let (database, writer, running, account) = ledger().await;
+    let directory = tempfile::tempdir().unwrap();
+    let (file, later) = (directory.path().join("a.ndjson"), directory.path().join("b.ndjson"));
+    let lines = archive(&database, &file).await;
+    let (own, path) = (format!("@{}", head(&database).await), file.to_str().unwrap());
+    assert_eq!(daybook(&database, &["diff", path, &own]).status.code(), Some(0));
+
+    writer.execute(adjust(&account, usd("-7.35"))).await.unwrap();
+    running.shutdown().await;
+    archive(&database, &later).await;
+    let found = report(&daybook(&database, &["diff", path, later.to_str().unwrap(), "--json"]));
+    assert_eq!((&found["a"]["only_here"], &found["accounts"][0]["by"]), (&json!(0), &json!("-7.35")));
+    let forged = lines.join("\n").replace("20.00", "20.01") + "\n";
+    fs::write(&later, forged).unwrap();
+    let found = report(&daybook(&database, &["diff", path, later.to_str().unwrap(), "--json"]));
+    assert_eq!((&found["equal"], &found["accounts"][0]["by"]), (&json!(false), &json!("0.01")));
+
+    let last = lines.len() - 1;
+    let swapped = [&lines[..last - 1], &lines[last..], &lines[last - 1..last]].concat();
+    for (wrong, said) in [
+        (lines[..last].join("\n"), "breaks off after"),
+        (swapped.join("\n"), "is due here"),
+        (lines.join("\n").replace("archive/1", "archive/2"), "daybook/archive/2"),
+        (lines[1..].join("\n"), "not an archive"),
+        ("nothing".to_owned(), "not an archive"),
+    ] {
+        fs::write(&later, wrong).unwrap();
+        let output = daybook(&database, &["diff", path, later.to_str().unwrap()]);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && stderr.contains(said), "{stderr}");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_compared_is_trouble_and_no_difference() {
+    let (database, _, running, _) = ledger().await;
+    running.shutdown().await;
+    for (a, said) in [
+        ("@9999", "ends at position"),
+        ("@x", "position"),
+        ("/nowhere/archive", "/nowhere/archive"),
+        ("postgresql:///nowhere?host=/nowhere", "nowhere"),
+    ] {
+        let output = daybook(&database, &["diff", a, "@1"]);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && stderr.contains(said), "{a}: {stderr}");
+    }
+}
+
+/// The clusters that drills have left behind.
+fn left_behind() -> usize {
+    let temporary = fs::read_dir(std::env::temp_dir()).unwrap();
+    temporary.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with("daybook-drill-")).count()
+}
+
+/// One test, so that nobody else's drill is taken for one that left something behind.
+#[tokio::test]
+async fn a_drill_tells_what_a_backup_is_worth() {
+    let (database, writer, running, account) = ledger().await;
+    let directory = tempfile::tempdir().unwrap();
+    // The rows of the projections are in a backup, too.
+    assert!(daybook(&database, &["export", "--format", "csv"]).status.success());
+    let (plain, custom) = (dump(&database, directory.path(), "plain"), dump(&database, directory.path(), "custom"));
+    let drill = |backup: &Path, more: &[&str]| {
+        daybook(&database, &[&["drill", "--backup", backup.to_str().unwrap()], more].concat())
+    };
+    let before = left_behind();
+
+    let last = head(&database).await;
+    let fresh = report(&drill(&plain, &["--json"]));
+    assert_eq!((&fresh["sound"], &fresh["live"]["missing"]), (&json!(true), &json!(0)), "{fresh}");
+    assert_eq!(fresh["verification"]["position"], last);
+
+    for number in 0..3 {
+        writer.execute(pay_in(&account, &format!("later{number}"), usd("1.00"))).await.unwrap();
+    }
+    running.shutdown().await;
+    let missing = head(&database).await - last;
+    assert!(missing >= 3);
+    for backup in [&plain, &custom] {
+        let output = drill(backup, &[]);
+        let told = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
+        assert!(told.contains(&format!("\n{missing} events are missing")), "{told}");
+    }
+    let alone = report(&drill(&custom, &["--alone", "--json"]));
+    assert_eq!((&alone["sound"], &alone["live"]), (&json!(true), &Value::Null));
+
+    // An amount and the balance after it are forged alike: only the ledger that lives and its own rows know better.
+    let text = fs::read_to_string(&plain).unwrap();
+    let forged = directory.path().join("forged.sql");
+    let tampered: String = text
+        .split_inclusive('\n')
+        .map(|line| if line.contains("account.credited\t") { line.replace("20.00", "20.01") } else { line.to_owned() })
+        .collect();
+    assert_ne!(tampered, text);
+    fs::write(&forged, tampered).unwrap();
+    let output = drill(&forged, &["--json"]);
+    let found = report(&output);
+    assert_eq!((output.status.code(), &found["sound"]), (Some(1), &json!(false)));
+    assert_eq!(found["live"]["comparison"]["first_difference"]["position"], credited(&database).await);
+    assert_eq!(found["verification"]["sound"], false, "{found}");
+    assert_eq!(drill(&forged, &["--alone"]).status.code(), Some(1));
+
+    // One that breaks off, one with a hole, and what is none.
+    let (half, holed, none) =
+        (directory.path().join("half.sql"), directory.path().join("holed.sql"), directory.path().join("none.sql"));
+    fs::write(&half, &text[..text.len() / 2]).unwrap();
+    let without: String = text.split_inclusive('\n').filter(|line| !line.contains("account.credited\t")).collect();
+    fs::write(&holed, without).unwrap();
+    fs::write(&none, "select 1;").unwrap();
+    for (backup, said) in [(&half, "breaks off"), (&none, "not what `pg_dump` writes")] {
+        let output = drill(backup, &[]);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && stderr.contains(said), "{stderr}");
+    }
+    assert!(!drill(&holed, &[]).status.success());
+    assert!(!drill(&directory.path().join("missing"), &[]).status.success());
+    let spoilt = directory.path().join("spoilt.dump");
+    let mut bytes = fs::read(&custom).unwrap();
+    bytes.truncate(bytes.len() * 2 / 3);
+    fs::write(&spoilt, bytes).unwrap();
+    assert!(!drill(&spoilt, &[]).status.success());
+
+    assert_eq!(left_behind(), before, "whatever happens, nothing stays");
+}
