@@ -253,7 +253,7 @@ async fn a_server_whose_writer_has_fallen_says_so_and_is_not_ready() {
 
     let fallen = running.fallen();
     elsewhere.shutdown_background();
-    assert!(["the writer", "the projector"].contains(&fallen.await));
+    assert!(["the writer", "the projector", "the keeper of the transparency log"].contains(&fallen.await));
     running.app().writer().closed().await;
     Answer::to(reqwest::Client::new().get(format!("{url}/readyz"))).await.refused(503, "not-ready");
 }

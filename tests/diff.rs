@@ -230,6 +230,10 @@ async fn what_cannot_be_compared_is_trouble_and_no_difference() {
     }
 }
 
+fn as_text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
 /// The clusters that drills have left behind.
 fn left_behind() -> usize {
     let temporary = fs::read_dir(std::env::temp_dir()).unwrap();
@@ -243,10 +247,16 @@ async fn a_drill_tells_what_a_backup_is_worth() {
     let directory = tempfile::tempdir().unwrap();
     // The rows of the projections are in a backup, too.
     assert!(daybook(&database, &["export", "--format", "csv"]).status.success());
-    let (plain, custom) = (dump(&database, directory.path(), "plain"), dump(&database, directory.path(), "custom"));
-    let drill = |backup: &Path, more: &[&str]| {
-        daybook(&database, &[&["drill", "--backup", backup.to_str().unwrap()], more].concat())
+    let checkpoint = |name: &str| {
+        let (home, file) = (directory.path().join("home"), directory.path().join(name));
+        let output = daybook(&database, &["checkpoint", "--home", as_text(&home), "--output", as_text(&file)]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        file
     };
+    let early = checkpoint("early");
+    let (plain, custom) = (dump(&database, directory.path(), "plain"), dump(&database, directory.path(), "custom"));
+    let drill =
+        |backup: &Path, more: &[&str]| daybook(&database, &[&["drill", "--backup", as_text(backup)], more].concat());
     let before = left_behind();
 
     let last = head(&database).await;
@@ -266,6 +276,12 @@ async fn a_drill_tells_what_a_backup_is_worth() {
         assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
         assert!(told.contains(&format!("\n{missing} events are missing")), "{told}");
     }
+    let late = checkpoint("late");
+    for (outside, lacks) in [(&early, 0), (&late, missing)] {
+        let told = report(&drill(&custom, &["--checkpoint", as_text(outside), "--alone", "--json"]));
+        assert_eq!((&told["sound"], &told["outside"]["missing"]), (&json!(true), &json!(lacks)), "{told}");
+        assert_eq!(told["outside"]["size"], last + lacks);
+    }
     let alone = report(&drill(&custom, &["--alone", "--json"]));
     assert_eq!((&alone["sound"], &alone["live"]), (&json!(true), &Value::Null));
 
@@ -284,6 +300,9 @@ async fn a_drill_tells_what_a_backup_is_worth() {
     assert_eq!(found["live"]["comparison"]["first_difference"]["position"], credited(&database).await);
     assert_eq!(found["verification"]["sound"], false, "{found}");
     assert_eq!(drill(&forged, &["--alone"]).status.code(), Some(1));
+    let found = report(&drill(&forged, &["--alone", "--checkpoint", as_text(&early), "--json"]));
+    let log = found["log"]["checks"].as_array().unwrap();
+    assert_eq!(log[0]["first_bad_position"], credited(&database).await, "{found}");
 
     // One that breaks off, one with a hole, and what is none.
     let (half, holed, none) =

@@ -28,11 +28,16 @@ use tokio::sync::Semaphore;
 /// How far apart the positions are at which everything is asked.
 const STRIDE: usize = 23;
 
-/// The addresses of what is read, by the path that describes them. What operators ask is answered from how things stand
-/// now, and what the server says of itself has no past. What was signed of the log names its own moment.
+/// What operators ask is answered from how things stand now, and what the server says of itself has no past. What was
+/// signed of the log names its own moment.
+fn has_past(path: &str) -> bool {
+    let without = ["/v1/ops/", "/v1/audit/checkpoints", "/v1/audit/proofs/"];
+    path.starts_with("/v1/") && !without.iter().any(|prefix| path.starts_with(prefix))
+}
+
+/// The addresses of what is read, by the path that describes them.
 async fn addresses(path: &str, database: &TestDatabase) -> Option<Vec<String>> {
-    let without_past = ["/v1/ops/", "/v1/audit/checkpoints", "/v1/audit/proofs/"];
-    if !path.starts_with("/v1/") || without_past.iter().any(|prefix| path.starts_with(prefix)) {
+    if !has_past(path) {
         return Some(Vec::new());
     }
     let ids = async |table: &str| -> Vec<String> {
@@ -123,7 +128,7 @@ async fn everything(app: &TestApp, database: &TestDatabase) -> Vec<String> {
         let Some(operation) = item.get("get") else { continue };
         let cases = addresses(path, database).await;
         let cases = cases.unwrap_or_else(|| panic!("{path} has no case here: add its addresses to the table"));
-        if path.starts_with("/v1/") && !path.starts_with("/v1/ops/") {
+        if has_past(path) {
             assert!(!cases.is_empty(), "the history has nothing for {path}");
             let names = operation["parameters"].as_array().expect("parameters").iter().map(|one| &one["name"]);
             let names: BTreeSet<&str> = names.filter_map(Value::as_str).collect();
@@ -262,6 +267,10 @@ async fn whatever_is_read_as_of_a_time_is_what_had_taken_effect_by_then() {
         for address in &all {
             let known = answered(&app, address, &[("as_known_at", last.position.to_string())]).await;
             let effective = answered(&app, address, &[("as_of", time.clone())]).await;
+            // As a text, a statement cannot be told apart from the position that it names.
+            if address.contains("format=") {
+                continue;
+            }
             let not_opened = known["type"] == "/problems/account-not-found";
             // Entries count by their own time, even before their account was opened.
             if not_opened && (address.contains("/balance") || address.contains("/statement")) {
@@ -283,6 +292,10 @@ fn told(answer: &Value) -> Value {
         if let Value::Object(members) = &mut page {
             for name in ["as_of", "next_after", "has_more"] {
                 members.remove(name);
+            }
+            // A line of the trial balance links to the journal of that moment.
+            for line in members.get_mut("data").and_then(Value::as_array_mut).into_iter().flatten() {
+                line.as_object_mut().map(|line| line.remove("journal"));
             }
             if members.contains_key("balance") || members.contains_key("closing") {
                 members.remove("position");

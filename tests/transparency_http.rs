@@ -110,6 +110,8 @@ async fn full_tiles_are_kept_for_ever_and_what_is_not_there_is_not_found() {
         "/log/tile/1/000",
         "/log/tile/2/000.p/1",
         "/log/tile/63/000.p/1",
+        "/log/tile/64/000.p/1",
+        "/log/tile/0/001.p/0",
         "/log/tile/0/2",
         "/log/tile/data/000",
         "/log/tile/0/001.p/256",

@@ -187,7 +187,7 @@ pub async fn explain_due(
     fresh: Fresh,
 ) -> Result<Response, ApiError> {
     let listing = app.listing(uri, (), moment, cursor.as_deref(), limit)?;
-    let mut rows = app.read_kept(&["invoices"], moment, fresh).await?;
+    let mut rows = app.read_one("invoices", id.as_str(), moment, fresh).await?;
     let found = invoice::get(&mut rows, id.as_str()).await?;
     let invoice = found.ok_or_else(|| ApiError::new("invoice-not-found", "there is no such invoice"))?;
     // The events may go on beyond the rows.

@@ -153,7 +153,7 @@ pub async fn statement(
     let (at, head) = (rows.moment(), rows.position());
     // Whatever came after the closing took effect later, or is a link to something that did.
     let closed_at = match end {
-        Some(end) => books::closed_at(&mut rows, end, at.known_at.unwrap_or(head)).await?,
+        Some(end) => books::closed_at(&mut rows, end, &at).await?,
         None => None,
     };
     let known = closed_at.map(i64::unsigned_abs).or(at.known_at);

@@ -3,7 +3,7 @@
 use chrono::{DateTime, NaiveDate, Utc};
 use cqrs_es::Aggregate;
 use daybook_core::{
-    Position, RecordedEvent,
+    RecordedEvent,
     domain::{Books, BooksEvent, Event},
 };
 use serde::{Deserialize, Serialize};
@@ -91,16 +91,22 @@ pub async fn list(
     .await
 }
 
-/// Where in the book all that took effect before this moment was closed; `None` as long as it is open, or was at the
-/// position `known_at`.
+/// Where in the book all that took effect before a time was closed; `None` as long as it is open, or was at the moment that
+/// is asked about.
 pub async fn closed_at(
     connection: &mut PgConnection,
     before: DateTime<Utc>,
-    known_at: Position,
+    moment: &Moment,
 ) -> Result<Option<i64>, sqlx::Error> {
-    sqlx::query_scalar("select min(position) from closed_periods where open_from >= $1 and position <= $2")
-        .bind(before)
-        .bind(known_at as i64)
-        .fetch_one(connection)
-        .await
+    sqlx::query_scalar(
+        "select min(position) from closed_periods
+         where open_from >= $1
+             and ($2::bigint is null or position <= $2)
+             and ($3::timestamptz is null or closed_at < $3)",
+    )
+    .bind(before)
+    .bind(moment.position())
+    .bind(moment.before())
+    .fetch_one(connection)
+    .await
 }

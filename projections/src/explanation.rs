@@ -68,7 +68,7 @@ pub async fn of_balance(
         balance += movement(&event.event);
         steps.push(Step { number: row.try_get("entry")?, event, before, after: balance, together: Vec::new() });
     }
-    with_their_commands(connection, upcasters, &mut steps).await?;
+    with_their_commands(connection, upcasters, moment, &mut steps).await?;
     Ok(steps)
 }
 
@@ -100,7 +100,7 @@ pub async fn of_due(
             steps.push(Step { number, event, before, after: due(&invoice), together: Vec::new() });
         }
     }
-    with_their_commands(connection, upcasters, &mut steps).await?;
+    with_their_commands(connection, upcasters, moment, &mut steps).await?;
     Ok(steps)
 }
 
@@ -143,6 +143,7 @@ async fn balance_after(
 async fn with_their_commands(
     connection: &mut PgConnection,
     upcasters: &Upcasters,
+    moment: &Moment,
     steps: &mut [Step],
 ) -> Result<(), StoreError> {
     let positions: Vec<i64> = steps.iter().map(|step| step.event.position as i64).collect();
@@ -157,6 +158,7 @@ async fn with_their_commands(
              from walk
              join events as e on e.position = walk.position + walk.direction
              where e.metadata ->> 'correlation_id' = walk.correlation and walk.distance < $2
+                 and ($3::bigint is null or e.position <= $3)
          )
          select walk.step, e.position, e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_version,
              e.payload::text as payload, e.metadata::text as metadata, e.recorded_at
@@ -167,6 +169,7 @@ async fn with_their_commands(
     )
     .bind(positions)
     .bind(TOGETHER)
+    .bind(moment.position())
     .fetch_all(connection)
     .await?;
     let mut together: HashMap<i64, Vec<RecordedEvent>> = HashMap::new();

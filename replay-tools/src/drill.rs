@@ -3,7 +3,7 @@
 
 use std::{
     env,
-    fs::File,
+    fs::{self, File},
     io::{Read, Seek, SeekFrom},
     path::{Path, PathBuf},
     process::{ExitCode, Stdio},
@@ -14,7 +14,9 @@ use daybook_core::{
     Position, chain,
     cluster::{Cluster, ClusterOptions, DATABASE},
     store::{APPLICATION_ROLE, Head, Store, StoreOptions, Upcasters, head},
+    transparency::standing,
 };
+use daybook_verify::{Checkpoint, PublicKey};
 use serde::Serialize;
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 use tokio::process::Command;
@@ -23,6 +25,7 @@ use uuid::Uuid;
 use crate::{
     ToolError,
     diff::{Comparison, Events, compare},
+    full,
     ledger::{Ledger, LedgerOptions},
     verify::{self, verify},
 };
@@ -35,6 +38,12 @@ pub struct Arguments {
     /// Do not compare with the living ledger, such as when it is lost
     #[arg(long)]
     alone: bool,
+    /// The last checkpoint that was kept elsewhere: the backup must continue it, or it is told how many events it lacks
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Option<PathBuf>,
+    /// The public key of the log, as you know it; unless told, the backup's own word is taken for it
+    #[arg(long, value_name = "KEY")]
+    key: Option<PublicKey>,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -45,9 +54,22 @@ struct Report {
     /// The backup is a sound ledger, and, unless it was looked at alone, the beginning of the one that lives.
     sound: bool,
     verification: verify::Report,
+    /// The log itself: every event, the tree, and every checkpoint that the backup reaches to.
+    log: verify::Report,
     /// When the last event of the backup was recorded.
     recorded_at: DateTime<Utc>,
+    outside: Option<Outside>,
     live: Option<Live>,
+}
+
+/// The backup against the last checkpoint from elsewhere.
+#[derive(Debug, Serialize)]
+struct Outside {
+    /// Events that the log had when it was signed.
+    size: u64,
+    /// How many of them the backup lacks. If there are any, only the ledger that lives can tell whether the backup is the
+    /// beginning of that log.
+    missing: u64,
 }
 
 /// The backup against the ledger that lives.
@@ -69,7 +91,7 @@ pub async fn run(options: &LedgerOptions, arguments: &Arguments) -> Result<ExitC
     // The last user of a throw-away cluster takes it away, and its watchdog does if this process is killed.
     let home = env::temp_dir().join(format!("daybook-drill-{}", Uuid::now_v7().simple()));
     let cluster = Cluster::start(&ClusterOptions::throw_away(home)).await?;
-    let outcome = drill(&cluster, &backup, live.as_ref(), arguments.json).await;
+    let outcome = drill(&cluster, &backup, live.as_ref(), arguments).await;
     cluster.stop().await?;
     if let Some(ledger) = live {
         ledger.close().await?;
@@ -92,7 +114,7 @@ async fn drill(
     cluster: &Cluster,
     backup: &Backup<'_>,
     live: Option<&Ledger>,
-    quiet: bool,
+    arguments: &Arguments,
 ) -> Result<Report, ToolError> {
     restore(cluster, backup).await?;
     let url = cluster.url(DATABASE);
@@ -102,12 +124,38 @@ async fn drill(
         Some(ledger) => Some(against(&url.parse()?, ledger).await?),
     };
     let store = Store::open(&url, StoreOptions::default()).await?;
-    let verified = verify(&store, quiet).await;
+    let verified = verify_all(&store, arguments).await;
     let Head { recorded_at, .. } = store.head().await?;
     store.pool().close().await;
-    let verification = verified?;
+    let (verification, log, outside) = verified?;
     let goes_on = live.as_ref().is_none_or(|live| live.comparison.equal && live.lost == 0);
-    Ok(Report { sound: verification.sound && goes_on, verification, recorded_at, live })
+    let sound = verification.sound && log.sound && goes_on;
+    Ok(Report { sound, verification, log, recorded_at, outside, live })
+}
+
+async fn verify_all(
+    store: &Store,
+    arguments: &Arguments,
+) -> Result<(verify::Report, verify::Report, Option<Outside>), ToolError> {
+    let verification = verify(store, arguments.json).await?;
+    let end = store.head().await?.position;
+    let mut reached = Vec::new();
+    let mut outside = None;
+    if let Some(file) = &arguments.checkpoint {
+        let name = file.display();
+        let note = fs::read_to_string(file).map_err(|error| format!("{name}: {error}"))?;
+        let own = standing(store.pool()).await?.key()?;
+        let key = arguments.key.as_ref().or(own.as_ref());
+        let key = key.ok_or_else(|| format!("{name} cannot be checked: the backup has no key, so name it by --key"))?;
+        let size = Checkpoint::open(&note, key).map_err(|error| format!("{name}: {error}"))?.size;
+        let missing = size.saturating_sub(end);
+        if missing == 0 {
+            reached.push(file.clone());
+        }
+        outside = Some(Outside { size, missing });
+    }
+    let log = full::verify_restored(store, reached, arguments.key.clone(), arguments.json).await?;
+    Ok((verification, log.into(), outside))
 }
 
 async fn against(restored: &PgConnectOptions, ledger: &Ledger) -> Result<Live, ToolError> {
@@ -200,6 +248,14 @@ async fn restore(cluster: &Cluster, backup: &Backup<'_>) -> Result<(), ToolError
 
 fn tell(report: &Report) {
     report.verification.tell();
+    report.log.tell();
+    match &report.outside {
+        Some(Outside { size, missing: 0 }) => println!("the backup reaches to the checkpoint of {size} events"),
+        Some(Outside { size, missing }) => {
+            println!("{missing} events up to the checkpoint of {size} events are missing")
+        }
+        None => {}
+    }
     println!("the last event of the backup was recorded {}", report.recorded_at);
     if let Some(Live { position, recorded_at, missing, lost, comparison }) = &report.live {
         println!("the living ledger ends at position {position}, recorded {recorded_at}");

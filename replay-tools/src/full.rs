@@ -99,17 +99,45 @@ struct Findings {
     outside: Option<Finding>,
 }
 
+/// The verification that is asked for. The last checkpoint that was verified is kept at the home of the ledger.
 pub async fn verify(
     store: &Store,
     options: &LedgerOptions,
     full: &Options,
     quiet: bool,
 ) -> Result<Verified, ToolError> {
-    let begun = Instant::now();
     let state = options.home().join("verified.checkpoint");
+    let (verified, latest) = verify_since(store, full, Some(&state), quiet).await?;
+    if let Some(latest) = latest {
+        // What it covers need not be read again, and no later log may forget it.
+        fs::create_dir_all(options.home())?;
+        witness::replace(&state, &latest.note)?;
+    }
+    Ok(verified)
+}
+
+/// Verifies a ledger of which nothing is kept, against checkpoints from outside.
+pub async fn verify_restored(
+    store: &Store,
+    checkpoint: Vec<PathBuf>,
+    key: Option<PublicKey>,
+    quiet: bool,
+) -> Result<Verified, ToolError> {
+    let full = Options { full: true, since: None, checkpoint, key };
+    Ok(verify_since(store, &full, None, quiet).await?.0)
+}
+
+/// The last checkpoint is told if everything is sound.
+async fn verify_since(
+    store: &Store,
+    full: &Options,
+    state: Option<&Path>,
+    quiet: bool,
+) -> Result<(Verified, Option<Checkpoint>), ToolError> {
+    let begun = Instant::now();
     let mut findings = Findings::default();
-    let log = Arc::new(read_log(store, full, &state, &mut findings).await?);
-    let since = since(store, &log, full, &state).await?;
+    let log = Arc::new(read_log(store, full, state, &mut findings).await?);
+    let since = since(store, &log, full, state).await?;
 
     let mut progress = if quiet { Progress::hidden() } else { Progress::new("verifying", "events", log.last) };
     let start = since.size();
@@ -145,18 +173,19 @@ pub async fn verify(
         check("every checkpoint is signed, and the tree fits", stored, findings.checkpoints),
         check("the log continues the checkpoints from outside", outside, findings.outside),
     ];
-    if let Some(latest) = latest.filter(|_| checks.iter().all(Check::is_sound)) {
-        // What it covers need not be read again, and no later log may forget it.
-        fs::create_dir_all(options.home())?;
-        witness::replace(&state, &latest.note)?;
-    }
+    let latest = latest.filter(|_| checks.iter().all(Check::is_sound));
     let seconds = begun.elapsed().as_secs_f64().max(1e-6);
     #[expect(clippy::float_arithmetic, reason = "a rate is no money")]
     let events_per_second = (events as f64 / seconds) as u64;
-    Ok(Verified { checks, position: log.head, events_per_second })
+    Ok((Verified { checks, position: log.head, events_per_second }, latest))
 }
 
-async fn read_log(store: &Store, full: &Options, state: &Path, findings: &mut Findings) -> Result<Log, ToolError> {
+async fn read_log(
+    store: &Store,
+    full: &Options,
+    state: Option<&Path>,
+    findings: &mut Findings,
+) -> Result<Log, ToolError> {
     let log = standing(store.pool()).await?;
     // One moment of the book, which may be growing.
     let (head, last, signed): (i64, i64, i64) = sqlx::query_as(
@@ -176,7 +205,7 @@ async fn read_log(store: &Store, full: &Options, state: &Path, findings: &mut Fi
     }
     let key = full.key.clone().or(own);
     let mut outside: BTreeMap<u64, Vec<Outside>> = BTreeMap::new();
-    let kept = state.exists().then(|| state.to_owned());
+    let kept = state.filter(|state| state.exists()).map(Path::to_owned);
     for file in full.checkpoint.iter().chain(&kept) {
         let name = file.display().to_string();
         let note = fs::read_to_string(file).map_err(|error| format!("{name}: {error}"))?;
@@ -211,9 +240,9 @@ async fn read_log(store: &Store, full: &Options, state: &Path, findings: &mut Fi
 }
 
 /// The tree that is taken for granted.
-async fn since(store: &Store, log: &Log, full: &Options, state: &Path) -> Result<Frontier, ToolError> {
+async fn since(store: &Store, log: &Log, full: &Options, state: Option<&Path>) -> Result<Frontier, ToolError> {
     let Some(file) = &full.since else { return Ok(Frontier::default()) };
-    let file = file.as_deref().unwrap_or(state);
+    let file = file.as_deref().or(state).ok_or("--since: nothing of this ledger is kept")?;
     let name = file.display();
     let note = fs::read_to_string(file).map_err(|error| format!("{name}: {error}"))?;
     let key = log.key.as_ref().ok_or_else(|| format!("{name} cannot be checked: the log has no key"))?;

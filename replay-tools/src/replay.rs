@@ -278,7 +278,7 @@ async fn one_stream(
         }
         return Ok(true);
     }
-    let comparisons = if arguments.compare { Some(compare_rows_of(store, last).await?) } else { None };
+    let comparisons = if arguments.compare { Some(compare_rows_of(store, &events).await?) } else { None };
     let aggregate = Aggregate {
         aggregate_type: aggregate_type.into(),
         aggregate_id: aggregate_id.into(),
@@ -323,21 +323,28 @@ fn step(raw: &RawEvent, event: &Event, after: &Loaded) -> Result<Step, ToolError
     })
 }
 
-/// The rows that the last of the events concerns, in every projection that follows it, beside a fold up to where each
+/// The rows that the events of a stream concern last, in every projection that follows it, beside a fold up to where each
 /// projection stands.
-async fn compare_rows_of(store: &Store, last: &RawEvent) -> Result<Vec<Comparison>, ToolError> {
+async fn compare_rows_of(store: &Store, stream: &[RawEvent]) -> Result<Vec<Comparison>, ToolError> {
     let mut comparisons = Vec::new();
+    let Some(last) = stream.last() else { return Ok(comparisons) };
     for own in engine::latest(BOARD) {
         let definition = engine::in_service(BOARD, own.name, store.pool()).await?.unwrap_or(own);
         if !definition.follows.includes(&last.aggregate_type) {
             continue;
         }
-        let (rows, difference) = match engine::look(store, &definition, last.position).await? {
+        // An event may leave a projection as it is: then the one before it tells which rows the stream has there.
+        let mut found = Look::Nothing;
+        for event in stream.iter().rev() {
+            found = engine::look(store, &definition, event.position).await?;
+            if found != Look::Nothing {
+                break;
+            }
+        }
+        let (rows, difference) = match found {
             Look::Sound(rows) => (rows, None),
-            // An event may leave a projection as it is.
-            Look::Nothing => continue,
             // Only all rows together can be compared: that is what `--compare` without a stream does.
-            Look::TooWide => continue,
+            Look::Nothing | Look::TooWide => continue,
             Look::Drifted(differences) => {
                 let first = &differences[0];
                 (0, Some(format!("{} rows differ, first {} {}", differences.len(), first.table, first.key)))

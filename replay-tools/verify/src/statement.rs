@@ -283,6 +283,13 @@ mod tests {
                 assert!(verdict(&spoilt).is_err(), "byte {at}");
             }
         }
+        let text = String::from_utf8(bytes).expect("a statement is a text");
+        for (from, to) in
+            [(",\"sequence\"", ", \"sequence\""), ("\"acc_1\"", "\"\\u0061cc_1\""), ("\n{\"entry", "\n\n{\"entry")]
+        {
+            let other = text.replacen(from, to, 1);
+            assert!(other != text && verdict(other.as_bytes()).is_err(), "{to}: the same, but written otherwise");
+        }
     }
 
     #[test]
@@ -308,7 +315,7 @@ mod tests {
             assert!(error.starts_with("line 3: ") && error.contains(why), "{error}");
         };
         refused(|event| event.aggregate_id = "acc_2".into(), "another account");
-        refused(|event| event.event_version = "2.0".into(), "cannot be judged");
+        refused(|event| event.event_version = "2.0".into(), "is not an entry that can be judged");
         refused(|event| event.payload = event.payload.replace("USD", "EUR").into(), "not in USD");
         let other = statement(events(&[SOUND[0], (2, "2.00", "3.00")]), 2, "3.00");
         let header = statement(events(&SOUND), 3, "7.00");

@@ -262,9 +262,13 @@ pub fn parse_path(path: &str) -> Option<(Option<u8>, u64, u64)> {
     let (level, index) = path.split_once('/')?;
     let level = match level {
         "entries" => "data",
-        "data" => return None,
-        level => level,
+        // The library would fall at levels that no tree has, and at an empty tile.
+        "0" | "1" | "2" | "3" | "4" | "5" | "6" | "7" => level,
+        _ => return None,
     };
+    if index.rsplit_once(".p/").is_some_and(|(_, width)| !width.starts_with(|digit| matches!(digit, '1'..='9'))) {
+        return None;
+    }
     let tile = Tile::from_path(&format!("tile/{HEIGHT}/{level}/{index}")).ok()?;
     Some(((!tile.is_data()).then_some(tile.level()), tile.level_index(), tile.width().into()))
 }
@@ -358,7 +362,18 @@ mod tests {
     fn paths_are_those_of_c2sp() {
         assert_eq!(parse_path("0/x001/x234/067"), Some((Some(0), 1_234_067, 256)));
         assert_eq!(parse_path("entries/000.p/12"), Some((None, 0, 12)));
-        for wrong in ["0/1", "0/x000/001", "0/001.p/256", "0/001.p/0", "data/001", "00/001", "0/001/", "0"] {
+        for wrong in [
+            "0/1",
+            "0/x000/001",
+            "0/001.p/256",
+            "0/001.p/0",
+            "0/001.p/00",
+            "64/001",
+            "data/001",
+            "00/001",
+            "0/001/",
+            "0",
+        ] {
             assert_eq!(parse_path(wrong), None, "{wrong}");
         }
     }
