@@ -64,6 +64,8 @@ async fn try_to_roll_back(
     let mut transaction = owner.begin().await?;
     let mut builds = build::lock(name, &mut transaction).await?;
     let (serving, kept) = to_roll_back(name, leaving, &builds)?;
+    // Who rolls back at the same time must not have this roll forward again, past rows that nobody has locked.
+    let leaving = Some(serving.build);
     // Only this program's own fold is at hand here.
     let few = serving.position.saturating_sub(kept.position) <= LAST_EVENTS;
     let ours = few && kept.version == definition.version && kept.state == State::Running;
