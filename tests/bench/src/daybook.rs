@@ -1,0 +1,305 @@
+//! Daybook as a contestant: its writer in this process, with and without its projections, or its whole API over HTTP.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use chrono::{SubsecRound, Utc};
+use daybook_api::{App, AppOptions, Running};
+use daybook_core::{
+    Actor, Context,
+    domain::{AccountId, CustomerId, Money},
+    operations::{AdjustAccount, Answer, OpenAccount, Operation, RegisterCustomer},
+    store::{Store, StoreOptions},
+    writer::{Command, ExecuteError, Failure as WriterFailure, Idempotency, Writer, WriterHandle, WriterOptions},
+};
+use daybook_projections::BOARD;
+use futures::{StreamExt, TryStreamExt, stream};
+use hyper::{StatusCode, body::Bytes};
+use serde_json::json;
+use tokio::net::TcpListener;
+use uuid::Uuid;
+
+use crate::{
+    Failure,
+    cluster::Server,
+    http::Client,
+    load::{Attempt, Caller, DESCRIPTION, Deposits, REASON, Span, closed_loop},
+    measure::Run,
+    memory,
+};
+
+/// How long the projections may take to follow what was recorded.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// A ledger with accounts and nothing on them, to be copied for each run.
+#[derive(Debug)]
+pub struct Ledger {
+    pub template: String,
+    pub accounts: Arc<[AccountId]>,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Play<'a> {
+    pub name: &'a str,
+    /// The deposits go to the first so many.
+    pub accounts: usize,
+    pub callers: usize,
+    pub keys: Keys,
+    pub span: Span,
+}
+
+/// Whether commands carry an idempotency key. Over HTTP they must.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keys {
+    With,
+    Without,
+}
+
+/// The name of what includes the time that the projections need to come to the end of the book.
+pub fn caught_up(name: &str) -> String {
+    format!("{name}, until caught up")
+}
+
+impl Ledger {
+    pub async fn prepare(server: &Server, accounts: usize) -> Result<Self, Failure> {
+        let template = server.fresh(None).await?;
+        Store::migrate(&server.options(&template)?).await?;
+        let running = start(server, &template).await?;
+        let opened = stream::iter(0..accounts).map(|number| open_account(running.app().writer(), number));
+        let accounts: Vec<AccountId> = opened.buffered(256).try_collect().await?;
+        follow(&running).await?;
+        running.shutdown().await;
+        server.seal(&template).await?;
+        Ok(Self { template, accounts: accounts.into() })
+    }
+}
+
+async fn open_account(writer: &WriterHandle, number: usize) -> Result<AccountId, Failure> {
+    let register = RegisterCustomer { name: format!("customer {number}"), email: None };
+    let customer = writer.execute(command(Operation::RegisterCustomer(register), None)).await?;
+    let customer: CustomerId = id(&customer.answer)?;
+    let currency = Money::parse("0", "USD")?.currency();
+    let open = OpenAccount { customer, currency, name: "the account".into(), time_zone: "UTC".into() };
+    let account = writer.execute(command(Operation::OpenAccount(open), None)).await?;
+    id(&account.answer)
+}
+
+fn id<I: std::str::FromStr>(answer: &Answer) -> Result<I, Failure> {
+    let id = answer["id"].as_str().and_then(|id| id.parse().ok());
+    id.ok_or_else(|| format!("{answer} has no such identifier").into())
+}
+
+/// The ledger as the server runs it, and looks at its rows now and then.
+async fn start(server: &Server, database: &str) -> Result<Running, Failure> {
+    let options = AppOptions { watch: Some(Duration::from_secs(1)), ..AppOptions::default() };
+    Ok(App::start(store(server, database).await?, options).await?)
+}
+
+/// The same where rows are missing on purpose, so that nobody looks at them.
+pub async fn start_unwatched(server: &Server, database: &str) -> Result<Running, Failure> {
+    let options = AppOptions { watch: None, ..AppOptions::default() };
+    Ok(App::start(store(server, database).await?, options).await?)
+}
+
+pub async fn store(server: &Server, database: &str) -> Result<Store, Failure> {
+    let options = StoreOptions { max_connections: 20, ..StoreOptions::default() };
+    Ok(Store::connect(server.options(database)?, options).await?)
+}
+
+/// Waits until all projections are at the end of the book.
+async fn follow(running: &Running) -> Result<(), Failure> {
+    let head = running.app().store().head().await?.position;
+    for definition in BOARD {
+        running.app().reader().wait_for(definition.name, head, PATIENCE).await?;
+    }
+    Ok(())
+}
+
+/// Deposits in this process, all projections on. Tells the commands per second, and those per second until all
+/// projections are at the end of the book.
+pub async fn with_projections(server: &Server, ledger: &Ledger, play: Play<'_>) -> Result<Vec<Run>, Failure> {
+    let database = server.fresh(Some(&ledger.template)).await?;
+    let running = start(server, &database).await?;
+    memory::forget_peak();
+    let load = closed_loop(callers(running.app().writer(), &ledger.accounts, play), play.span).await?;
+    follow(&running).await?;
+    let elapsed = load.begun.elapsed();
+    let answered = load.run(play.name);
+    let figure = load.accepted_in_all as f64 / elapsed.as_secs_f64();
+    let followed = Run { name: caught_up(play.name), figure, latency: None, ..answered.clone() };
+    running.shutdown().await;
+    server.drop(&database).await?;
+    Ok(vec![answered, followed])
+}
+
+/// Deposits in this process, no projections: what the writer does by itself.
+pub async fn append_only(server: &Server, ledger: &Ledger, play: Play<'_>) -> Result<Vec<Run>, Failure> {
+    let database = server.fresh(Some(&ledger.template)).await?;
+    let run = append_to(server, &database, &ledger.accounts, play).await?;
+    server.drop(&database).await?;
+    Ok(vec![run])
+}
+
+/// The same on a ledger that is there.
+pub async fn append_to(
+    server: &Server,
+    database: &str,
+    accounts: &Arc<[AccountId]>,
+    play: Play<'_>,
+) -> Result<Run, Failure> {
+    let store = store(server, database).await?;
+    let (handle, writer) = Writer::start(store.clone(), WriterOptions::default());
+    memory::forget_peak();
+    let load = closed_loop(callers(&handle, accounts, play), play.span).await?;
+    let run = load.run(play.name);
+    drop(handle);
+    writer.shutdown().await;
+    store.pool().close().await;
+    Ok(run)
+}
+
+/// Deposits through HTTP, all projections on.
+pub async fn over_http(server: &Server, ledger: &Ledger, play: Play<'_>) -> Result<Vec<Run>, Failure> {
+    let database = server.fresh(Some(&ledger.template)).await?;
+    let running = start(server, &database).await?;
+    let (address, serving) = serve(running.router()).await?;
+    let mut callers = Vec::new();
+    for number in 0..play.callers {
+        let (client, deposits) = (Client::connect(address).await?, Deposits::of(number, play.accounts));
+        let accounts = Arc::clone(&ledger.accounts);
+        callers.push(Customer {
+            client,
+            accounts,
+            deposits,
+            path: String::new(),
+            key: String::new(),
+            body: Bytes::new(),
+        });
+    }
+    memory::forget_peak();
+    let run = closed_loop(callers, play.span).await?.run(play.name);
+    serving.abort();
+    running.shutdown().await;
+    server.drop(&database).await?;
+    Ok(vec![run])
+}
+
+/// Serves on a port of its own, in this process.
+pub async fn serve(router: axum::Router) -> Result<(SocketAddr, tokio::task::JoinHandle<()>), Failure> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let serving = tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, router).await {
+            eprintln!("the server in this process ended: {error}");
+        }
+    });
+    Ok((address, serving))
+}
+
+fn callers(writer: &WriterHandle, accounts: &Arc<[AccountId]>, play: Play<'_>) -> Vec<Depositor> {
+    let depositor = |number| Depositor {
+        writer: writer.clone(),
+        accounts: Arc::clone(accounts),
+        deposits: Deposits::of(number, play.accounts),
+        keys: play.keys,
+        asked: None,
+    };
+    (0..play.callers).map(depositor).collect()
+}
+
+/// A caller in this process.
+pub struct Depositor {
+    writer: WriterHandle,
+    accounts: Arc<[AccountId]>,
+    deposits: Deposits,
+    keys: Keys,
+    asked: Option<Command>,
+}
+
+impl Caller for Depositor {
+    fn next(&mut self) {
+        let deposit = self.deposits.draw();
+        let operation = adjust(&self.accounts[deposit.account], deposit.cents);
+        let idempotency = (self.keys == Keys::With).then(|| Idempotency {
+            scope: "bench".into(),
+            key: Uuid::now_v7().to_string(),
+            fingerprint: [0; 32],
+        });
+        self.asked = Some(command(operation, idempotency));
+    }
+
+    async fn attempt(&mut self) -> Attempt {
+        let command = self.asked.clone().expect("what to ask for is decided first");
+        match self.writer.execute(command).await {
+            Ok(_) => Attempt::Accepted,
+            Err(ExecuteError::Failed(WriterFailure::Overloaded | WriterFailure::DeadlinePassed)) => Attempt::Refused,
+            Err(error) => Attempt::Dropped(error.to_string()),
+        }
+    }
+}
+
+/// One deposit, by whoever waits for it.
+pub async fn deposit(writer: &WriterHandle, account: &AccountId, cents: i64) -> Result<(), Failure> {
+    writer.execute(command(adjust(account, cents), None)).await?;
+    Ok(())
+}
+
+fn adjust(account: &AccountId, cents: i64) -> Operation {
+    let amount = Money::parse(&amount(cents), "USD").expect("cents make dollars");
+    Operation::AdjustAccount(AdjustAccount { account: account.clone(), amount, description: DESCRIPTION.into() })
+}
+
+fn amount(cents: i64) -> String {
+    format!("{}.{:02}", cents / 100, cents % 100)
+}
+
+fn command(operation: Operation, idempotency: Option<Idempotency>) -> Command {
+    let context = Context {
+        actor: Actor::system("bench"),
+        on_behalf_of: None,
+        reason: Some(REASON.into()),
+        correlation_id: Uuid::now_v7(),
+        causation_id: None,
+        occurred_at: Utc::now().trunc_subsecs(6),
+    };
+    Command { id: Uuid::now_v7(), operation, context, idempotency }
+}
+
+/// A caller on the other side of HTTP.
+struct Customer {
+    client: Client,
+    accounts: Arc<[AccountId]>,
+    deposits: Deposits,
+    path: String,
+    key: String,
+    body: Bytes,
+}
+
+impl Caller for Customer {
+    fn next(&mut self) {
+        let deposit = self.deposits.draw();
+        self.path = adjustments(self.accounts[deposit.account].as_str());
+        self.key = Uuid::now_v7().to_string();
+        self.body = adjustment(deposit.cents);
+    }
+
+    async fn attempt(&mut self) -> Attempt {
+        match self.client.post(&self.path, &self.key, self.body.clone()).await {
+            Ok((StatusCode::CREATED, _)) => Attempt::Accepted,
+            Ok((StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS, _)) => Attempt::Refused,
+            Ok((status, body)) => Attempt::Dropped(format!("{status}: {}", String::from_utf8_lossy(&body))),
+            Err(error) => Attempt::Dropped(error.to_string()),
+        }
+    }
+}
+
+/// Where deposits to this account are posted.
+pub fn adjustments(account: &str) -> String {
+    format!("/v1/accounts/{account}/adjustments")
+}
+
+/// The body of a deposit.
+pub fn adjustment(cents: i64) -> Bytes {
+    let amount = json!({ "amount": amount(cents), "currency": "USD" });
+    json!({ "amount": amount, "description": DESCRIPTION, "reason": REASON }).to_string().into()
+}

@@ -1,0 +1,54 @@
+//! One connection to a server: HTTP/1.1, one request at a time, as a load generator has many of.
+
+use std::net::SocketAddr;
+
+use http_body_util::{BodyExt, Full};
+use hyper::{
+    Method, Request, StatusCode,
+    body::Bytes,
+    client::conn::http1::{self, SendRequest},
+    header,
+};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use crate::Failure;
+
+pub struct Client {
+    address: SocketAddr,
+    sender: SendRequest<Full<Bytes>>,
+}
+
+impl Client {
+    pub async fn connect(address: SocketAddr) -> Result<Self, Failure> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        // It ends with the sender, or with an error that the sender meets, too.
+        tokio::spawn(connection);
+        Ok(Self { address, sender })
+    }
+
+    pub async fn get(&mut self, path: &str) -> Result<(StatusCode, Bytes), Failure> {
+        let request = Request::get(path).header(header::HOST, self.address.to_string());
+        self.answer(request.body(Full::default())?).await
+    }
+
+    /// Posts JSON under an idempotency key.
+    pub async fn post(&mut self, path: &str, key: &str, body: Bytes) -> Result<(StatusCode, Bytes), Failure> {
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(path)
+            .header(header::HOST, self.address.to_string())
+            .header(header::CONTENT_TYPE, "application/json")
+            .header("idempotency-key", key);
+        self.answer(request.body(Full::new(body))?).await
+    }
+
+    async fn answer(&mut self, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), Failure> {
+        self.sender.ready().await?;
+        let response = self.sender.send_request(request).await?;
+        let status = response.status();
+        Ok((status, response.into_body().collect().await?.to_bytes()))
+    }
+}

@@ -1,0 +1,106 @@
+//! The beginning of a very long statement over HTTP, against a bare handler around one SELECT.
+
+use std::net::SocketAddr;
+
+use hyper::StatusCode;
+use serde_json::Value;
+use sqlx::Connection;
+
+use super::{DAYBOOK, at_least, p99_at_most};
+use crate::{
+    Bench, Failure,
+    books::{self, Book},
+    daybook,
+    http::Client,
+    limits,
+    load::{Attempt, Caller, Span, closed_loop},
+    measure::{Contestant, Run, Section, Unit},
+    memory,
+};
+
+/// So many entries took effect on each day of the book; the first day is the first page.
+const LINES: i64 = 100;
+const SECONDS: i64 = 86_400 / LINES;
+const CONNECTIONS: usize = 32;
+
+pub async fn statement(bench: &Bench) -> Result<Section, Failure> {
+    let Bench { server, sizes, .. } = bench;
+    let lines = sizes.lines;
+    let title = format!("the first {LINES} lines of a statement of {lines}, {CONNECTIONS} connections");
+    let mut section = Section::new("statement", title, Unit::PerSecond);
+
+    let database = Book { accounts: 1, events_each: lines + 1, seconds: SECONDS }.write(server).await?;
+    let mut connection = server.connection(&database).await?;
+    books::skip_projecting(&mut connection).await?;
+    connection.close().await?;
+    books::project(server, &database, &["accounts", "account_statement"]).await?;
+
+    let account = Book::account(0)?;
+    let running = daybook::start_unwatched(server, &database).await?;
+    let (ours, serving) = daybook::serve(running.router()).await?;
+    let pool = server.pool(&database, 20).await?;
+    let (theirs, serving_bare) =
+        daybook::serve(limits::bare_select(pool.clone(), account.as_str().to_owned(), LINES)).await?;
+    let our_page = format!("/v1/accounts/{}/statement?to=1990-01-02", account.as_str());
+    let (their_page, bare) = ("/lines", "limit: axum + one SELECT");
+    expect(LINES, "Daybook", &page(ours, &our_page).await?["lines"])?;
+    expect(LINES, "the bare handler", &page(theirs, their_page).await?)?;
+
+    let mut contestants = [
+        Contestant::new(|| reads(DAYBOOK, ours, &our_page, sizes.span)),
+        Contestant::new(|| reads(bare, theirs, their_page, sizes.span)),
+    ];
+    section.measure(sizes.rounds, &mut contestants).await?;
+    serving.abort();
+    serving_bare.abort();
+    pool.close().await;
+    running.shutdown().await;
+    server.drop(&database).await?;
+    section.claim(at_least(DAYBOOK, 0.7, bare))?;
+    section.claim(p99_at_most(DAYBOOK, 2.0, bare))?;
+    section.note(format!(
+        "statements are asked for by days; the first day has {LINES} lines, and stands for the first page"
+    ));
+    Ok(section)
+}
+
+async fn page(address: SocketAddr, path: &str) -> Result<Value, Failure> {
+    let (status, body) = Client::connect(address).await?.get(path).await?;
+    if status != StatusCode::OK {
+        return Err(format!("{status}: {}", String::from_utf8_lossy(&body)).into());
+    }
+    Ok(serde_json::from_slice(&body)?)
+}
+
+fn expect(lines: i64, whose: &str, page: &Value) -> Result<(), Failure> {
+    match page.as_array().map(Vec::len) {
+        Some(found) if found == usize::try_from(lines)? => Ok(()),
+        found => Err(format!("{whose} tells {found:?} lines instead of {lines}").into()),
+    }
+}
+
+async fn reads(name: &str, address: SocketAddr, path: &str, span: Span) -> Result<Vec<Run>, Failure> {
+    let mut readers = Vec::new();
+    for _ in 0..CONNECTIONS {
+        readers.push(Reader { client: Client::connect(address).await?, path: path.to_owned() });
+    }
+    memory::forget_peak();
+    Ok(vec![closed_loop(readers, span).await?.run(name)])
+}
+
+struct Reader {
+    client: Client,
+    path: String,
+}
+
+impl Caller for Reader {
+    fn next(&mut self) {}
+
+    async fn attempt(&mut self) -> Attempt {
+        match self.client.get(&self.path).await {
+            Ok((StatusCode::OK, _)) => Attempt::Accepted,
+            Ok((status, body)) => Attempt::Dropped(format!("{status}: {}", String::from_utf8_lossy(&body))),
+            Err(error) => Attempt::Dropped(error.to_string()),
+        }
+    }
+}
