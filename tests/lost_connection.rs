@@ -1,12 +1,15 @@
-//! A connection that breaks while a command is being committed: nobody knows the outcome, and a retry finds it.
+//! A connection that breaks while a command is being recorded: the writer finds out whether it stands in the book, and
+//! if it cannot, a retry does.
 
 use std::{
+    collections::HashSet,
     io,
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
+    time::Duration,
 };
 
 use daybook_core::{
@@ -26,55 +29,62 @@ use tokio::{
 };
 
 #[tokio::test]
-async fn what_was_committed_without_an_answer_is_found_by_a_retry() {
+async fn what_was_committed_without_an_answer_is_found_and_not_done_again() {
+    recorded_once(Cut::AfterCommit).await;
+}
+
+#[tokio::test]
+async fn what_was_not_committed_is_done() {
+    recorded_once(Cut::BeforeCommit).await;
+}
+
+/// With and without a key: what stands in the book is known by itself.
+async fn recorded_once(cut: Cut) {
     let database = database().await;
     let proxy = Proxy::before(&database).await;
-    let (writer, running) = proxy.writer().await;
+    let (writer, running) = proxy.writer(WriterOptions::default()).await;
     let account = account(&writer).await;
     let payment = keyed(pay_in(&account, "p1", usd("20.00")), "key", 1);
 
-    proxy.cut(Cut::AfterCommit);
-    unknown(&writer, payment.clone()).await;
-    let retried = writer.execute(payment).await.unwrap();
-    assert!(retried.replayed, "it had been recorded");
-    assert_eq!(retried.answer["balance"]["amount"], "20.00");
-
+    for (command, balance) in [(payment.clone(), "20.00"), (adjust(&account, usd("1.00")), "21.00")] {
+        proxy.cut(cut);
+        let done = writer.execute(command).await.unwrap();
+        assert_eq!(done.answer["balance"]["amount"], balance);
+        assert!(!done.replayed);
+        assert_eq!(whole_book(database.pool()).await.len() as u64, done.position);
+    }
+    assert!(writer.execute(payment).await.unwrap().replayed);
     let done = writer.execute(adjust(&account, usd("1.00"))).await.unwrap();
-    assert_eq!(done.answer["balance"]["amount"], "21.00");
+    assert_eq!(done.answer["balance"]["amount"], "22.00");
     assert_eq!(whole_book(database.pool()).await.len() as u64, done.position);
     running.shutdown().await;
 }
 
 #[tokio::test]
-async fn what_was_not_committed_is_done_by_a_retry() {
+async fn while_the_database_stays_away_the_outcome_is_unknown_and_a_retry_finds_it() {
     let database = database().await;
     let proxy = Proxy::before(&database).await;
-    let (writer, running) = proxy.writer().await;
+    let options = WriterOptions { deadline: Duration::from_millis(50), ..WriterOptions::default() };
+    let (writer, running) = proxy.writer(options).await;
     let account = account(&writer).await;
     let payment = keyed(pay_in(&account, "p1", usd("20.00")), "key", 1);
 
-    proxy.cut(Cut::BeforeCommit);
-    unknown(&writer, payment.clone()).await;
-    // What the writer had decided is not in the book, so it must not be in its memory either.
-    let done = writer.execute(adjust(&account, usd("1.00"))).await.unwrap();
-    assert_eq!(done.answer["balance"]["amount"], "1.00");
-    let retried = writer.execute(payment).await.unwrap();
-    assert!(!retried.replayed, "it had not been recorded");
-    assert_eq!(retried.answer["balance"]["amount"], "21.00");
-    assert_eq!(whole_book(database.pool()).await.len() as u64, retried.position);
-    running.shutdown().await;
-}
-
-async fn unknown(writer: &WriterHandle, command: daybook_core::writer::Command) {
-    let outcome = writer.execute(command).await;
+    proxy.stay_away(true);
+    proxy.cut(Cut::AfterCommit);
+    let outcome = writer.execute(payment.clone()).await;
     assert!(matches!(outcome, Err(ExecuteError::Failed(Failure::OutcomeUnknown))), "{outcome:?}");
+    proxy.stay_away(false);
+    let retried = writer.execute(payment).await.unwrap();
+    assert!(retried.replayed, "it had been recorded");
+    assert_eq!(retried.answer["balance"]["amount"], "20.00");
+    running.shutdown().await;
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum Cut {
     Never,
-    /// The server never sees the commit.
+    /// The server never sees the end of the append.
     BeforeCommit,
     /// The server commits, and its answer is lost.
     AfterCommit,
@@ -85,6 +95,7 @@ struct Proxy {
     directory: TempDir,
     server: PgConnectOptions,
     cut: Arc<AtomicU8>,
+    away: Arc<AtomicBool>,
 }
 
 const PORT: u16 = 5432;
@@ -95,23 +106,31 @@ impl Proxy {
         let directory = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(socket_in(directory.path(), PORT)).unwrap();
         let cut = Arc::new(AtomicU8::new(Cut::Never as u8));
-        let (upstream, wanted) = (server.clone(), Arc::clone(&cut));
+        let away = Arc::new(AtomicBool::new(false));
+        let (upstream, wanted, closed) = (server.clone(), Arc::clone(&cut), Arc::clone(&away));
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(forward(client, upstream.clone(), Arc::clone(&wanted)));
+                if !closed.load(Ordering::SeqCst) {
+                    tokio::spawn(forward(client, upstream.clone(), Arc::clone(&wanted)));
+                }
             }
         });
-        Self { directory, server, cut }
+        Self { directory, server, cut, away }
+    }
+
+    /// Whether new connections are closed at once.
+    fn stay_away(&self, away: bool) {
+        self.away.store(away, Ordering::SeqCst);
     }
 
     fn cut(&self, cut: Cut) {
         self.cut.store(cut as u8, Ordering::SeqCst);
     }
 
-    async fn writer(&self) -> (WriterHandle, Writer) {
-        let options = self.server.clone().socket(self.directory.path()).port(PORT).ssl_mode(PgSslMode::Disable);
-        let store = Store::connect(options, StoreOptions::default()).await.unwrap();
-        Writer::start(store, WriterOptions::default())
+    async fn writer(&self, options: WriterOptions) -> (WriterHandle, Writer) {
+        let server = self.server.clone().socket(self.directory.path()).port(PORT).ssl_mode(PgSslMode::Disable);
+        let store = Store::connect(server, StoreOptions::default()).await.unwrap();
+        Writer::start(store, options)
     }
 }
 
@@ -128,36 +147,51 @@ async fn forward(client: UnixStream, server: PgConnectOptions, cut: Arc<AtomicU8
     }
 }
 
-/// Passes messages on, one at a time, until a commit is to be cut off; then both sides lose their connection.
+/// Passes messages on, one at a time, until an append is to be cut off; then both sides lose their connection.
 async fn between(client: UnixStream, server: impl AsyncRead + AsyncWrite, cut: Arc<AtomicU8>) -> io::Result<()> {
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = tokio::io::split(server);
-    let commits = async {
+    let requests = async {
         // The first message has no type.
         let mut typed = false;
+        let (mut appends, mut appending) = (HashSet::new(), false);
         loop {
             let message = message(&mut from_client, typed).await?;
             typed = true;
-            if message.starts_with(b"Q") && message.ends_with(b"COMMIT\0") {
-                let armed = cut.swap(Cut::Never as u8, Ordering::SeqCst);
-                if armed == Cut::BeforeCommit as u8 {
-                    return Ok(());
+            match message[0] {
+                b'P' if has(&message, b"insert into events") => _ = appends.insert(text(&message[5..]).to_vec()),
+                b'B' => appending = appends.contains(text(&message[6 + text(&message[5..]).len()..])),
+                b'S' if appending => {
+                    let armed = cut.swap(Cut::Never as u8, Ordering::SeqCst);
+                    if armed == Cut::AfterCommit as u8 {
+                        to_server.write_all(&message).await?;
+                    }
+                    if armed != Cut::Never as u8 {
+                        return io::Result::Ok(armed);
+                    }
                 }
-                to_server.write_all(&message).await?;
-                if armed == Cut::AfterCommit as u8 {
-                    return Ok(());
-                }
-            } else {
-                to_server.write_all(&message).await?;
+                _ => {}
             }
+            to_server.write_all(&message).await?;
         }
     };
-    let answers = tokio::io::copy(&mut from_server, &mut to_client);
-    tokio::select! {
+    let armed = tokio::select! {
         biased;
-        ended = commits => ended,
-        ended = answers => ended.map(|_| ()),
-    }
+        armed = requests => armed?,
+        ended = tokio::io::copy(&mut from_server, &mut to_client) => return ended.map(|_| ()),
+    };
+    // When it is ready for the next one, it has committed.
+    while armed == Cut::AfterCommit as u8 && message(&mut from_server, true).await?[0] != b'Z' {}
+    Ok(())
+}
+
+/// The text that ends with the first zero.
+fn text(bytes: &[u8]) -> &[u8] {
+    bytes.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
+fn has(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
 }
 
 async fn message(from: &mut (impl AsyncRead + Unpin), typed: bool) -> io::Result<Vec<u8>> {

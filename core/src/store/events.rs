@@ -2,12 +2,13 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::{FromRow, PgConnection, PgExecutor, PgPool, Row, postgres::PgRow};
+use uuid::Uuid;
 
-use super::StoreError;
+use super::{
+    StoreError,
+    idempotency::{Given, KeyDigest},
+};
 use crate::{event::Position, writer::NewEvent};
-
-/// Events in one insert: more would not be faster, and would take more memory on both sides.
-const EVENTS_PER_STATEMENT: usize = 1000;
 
 /// The end of the book.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,46 +169,105 @@ pub async fn read_stream(
     Ok(events)
 }
 
-/// Appends at the locked head; answers with the position of the last one.
+/// Appends what comes after this position and keeps the answers, all of it or nothing, in one statement: it locks the
+/// head, takes the time under the lock, and commits, unless a transaction is open. `None`, and nothing is done, if the
+/// book does not end there.
+///
+/// One round trip is what a commit costs at least; a transaction of several statements would hold the lock over each.
 pub async fn append(
-    transaction: &mut PgConnection,
-    head: Head,
+    connection: &mut PgConnection,
+    after: Position,
     additions: &[Addition<'_>],
-) -> Result<Position, StoreError> {
-    let mut last = head.position;
-    for chunk in additions.chunks(EVENTS_PER_STATEMENT) {
-        let column = |field: fn(&NewEvent) -> &str| chunk.iter().map(|addition| field(addition.event)).collect();
-        let aggregate_types: Vec<&str> = column(|new| new.stream.aggregate_type);
-        let aggregate_ids: Vec<&str> = column(|new| &new.stream.aggregate_id);
-        let sequences: Vec<i64> =
-            chunk.iter().map(|addition| signed(addition.event.sequence)).collect::<Result<_, _>>()?;
-        let event_types: Vec<String> = chunk.iter().map(|addition| addition.event.event.event_type()).collect();
-        let event_versions: Vec<String> = chunk.iter().map(|addition| addition.event.event.event_version()).collect();
-        let payloads: Vec<String> = chunk.iter().map(|addition| addition.event.event.payload()).collect();
-        let metadata: Vec<&str> = chunk.iter().map(|addition| addition.metadata).collect();
-        sqlx::query(
-            "insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
-                 position, recorded_at)
-             select new.aggregate_type, new.aggregate_id, new.sequence, new.event_type, new.event_version,
-                 new.payload::json, new.metadata::json, $8 + new.number, $9
-             from unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[])
-                 with ordinality
-                 as new (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, number)",
-        )
+    answers: &[(KeyDigest, &Given)],
+) -> Result<Option<DateTime<Utc>>, StoreError> {
+    let column = |field: fn(&NewEvent) -> &str| additions.iter().map(|addition| field(addition.event)).collect();
+    let aggregate_types: Vec<&str> = column(|new| new.stream.aggregate_type);
+    let aggregate_ids: Vec<&str> = column(|new| &new.stream.aggregate_id);
+    let sequences: Vec<i64> =
+        additions.iter().map(|addition| signed(addition.event.sequence)).collect::<Result<_, _>>()?;
+    let event_types: Vec<String> = additions.iter().map(|addition| addition.event.event.event_type()).collect();
+    let event_versions: Vec<String> = additions.iter().map(|addition| addition.event.event.event_version()).collect();
+    let payloads: Vec<String> = additions.iter().map(|addition| addition.event.event.payload()).collect();
+    let metadata: Vec<&str> = additions.iter().map(|addition| addition.metadata).collect();
+    let keys: Vec<Uuid> = answers.iter().map(|(key, _)| *key).collect();
+    let fingerprints: Vec<&[u8]> = answers.iter().map(|(_, given)| given.fingerprint.as_slice()).collect();
+    let positions: Vec<i64> = answers.iter().map(|(_, given)| signed(given.position)).collect::<Result<_, _>>()?;
+    let texts: Vec<String> = answers.iter().map(|(_, given)| given.answer.to_string()).collect();
+    // Without keys there is nothing to plan for them.
+    let statement = if answers.is_empty() { APPEND } else { APPEND_AND_KEEP };
+    let mut query = sqlx::query_scalar(statement)
+        .bind(signed(after)?)
         .bind(aggregate_types)
         .bind(aggregate_ids)
         .bind(sequences)
         .bind(event_types)
         .bind(event_versions)
         .bind(payloads)
-        .bind(metadata)
-        .bind(signed(last)?)
-        .bind(head.recorded_at)
-        .execute(&mut *transaction)
-        .await?;
-        last += chunk.len() as u64;
+        .bind(metadata);
+    if !answers.is_empty() {
+        query = query.bind(keys).bind(fingerprints).bind(positions).bind(texts);
     }
-    Ok(last)
+    // All of it is waited for, not only the first row: the commit comes after the rows.
+    let recorded: Vec<DateTime<Utc>> = query.fetch_all(connection).await?;
+    Ok(recorded.first().copied())
+}
+
+/// The condition stands where the row is locked, so that it is asked again of what others have made of it meanwhile. The
+/// time is taken once the lock is held, so that the order of times is the order of positions.
+macro_rules! append {
+    ($keep:literal) => {
+        concat!(
+            "with locked as materialized (select recorded_at from book_head where position = $1 for update),
+             head as materialized (select greatest(recorded_at, clock_timestamp()) as now from locked),
+             added as (
+                 insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
+                     position, recorded_at)
+                 select new.aggregate_type, new.aggregate_id, new.sequence, new.event_type, new.event_version,
+                     new.payload::json, new.metadata::json, $1 + new.number, head.now
+                 from head cross join unnest($2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[])
+                     with ordinality as new (aggregate_type, aggregate_id, sequence, event_type, event_version, payload,
+                         metadata, number)
+             )",
+            $keep,
+            " select now from head"
+        )
+    };
+}
+
+const APPEND: &str = append!("");
+
+const APPEND_AND_KEEP: &str = append!(
+    ", kept as (
+         insert into idempotency (key, fingerprint, position, answer, recorded_at)
+         select new.key, new.fingerprint, new.position, new.answer::json, head.now
+         from head cross join unnest($9::uuid[], $10::bytea[], $11::bigint[], $12::text[])
+             as new (key, fingerprint, position, answer)
+     )"
+);
+
+/// Whether this event stands at this position.
+pub async fn stands(
+    connection: &mut PgConnection,
+    position: Position,
+    addition: &Addition<'_>,
+) -> Result<bool, StoreError> {
+    let NewEvent { stream, sequence, event } = addition.event;
+    let found = sqlx::query_scalar(
+        "select exists (
+             select from events
+             where position = $1 and aggregate_type = $2 and aggregate_id = $3 and sequence = $4 and payload::text = $5
+                 and metadata::text = $6
+         )",
+    )
+    .bind(signed(position)?)
+    .bind(stream.aggregate_type)
+    .bind(&*stream.aggregate_id)
+    .bind(signed(*sequence)?)
+    .bind(event.payload())
+    .bind(addition.metadata)
+    .fetch_one(connection)
+    .await?;
+    Ok(found)
 }
 
 /// PostgreSQL has no unsigned integers; what we store fits into both.

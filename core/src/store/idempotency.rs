@@ -2,15 +2,11 @@
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{
-    StoreError,
-    events::{signed, unsigned},
-};
+use super::{StoreError, events::unsigned};
 use crate::{event::Position, operations::Answer};
 
 /// The narrow form of a scope and a key.
@@ -50,31 +46,6 @@ pub async fn given(connection: &mut PgConnection, keys: &[KeyDigest]) -> Result<
             Ok((key, Given { fingerprint, position: unsigned(position)?, answer }))
         })
         .collect()
-}
-
-/// Keeps what is answered, in the transaction that records what it is answered for.
-pub async fn keep(
-    transaction: &mut PgConnection,
-    recorded_at: DateTime<Utc>,
-    answers: &[(KeyDigest, &Given)],
-) -> Result<(), StoreError> {
-    let keys: Vec<Uuid> = answers.iter().map(|(key, _)| *key).collect();
-    let fingerprints: Vec<&[u8]> = answers.iter().map(|(_, given)| given.fingerprint.as_slice()).collect();
-    let positions: Vec<i64> = answers.iter().map(|(_, given)| signed(given.position)).collect::<Result<_, _>>()?;
-    let texts: Vec<String> = answers.iter().map(|(_, given)| given.answer.to_string()).collect();
-    sqlx::query(
-        "insert into idempotency (key, fingerprint, position, answer, recorded_at)
-         select new.key, new.fingerprint, new.position, new.answer::json, $5
-         from unnest($1::uuid[], $2::bytea[], $3::bigint[], $4::text[]) as new (key, fingerprint, position, answer)",
-    )
-    .bind(keys)
-    .bind(fingerprints)
-    .bind(positions)
-    .bind(texts)
-    .bind(recorded_at)
-    .execute(transaction)
-    .await?;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -91,6 +91,11 @@ impl StoreError {
         matches!(self, Self::Database(sqlx::Error::Database(error)) if error.constraint() == Some("events_pkey"))
     }
 
+    /// An idempotency key has been used before.
+    pub fn is_repetition(&self) -> bool {
+        matches!(self, Self::Database(sqlx::Error::Database(error)) if error.constraint() == Some("idempotency_pkey"))
+    }
+
     /// The connection is of no use any more, or never was; nothing says that the database minds the request.
     pub fn is_disconnection(&self) -> bool {
         match self {

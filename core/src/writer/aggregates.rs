@@ -174,11 +174,17 @@ impl Aggregates {
         }
     }
 
-    pub fn insert(&mut self, stream: StreamKey, loaded: Loaded) {
+    /// Answers with what was there before.
+    pub fn insert(&mut self, stream: StreamKey, loaded: Loaded) -> Option<Loaded> {
         self.weight += loaded.any().weight();
-        if let Some(before) = self.loaded.put(stream, loaded) {
-            self.weight -= before.any().weight();
-        }
+        let before = self.loaded.put(stream, loaded);
+        self.weight -= before.as_ref().map_or(0, |before| before.any().weight());
+        before
+    }
+
+    /// Notes that the aggregate is of use.
+    pub fn promote(&mut self, stream: &StreamKey) {
+        self.loaded.promote(stream);
     }
 
     pub fn remove(&mut self, stream: &StreamKey) {
@@ -191,10 +197,10 @@ impl Aggregates {
         self.loaded.is_empty()
     }
 
-    /// Notes that the aggregate has been written aside as it stands now.
-    pub fn mark_snapshot(&mut self, stream: &StreamKey) {
+    /// Notes that the aggregate has been written aside as it was after this event.
+    pub fn mark_snapshot(&mut self, stream: &StreamKey, sequence: u64) {
         if let Some(loaded) = self.loaded.peek_mut(stream) {
-            loaded.snapshot_sequence = loaded.sequence;
+            loaded.snapshot_sequence = sequence;
         }
     }
 
@@ -203,10 +209,16 @@ impl Aggregates {
         self.weight = 0;
     }
 
-    /// Forgets the least recently used aggregates until the rest is within the limit.
-    pub fn trim(&mut self) {
+    /// Forgets the least recently used aggregates until the rest is within the limit. Those of which only the memory
+    /// knows yet what they have become stay.
+    pub fn trim(&mut self, stays: impl Fn(&StreamKey) -> bool) {
         while self.weight > self.limit {
             match self.loaded.pop_lru() {
+                Some((stream, used_last)) if stays(&stream) => {
+                    // What was decided last was used last: all that follow may have to stay, too.
+                    self.loaded.put(stream, used_last);
+                    break;
+                }
                 Some((_, forgotten)) => self.weight -= forgotten.any().weight(),
                 None => break,
             }

@@ -6,7 +6,7 @@ use tokio::{
     task::{self, JoinHandle},
 };
 
-use super::{Aggregates, Loaded, StreamKey};
+use super::{Aggregates, Loaded, StreamKey, batch::Batch};
 use crate::{
     cause::chain,
     event::Position,
@@ -34,16 +34,25 @@ impl Aside {
         }
     }
 
-    /// Has the aggregate written aside if its stream has grown enough since the last time.
-    pub fn consider(&self, aggregates: &mut Aggregates, stream: &StreamKey, snapshot_every: u64) {
-        let Some(loaded) = aggregates.get(stream) else { return };
-        // The longer the stream, the rarer: all snapshots of a stream together stay proportional to its length.
-        let enough = snapshot_every.max(loaded.snapshot_sequence / 4);
-        if loaded.sequence - loaded.snapshot_sequence < enough {
-            return;
-        }
-        if self.snapshots.try_send((stream.clone(), loaded.clone())).is_ok() {
-            aggregates.mark_snapshot(stream);
+    /// The states after this batch that are to be written aside once it is durable: of streams that have grown enough
+    /// since the last time.
+    pub fn due(&self, aggregates: &Aggregates, batch: &Batch, snapshot_every: u64) -> Vec<(StreamKey, Loaded)> {
+        let due = |loaded: &Loaded| {
+            // The longer the stream, the rarer: all snapshots of a stream together stay proportional to its length.
+            let enough = snapshot_every.max(loaded.snapshot_sequence / 4);
+            loaded.sequence - loaded.snapshot_sequence >= enough
+        };
+        let grown = batch.grown().into_iter().filter_map(|stream| Some((stream, aggregates.get(stream)?)));
+        grown.filter(|(_, loaded)| due(loaded)).map(|(stream, loaded)| (stream.clone(), loaded.clone())).collect()
+    }
+
+    /// Has them written aside.
+    pub fn write(&self, aggregates: &mut Aggregates, states: Vec<(StreamKey, Loaded)>) {
+        for (stream, loaded) in states {
+            let sequence = loaded.sequence;
+            if self.snapshots.try_send((stream.clone(), loaded)).is_ok() {
+                aggregates.mark_snapshot(&stream, sequence);
+            }
         }
     }
 

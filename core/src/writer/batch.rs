@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
+    mem,
     sync::Arc,
 };
 
@@ -19,7 +20,7 @@ use crate::{
     },
     event::{Context, Position},
     store::{
-        Head, StoreError, Upcasters,
+        StoreError, Upcasters,
         events::{self, Addition},
         idempotency::{self, Given, KeyDigest},
         snapshots,
@@ -37,22 +38,29 @@ const LOOKS_AHEAD: usize = 8;
 pub(super) type Verdict = Result<Done, ExecuteError>;
 
 #[derive(Debug)]
-pub(super) struct Batch<'a> {
-    waiting: &'a [Waiting],
+pub(super) struct Batch {
+    pub waiting: Vec<Waiting>,
+    /// Of those commands that have been decided, which are the first ones.
+    pub verdicts: Vec<Verdict>,
     created: Created,
     /// The narrow keys, in the order of the commands.
     keys: Vec<Option<KeyDigest>>,
-    head: Head,
+    /// Where the book ends before it.
+    base: Position,
     /// What has been answered under these keys, by earlier batches and by this one.
     given: HashMap<KeyDigest, Given>,
     /// The keys first answered in this batch.
     new_keys: Vec<KeyDigest>,
     /// Each event with the metadata of its command.
     events: Vec<(NewEvent, Arc<str>)>,
+    /// What the aggregates were before the batch.
+    before: HashMap<StreamKey, Option<Loaded>>,
     unreadable: HashMap<StreamKey, Arc<StoreError>>,
     /// The stream that tells which period is open.
     periods: StreamKey,
-    pub verdicts: Vec<Verdict>,
+    looks_ahead: usize,
+    /// How often the next command has asked for aggregates.
+    rounds: usize,
 }
 
 /// What is done about streams that a command creates under identifiers of its own.
@@ -70,32 +78,37 @@ enum Decision {
     Missing(Vec<StreamKey>),
 }
 
-impl<'a> Batch<'a> {
-    /// What waits, to be appended at the locked head.
-    pub fn new(waiting: &'a [Waiting], head: Head, created: Created) -> Self {
-        let keys = waiting
-            .iter()
-            .map(|waiting| {
-                let key = waiting.command.idempotency.as_ref()?;
-                Some(idempotency::digest(&key.scope, &key.key))
-            })
-            .collect();
+impl Batch {
+    /// An empty batch, to be appended where the book ends.
+    pub fn new(base: Position, created: Created) -> Self {
         Self {
-            waiting,
+            waiting: Vec::new(),
+            verdicts: Vec::new(),
             created,
-            keys,
-            head,
+            keys: Vec::new(),
+            base,
             given: HashMap::new(),
             new_keys: Vec::new(),
             events: Vec::new(),
+            before: HashMap::new(),
             unreadable: HashMap::new(),
             periods: StreamKey::of(&Books::id()),
-            verdicts: Vec::with_capacity(waiting.len()),
+            looks_ahead: 0,
+            rounds: 0,
         }
     }
 
-    /// Looks up what has been answered under the keys of this batch. The lock must be held: what another process
-    /// answered a moment ago counts.
+    /// Takes further commands in, to be decided.
+    pub fn extend(&mut self, waiting: impl IntoIterator<Item = Waiting>) {
+        for waiting in waiting {
+            let idempotency = waiting.command.idempotency.as_ref();
+            self.keys.push(idempotency.map(|key| idempotency::digest(&key.scope, &key.key)));
+            self.waiting.push(waiting);
+        }
+    }
+
+    /// Looks up what has been answered under the keys of this batch. The lock of the head must be held: what another
+    /// process answered a moment ago counts.
     pub async fn recall(&mut self, transaction: &mut PgConnection) -> Result<(), StoreError> {
         let keys: Vec<KeyDigest> = self.keys.iter().flatten().copied().collect();
         if !keys.is_empty() {
@@ -108,40 +121,14 @@ impl<'a> Batch<'a> {
     /// once, and they are asked again.
     pub async fn decide(
         &mut self,
-        transaction: &mut PgConnection,
+        connection: &mut PgConnection,
         upcasters: &Upcasters,
         aggregates: &mut Aggregates,
     ) -> Result<(), StoreError> {
-        let (mut looks_ahead, mut rounds) = (0, 0);
-        while self.verdicts.len() < self.waiting.len() {
-            let index = self.verdicts.len();
-            let missing = match self.decide_one(index, aggregates) {
-                Decision::Made(verdict) => {
-                    self.verdicts.push(verdict);
-                    rounds = 0;
-                    continue;
-                }
-                Decision::Missing(missing) => missing,
-            };
-            if rounds == ROUNDS {
-                let failure = Failure::Database(Arc::new(StoreError::NeverLoaded { rounds }));
-                self.verdicts.push(Err(failure.into()));
-                rounds = 0;
-                continue;
-            }
-            rounds += 1;
-            let mut wanted: HashSet<StreamKey> = missing.into_iter().collect();
-            if looks_ahead < LOOKS_AHEAD {
-                looks_ahead += 1;
-                for later in index + 1..self.waiting.len() {
-                    wanted.extend(self.missing_for(later, aggregates));
-                }
-            }
-            let wanted: Vec<StreamKey> =
-                wanted.into_iter().filter(|stream| !self.unreadable.contains_key(stream)).collect();
-            for (stream, loaded) in snapshots::load(transaction, upcasters, &wanted).await? {
+        while let Some(wanted) = self.decide_from_memory(aggregates) {
+            for (stream, loaded) in snapshots::load(connection, upcasters, &wanted).await? {
                 match loaded {
-                    Ok(loaded) => aggregates.insert(stream, loaded),
+                    Ok(loaded) => _ = aggregates.insert(stream, loaded),
                     Err(error) => {
                         tracing::error!(?stream, error = %chain(&error), "a stream cannot be read");
                         self.unreadable.insert(stream, error);
@@ -152,20 +139,72 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// Appends what was decided and keeps what is to be answered.
-    pub async fn append(&self, transaction: &mut PgConnection) -> Result<(), StoreError> {
-        if !self.events.is_empty() {
-            let additions: Vec<Addition<'_>> =
-                self.events.iter().map(|(event, metadata)| Addition { event, metadata }).collect();
-            let last = events::append(transaction, self.head, &additions).await?;
-            debug_assert_eq!(last, self.last());
+    /// Decides commands as far as the memory has what they ask for; otherwise answers with what must be loaded.
+    pub fn decide_from_memory(&mut self, aggregates: &mut Aggregates) -> Option<Vec<StreamKey>> {
+        while self.verdicts.len() < self.waiting.len() {
+            let index = self.verdicts.len();
+            let missing = match self.decide_one(index, aggregates) {
+                Decision::Made(verdict) => {
+                    self.verdicts.push(verdict);
+                    self.rounds = 0;
+                    continue;
+                }
+                Decision::Missing(missing) => missing,
+            };
+            if self.rounds == ROUNDS {
+                let failure = Failure::Database(Arc::new(StoreError::NeverLoaded { rounds: ROUNDS }));
+                self.verdicts.push(Err(failure.into()));
+                self.rounds = 0;
+                continue;
+            }
+            self.rounds += 1;
+            let mut wanted: HashSet<StreamKey> = missing.into_iter().collect();
+            if self.looks_ahead < LOOKS_AHEAD {
+                self.looks_ahead += 1;
+                for later in index + 1..self.waiting.len() {
+                    wanted.extend(self.missing_for(later, aggregates));
+                }
+            }
+            return Some(wanted.into_iter().filter(|stream| !self.unreadable.contains_key(stream)).collect());
         }
-        if !self.new_keys.is_empty() {
-            let answers: Vec<(KeyDigest, &Given)> =
-                self.new_keys.iter().filter_map(|key| Some((*key, self.given.get(key)?))).collect();
-            idempotency::keep(transaction, self.head.recorded_at, &answers).await?;
+        None
+    }
+
+    /// Appends what was decided and keeps what is to be answered; answers whether the book ended where it had to.
+    pub async fn append(&self, connection: &mut PgConnection) -> Result<bool, StoreError> {
+        let additions: Vec<Addition<'_>> =
+            self.events.iter().map(|(event, metadata)| Addition { event, metadata }).collect();
+        let answers: Vec<(KeyDigest, &Given)> =
+            self.new_keys.iter().filter_map(|key| Some((*key, self.given.get(key)?))).collect();
+        Ok(events::append(connection, self.base, &additions, &answers).await?.is_some())
+    }
+
+    /// Whether the batch stands in the book already: its first event, or its first key, where that must be.
+    pub async fn stands(&self, transaction: &mut PgConnection) -> Result<bool, StoreError> {
+        if let Some((event, metadata)) = self.events.first() {
+            return events::stands(transaction, self.base + 1, &Addition { event, metadata }).await;
         }
-        Ok(())
+        Ok(!idempotency::given(transaction, self.new_keys.get(..1).unwrap_or_default()).await?.is_empty())
+    }
+
+    /// Puts the aggregates back to what they were before the batch.
+    pub fn undo(&mut self, aggregates: &mut Aggregates) {
+        for (stream, before) in mem::take(&mut self.before) {
+            match before {
+                Some(loaded) => _ = aggregates.insert(stream, loaded),
+                None => aggregates.remove(&stream),
+            }
+        }
+    }
+
+    /// Whether all of its commands are decided.
+    pub fn is_decided(&self) -> bool {
+        self.verdicts.len() == self.waiting.len()
+    }
+
+    /// The number of its commands, or of its events, if those are more.
+    pub fn size(&self) -> usize {
+        self.waiting.len().max(self.events.len())
     }
 
     /// Whether there is nothing to commit.
@@ -173,14 +212,29 @@ impl<'a> Batch<'a> {
         self.events.is_empty() && self.new_keys.is_empty()
     }
 
+    /// The keys of commands that the domain has refused. Had they been answered before, they would get that answer.
+    pub fn keys_of_refused(&self) -> Vec<KeyDigest> {
+        let refused = self.verdicts.iter().zip(&self.keys);
+        refused.filter(|(verdict, _)| matches!(verdict, Err(ExecuteError::Refused(_)))).filter_map(|(_, key)| *key).collect()
+    }
+
+    pub fn base(&self) -> Position {
+        self.base
+    }
+
     /// Where the book ends after this batch.
     pub fn last(&self) -> Position {
-        self.head.position + self.events.len() as u64
+        self.base + self.events.len() as u64
     }
 
     /// The streams that grew.
     pub fn grown(&self) -> HashSet<&StreamKey> {
         self.events.iter().map(|(event, _)| &event.stream).collect()
+    }
+
+    /// Whether the batch has changed this stream.
+    pub fn changes(&self, stream: &StreamKey) -> bool {
+        self.before.contains_key(stream)
     }
 
     fn decide_one(&mut self, index: usize, aggregates: &mut Aggregates) -> Decision {
@@ -191,13 +245,13 @@ impl<'a> Batch<'a> {
         let context = &waiting.command.context;
         let mut books = self.books(waiting, aggregates);
         let decided = waiting.command.operation.decide(&mut books);
-        let mut missing = books.missing().to_vec();
         // Whatever is recorded needs to know which period is open.
         let periods = aggregates.get(&self.periods).map(Loaded::state::<Books>);
-        if periods.is_none() && !missing.contains(&self.periods) {
-            missing.push(self.periods.clone());
-        }
-        if !missing.is_empty() {
+        if periods.is_none() || !books.missing().is_empty() {
+            let mut missing = books.missing().to_vec();
+            if periods.is_none() && !missing.contains(&self.periods) {
+                missing.push(self.periods.clone());
+            }
             return match missing.iter().find_map(|stream| self.unreadable.get(stream)) {
                 Some(error) => Decision::Made(Err(Failure::Database(Arc::clone(error)).into())),
                 None => Decision::Missing(missing),
@@ -216,7 +270,12 @@ impl<'a> Batch<'a> {
 
         // From here on the commands after this one see what it did.
         for (stream, loaded) in touched {
-            aggregates.insert(stream, loaded);
+            if aggregates.get(&stream).is_some_and(|known| known.sequence == loaded.sequence) {
+                aggregates.promote(&stream);
+                continue;
+            }
+            let before = aggregates.insert(stream.clone(), loaded);
+            self.before.entry(stream).or_insert(before);
         }
         if !events.is_empty() {
             let metadata = metadata(context, open_from);

@@ -1,11 +1,18 @@
-//! The corridor itself: queue, lock, decide, append, commit, answer; again and again.
+//! The corridor itself: what waits is decided in memory while the batch before is being appended, then appended in its
+//! turn, and answered once it is durable.
+//!
+//! What is decided is thus decided on what may still fail. If it does, or if another process has appended meanwhile, all
+//! of it is undone, and decided again under the lock of the head.
 
 use std::{
-    mem,
+    future, mem,
+    pin::Pin,
     sync::{Arc, atomic::Ordering},
+    task::Poll,
     time::Duration,
 };
 
+use futures::poll;
 use sqlx::{Connection, PgConnection, Postgres, Transaction};
 use tokio::{
     sync::{mpsc, watch},
@@ -14,7 +21,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Aggregates, Counters, ExecuteError, Failure, StreamKey, Waiting, WriterOptions,
+    Aggregates, Counters, ExecuteError, Failure, Loaded, StreamKey, Waiting, WriterOptions,
     aside::Aside,
     batch::{Batch, Created, Verdict},
 };
@@ -23,7 +30,8 @@ use crate::{
     event::Position,
     store::{
         Head, RawEvent, Store, StoreError,
-        events::{lock_head, read_events},
+        events::{head, lock_head, read_events},
+        idempotency,
     },
 };
 
@@ -32,13 +40,18 @@ const CATCH_UP: u64 = 10_000;
 
 const EVENTS_PER_READ: u32 = 1000;
 
+/// Commands that are decided at a time; between them it is looked whether the batch before has landed.
+const PIECE: usize = 64;
+
 /// How long one attempt to connect may take.
 const CONNECTING: Duration = Duration::from_secs(5);
 
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-#[derive(Debug)]
+/// How often a batch is tried again whose connection was lost, before its outcome is given up as unknown.
+const ATTEMPTS: usize = 3;
+
 pub(super) struct Corridor {
     store: Store,
     options: WriterOptions,
@@ -47,19 +60,51 @@ pub(super) struct Corridor {
     committed: watch::Sender<Position>,
     counters: Arc<Counters>,
     aside: Aside,
+    /// The one that is appended on; a batch in flight has it with it.
     connection: Option<PgConnection>,
     aggregates: Aggregates,
-    /// The position that the aggregates in memory have reached.
+    /// Where the book ended when it was seen last; what is in memory is what it made of them, and what was decided since.
     reached: Position,
 }
 
-/// Why a batch was not recorded.
+/// A batch on its way into the book.
+struct Flight {
+    /// Where the book ends after it.
+    last: Position,
+    landing: Pin<Box<dyn Future<Output = Landed> + Send>>,
+}
+
+struct Landed {
+    batch: Batch,
+    /// States to be written aside.
+    snapshots: Vec<(StreamKey, Loaded)>,
+    connection: PgConnection,
+    outcome: Result<Outcome, StoreError>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// It is durable, and was decided on what the book held.
+    Stands,
+    /// The book ends elsewhere, or has one of its keys or events already: nothing was done.
+    Elsewhere,
+}
+
+/// Why a batch was not recorded under the lock.
 enum Trouble {
-    /// The connection was dead before anything happened on it.
-    NotBegun(StoreError),
     NotRecorded(StoreError),
-    /// It broke while the batch was being committed.
-    Unknown(StoreError),
+    Lost(StoreError),
+}
+
+impl Trouble {
+    fn of(error: StoreError) -> Self {
+        match error {
+            // Its transaction ends with the connection.
+            StoreError::TimedOut { .. } => Self::NotRecorded(error),
+            error if error.is_disconnection() => Self::Lost(error),
+            error => Self::NotRecorded(error),
+        }
+    }
 }
 
 impl Corridor {
@@ -78,23 +123,49 @@ impl Corridor {
 
     pub async fn run(mut self) {
         match self.store.head().await {
-            Ok(head) => self.publish(head.position),
+            Ok(head) => {
+                self.reached = head.position;
+                self.publish(head.position);
+            }
             Err(error) => tracing::warn!(error = %chain(&error), "the end of the book cannot be read yet"),
         }
-        let mut batch = Vec::new();
-        let mut open = true;
+        let stop = self.stop.clone();
+        let (mut open, mut drained) = (true, false);
+        let mut flight: Option<Flight> = None;
+        let mut next = self.batch_after(self.reached);
+        let mut durable: Option<Batch> = None;
         loop {
+            if flight.is_none() && !next.waiting.is_empty() {
+                flight = self.launch(next).await;
+                next = self.batch_after(flight.as_ref().map_or(self.reached, |flight| flight.last));
+            }
+            // Only now, so that the database is at work meanwhile.
+            if let Some(batch) = durable.take() {
+                self.answer_all(batch.waiting, batch.verdicts);
+            }
+            if flight.is_none() && drained {
+                break;
+            }
+            let room = self.room(&next);
+            let mut arrived = Vec::new();
             tokio::select! {
-                taken = self.waiting.recv_many(&mut batch, self.options.batch) => {
-                    if taken == 0 {
-                        break;
-                    }
-                    self.serve(mem::take(&mut batch)).await;
+                biased;
+                landed = landing(&mut flight) => {
+                    flight = None;
+                    (durable, next) = self.land(landed, next).await;
                 }
-                () = self.stop.cancelled(), if open => {
+                () = stop.cancelled(), if open => {
                     // What is in the queue is still answered.
                     self.waiting.close();
                     open = false;
+                }
+                taken = self.waiting.recv_many(&mut arrived, room), if room > 0 && !drained => {
+                    drained = taken == 0;
+                    next.extend(arrived);
+                    if flight.is_some() {
+                        // What is missing is loaded when the connection is back.
+                        let _ = next.decide_from_memory(&mut self.aggregates);
+                    }
                 }
             }
         }
@@ -108,85 +179,183 @@ impl Corridor {
         aside.finish().await;
     }
 
-    /// Has one batch decided and recorded, and answers all of it.
-    async fn serve(&mut self, mut batch: Vec<Waiting>) {
-        let begun = Instant::now();
-        let mut second_chance = true;
+    fn batch_after(&self, position: Position) -> Batch {
+        Batch::new(position, Created::Trusted)
+    }
+
+    /// How many commands the next batch takes now; none while it waits for something to be loaded.
+    fn room(&self, next: &Batch) -> usize {
+        if next.is_decided() { self.options.batch.saturating_sub(next.size()).min(PIECE) } else { 0 }
+    }
+
+    /// Has what is left of the batch decided, and sends it off; `None` if it had to be served in another way.
+    async fn launch(&mut self, mut batch: Batch) -> Option<Flight> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => {
+                batch.undo(&mut self.aggregates);
+                let mut waiting = batch.waiting;
+                let connection = self.connected(&mut waiting).await?;
+                batch = self.batch_after(self.reached);
+                batch.extend(waiting);
+                connection
+            }
+        };
+        let deciding = batch.decide(&mut connection, self.store.upcasters(), &mut self.aggregates);
+        if let Err(error) = within(self.options.patience, deciding).await {
+            tracing::warn!(error = %chain(&error), "what commands need could not be loaded; trying again");
+            batch.undo(&mut self.aggregates);
+            self.serve_locked(batch.waiting, None).await;
+            return None;
+        }
+        let last = batch.last();
+        let snapshots = self.aside.due(&self.aggregates, &batch, self.options.snapshot_every);
+        let patience = self.options.patience;
+        let mut landing: Pin<Box<dyn Future<Output = Landed> + Send>> = Box::pin(async move {
+            let outcome = within(patience, record(&mut connection, &batch)).await;
+            Landed { batch, snapshots, connection, outcome }
+        });
+        // Asked once, so that it is on its way before anything else is done.
+        if let Poll::Ready(landed) = poll!(&mut landing) {
+            landing = Box::pin(future::ready(landed));
+        }
+        Some(Flight { last, landing })
+    }
+
+    /// What has become of a batch. If it is durable, its commands are to be answered; if not, what was decided after it
+    /// is decided again.
+    async fn land(&mut self, landed: Landed, mut next: Batch) -> (Option<Batch>, Batch) {
+        let Landed { mut batch, snapshots, connection, outcome } = landed;
+        if let Ok(Outcome::Stands) = outcome {
+            self.connection = Some(connection);
+            self.recorded(&batch);
+            self.aside.write(&mut self.aggregates, snapshots);
+            self.aggregates.trim(|stream| next.changes(stream));
+            return (Some(batch), next);
+        }
+        next.undo(&mut self.aggregates);
+        batch.undo(&mut self.aggregates);
+        match outcome {
+            Ok(_) => {
+                self.connection = Some(connection);
+                self.serve_locked(batch.waiting, None).await;
+            }
+            Err(error) if error.is_disconnection() => {
+                tracing::warn!(error = %chain(&error), "the connection was lost while a batch was being recorded");
+                drop(connection);
+                let waiting = mem::take(&mut batch.waiting);
+                self.serve_locked(waiting, Some(batch)).await;
+            }
+            Err(error) => {
+                tracing::error!(error = %chain(&error), "a batch could not be recorded");
+                self.fail_all(batch.waiting, &Failure::Database(Arc::new(error)));
+            }
+        }
+        let mut again = self.batch_after(self.reached);
+        again.extend(next.waiting);
+        (None, again)
+    }
+
+    /// Has commands decided and recorded under the lock of the head, and answers all of them. `lost` is what they had
+    /// been decided to when the connection was lost: if it stands in the book, that is the answer.
+    async fn serve_locked(&mut self, mut waiting: Vec<Waiting>, mut lost: Option<Batch>) {
         let mut created = Created::Trusted;
-        let verdicts = loop {
-            let Some(mut connection) = self.connected(&mut batch).await else { return };
-            let trouble = match self.record(&mut connection, &batch, created).await {
+        let mut attempts = 0;
+        let failure = loop {
+            attempts += 1;
+            let connection = match &lost {
+                // They have been begun: no deadline ends them any more.
+                Some(_) => {
+                    let begun = Instant::now() + self.options.deadline + self.options.patience;
+                    waiting.iter_mut().for_each(|waiting| waiting.deadline = begun);
+                    self.reconnected().await
+                }
+                None => self.connected(&mut waiting).await,
+            };
+            let Some(mut connection) = connection else {
+                return self.fail_all(waiting, &Failure::OutcomeUnknown);
+            };
+            let trouble = match self.record_locked(&mut connection, &mut waiting, &mut lost, created).await {
                 Ok(verdicts) => {
                     self.connection = Some(connection);
-                    break verdicts;
+                    self.answer_all(waiting, verdicts);
+                    return self.aggregates.trim(|_| false);
                 }
                 Err(trouble) => trouble,
             };
-            // What is in memory may have been decided and not recorded. The connection goes with it: closing it ends
-            // its transaction, whatever state that is in.
-            self.aggregates.clear();
+            // The connection goes with its transaction, whatever state that is in.
             drop(connection);
-            let failure = match trouble {
-                Trouble::NotBegun(error) if second_chance => {
-                    tracing::warn!(error = %chain(&error), "the writer's connection was dead; connecting again");
-                    second_chance = false;
-                    continue;
+            match trouble {
+                Trouble::Lost(error) if attempts < ATTEMPTS => {
+                    tracing::warn!(error = %chain(&error), "the writer's connection was lost; connecting again");
                 }
                 Trouble::NotRecorded(error) if error.is_collision() && created == Created::Trusted => {
                     tracing::warn!(error = %chain(&error), "a command has used an identifier a second time; deciding again");
                     created = Created::LookedUp;
-                    continue;
                 }
-                Trouble::NotBegun(error) | Trouble::NotRecorded(error) => {
-                    tracing::error!(error = %chain(&error), "a batch could not be recorded");
-                    Failure::Database(Arc::new(error))
-                }
-                Trouble::Unknown(error) => {
+                Trouble::Lost(error) | Trouble::NotRecorded(error) if lost.is_some() => {
                     tracing::error!(error = %chain(&error), "the outcome of a batch is unknown");
-                    Failure::OutcomeUnknown
+                    break Failure::OutcomeUnknown;
                 }
-            };
-            break batch.iter().map(|_| Err(failure.clone().into())).collect();
+                Trouble::Lost(error) | Trouble::NotRecorded(error) => {
+                    tracing::error!(error = %chain(&error), "a batch could not be recorded");
+                    break Failure::Database(Arc::new(error));
+                }
+            }
         };
-        tracing::debug!(commands = batch.len(), reached = self.reached, elapsed = ?begun.elapsed(), "batch");
-        self.counters.batches.fetch_add(1, Ordering::Relaxed);
-        for (waiting, verdict) in batch.into_iter().zip(verdicts) {
-            self.answer(waiting, verdict);
-        }
-        self.aggregates.trim();
+        self.fail_all(waiting, &failure);
     }
 
-    async fn record(
+    async fn record_locked(
         &mut self,
         connection: &mut PgConnection,
-        waiting: &[Waiting],
+        waiting: &mut Vec<Waiting>,
+        lost: &mut Option<Batch>,
         created: Created,
     ) -> Result<Vec<Verdict>, Trouble> {
         let patience = self.options.patience;
-        let (mut transaction, head) = within(patience, begin(connection)).await.map_err(|error| {
-            if error.is_disconnection() { Trouble::NotBegun(error) } else { Trouble::NotRecorded(error) }
-        })?;
+        let (mut transaction, head) = within(patience, begin(connection)).await.map_err(Trouble::of)?;
+        if let Some(batch) = &lost {
+            // Whoever still appends it on the lost connection either held the lock before, or comes too late now.
+            let stands = within(patience, batch.stands(&mut transaction)).await.map_err(Trouble::of)?;
+            if let Some(batch) = lost.take_if(|_| stands) {
+                self.aggregates.clear();
+                self.reached = head.position;
+                self.publish(head.position);
+                return Ok(batch.verdicts);
+            }
+            *lost = None;
+        }
+        self.catch_up(&mut transaction, head).await.map_err(Trouble::of)?;
+        let mut batch = Batch::new(head.position, created);
+        batch.extend(mem::take(waiting));
         let recording = async {
-            self.catch_up(&mut transaction, head).await?;
-            let mut batch = Batch::new(waiting, head, created);
             batch.recall(&mut transaction).await?;
             batch.decide(&mut transaction, self.store.upcasters(), &mut self.aggregates).await?;
-            batch.append(&mut transaction).await?;
-            Ok(batch)
+            if !batch.records_nothing() && !batch.append(&mut transaction).await? {
+                return Err(StoreError::Gap { after: head.position, found: head.position });
+            }
+            Ok(())
         };
-        let batch = within(patience, recording).await.map_err(Trouble::NotRecorded)?;
-        if batch.records_nothing() {
-            within(patience, async { Ok(transaction.rollback().await?) }).await.map_err(Trouble::NotRecorded)?;
-        } else {
-            within(patience, async { Ok(transaction.commit().await?) }).await.map_err(Trouble::Unknown)?;
+        let outcome = within(patience, recording).await.map_err(Trouble::of);
+        if outcome.is_ok() && !batch.records_nothing() {
+            let committed = within(patience, async { Ok(transaction.commit().await?) }).await;
+            if let Err(error) = committed {
+                batch.undo(&mut self.aggregates);
+                *waiting = mem::take(&mut batch.waiting);
+                *lost = Some(batch);
+                return Err(Trouble::Lost(error));
+            }
         }
-
-        self.reached = batch.last();
-        self.counters.events.fetch_add(batch.last() - head.position, Ordering::Relaxed);
-        self.publish(batch.last());
-        for stream in batch.grown() {
-            self.aside.consider(&mut self.aggregates, stream, self.options.snapshot_every);
+        if let Err(trouble) = outcome {
+            batch.undo(&mut self.aggregates);
+            *waiting = batch.waiting;
+            return Err(trouble);
         }
+        self.recorded(&batch);
+        let snapshots = self.aside.due(&self.aggregates, &batch, self.options.snapshot_every);
+        self.aside.write(&mut self.aggregates, snapshots);
+        *waiting = batch.waiting;
         Ok(batch.verdicts)
     }
 
@@ -248,6 +417,44 @@ impl Corridor {
         }
     }
 
+    /// A new connection, for commands that may have been recorded on the one before; `None` if it takes too long.
+    async fn reconnected(&self) -> Option<PgConnection> {
+        let until = Instant::now() + self.options.deadline;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match within(CONNECTING, self.store.writer_connection()).await {
+                Ok(connection) => return Some(connection),
+                Err(error) => tracing::warn!(error = %chain(&error), "the writer cannot connect"),
+            }
+            if Instant::now() + pause > until {
+                return None;
+            }
+            time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// A batch is durable.
+    fn recorded(&mut self, batch: &Batch) {
+        self.reached = batch.last();
+        self.counters.batches.fetch_add(1, Ordering::Relaxed);
+        self.counters.events.fetch_add(batch.last() - batch.base(), Ordering::Relaxed);
+        self.publish(batch.last());
+        tracing::debug!(commands = batch.waiting.len(), reached = self.reached, "batch");
+    }
+
+    fn answer_all(&self, waiting: Vec<Waiting>, verdicts: Vec<Verdict>) {
+        for (waiting, verdict) in waiting.into_iter().zip(verdicts) {
+            self.answer(waiting, verdict);
+        }
+    }
+
+    fn fail_all(&self, waiting: Vec<Waiting>, failure: &Failure) {
+        for waiting in waiting {
+            self.answer(waiting, Err(failure.clone().into()));
+        }
+    }
+
     fn answer(&self, waiting: Waiting, verdict: Verdict) {
         let counter = match &verdict {
             Ok(done) if done.replayed => &self.counters.replayed,
@@ -267,6 +474,29 @@ impl Corridor {
             grown
         });
     }
+}
+
+async fn landing(flight: &mut Option<Flight>) -> Landed {
+    match flight {
+        Some(flight) => flight.landing.as_mut().await,
+        None => future::pending().await,
+    }
+}
+
+/// Records a batch where the book has to end, or finds out that what it was decided on still holds.
+async fn record(connection: &mut PgConnection, batch: &Batch) -> Result<Outcome, StoreError> {
+    let refused = batch.keys_of_refused();
+    let stands = if !refused.is_empty() && !idempotency::given(connection, &refused).await?.is_empty() {
+        false
+    } else if batch.records_nothing() {
+        head(connection).await?.position == batch.base()
+    } else {
+        match batch.append(connection).await {
+            Err(error) if error.is_collision() || error.is_repetition() => false,
+            appended => appended?,
+        }
+    };
+    Ok(if stands { Outcome::Stands } else { Outcome::Elsewhere })
 }
 
 async fn begin(connection: &mut PgConnection) -> Result<(Transaction<'_, Postgres>, Head), StoreError> {

@@ -1,7 +1,7 @@
 //! The writer: the one corridor through which events enter the book.
 //!
-//! Commands wait in a bounded queue. One loop takes all that wait, locks the head of the book, decides one command
-//! after another in memory, appends all their events at once, commits, and answers everyone.
+//! Commands wait in a bounded queue. One loop takes all that wait, decides one command after another in memory, appends
+//! all their events at once, and answers everyone when they are durable; meanwhile it decides those that have come since.
 
 pub mod aggregates;
 mod aside;
@@ -84,7 +84,8 @@ pub enum Failure {
     DeadlinePassed,
     #[error("the ledger is shutting down")]
     ShuttingDown,
-    /// The connection was lost while the command was being committed: it is recorded in full or not at all.
+    /// The connection was lost while the command was being recorded, and the book could not be asked since: it is recorded
+    /// in full or not at all.
     #[error("whether the command was recorded is unknown")]
     OutcomeUnknown,
     /// A bug in an operation; nothing was recorded.
