@@ -9,12 +9,13 @@ use std::{
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use ct_merkle::{ConsistencyProof, InclusionProof, RootHash};
-use daybook_core::transparency::{checkpoint_at, event_proof, prove_consistency};
+use daybook_core::transparency::{checkpoint_at, event_proof, open_key, prove_consistency};
 use daybook_tests::log::{SignedLedger, daybook_verify, text};
-use daybook_verify::{Refused, statement};
+use daybook_verify::{Checkpoint, Refused, statement};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use ring::signature::{ED25519, UnparsedPublicKey};
 use sha2::Sha256;
+use tlog_tiles::EMPTY_HASH;
 
 const EVENTS: i64 = 700;
 const ACCOUNTS: i64 = 7;
@@ -150,6 +151,42 @@ async fn a_verification_goes_on_from_a_checkpoint() {
     ledger.tamper("update events set event_version = '1.1' where position in (299, 301)").await;
     let (sound, first, report) = ledger.verify(&[&format!("--since={}", file.display())]).await;
     assert!(!sound && first == Some(301), "{report:#}");
+}
+
+#[tokio::test]
+async fn a_checkpoint_from_outside_is_compared_also_within_what_is_taken_for_granted() {
+    let ledger = SignedLedger::of_events(ACCOUNTS, EVENTS, &[300, 512]).await;
+    let key = open_key(&ledger.store, &ledger.key_file()).await.unwrap();
+    assert!(ledger.verify(&[]).await.0);
+    let since = format!("--since={}", text(&ledger.checkpoint(512, "since").await));
+    // What the log has signed of itself holds, and so does the beginning of every log.
+    let [early, start, empty] = [
+        ledger.checkpoint(300, "300").await,
+        ledger.checkpoint(512, "512").await,
+        ledger.keep("0", &Checkpoint::sign(0, EMPTY_HASH, &key)),
+    ];
+    let outside = [&early, &start, &empty].map(|file| ["--checkpoint", text(file)]).concat();
+    for granted in [&[&*since][..], &["--since"], &[]] {
+        let (sound, _, report) = ledger.verify(&[granted, &outside[..]].concat()).await;
+        assert!(sound, "{granted:?} {report:#}");
+        assert!(report["checks"][3]["checked"].as_u64().unwrap() >= 4, "{granted:?} {report:#}");
+    }
+    // A fork does not, of whatever size it is.
+    for size in [0, 1, 300, 512, 600, 700] {
+        let fork = ledger.keep("fork", &Checkpoint::sign(size, tlog_tiles::record_hash(b"fork"), &key));
+        for granted in [&[&*since][..], &["--since"], &[]] {
+            let (sound, first, report) = ledger.verify(&[granted, &["--checkpoint", text(&fork)]].concat()).await;
+            assert!(!sound && report["checks"][3]["sound"] == false, "{size} {granted:?} {report:#}");
+            assert!(first.is_none_or(|first| first <= size), "{size} {granted:?} {report:#}");
+        }
+    }
+    // One that goes beyond the book does not either, not even if the ledger itself has signed such a one.
+    let beyond = ledger.keep("beyond", &Checkpoint::sign(800, tlog_tiles::record_hash(b"fork"), &key));
+    ledger
+        .tamper("insert into log_checkpoints (size, note) select 900, note from log_checkpoints where size = 700")
+        .await;
+    let (sound, _, report) = ledger.verify(&["--checkpoint", text(&beyond)]).await;
+    assert!(!sound && report["checks"][3]["sound"] == false, "{report:#}");
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::{
 };
 
 use daybook_core::{store::Store, transparency::add_events};
-use daybook_verify::PublicKey;
+use daybook_verify::{Checkpoint, PublicKey};
 use serde_json::Value;
 use sqlx::{Connection, Executor as _, PgConnection};
 use tempfile::TempDir;
@@ -78,6 +78,12 @@ impl SignedLedger {
             .await
             .expect("there is such a checkpoint");
         fs::write(self.file(name), note).expect("a file can be written");
+        self.file(name)
+    }
+
+    /// Keeps a checkpoint in a file.
+    pub fn keep(&self, name: &str, checkpoint: &Checkpoint) -> PathBuf {
+        fs::write(self.file(name), &checkpoint.note).expect("a file can be written");
         self.file(name)
     }
 
