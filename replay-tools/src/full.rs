@@ -19,7 +19,9 @@ use std::{
 use daybook_core::{
     Position,
     store::Store,
-    transparency::{LogError, ScanError, StoredCheckpoint, checkpoints_between, read_tiles, scan, standing},
+    transparency::{
+        LogError, ScanError, StoredCheckpoint, checkpoints_between, last_signed, read_tiles, scan, standing,
+    },
 };
 use daybook_verify::{
     Checkpoint, PublicKey,
@@ -40,6 +42,19 @@ use crate::{
 /// The height of a piece: it is one hash of level 2, and one full tile of level 1.
 const HEIGHT: u8 = 2 * tree::HEIGHT;
 const PIECE: u64 = 1 << HEIGHT;
+
+/// How the files of checkpoints that were verified are named.
+const STATE: &str = "verified.";
+const CHECKPOINT: &str = ".checkpoint";
+
+/// What is kept of the log from the times before, as far as there is anything.
+#[derive(Debug, Default)]
+struct Kept {
+    /// The last checkpoint that was verified.
+    state: Option<PathBuf>,
+    /// The last one that was signed here.
+    signed: Option<PathBuf>,
+}
 
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
@@ -99,21 +114,50 @@ struct Findings {
     outside: Option<Finding>,
 }
 
-/// The verification that is asked for. The last checkpoint that was verified is kept at the home of the ledger.
+/// The verification that is asked for. The last checkpoint that was verified is kept at the home of the ledger, and so is
+/// the last one that was signed, beside the key: the log must continue both.
 pub async fn verify(
     store: &Store,
     options: &LedgerOptions,
     full: &Options,
     quiet: bool,
 ) -> Result<Verified, ToolError> {
-    let state = options.home().join("verified.checkpoint");
-    let (verified, latest) = verify_since(store, full, Some(&state), quiet).await?;
-    if let Some(latest) = latest {
+    let origin = standing(store.pool()).await?.origin;
+    let name = full.key.as_ref().map(|key| key.name().to_owned()).or(origin);
+    let state = name.as_deref().map(|name| options.home().join(state_file(name)));
+    let signed = options.log_key().map(|key| last_signed(&key)).filter(|signed| is_of(signed, name.as_deref()));
+    let kept = Kept { state: state.clone().filter(|state| state.exists()), signed };
+    if let (None, Some(name)) = (&kept.state, &name)
+        && knows_logs(options.home())
+    {
+        eprintln!("note: the log {name} was never verified from {}; others were", options.home().display());
+    }
+    let (verified, latest) = verify_since(store, full, &kept, quiet).await?;
+    if let (Some(latest), Some(state)) = (latest, state) {
         // What it covers need not be read again, and no later log may forget it.
         fs::create_dir_all(options.home())?;
         witness::replace(&state, &latest.note)?;
     }
     Ok(verified)
+}
+
+/// The file of the last checkpoint of a log that was verified: several ledgers may share a home.
+fn state_file(name: &str) -> String {
+    let name: String = name.chars().map(|sign| if sign.is_ascii_alphanumeric() { sign } else { '-' }).collect();
+    format!("{STATE}{name}{CHECKPOINT}")
+}
+
+/// Whether any log was verified from here.
+fn knows_logs(home: &Path) -> bool {
+    let files = fs::read_dir(home).into_iter().flatten().flatten();
+    files
+        .map(|file| file.file_name())
+        .any(|name| name.to_str().is_some_and(|name| name.starts_with(STATE) && name.ends_with(CHECKPOINT)))
+}
+
+/// Whether a note is of this log; one that cannot be read is, so that it is told of.
+fn is_of(note: &Path, name: Option<&str>) -> bool {
+    note.exists() && fs::read_to_string(note).map_or(true, |note| note.lines().next() == name)
 }
 
 /// Verifies a ledger of which nothing is kept, against checkpoints from outside.
@@ -124,20 +168,20 @@ pub async fn verify_restored(
     quiet: bool,
 ) -> Result<Verified, ToolError> {
     let full = Options { full: true, since: None, checkpoint, key };
-    Ok(verify_since(store, &full, None, quiet).await?.0)
+    Ok(verify_since(store, &full, &Kept::default(), quiet).await?.0)
 }
 
 /// The last checkpoint is told if everything is sound.
 async fn verify_since(
     store: &Store,
     full: &Options,
-    state: Option<&Path>,
+    kept: &Kept,
     quiet: bool,
 ) -> Result<(Verified, Option<Checkpoint>), ToolError> {
     let begun = Instant::now();
     let mut findings = Findings::default();
-    let log = Arc::new(read_log(store, full, state, &mut findings).await?);
-    let since = since(store, &log, full, state).await?;
+    let log = Arc::new(read_log(store, full, kept, &mut findings).await?);
+    let since = since(store, &log, full, kept).await?;
 
     let mut progress = if quiet { Progress::hidden() } else { Progress::new("verifying", "events", log.last) };
     let (start, root) = (since.size(), since.root());
@@ -184,12 +228,7 @@ async fn verify_since(
     Ok((Verified { checks, position: log.head, events_per_second }, latest))
 }
 
-async fn read_log(
-    store: &Store,
-    full: &Options,
-    state: Option<&Path>,
-    findings: &mut Findings,
-) -> Result<Log, ToolError> {
+async fn read_log(store: &Store, full: &Options, kept: &Kept, findings: &mut Findings) -> Result<Log, ToolError> {
     let log = standing(store.pool()).await?;
     let own = log.key()?;
     if let (Some(key), Some(own)) = (&full.key, &own)
@@ -200,10 +239,9 @@ async fn read_log(
     }
     let key = full.key.clone().or(own);
     let mut outside: BTreeMap<u64, Vec<Outside>> = BTreeMap::new();
-    let kept = state.filter(|state| state.exists()).map(Path::to_owned);
     // What is taken for granted must still be reached.
     let since = full.since.iter().flatten();
-    for file in full.checkpoint.iter().chain(since).chain(&kept) {
+    for file in full.checkpoint.iter().chain(since).chain(&kept.state).chain(&kept.signed) {
         let name = file.display().to_string();
         let note = fs::read_to_string(file).map_err(|error| format!("{name}: {error}"))?;
         match key.as_ref().map(|key| Checkpoint::open(&note, key)) {
@@ -246,9 +284,9 @@ async fn read_log(
 }
 
 /// The tree that is taken for granted.
-async fn since(store: &Store, log: &Log, full: &Options, state: Option<&Path>) -> Result<Frontier, ToolError> {
+async fn since(store: &Store, log: &Log, full: &Options, kept: &Kept) -> Result<Frontier, ToolError> {
     let Some(file) = &full.since else { return Ok(Frontier::default()) };
-    let file = file.as_deref().or(state).ok_or("--since: nothing of this ledger is kept")?;
+    let file = file.as_ref().or(kept.state.as_ref()).ok_or("--since: nothing of this ledger is kept")?;
     let name = file.display();
     let note = fs::read_to_string(file).map_err(|error| format!("{name}: {error}"))?;
     let key = log.key.as_ref().ok_or_else(|| format!("{name} cannot be checked: the log has no key"))?;
