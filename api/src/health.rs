@@ -68,9 +68,10 @@ pub async fn live() -> Json<Health> {
     Json(Health { status: "live", version: env!("CARGO_PKG_VERSION"), projections: Vec::new(), log: None })
 }
 
-/// The store takes writes, and every projection follows it within the lag that is allowed. A transparency log that cannot
-/// be kept is named and makes nothing unready: appending does not wait for it, no other server could sign in its place,
-/// and to send the customers away would mend nothing.
+/// The store takes writes, and every projection follows it within the lag that is allowed.
+///
+/// A transparency log that cannot be kept is named and makes nothing unready: appending does not wait for it, no other
+/// server could sign in its place, and to send the customers away would mend nothing.
 #[utoipa::path(get, path = "/readyz", responses((status = 200, body = Health)))]
 pub async fn ready(State(app): State<App>) -> Result<Json<Health>, ApiError> {
     let not_ready = |detail: String| ApiError::new("not-ready", detail).retry_after(1);
