@@ -9,12 +9,17 @@ use std::{
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use ct_merkle::{ConsistencyProof, InclusionProof, RootHash};
-use daybook_core::transparency::{checkpoint_at, event_proof, prove_consistency};
-use daybook_tests::log::{SignedLedger, daybook_verify, text};
-use daybook_verify::{Refused, statement};
+use daybook_core::transparency::{checkpoint_at, event_proof, open_key, prove_consistency};
+use daybook_tests::{
+    api::TestApp,
+    log::{SignedLedger, daybook_verify, text},
+};
+use daybook_verify::{Checkpoint, Refused, statement};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use ring::signature::{ED25519, UnparsedPublicKey};
 use sha2::Sha256;
+use sqlx::{Connection, PgConnection};
+use tlog_tiles::EMPTY_HASH;
 
 const EVENTS: i64 = 700;
 const ACCOUNTS: i64 = 7;
@@ -83,7 +88,7 @@ async fn every_tampering_is_found_and_its_first_bad_position_named() {
         let (sound, first, report) = ledger.verify(&[]).await;
         assert!(!sound && first == Some(*position), "{what}: {report:#}");
         // Also by one who keeps nothing from the last time.
-        fs::remove_file(ledger.file("verified.checkpoint")).unwrap();
+        ledger.forget_what_was_verified();
         let (sound, first, report) = ledger.verify(&[]).await;
         assert!(!sound && first == Some(*position), "{what}: {report:#}");
     }
@@ -108,7 +113,10 @@ async fn a_log_that_was_wholly_rewritten_is_found_by_its_checkpoints() {
     let (sound, first, report) = ledger.verify(&outside).await;
     assert!(!sound && first == Some(301), "{report:#}");
 
-    // He who has the key, too, can sign it all anew; that does not help him either.
+    // He who has the key, too, can sign it all anew once he has taken away what lies beside it; that does not help him
+    // either.
+    ledger.daybook(&["checkpoint"]).await.refused("does not continue the one of 700 events");
+    ledger.forget_what_was_signed();
     ledger.daybook(&["checkpoint"]).await.done();
     let (sound, first, report) = ledger.verify(&outside).await;
     assert!(!sound && first == Some(301), "{report:#}");
@@ -118,6 +126,8 @@ async fn a_log_that_was_wholly_rewritten_is_found_by_its_checkpoints() {
     ledger.tamper("update transparency_log set vkey = null").await;
     fs::remove_file(ledger.key_file()).unwrap();
     ledger.tamper("delete from log_checkpoints").await;
+    ledger.daybook(&["checkpoint"]).await.refused("does not hold the last checkpoint");
+    ledger.forget_what_was_signed();
     ledger.daybook(&["checkpoint"]).await.done();
     let (sound, _, report) = ledger.verify(&["--key", &key]).await;
     assert!(!sound && report["checks"][2]["finding"].as_str().unwrap().contains("has not signed it"));
@@ -150,6 +160,42 @@ async fn a_verification_goes_on_from_a_checkpoint() {
     ledger.tamper("update events set event_version = '1.1' where position in (299, 301)").await;
     let (sound, first, report) = ledger.verify(&[&format!("--since={}", file.display())]).await;
     assert!(!sound && first == Some(301), "{report:#}");
+}
+
+#[tokio::test]
+async fn a_checkpoint_from_outside_is_compared_also_within_what_is_taken_for_granted() {
+    let ledger = SignedLedger::of_events(ACCOUNTS, EVENTS, &[300, 512]).await;
+    let key = open_key(&ledger.store, &ledger.key_file()).await.unwrap();
+    assert!(ledger.verify(&[]).await.0);
+    let since = format!("--since={}", text(&ledger.checkpoint(512, "since").await));
+    // What the log has signed of itself holds, and so does the beginning of every log.
+    let [early, start, empty] = [
+        ledger.checkpoint(300, "300").await,
+        ledger.checkpoint(512, "512").await,
+        ledger.keep("0", &Checkpoint::sign(0, EMPTY_HASH, &key)),
+    ];
+    let outside = [&early, &start, &empty].map(|file| ["--checkpoint", text(file)]).concat();
+    for granted in [&[&*since][..], &["--since"], &[]] {
+        let (sound, _, report) = ledger.verify(&[granted, &outside[..]].concat()).await;
+        assert!(sound, "{granted:?} {report:#}");
+        assert!(report["checks"][3]["checked"].as_u64().unwrap() >= 4, "{granted:?} {report:#}");
+    }
+    // A fork does not, of whatever size it is.
+    for size in [0, 1, 300, 512, 600, 700] {
+        let fork = ledger.keep("fork", &Checkpoint::sign(size, tlog_tiles::record_hash(b"fork"), &key));
+        for granted in [&[&*since][..], &["--since"], &[]] {
+            let (sound, first, report) = ledger.verify(&[granted, &["--checkpoint", text(&fork)]].concat()).await;
+            assert!(!sound && report["checks"][3]["sound"] == false, "{size} {granted:?} {report:#}");
+            assert!(first.is_none_or(|first| first <= size), "{size} {granted:?} {report:#}");
+        }
+    }
+    // One that goes beyond the book does not either, not even if the ledger itself has signed such a one.
+    let beyond = ledger.keep("beyond", &Checkpoint::sign(800, tlog_tiles::record_hash(b"fork"), &key));
+    ledger
+        .tamper("insert into log_checkpoints (size, note) select 900, note from log_checkpoints where size = 700")
+        .await;
+    let (sound, _, report) = ledger.verify(&["--checkpoint", text(&beyond)]).await;
+    assert!(!sound && report["checks"][3]["sound"] == false, "{report:#}");
 }
 
 #[tokio::test]
@@ -197,10 +243,89 @@ async fn the_book_of_the_application_cannot_alter_what_was_signed() {
         "update transparency_log set origin = 'another'",
         "update transparency_log set vkey = null",
         "delete from transparency_log",
+        // What would stop the log for good.
+        "update transparency_log set size = 11",
+        "insert into log_checkpoints (size, note) values (9000000000000000000, 'x')",
+        "insert into log_checkpoints (size, note) select 11, replace(note, E'\n10\n', E'\n11\n') from log_checkpoints",
+        "insert into log_checkpoints (size, note) select 9, note from log_checkpoints",
     ] {
         let altered = sqlx::query(statement).execute(ledger.store.pool()).await;
         assert!(altered.is_err(), "{statement}");
     }
+    // What a superuser does all the same is named.
+    ledger.tamper("insert into log_checkpoints (size, note) values (9000000000000000000, 'x')").await;
+    ledger.daybook(&["checkpoint"]).await.refused("the stored checkpoint of 9000000000000000000 events");
+}
+
+#[tokio::test]
+async fn the_row_of_the_log_is_made_anew() {
+    let ledger = SignedLedger::of_events(ACCOUNTS, EVENTS, &[300]).await;
+    let key = ledger.key().await;
+    let lose = async || ledger.tamper("delete from transparency_log").await;
+    lose().await;
+    for arguments in [&["verify", "--full"][..], &["checkpoint"], &["key"]] {
+        ledger.daybook(arguments).await.refused("`daybook tree rebuild` makes it anew");
+    }
+    ledger.daybook(&["tree", "rebuild", "--log-key", "none"]).await.refused("by --key, or its file by --log-key");
+    ledger.daybook(&["tree", "rebuild"]).await.done();
+    assert_eq!((ledger.key().await, ledger.verify(&[]).await.0), (key.clone(), true));
+    ledger.append("later", 1).await;
+    ledger.daybook(&["checkpoint"]).await.done();
+    lose().await;
+    let arguments = ["tree", "rebuild", "--log-key", "none", "--key", &key.to_string()];
+    assert!(ledger.daybook(&arguments).await.done().output.contains("3 checkpoints agree"));
+    let (sound, _, report) = ledger.verify(&[]).await;
+    assert!(sound && report["position"] == 701, "{report:#}");
+    // Another key has not signed what is there.
+    let stranger = SignedLedger::of_events(1, 1, &[]).await.key().await;
+    lose().await;
+    let arguments = ["tree", "rebuild", "--log-key", "none", "--key", &stranger.to_string()];
+    ledger.daybook(&arguments).await.refused("the stored checkpoint of 300 events is not what the log has signed");
+}
+
+#[tokio::test]
+async fn verifying_changes_nothing() {
+    let ledger = SignedLedger::of_events(ACCOUNTS, 70, &[]).await;
+    let app = TestApp::on(ledger.database).await;
+    assert_eq!(app.get("/v1/accounts").await.status, 200, "all is projected");
+    let ledger = SignedLedger { database: app.stop().await, ..ledger };
+    // As on a replica.
+    let database: String =
+        sqlx::query_scalar("select current_database()").fetch_one(ledger.database.pool()).await.unwrap();
+    ledger.tamper(&format!("alter database {database} set default_transaction_read_only = on")).await;
+    let book = ledger.daybook(&["verify"]).await.done();
+    let log = ledger.daybook(&["verify", "--full"]).await.done();
+    // Each says what it has judged.
+    assert!(
+        book.output.contains("whether its events are those that were signed, `daybook verify --full` tells"),
+        "{book:?}"
+    );
+    assert!(log.output.contains("whether what follows from it is right, `daybook verify` tells"), "{log:?}");
+
+    // A ledger that another program serves stays at the version that it has.
+    let mut owner = PgConnection::connect(ledger.database.url()).await.unwrap();
+    let forget = "set transaction read write; delete from _sqlx_migrations where version = 19";
+    sqlx::raw_sql(&format!("begin; {forget}; commit")).execute(&mut owner).await.unwrap();
+    for arguments in [&["verify"][..], &["verify", "--full"]] {
+        ledger.daybook(arguments).await.refused("the tables are of version 18, and this program reads those of 19");
+    }
+}
+
+#[tokio::test]
+async fn two_ledgers_of_one_home_are_kept_apart() {
+    let ledger = SignedLedger::of_events(ACCOUNTS, 20, &[]).await;
+    let other = SignedLedger::of_events(ACCOUNTS, 30, &[]).await;
+    assert!(ledger.verify(&[]).await.0);
+    let other = SignedLedger { home: ledger.home, ..other };
+    let (sound, _, report) = other.verify(&[]).await;
+    assert!(sound && report["checks"][3]["checked"] == 0, "{report:#}");
+    // And what was kept of the first one is not forgotten.
+    let ledger = SignedLedger { home: other.home, database: ledger.database, store: ledger.store };
+    assert_eq!(ledger.verify(&[]).await.2["checks"][3]["checked"], 1);
+    ledger.tamper("update events set event_version = '1.1' where position = 7").await;
+    ledger.rehash().await;
+    ledger.tamper("delete from log_checkpoints").await;
+    assert!(!ledger.verify(&[]).await.0);
 }
 
 #[tokio::test]
@@ -235,6 +360,7 @@ async fn an_archive_is_verified_without_the_ledger_and_its_first_bad_line_named(
     assert!(!file.exists(), "half an archive is none");
     ledger.rehash().await;
     ledger.tamper("delete from log_checkpoints").await;
+    ledger.forget_what_was_signed();
     ledger.daybook(&["export", "log", "-o", text(&file)]).await.done();
     daybook_verify(&["archive", text(&file)], &key).await.done();
     daybook_verify(&["archive", text(&file), "--checkpoint", text(&early)], &key).await.refused("does not begin with");
@@ -266,6 +392,7 @@ async fn a_witness_keeps_what_continues_and_refuses_the_rest() {
     ledger.tamper("update events set event_version = '1.1' where position = 200").await;
     ledger.rehash().await;
     ledger.tamper("delete from log_checkpoints").await;
+    ledger.forget_what_was_signed();
     ledger.daybook(&["checkpoint", "-o", text(&ledger.file("forged"))]).await.done();
     let archive = ledger.file("forged.ndjson");
     ledger.daybook(&["export", "log", "-o", text(&archive)]).await.done();

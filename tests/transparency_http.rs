@@ -1,5 +1,7 @@
 //! The transparency log over HTTP: the layout of C2SP, checkpoints and proofs as JSON.
 
+use std::time::Duration;
+
 use axum::http::Method;
 use daybook_api::AppOptions;
 use daybook_core::transparency::{KeeperOptions, open_key};
@@ -16,6 +18,7 @@ use daybook_verify::{
     witness::{self, Evidence, Seen},
 };
 use reqwest::Response;
+use sqlx::{Connection, Executor as _, PgConnection};
 use tempfile::TempDir;
 
 const EVENTS: u64 = 700;
@@ -26,7 +29,9 @@ async fn signed_app() -> (TestApp, PublicKey, TempDir) {
     let public = key.public().clone();
     long_book(database.pool(), 7, EVENTS as i64).await;
     let keeper = KeeperOptions { key: Some(key), ..KeeperOptions::default() };
-    let app = TestApp::with(database, AppOptions { keeper, ..AppOptions::default() }).await;
+    // What was recorded long ago need not be projected yet.
+    let lag_budget = Duration::MAX;
+    let app = TestApp::with(database, AppOptions { keeper, lag_budget, ..AppOptions::default() }).await;
     app.signed(EVENTS).await;
     (app, public, home)
 }
@@ -97,7 +102,7 @@ async fn tiles_lead_from_the_entries_to_the_checkpoint() {
 
 #[tokio::test]
 async fn full_tiles_are_kept_for_ever_and_what_is_not_there_is_not_found() {
-    let (app, ..) = signed_app().await;
+    let (app, _key, _home) = signed_app().await;
     let caching = async |path: &str| get(&app, path).await.headers()["cache-control"].to_str().unwrap().to_owned();
     assert_eq!(caching("/log/tile/0/001").await, "public, max-age=31536000, immutable");
     assert_eq!(caching("/log/tile/entries/001").await, "private, max-age=31536000, immutable");
@@ -125,7 +130,7 @@ async fn full_tiles_are_kept_for_ever_and_what_is_not_there_is_not_found() {
 
 #[tokio::test]
 async fn an_entry_that_the_layout_cannot_hold_is_named() {
-    let (app, ..) = signed_app().await;
+    let (app, _key, _home) = signed_app().await;
     sqlx::query(
         "insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
          values ('foreign', 'f', 1, 'foreign.said', '1.0', to_json(repeat('x', 65535)), '{}')",
@@ -183,6 +188,53 @@ async fn checkpoints_and_proofs_are_told_as_json() {
     refused("inclusion", 400, "malformed-parameter").await;
     refused(&format!("consistency?from={head}&to={first}"), 400, "malformed-parameter").await;
     refused("consistency?from=0", 404, "no-checkpoint").await;
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_kept_is_named_and_keeps_nobody_from_being_served() {
+    let (app, _key, _home) = signed_app().await;
+    let trouble = async || (app.get("/readyz").await, app.get("/metrics").await.text);
+    let (ready, metrics) = trouble().await;
+    assert!(ready.status == 200 && ready.body["log"].is_null(), "{}", ready.text);
+    assert!(metrics.contains("\ndaybook_log_trouble 0\n"), "{metrics}");
+
+    let mut owner = PgConnection::connect(app.database.url()).await.unwrap();
+    owner.execute("set session_replication_role = replica").await.unwrap();
+    owner.execute("insert into log_checkpoints (size, note) values (90000, 'x')").await.unwrap();
+    app.done("/v1/customers", serde_json::json!({ "name": "Ada" })).await;
+    app.kept(|kept| kept.trouble.is_some()).await;
+    let (ready, metrics) = trouble().await;
+    assert_eq!(ready.status, 200, "{}", ready.text);
+    let error = ready.body["log"]["error"].as_str().unwrap();
+    assert!(error.contains("the stored checkpoint of 90000 events"), "{error}");
+    assert_eq!((&ready.body["log"]["size"], &ready.body["log"]["signed_size"]), (&(EVENTS + 1).into(), &EVENTS.into()));
+    assert!(metrics.contains("\ndaybook_log_trouble 1\n"), "{metrics}");
+
+    owner.execute("delete from log_checkpoints where size = 90000").await.unwrap();
+    app.signed(EVENTS + 1).await;
+    app.kept(|kept| kept.trouble.is_none()).await;
+    assert!(app.get("/readyz").await.body["log"].is_null());
+}
+
+#[tokio::test]
+async fn an_entry_that_is_not_the_one_of_its_leaf_is_not_handed_out() {
+    let (app, _key, _home) = signed_app().await;
+    let mut owner = PgConnection::connect(app.database.url()).await.unwrap();
+    owner.execute("set session_replication_role = replica").await.unwrap();
+    let path = "/log/tile/entries/001";
+    assert_eq!(get(&app, path).await.status(), 200);
+    for (spoil, why) in [
+        ("update events set event_version = '1.1' where position = 400", "event 400 is not the one"),
+        ("delete from events where position = 300", "after position 299 comes 301"),
+        ("delete from log_tiles where level = 0 and n = 1", "tile 1 of level 0 is missing"),
+    ] {
+        owner.execute(spoil).await.unwrap();
+        let answer = Answer::to(app.request(Method::GET, path)).await;
+        assert_eq!((answer.status, answer.header("cache-control")), (500, "no-store"), "{why}: {}", answer.text);
+        if !why.contains("comes") {
+            assert!(answer.refused(500, "log-not-sound")["detail"].as_str().unwrap().contains(why), "{}", answer.text);
+        }
+    }
 }
 
 #[tokio::test]

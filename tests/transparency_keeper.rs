@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt, process::Stdio};
 
 use daybook_core::{
     chain,
-    transparency::{Keeper, KeeperOptions, LogKeyError, checkpoint_at, open_key, sign, standing},
+    transparency::{Keeper, KeeperOptions, LogKey, LogKeyError, add_events, checkpoint_at, open_key, sign, standing},
 };
 use daybook_tests::{
     load::long_book,
@@ -16,8 +16,8 @@ use tokio::{
     task,
 };
 
-fn options(ledger_key: daybook_verify::SigningKey) -> KeeperOptions {
-    KeeperOptions { key: Some(ledger_key), batch: 97, ..KeeperOptions::default() }
+fn options(key: LogKey) -> KeeperOptions {
+    KeeperOptions { key: Some(key), batch: 97, ..KeeperOptions::default() }
 }
 
 /// Waits until so many events are signed.
@@ -41,6 +41,8 @@ async fn two_keepers_make_one_tree() {
     let (sound, _, report) = ledger.verify(&[]).await;
     assert!(sound, "{report:#}");
     assert_eq!(report["checks"][1]["checked"], 3_000);
+    // Of the two, neither has put an earlier checkpoint in the place of a later one.
+    assert!(fs::read_to_string(ledger.file("log.key.signed")).unwrap().contains("\n3000\n"));
 }
 
 #[tokio::test]
@@ -106,7 +108,113 @@ async fn a_tree_that_does_not_continue_what_was_signed_is_not_signed() {
     let mut connection = ledger.store.connection().await.unwrap();
     let error = sign(&mut connection, &key).await.unwrap_err();
     assert!(chain(&error).contains("does not continue the one of 300 events"), "{}", chain(&error));
-    assert_eq!(checkpoint_at(&mut connection, None).await.unwrap().1.size, 300);
+    assert_eq!(ledger.signed_size().await, 300);
+    // Nor is one that continues all that the ledger has kept, but not what lies beside the key.
+    ledger.tamper("delete from log_checkpoints").await;
+    let error = sign(&mut connection, &key).await.unwrap_err();
+    assert!(chain(&error).contains("does not continue the one of 400 events"), "{}", chain(&error));
+    ledger.tamper("update events set event_version = '1.0' where position = 200").await;
+    ledger.rehash().await;
+    assert_eq!(sign(&mut connection, &key).await.unwrap().unwrap().size, 400);
+}
+
+/// Waits until the keeper is in trouble, for this reason.
+async fn troubled(keeper: &Keeper, why: &str) {
+    let mut kept = keeper.kept();
+    kept.wait_for(|kept| kept.trouble.as_ref().is_some_and(|trouble| trouble.contains(why))).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_ledger_restored_from_an_older_backup_signs_no_fork() {
+    let ledger = SignedLedger::of_events(5, 300, &[]).await;
+    let backup = ledger.database.restored().await;
+    ledger.append("lost", 100).await;
+    ledger.daybook(&["checkpoint"]).await.done();
+    let ledger = ledger.on(backup).await;
+
+    ledger.daybook(&["checkpoint"]).await.refused("the log has signed 400 events and this book has 300");
+    ledger.append("another", 50).await;
+    let key = open_key(&ledger.store, &ledger.key_file()).await.unwrap();
+    let keeper = Keeper::start(&ledger.store, None, options(key));
+    troubled(&keeper, "the log has signed 400 events and this book has 350").await;
+    // As soon as it is longer, its numbers could be signed; its events are others.
+    ledger.append("another still", 100).await;
+    troubled(&keeper, "the tree of 450 events does not continue the one of 400 events").await;
+    keeper.shutdown().await;
+    assert_eq!(ledger.signed_size().await, 300, "nothing was signed since");
+    let found = ledger.daybook(&["verify", "--full"]).await;
+    assert!(found.code == Some(1) && found.output.contains("the checkpoint of 400 events in "), "{found:?}");
+}
+
+#[tokio::test]
+async fn a_tree_that_a_crash_has_set_back_is_signed_once_it_has_come_so_far_again() {
+    let ledger = SignedLedger::of_events(5, 400, &[300]).await;
+    ledger.tamper("delete from log_tiles; update transparency_log set size = 0").await;
+    ledger.tamper("delete from log_checkpoints where size = 400").await;
+    let key = open_key(&ledger.store, &ledger.key_file()).await.unwrap();
+    let mut connection = ledger.store.connection().await.unwrap();
+    for size in [100, 200, 300, 350] {
+        let grown = add_events(&mut connection, if size == 350 { 50 } else { 100 }).await.unwrap().size;
+        assert_eq!(grown, size);
+        sign(&mut connection, &key).await.unwrap();
+        assert_eq!(ledger.signed_size().await, 300, "at {size}");
+    }
+    add_events(&mut connection, 50).await.unwrap();
+    assert_eq!(sign(&mut connection, &key).await.unwrap().unwrap().size, 400);
+    assert_eq!(ledger.signed_size().await, 400);
+    assert!(ledger.verify(&[]).await.0);
+}
+
+/// Spoils the hash of an event among the second 256.
+async fn spoil(ledger: &SignedLedger, position: u64) {
+    let at = (position - 257) * 32;
+    let byte = format!("set_byte(hashes, {at}, get_byte(hashes, {at}) # 1)");
+    ledger.tamper(&format!("update log_tiles set hashes = {byte} where level = 0 and n = 1")).await;
+}
+
+#[tokio::test]
+async fn a_spoilt_tile_is_not_signed_and_can_be_mended() {
+    let ledger = SignedLedger::of_events(5, 300, &[]).await;
+    let key = open_key(&ledger.store, &ledger.key_file()).await.unwrap();
+    let mut connection = ledger.store.connection().await.unwrap();
+    // Of an event that was not signed yet, and of one that was.
+    for (stream, position, signed) in [("a", 305, 300), ("b", 305, 310)] {
+        ledger.append(stream, 10).await;
+        while add_events(&mut connection, 100).await.unwrap().goes_on {}
+        spoil(&ledger, position).await;
+        let error = sign(&mut connection, &key).await.unwrap_err();
+        assert!(chain(&error).contains("`daybook tree rebuild`"), "{}", chain(&error));
+        assert_eq!(ledger.signed_size().await, signed);
+        ledger.daybook(&["tree", "rebuild"]).await.done();
+        assert!(sign(&mut connection, &key).await.unwrap().is_some_and(|now| now.size > signed as u64));
+        assert!(ledger.verify(&[]).await.0);
+    }
+
+    // While a keeper looks on that knows the events.
+    let keeper = Keeper::start(&ledger.store, None, options(key));
+    signed(&keeper, 320).await;
+    ledger.append("c", 10).await;
+    signed(&keeper, 330).await;
+    spoil(&ledger, 325).await;
+    ledger.append("d", 10).await;
+    troubled(&keeper, "`daybook tree rebuild`").await;
+    assert_eq!(ledger.signed_size().await, 330);
+    ledger.daybook(&["tree", "rebuild"]).await.done();
+    signed(&keeper, 340).await;
+    assert_eq!(keeper.kept().borrow().trouble, None);
+    keeper.shutdown().await;
+    assert!(ledger.verify(&[]).await.0);
+}
+
+#[tokio::test]
+async fn a_key_that_others_can_read_is_refused() {
+    let ledger = SignedLedger::of_events(5, 10, &[]).await;
+    for mode in [0o644, 0o640, 0o602, 0o666] {
+        fs::set_permissions(ledger.key_file(), fs::Permissions::from_mode(mode)).unwrap();
+        ledger.daybook(&["checkpoint"]).await.refused("run `chmod 600 ");
+    }
+    fs::set_permissions(ledger.key_file(), fs::Permissions::from_mode(0o400)).unwrap();
+    ledger.daybook(&["checkpoint"]).await.done();
 }
 
 #[tokio::test]
@@ -136,6 +244,7 @@ async fn a_ledger_whose_key_is_missing_or_another_is_not_served_unless_unsigned(
     let another = open_key(&ledger.store, &stranger.key_file()).await.unwrap_err();
     assert!(matches!(another, LogKeyError::Another { .. }));
     fs::write(ledger.file("broken"), "no key").unwrap();
+    fs::set_permissions(ledger.file("broken"), fs::Permissions::from_mode(0o600)).unwrap();
     assert!(matches!(open_key(&ledger.store, &ledger.file("broken")).await, Err(LogKeyError::Unreadable { .. })));
 
     fs::rename(ledger.key_file(), ledger.file("away")).unwrap();

@@ -6,10 +6,11 @@ use axum::Router;
 use daybook_core::{
     chain,
     store::{Store, StoreError},
-    transparency::{Keeper, KeeperOptions},
+    transparency::{Keeper, KeeperOptions, Kept},
     writer::{Writer, WriterHandle, WriterOptions},
 };
-use daybook_projections::{BOARD, Projector, ProjectorOptions, Reader, engine::watch};
+use daybook_projections::{BOARD, Projector, ProjectorOptions, Reader, engine};
+use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{page::CursorKey, rebuild::Rebuilds, routes};
@@ -29,6 +30,7 @@ struct Shared {
     cursors: CursorKey,
     lag_budget: Duration,
     rebuilds: Rebuilds,
+    kept: watch::Receiver<Kept>,
 }
 
 #[derive(Clone, Debug)]
@@ -69,11 +71,12 @@ impl App {
         let reader = Reader::new(&store, BOARD, Some(&projector));
         let background = Background::default();
         if let Some(pause) = options.watch {
-            background.run(watch(store.clone(), BOARD, pause));
+            background.run(engine::watch(store.clone(), BOARD, pause));
         }
         let rebuilds = Rebuilds::new(store.clone(), background.clone());
         let lag_budget = options.lag_budget;
-        let app = Self(Arc::new(Shared { store, writer: handle, reader, cursors, lag_budget, rebuilds }));
+        let kept = keeper.kept();
+        let app = Self(Arc::new(Shared { store, writer: handle, reader, cursors, lag_budget, rebuilds, kept }));
         Ok(Running { app, writer, projector, keeper, background })
     }
 
@@ -91,6 +94,11 @@ impl App {
 
     pub fn lag_budget(&self) -> Duration {
         self.0.lag_budget
+    }
+
+    /// How far the keeper of the transparency log has come, and what troubles it.
+    pub fn kept(&self) -> Kept {
+        self.0.kept.borrow().clone()
     }
 
     pub fn cursors(&self) -> &CursorKey {

@@ -167,7 +167,7 @@ impl ApiError {
                 tracing::error!(error = %chain(error), "the book cannot be read");
                 Self::new("internal", "the book cannot be read; nothing of the request was recorded")
             }
-            StoreError::Migration(_) | StoreError::TimedOut { .. } => {
+            StoreError::Migration(_) | StoreError::EarlierVersion { .. } | StoreError::TimedOut { .. } => {
                 tracing::error!(error = %chain(error), "the store does not answer");
                 Self::new("store-unavailable", "the store does not answer").retry_after(5)
             }
@@ -216,8 +216,14 @@ impl From<LogError> for ApiError {
             LogError::Tile(_)
             | LogError::Tiles(_)
             | LogError::Inconsistent { .. }
+            | LogError::Restored { .. }
+            | LogError::Spoilt(_)
+            | LogError::Missing(_)
+            | LogError::Lost
+            | LogError::File { .. }
+            | LogError::LastSigned { .. }
             | LogError::Event(_)
-            | LogError::Checkpoint(_)
+            | LogError::Checkpoint { .. }
             | LogError::Key(_) => {
                 tracing::error!(error = %chain(&error), "the transparency log is not sound");
                 Self::new("log-not-sound", error.to_string())

@@ -1,7 +1,7 @@
 //! Whether the server lives, and whether it is ready to serve.
 
 use axum::{Json, extract::State};
-use daybook_core::Position;
+use daybook_core::{Position, transparency::Kept};
 use daybook_projections::{
     BOARD,
     engine::{Standing, State as Motion, standings},
@@ -21,6 +21,10 @@ pub struct Health {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     projections: Vec<Ailing>,
+    /// The transparency log, if it cannot be kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    log: Option<AilingLog>,
 }
 
 /// A projection that an operator should look at.
@@ -48,13 +52,26 @@ pub struct Ailing {
     late: bool,
 }
 
+/// A transparency log that does not grow, or is not signed.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AilingLog {
+    error: String,
+    /// Events in the tree.
+    size: u64,
+    /// Events in the latest checkpoint that this process knows of.
+    signed_size: u64,
+}
+
 /// The process answers.
 #[utoipa::path(get, path = "/livez", responses((status = 200, body = Health)))]
 pub async fn live() -> Json<Health> {
-    Json(Health { status: "live", version: env!("CARGO_PKG_VERSION"), projections: Vec::new() })
+    Json(Health { status: "live", version: env!("CARGO_PKG_VERSION"), projections: Vec::new(), log: None })
 }
 
 /// The store takes writes, and every projection follows it within the lag that is allowed.
+///
+/// A transparency log that cannot be kept is named and makes nothing unready: appending does not wait for it, no other
+/// server could sign in its place, and to send the customers away would mend nothing.
 #[utoipa::path(get, path = "/readyz", responses((status = 200, body = Health)))]
 pub async fn ready(State(app): State<App>) -> Result<Json<Health>, ApiError> {
     let not_ready = |detail: String| ApiError::new("not-ready", detail).retry_after(1);
@@ -72,12 +89,20 @@ pub async fn ready(State(app): State<App>) -> Result<Json<Health>, ApiError> {
     let budget = i64::try_from(app.lag_budget().as_millis()).unwrap_or(i64::MAX);
     let standings = standings(BOARD, &mut connection).await?;
     let projections: Vec<Ailing> = standings.into_iter().filter_map(|standing| Ailing::of(standing, budget)).collect();
+    let log = AilingLog::of(app.kept());
     if projections.iter().any(|ailing| ailing.late) {
         let late = projections.iter().filter(|ailing| ailing.late).map(Ailing::sentence);
         let detail = late.collect::<Vec<_>>().join("; ");
-        return Err(not_ready(detail).with("projections", json!(projections)));
+        let problem = not_ready(detail).with("projections", json!(projections));
+        return Err(if let Some(log) = log { problem.with("log", json!(log)) } else { problem });
     }
-    Ok(Json(Health { status: "ready", version: env!("CARGO_PKG_VERSION"), projections }))
+    Ok(Json(Health { status: "ready", version: env!("CARGO_PKG_VERSION"), projections, log }))
+}
+
+impl AilingLog {
+    fn of(Kept { size, signed, trouble }: Kept) -> Option<Self> {
+        trouble.map(|error| Self { error: error.to_string(), size, signed_size: signed })
+    }
 }
 
 impl Ailing {

@@ -33,7 +33,8 @@ pub async fn show(State(app): State<App>) -> Result<Response, ApiError> {
     let in_tree = transparency::standing(&mut *connection).await?.size;
     let signed = latest_checkpoint(&mut *connection).await?.map_or(0, |checkpoint| checkpoint.size);
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Scrape { head, in_tree, signed, memory: resident_memory(), standings }));
+    let (troubled, memory) = (app.kept().trouble.is_some(), resident_memory());
+    registry.register_collector(Box::new(Scrape { head, in_tree, signed, troubled, memory, standings }));
     let mut text = String::new();
     prometheus_text::encode(&mut text, &registry).expect("a text takes everything that is written to it");
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
@@ -46,6 +47,8 @@ struct Scrape {
     /// Events in the tree of the transparency log, and in its latest checkpoint.
     in_tree: u64,
     signed: u64,
+    /// Whether the transparency log cannot be kept.
+    troubled: bool,
     memory: u64,
     standings: Vec<Standing>,
 }
@@ -104,6 +107,8 @@ impl Collector for Scrape {
         gauge(&mut encoder, "daybook_log_size", help)?.encode_gauge(&self.in_tree)?;
         let help = "How many events are in the latest checkpoint of the transparency log";
         gauge(&mut encoder, "daybook_log_signed_size", help)?.encode_gauge(&self.signed)?;
+        let help = "1 if the transparency log does not grow or is not signed; /readyz tells why";
+        gauge(&mut encoder, "daybook_log_trouble", help)?.encode_gauge(&u64::from(self.troubled))?;
         let help = "The memory of this process that is resident";
         gauge(&mut encoder, "process_resident_memory_bytes", help)?.encode_gauge(&self.memory)?;
 

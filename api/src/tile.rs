@@ -57,10 +57,19 @@ pub async fn entries(State(app): State<App>, Named(index): Named<String>) -> Res
     if index > tree::LARGEST || index * WIDTH + width > standing(pool).await?.size {
         return Err(ApiError::new("not-found", "the tree has no such entries, or not so many of them"));
     }
+    let place = (0, index);
+    let leaves = transparency::tile(pool, place, width).await?.and_then(|hashes| tree::from_bytes(&hashes));
+    let leaves = leaves.ok_or(LogError::Tile(place))?;
+    let events = read_events(pool, index * WIDTH, width as u32).await?;
+    if events.len() < leaves.len() {
+        return Err(LogError::Missing(index * WIDTH + events.len() as u64 + 1).into());
+    }
     let (mut bundle, mut encoding) = (Vec::new(), Vec::new());
-    for event in read_events(pool, index * WIDTH, width as u32).await? {
-        encoding.clear();
-        event.to_log().encode(&mut encoding);
+    for (event, leaf) in events.iter().zip(leaves) {
+        // What is handed out may be kept for ever.
+        if event.to_log().leaf_with(&mut encoding) != leaf {
+            return Err(LogError::Event(event.position).into());
+        }
         let length = u16::try_from(encoding.len()).map_err(|_| {
             let detail = format!("event {} has {} bytes, and an entry 65535 at most", event.position, encoding.len());
             ApiError::new("entry-too-large", detail).with("position", event.position)

@@ -47,9 +47,9 @@ pub async fn print_key(options: &LedgerOptions) -> Result<ExitCode, ToolError> {
 /// Adds to the tree what the book holds by now, and signs it, if there is a key to sign with; answers with the latest
 /// checkpoint.
 pub async fn up_to_date(store: &Store, options: &LedgerOptions) -> Result<Checkpoint, ToolError> {
-    let key = options.open_key(store).await?;
+    let key = options.open_log_key(store).await?;
     let mut connection = store.connection().await?;
-    while add_events(&mut connection, BATCH).await?.1 {}
+    while add_events(&mut connection, BATCH).await?.goes_on {}
     match key {
         Some(key) => Ok(sign(&mut connection, &key).await?.ok_or("an empty book is not signed")?),
         None => Ok(checkpoint_at(&mut connection, None).await?.1),

@@ -19,7 +19,9 @@ use std::{
 use daybook_core::{
     Position,
     store::Store,
-    transparency::{LogError, ScanError, StoredCheckpoint, checkpoints_between, read_tiles, scan, standing},
+    transparency::{
+        LogError, ScanError, StoredCheckpoint, checkpoints_between, last_signed, read_tiles, scan, standing,
+    },
 };
 use daybook_verify::{
     Checkpoint, PublicKey,
@@ -40,6 +42,19 @@ use crate::{
 /// The height of a piece: it is one hash of level 2, and one full tile of level 1.
 const HEIGHT: u8 = 2 * tree::HEIGHT;
 const PIECE: u64 = 1 << HEIGHT;
+
+/// How the files of checkpoints that were verified are named.
+const STATE: &str = "verified.";
+const CHECKPOINT: &str = ".checkpoint";
+
+/// What is kept of the log from the times before, as far as there is anything.
+#[derive(Debug, Default)]
+struct Kept {
+    /// The last checkpoint that was verified.
+    state: Option<PathBuf>,
+    /// The last one that was signed here.
+    signed: Option<PathBuf>,
+}
 
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
@@ -99,21 +114,50 @@ struct Findings {
     outside: Option<Finding>,
 }
 
-/// The verification that is asked for. The last checkpoint that was verified is kept at the home of the ledger.
+/// The verification that is asked for. The last checkpoint that was verified is kept at the home of the ledger, and so is
+/// the last one that was signed, beside the key: the log must continue both.
 pub async fn verify(
     store: &Store,
     options: &LedgerOptions,
     full: &Options,
     quiet: bool,
 ) -> Result<Verified, ToolError> {
-    let state = options.home().join("verified.checkpoint");
-    let (verified, latest) = verify_since(store, full, Some(&state), quiet).await?;
-    if let Some(latest) = latest {
+    let origin = standing(store.pool()).await?.origin;
+    let name = full.key.as_ref().map(|key| key.name().to_owned()).or(origin);
+    let state = name.as_deref().map(|name| options.home().join(state_file(name)));
+    let signed = options.log_key().map(|key| last_signed(&key)).filter(|signed| is_of(signed, name.as_deref()));
+    let kept = Kept { state: state.clone().filter(|state| state.exists()), signed };
+    if let (None, Some(name)) = (&kept.state, &name)
+        && knows_logs(options.home())
+    {
+        eprintln!("note: the log {name} was never verified from {}; others were", options.home().display());
+    }
+    let (verified, latest) = verify_since(store, full, &kept, quiet).await?;
+    if let (Some(latest), Some(state)) = (latest, state) {
         // What it covers need not be read again, and no later log may forget it.
         fs::create_dir_all(options.home())?;
         witness::replace(&state, &latest.note)?;
     }
     Ok(verified)
+}
+
+/// The file of the last checkpoint of a log that was verified: several ledgers may share a home.
+fn state_file(name: &str) -> String {
+    let name: String = name.chars().map(|sign| if sign.is_ascii_alphanumeric() { sign } else { '-' }).collect();
+    format!("{STATE}{name}{CHECKPOINT}")
+}
+
+/// Whether any log was verified from here.
+fn knows_logs(home: &Path) -> bool {
+    let files = fs::read_dir(home).into_iter().flatten().flatten();
+    files
+        .map(|file| file.file_name())
+        .any(|name| name.to_str().is_some_and(|name| name.starts_with(STATE) && name.ends_with(CHECKPOINT)))
+}
+
+/// Whether a note is of this log; one that cannot be read is, so that it is told of.
+fn is_of(note: &Path, name: Option<&str>) -> bool {
+    note.exists() && fs::read_to_string(note).map_or(true, |note| note.lines().next() == name)
 }
 
 /// Verifies a ledger of which nothing is kept, against checkpoints from outside.
@@ -124,26 +168,27 @@ pub async fn verify_restored(
     quiet: bool,
 ) -> Result<Verified, ToolError> {
     let full = Options { full: true, since: None, checkpoint, key };
-    Ok(verify_since(store, &full, None, quiet).await?.0)
+    Ok(verify_since(store, &full, &Kept::default(), quiet).await?.0)
 }
 
 /// The last checkpoint is told if everything is sound.
 async fn verify_since(
     store: &Store,
     full: &Options,
-    state: Option<&Path>,
+    kept: &Kept,
     quiet: bool,
 ) -> Result<(Verified, Option<Checkpoint>), ToolError> {
     let begun = Instant::now();
     let mut findings = Findings::default();
-    let log = Arc::new(read_log(store, full, state, &mut findings).await?);
-    let since = since(store, &log, full, state).await?;
+    let log = Arc::new(read_log(store, full, kept, &mut findings).await?);
+    let since = since(store, &log, full, kept).await?;
 
     let mut progress = if quiet { Progress::hidden() } else { Progress::new("verifying", "events", log.last) };
-    let start = since.size();
+    let (start, root) = (since.size(), since.root());
     let (base, carried) = since.split(HEIGHT);
-    let mut pieces = read_pieces(store, &log, start, carried);
     let mut whole = Whole { log: &log, start, base, upper: TileBuilder::default(), judged: Vec::new(), latest: None };
+    whole.judge_covered(store, root, &mut findings).await?;
+    let mut pieces = read_pieces(store, &log, start, carried);
     let mut waiting = BTreeMap::new();
     let mut next = start / PIECE;
     let mut events = 0;
@@ -167,6 +212,9 @@ async fn verify_since(
     let tiles = log.tiles.saturating_sub(start);
     let (outside, stored): (Vec<_>, Vec<_>) = judged.iter().partition(|judgement| judgement.outside);
     let (outside, stored) = (outside.len() as u64, stored.len() as u64);
+    if outside != log.outside.values().map(Vec::len).sum::<usize>() as u64 {
+        return Err("a checkpoint from outside was not compared".into());
+    }
     let checks = vec![
         check("every event is the one in the log's tree", events, findings.events),
         check("the tiles follow from the events", tiles, findings.tiles),
@@ -180,22 +228,8 @@ async fn verify_since(
     Ok((Verified { checks, position: log.head, events_per_second }, latest))
 }
 
-async fn read_log(
-    store: &Store,
-    full: &Options,
-    state: Option<&Path>,
-    findings: &mut Findings,
-) -> Result<Log, ToolError> {
+async fn read_log(store: &Store, full: &Options, kept: &Kept, findings: &mut Findings) -> Result<Log, ToolError> {
     let log = standing(store.pool()).await?;
-    // One moment of the book, which may be growing.
-    let (head, last, signed): (i64, i64, i64) = sqlx::query_as(
-        "select position, (select coalesce(max(position), 0) from events),
-             (select coalesce(max(size), 0) from log_checkpoints)
-         from book_head",
-    )
-    .fetch_one(store.pool())
-    .await?;
-    let (head, last, signed) = (head.unsigned_abs(), last.unsigned_abs(), signed.unsigned_abs());
     let own = log.key()?;
     if let (Some(key), Some(own)) = (&full.key, &own)
         && key != own
@@ -205,8 +239,9 @@ async fn read_log(
     }
     let key = full.key.clone().or(own);
     let mut outside: BTreeMap<u64, Vec<Outside>> = BTreeMap::new();
-    let kept = state.filter(|state| state.exists()).map(Path::to_owned);
-    for file in full.checkpoint.iter().chain(&kept) {
+    // What is taken for granted must still be reached.
+    let since = full.since.iter().flatten();
+    for file in full.checkpoint.iter().chain(since).chain(&kept.state).chain(&kept.signed) {
         let name = file.display().to_string();
         let note = fs::read_to_string(file).map_err(|error| format!("{name}: {error}"))?;
         match key.as_ref().map(|key| Checkpoint::open(&note, key)) {
@@ -221,6 +256,15 @@ async fn read_log(
         }
     }
 
+    // One moment of the book, which may be growing; later than the checkpoints from outside, which it must reach.
+    let (head, last, signed): (i64, i64, i64) = sqlx::query_as(
+        "select position, (select coalesce(max(position), 0) from events),
+             (select coalesce(max(size), 0) from log_checkpoints)
+         from book_head",
+    )
+    .fetch_one(store.pool())
+    .await?;
+    let (head, last, signed) = (head.unsigned_abs(), last.unsigned_abs(), signed.unsigned_abs());
     let expected = [
         (head, "the head of the book"),
         (log.size, "the tree"),
@@ -240,9 +284,9 @@ async fn read_log(
 }
 
 /// The tree that is taken for granted.
-async fn since(store: &Store, log: &Log, full: &Options, state: Option<&Path>) -> Result<Frontier, ToolError> {
+async fn since(store: &Store, log: &Log, full: &Options, kept: &Kept) -> Result<Frontier, ToolError> {
     let Some(file) = &full.since else { return Ok(Frontier::default()) };
-    let file = file.as_deref().or(state).ok_or("--since: nothing of this ledger is kept")?;
+    let file = file.as_ref().or(kept.state.as_ref()).ok_or("--since: nothing of this ledger is kept")?;
     let name = file.display();
     let note = fs::read_to_string(file).map_err(|error| format!("{name}: {error}"))?;
     let key = log.key.as_ref().ok_or_else(|| format!("{name} cannot be checked: the log has no key"))?;
@@ -469,6 +513,28 @@ struct Judgement {
 }
 
 impl Whole<'_> {
+    /// Judges the checkpoints from outside that lie within what is taken for granted: that vouches for its tiles, and
+    /// they prove whether it begins with the tree of such a checkpoint.
+    async fn judge_covered(&mut self, store: &Store, root: Hash, findings: &mut Findings) -> Result<(), ToolError> {
+        let log = self.log;
+        let mut connection = connect(store).await?;
+        for (&size, outside) in log.outside.range(..=self.start) {
+            let wanted = tree::tiles_for_consistency(self.start, size);
+            let places: Vec<Place> = wanted.iter().map(|tile| (tile.level(), tile.level_index())).collect();
+            let tiles = read_tiles(&mut connection, &places).await?;
+            let proof = tree::prove_consistency(&tiles, self.start, root, size).map_err(|_| {
+                let names: Vec<&str> = outside.iter().map(|outside| &*outside.name).collect();
+                let names = names.join(", ");
+                format!("the tiles do not lead to the checkpoint in {names}: verify without --since, which tells where")
+            })?;
+            for outside in outside {
+                let fits = tree::extends(&proof, (self.start, root), (size, outside.checkpoint.root));
+                self.judge(outside.mark(), fits, findings);
+            }
+        }
+        Ok(())
+    }
+
     fn add(&mut self, piece: Piece, findings: &mut Findings) {
         if let Some(position) = piece.missing {
             let what = "the event is missing".into();
@@ -484,7 +550,8 @@ impl Whole<'_> {
         for mark in piece.marks {
             let mut tree = self.base.clone();
             tree.append(&mark.so_far);
-            self.judge(mark, tree.root(), findings);
+            let fits = mark.checkpoint.as_ref().is_ok_and(|checkpoint| checkpoint.root == tree.root());
+            self.judge(mark, fits, findings);
         }
         self.base.append(&piece.tree);
         if self.start == 0 && piece.tree.size() == PIECE {
@@ -492,12 +559,12 @@ impl Whole<'_> {
         }
     }
 
-    fn judge(&mut self, mark: Mark, root: Hash, findings: &mut Findings) {
+    fn judge(&mut self, mark: Mark, fits: bool, findings: &mut Findings) {
         let Mark { outside, size, checkpoint, .. } = mark;
         let from = outside.is_some();
         let found = match checkpoint {
             Err(reason) => Some(format!("the checkpoint of {size} events cannot be trusted: {reason}")),
-            Ok(checkpoint) if checkpoint.root != root => {
+            Ok(_) if !fits => {
                 let which = outside.as_deref().map_or(String::new(), |name| format!(" in {name}"));
                 Some(format!("the log is not the one that the checkpoint of {size} events{which} was signed of"))
             }
@@ -513,10 +580,17 @@ impl Whole<'_> {
             // Nothing before the last checkpoint that holds can be bad. Against one from outside, only those from outside
             // count: whoever has rewritten the log may have signed it anew.
             let before = |judgement: &&Judgement| judgement.holds && judgement.size < size && judgement.outside >= from;
-            let good = self.judged.iter().rev().find(before).map_or(self.start, |good| good.size);
-            let what = format!("{what}; the first bad event is among {} to {size}", good + 1);
+            let granted = if size > self.start { self.start } else { 0 };
+            let good = self.judged.iter().rev().find(before).map_or(granted, |good| good.size);
             let list = if from { &mut findings.outside } else { &mut findings.checkpoints };
-            keep_first(list, Some(Finding { position: Some(good + 1), what }));
+            // Of no events, none can be bad.
+            let finding = if size == 0 {
+                Finding { position: None, what }
+            } else {
+                let what = format!("{what}; the first bad event is among {} to {size}", good + 1);
+                Finding { position: Some(good + 1), what }
+            };
+            keep_first(list, Some(finding));
         }
         self.judged.push(Judgement { outside: from, size, holds });
     }
@@ -538,12 +612,19 @@ impl Whole<'_> {
             narrow(&mut findings.checkpoints, event);
             narrow(&mut findings.outside, event);
         }
-        let beyond = self.log.signed.max(self.log.outside.keys().next_back().copied().unwrap_or_default());
-        if beyond > self.log.last {
-            let what = format!("the checkpoint of {beyond} events covers more than there is");
-            let position = Some(self.log.last + 1);
-            let list = if self.log.signed > self.log.last { &mut findings.checkpoints } else { &mut findings.outside };
-            keep_first(list, Some(Finding { position, what }));
+        let last = self.log.last;
+        let beyond = |size: u64, which: &str| {
+            let what = format!("the checkpoint of {size} events{which} covers more than there is");
+            Some(Finding { position: Some(last + 1), what })
+        };
+        if self.log.signed > last {
+            keep_first(&mut findings.checkpoints, beyond(self.log.signed, ""));
+        }
+        for (&size, outside) in self.log.outside.range(last.max(self.start) + 1..) {
+            for Outside { name, .. } in outside {
+                keep_first(&mut findings.outside, beyond(size, &format!(" in {name}")));
+                self.judged.push(Judgement { outside: true, size, holds: false });
+            }
         }
         // The tiles above the pieces; those may be behind the book.
         if self.start == 0 && findings.events.is_none() {

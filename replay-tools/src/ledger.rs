@@ -8,7 +8,7 @@ use std::{
 use daybook_core::{
     cluster::{Cluster, ClusterOptions, DATABASE},
     store::{Store, StoreOptions},
-    transparency::{self, LogKeyError},
+    transparency::{self, LogKey, LogKeyError},
     writer::{Writer, WriterHandle, WriterOptions},
 };
 use daybook_projections::{
@@ -46,12 +46,24 @@ impl LedgerOptions {
 
     /// The key that signs the ledger's log, if it is to be signed; made if the log has none yet.
     pub async fn open_key(&self, store: &Store) -> Result<Option<SigningKey>, LogKeyError> {
-        let path = match &self.log_key {
-            Some(path) if path.as_os_str() == "none" => return Ok(None),
-            Some(path) if !path.as_os_str().is_empty() => path.clone(),
-            _ => self.home.join("log.key"),
-        };
-        transparency::open_key(store, &path).await.map(Some)
+        Ok(self.open_log_key(store).await?.map(LogKey::into_key))
+    }
+
+    /// The same, with the file that it lies in.
+    pub async fn open_log_key(&self, store: &Store) -> Result<Option<LogKey>, LogKeyError> {
+        match self.log_key() {
+            Some(path) => transparency::open_key(store, &path).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Where the key lies, or would lie; `None` if nothing is to be signed.
+    pub fn log_key(&self) -> Option<PathBuf> {
+        match &self.log_key {
+            Some(path) if path.as_os_str() == "none" => None,
+            Some(path) if !path.as_os_str().is_empty() => Some(path.clone()),
+            _ => Some(self.home.join("log.key")),
+        }
     }
 }
 

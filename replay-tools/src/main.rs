@@ -23,7 +23,8 @@ enum Verb {
     /// Bring in what another system has recorded
     #[command(subcommand)]
     Import(Import),
-    /// Check the book and everything derived from it; exit 1 if anything is wrong
+    /// Check the book and everything derived from it, or with --full the log itself; exit 1 if anything is wrong. Nothing
+    /// is changed, so that a replica can be verified
     Verify(verify::Arguments),
     /// Add to the log's tree what the book holds by now, sign it, and print the checkpoint
     Checkpoint(checkpoint::Arguments),
@@ -92,7 +93,7 @@ enum Proven {
 #[derive(Debug, Subcommand)]
 enum Tree {
     /// Make the tiles anew from the events; these must lead to every checkpoint that was signed
-    Rebuild,
+    Rebuild(tree::Arguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -126,7 +127,7 @@ async fn main() -> ExitCode {
         }
         Verb::Diff(arguments) => diff::run(&ledger, &arguments).await,
         Verb::Drill(arguments) => drill::run(&ledger, &arguments).await,
-        Verb::Tree(Tree::Rebuild) => tree::rebuild(&ledger).await,
+        Verb::Tree(Tree::Rebuild(arguments)) => tree::rebuild(&ledger, &arguments).await,
         Verb::Replay(arguments) => replay::run(&ledger, &arguments).await,
         Verb::Rebuild(arguments) => rebuild::run(&ledger, &arguments).await,
         Verb::Rollback(arguments) => projection::roll_back(&ledger, &arguments).await,

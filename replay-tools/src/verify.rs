@@ -1,4 +1,5 @@
-//! Verifying a ledger: the book itself, what follows from it, and that another program reads the same in it.
+//! Verifying a ledger: the book itself, what follows from it, and that another program reads the same in it. It changes
+//! nothing, so that a replica can be verified.
 
 use std::process::ExitCode;
 
@@ -37,6 +38,7 @@ pub struct Arguments {
 /// What a verification has found.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
+    scope: Scope,
     pub sound: bool,
     /// Where the book ended when it was read.
     pub position: Position,
@@ -44,6 +46,16 @@ pub(crate) struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     events_per_second: Option<u64>,
     checks: Vec<Check>,
+}
+
+/// What is judged. Neither verdict says anything of the other.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Scope {
+    /// The book, as far as it can be judged by itself, and what follows from it.
+    Book,
+    /// The log: whether the events are those that were signed.
+    Log,
 }
 
 #[derive(Debug, Serialize)]
@@ -72,12 +84,9 @@ impl Check {
 }
 
 pub async fn run(options: &LedgerOptions, arguments: &Arguments) -> Result<ExitCode, ToolError> {
-    let ledger = Ledger::open(options).await?;
-    let report = if arguments.full.full {
-        full::verify(ledger.store(), options, &arguments.full, arguments.json).await.map(Report::from)
-    } else {
-        verify(ledger.store(), arguments.json).await
-    };
+    // An auditor changes nothing, and may be connected to a replica.
+    let ledger = Ledger::open_as_it_is(options).await?;
+    let report = of(ledger.store(), options, arguments).await;
     ledger.close().await?;
     let report = report?;
     if arguments.json {
@@ -86,6 +95,15 @@ pub async fn run(options: &LedgerOptions, arguments: &Arguments) -> Result<ExitC
         report.tell();
     }
     Ok(if report.sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn of(store: &Store, options: &LedgerOptions, arguments: &Arguments) -> Result<Report, ToolError> {
+    store.assert_version().await?;
+    if arguments.full.full {
+        full::verify(store, options, &arguments.full, arguments.json).await.map(Report::from)
+    } else {
+        verify(store, arguments.json).await
+    }
 }
 
 impl Report {
@@ -103,11 +121,30 @@ impl Report {
         if let Some(rate) = self.events_per_second {
             println!("{rate} events a second");
         }
-        println!("the book ends at position {}: {}", self.position, if self.sound { "sound" } else { "NOT SOUND" });
+        println!("{}", self.verdict());
     }
 }
 
-/// Checks everything; a quiet check shows no progress.
+impl Report {
+    /// What was judged, and what was not.
+    fn verdict(&self) -> String {
+        let position = self.position;
+        match (self.scope, self.sound) {
+            (Scope::Log, true) => format!(
+                "the log is intact up to position {position}; whether what follows from it is right, `daybook verify` tells"
+            ),
+            (Scope::Log, false) => format!("the log is NOT INTACT; the book ends at position {position}"),
+            (Scope::Book, true) => format!(
+                "the book is consistent up to position {position}, and what follows from it is right; whether its events are those that were signed, `daybook verify --full` tells"
+            ),
+            (Scope::Book, false) => {
+                format!("the book or what follows from it is NOT SOUND; it ends at position {position}")
+            }
+        }
+    }
+}
+
+/// Checks the book and what follows from it; a quiet check shows no progress.
 pub(crate) async fn verify(store: &Store, quiet: bool) -> Result<Report, ToolError> {
     let position = store.head().await?.position;
     let mut checks = vec![positions(store, position).await?];
@@ -120,13 +157,13 @@ pub(crate) async fn verify(store: &Store, quiet: bool) -> Result<Report, ToolErr
         checks.push(projection(definition.name, verified));
     }
     let sound = checks.iter().all(|check| check.sound);
-    Ok(Report { sound, position, events_per_second: None, checks })
+    Ok(Report { scope: Scope::Book, sound, position, events_per_second: None, checks })
 }
 
 impl From<full::Verified> for Report {
     fn from(full::Verified { checks, position, events_per_second }: full::Verified) -> Self {
         let sound = checks.iter().all(Check::is_sound);
-        Self { sound, position, events_per_second: Some(events_per_second), checks }
+        Self { scope: Scope::Log, sound, position, events_per_second: Some(events_per_second), checks }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use axum::routing::get;
 use daybook_api::{App, AppOptions, Running, routes_of, with_manners};
-use daybook_core::writer::WriterHandle;
+use daybook_core::{transparency::Kept, writer::WriterHandle};
 use reqwest::{Client, Method, RequestBuilder, header::HeaderMap};
 use serde_json::Value;
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -106,8 +106,13 @@ impl TestApp {
 
     /// Waits until the transparency log has signed so many events.
     pub async fn signed(&self, size: u64) {
+        self.kept(|kept| kept.signed >= size).await;
+    }
+
+    /// Waits until the keeper of the transparency log has come so far.
+    pub async fn kept(&self, until: impl FnMut(&Kept) -> bool) {
         let mut kept = self.running.as_ref().expect("the application runs").keeper().kept();
-        kept.wait_for(|kept| kept.signed >= size).await.expect("the keeper goes on");
+        kept.wait_for(until).await.expect("the keeper goes on");
     }
 
     /// Where the book ends.

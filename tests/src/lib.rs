@@ -10,7 +10,7 @@ pub mod load;
 pub mod log;
 pub mod operator;
 
-use std::{collections::HashMap, env, path::PathBuf, str::FromStr, thread};
+use std::{collections::HashMap, env, path::PathBuf, process::Stdio, str::FromStr, thread};
 
 use daybook_core::{
     cluster::{Cluster, ClusterOptions},
@@ -21,7 +21,7 @@ use sqlx::{
     ConnectOptions, Connection, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
-use tokio::{runtime, sync::OnceCell};
+use tokio::{io::AsyncWriteExt, process::Command, runtime, sync::OnceCell};
 use uuid::Uuid;
 
 /// A database of one test's own; others neither see nor disturb it.
@@ -97,6 +97,28 @@ impl TestDatabase {
 
     pub async fn writer_with(&self, options: WriterOptions) -> (WriterHandle, Writer) {
         Writer::start(self.store().await, options)
+    }
+}
+
+impl TestDatabase {
+    /// Another database that holds what this one holds now, restored from its dump.
+    pub async fn restored(&self) -> Self {
+        let server = server().await;
+        let name = format!("daybook_test_{}", Uuid::now_v7().simple());
+        let url = server.url(&name);
+        server.administrate(&format!("create database {name}")).await;
+        let dump = Command::new(postgresql_program("pg_dump")).arg(&self.url).output().await.expect("pg_dump runs");
+        assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
+        let mut psql = Command::new(postgresql_program("psql"))
+            .args(["--quiet", "--no-psqlrc", "--set", "ON_ERROR_STOP=1", &url])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("psql runs");
+        psql.stdin.take().expect("it reads").write_all(&dump.stdout).await.expect("psql reads to the end");
+        assert!(psql.wait().await.expect("psql ends").success(), "what pg_dump writes can be restored");
+        let pool = PgPoolOptions::new().max_connections(10).connect(&url).await.expect("it can be reached");
+        Self { name, url, pool }
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use daybook_core::{store::Store, transparency::add_events};
-use daybook_verify::PublicKey;
+use daybook_verify::{Checkpoint, PublicKey};
 use serde_json::Value;
 use sqlx::{Connection, Executor as _, PgConnection};
 use tempfile::TempDir;
@@ -47,7 +47,7 @@ impl SignedLedger {
         let mut size = 0;
         for end in signed_at.iter().copied().chain([events as u64]) {
             while size < end {
-                size = add_events(&mut connection, (end - size) as u32).await.expect("the tree grows").0;
+                size = add_events(&mut connection, (end - size) as u32).await.expect("the tree grows").size;
             }
             daybook_core::transparency::sign(&mut connection, &key).await.expect("the tree is signed");
         }
@@ -81,15 +81,21 @@ impl SignedLedger {
         self.file(name)
     }
 
+    /// Keeps a checkpoint in a file.
+    pub fn keep(&self, name: &str, checkpoint: &Checkpoint) -> PathBuf {
+        fs::write(self.file(name), &checkpoint.note).expect("a file can be written");
+        self.file(name)
+    }
+
     pub async fn daybook(&self, arguments: &[&str]) -> Said {
         let mut command = Command::new(program("daybook"));
         command.args(arguments).args(["--database-url", self.database.url()]).arg("--home").arg(self.home.path());
         run(command).await
     }
 
-    /// `daybook verify --full --json`; answers with the first bad position, if anything is wrong, and all of the report.
+    /// `daybook verify --full --json`, as an auditor runs it who has not the key; answers with the first bad position, if anything is wrong, and all of the report.
     pub async fn verify(&self, arguments: &[&str]) -> (bool, Option<u64>, Value) {
-        let said = self.daybook(&[&["verify", "--full", "--json"], arguments].concat()).await;
+        let said = self.daybook(&[&["verify", "--full", "--json", "--log-key", "none"], arguments].concat()).await;
         let report: Value = serde_json::from_str(&said.output).unwrap_or_else(|_| panic!("{said:?}"));
         assert_eq!(said.code, Some(if report["sound"] == true { 0 } else { 1 }), "{said:?}");
         let checks = report["checks"].as_array().expect("a report has checks");
@@ -105,11 +111,52 @@ impl SignedLedger {
         connection.close().await.expect("a connection can be closed");
     }
 
+    /// Goes on with another database, under the same home.
+    pub async fn on(self, database: TestDatabase) -> Self {
+        Self { store: database.store().await, database, home: self.home }
+    }
+
+    /// Takes away what lies beside the key, as whoever has the key and lies with it does.
+    pub fn forget_what_was_signed(&self) {
+        fs::remove_file(self.file("log.key.signed")).expect("something was signed");
+    }
+
+    /// Takes away what the verifier keeps.
+    pub fn forget_what_was_verified(&self) {
+        for file in fs::read_dir(self.home.path()).expect("there is a home") {
+            let file = file.expect("a home has files").path();
+            if text(&file).ends_with(".checkpoint") {
+                fs::remove_file(file).expect("a file can be taken away");
+            }
+        }
+    }
+
+    /// Appends so many events, as another program does.
+    pub async fn append(&self, stream: &str, events: i64) {
+        sqlx::query(
+            "insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+             select 'foreign', $1, n, 'foreign.said', '1.0', to_json(n), '{}' from generate_series(1, $2) n",
+        )
+        .bind(stream)
+        .bind(events)
+        .execute(self.database.pool())
+        .await
+        .expect("the book takes events");
+    }
+
+    /// The size of the latest checkpoint in the ledger.
+    pub async fn signed_size(&self) -> i64 {
+        sqlx::query_scalar("select max(size) from log_checkpoints")
+            .fetch_one(self.database.pool())
+            .await
+            .expect("something was signed")
+    }
+
     /// Makes a tree of whatever the events are now, as if nothing had been before.
     pub async fn rehash(&self) {
         self.tamper("delete from log_tiles; update transparency_log set size = 0").await;
         let mut connection = self.store.connection().await.expect("a connection");
-        while add_events(&mut connection, 1_000).await.expect("the tree grows").1 {}
+        while add_events(&mut connection, 1_000).await.expect("the tree grows").goes_on {}
     }
 }
 

@@ -60,6 +60,10 @@ pub enum StoreError {
     Database(#[from] sqlx::Error),
     #[error("the tables cannot be brought to this version")]
     Migration(#[from] sqlx::migrate::MigrateError),
+    #[error(
+        "the tables are of version {found}, and this program reads those of {needed}: use the program that serves them, or let a server of this version bring them to it"
+    )]
+    EarlierVersion { found: i64, needed: i64 },
     #[error(transparent)]
     Unreadable(Box<Unreadable>),
     #[error("the book has a gap: after position {after} comes {found}")]
@@ -124,13 +128,26 @@ impl Store {
     /// may do so at once.
     pub async fn migrate(owner: &PgConnectOptions) -> Result<(), StoreError> {
         let mut connection = PgConnection::connect_with(owner).await?;
-        let mut migrator = sqlx::migrate!("../migrations");
+        let mut migrator = migrator();
         // A newer program may have been here: an older one must still start, or nobody could go back to it.
         migrator.set_ignore_missing(true);
         migrator.run(&mut connection).await?;
         roles::assert(&mut connection).await?;
         connection.close().await?;
         Ok(())
+    }
+
+    /// The tables are at least of the version that this program reads; those of a newer program may be read, too.
+    pub async fn assert_version(&self) -> Result<(), StoreError> {
+        let found: Vec<i64> = sqlx::query_scalar("select version from _sqlx_migrations where success order by version")
+            .fetch_all(&self.pool)
+            .await?;
+        let migrator = migrator();
+        if migrator.iter().all(|migration| found.contains(&migration.version)) {
+            return Ok(());
+        }
+        let needed = migrator.iter().map(|migration| migration.version).max().unwrap_or_default();
+        Err(StoreError::EarlierVersion { found: found.last().copied().unwrap_or_default(), needed })
     }
 
     /// Connects to a ledger that is migrated already.
@@ -200,6 +217,10 @@ impl Store {
     pub async fn notify(&self, position: Position) -> Result<(), StoreError> {
         notify(&self.pool, &self.channel, position).await
     }
+}
+
+fn migrator() -> sqlx::migrate::Migrator {
+    sqlx::migrate!("../migrations")
 }
 
 /// What every connection of the application begins with.

@@ -2,9 +2,12 @@
 //!
 //! Any number of processes may run one. It stands beside the write path: appending waits for nothing here.
 
-use std::time::Duration;
+use std::{
+    mem::{self, Discriminant},
+    sync::Arc,
+    time::Duration,
+};
 
-use daybook_verify::SigningKey;
 use sqlx::{Connection, PgConnection};
 use tokio::{
     sync::watch,
@@ -13,16 +16,19 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{LogError, add_events, sign};
+use super::{LogError, LogKey, Signer, add_events};
 use crate::{chain, event::Position, store::Store};
 
 /// How long the keeper may take, at the end, to reach the end of the book.
 const CLOSING: Duration = Duration::from_secs(5);
 
+/// How often an operator is reminded of what is wrong, and how often all of it is tried afresh.
+const REMINDER: Duration = Duration::from_secs(180);
+
 #[derive(Clone, Debug)]
 pub struct KeeperOptions {
     /// Without one, the tree grows and nothing is signed.
-    pub key: Option<SigningKey>,
+    pub key: Option<LogKey>,
     /// Events that are added in one transaction, at most.
     pub batch: u32,
     /// How often to sign, at most.
@@ -38,12 +44,14 @@ impl Default for KeeperOptions {
 }
 
 /// How far the keeper has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Kept {
     /// Events in the tree.
     pub size: u64,
     /// Events in the latest checkpoint.
     pub signed: u64,
+    /// Why the tree does not grow, or is not signed.
+    pub trouble: Option<Arc<str>>,
 }
 
 /// A running keeper.
@@ -59,7 +67,8 @@ impl Keeper {
     pub fn start(store: &Store, committed: Option<watch::Receiver<Position>>, options: KeeperOptions) -> Self {
         let stop = CancellationToken::new();
         let (publish, kept) = watch::channel(Kept::default());
-        let work = Work { store: store.clone(), options, publish, connection: None };
+        let signer = options.key.clone().map(Signer::new);
+        let work = Work { store: store.clone(), options, publish, connection: None, signer, told: None };
         Self { stop: stop.clone(), kept, task: tokio::spawn(work.run(committed, stop)) }
     }
 
@@ -88,11 +97,13 @@ struct Work {
     options: KeeperOptions,
     publish: watch::Sender<Kept>,
     connection: Option<PgConnection>,
+    signer: Option<Signer>,
+    /// The kind of the trouble that was told of last, and when.
+    told: Option<(Discriminant<LogError>, Instant)>,
 }
 
 impl Work {
     async fn run(mut self, mut committed: Option<watch::Receiver<Position>>, stop: CancellationToken) {
-        let mut healthy = true;
         loop {
             let begun = Instant::now();
             // A stop that is asked for in the middle has its own last pass.
@@ -101,20 +112,7 @@ impl Work {
                 self.connection = None;
                 break;
             };
-            match passed {
-                Ok(()) if !healthy => {
-                    tracing::info!("the transparency log is kept again");
-                    healthy = true;
-                }
-                Ok(()) => {}
-                Err(error) => {
-                    if healthy {
-                        tracing::error!(error = %chain(&error), "the transparency log cannot be kept");
-                    }
-                    healthy = false;
-                    self.connection = None;
-                }
-            }
+            self.tell(passed);
             let wait = async {
                 time::sleep_until(begun + self.options.pace).await;
                 let told = async {
@@ -142,6 +140,30 @@ impl Work {
         }
     }
 
+    /// Tells whoever asks and the operator how a pass has ended: at once of what is new, and again while it lasts.
+    fn tell(&mut self, passed: Result<(), LogError>) {
+        let trouble = passed.as_ref().err().map(|error| chain(error).into());
+        self.publish.send_if_modified(|kept| mem::replace(&mut kept.trouble, trouble.clone()) != trouble);
+        let Err(error) = passed else {
+            if self.told.take().is_some() {
+                tracing::info!("the transparency log is kept again");
+            }
+            return;
+        };
+        let kind = mem::discriminant(&error);
+        let told = self.told.is_some_and(|(last, at)| last == kind && at.elapsed() < REMINDER);
+        if !told {
+            tracing::error!(error = %chain(&error), "the transparency log cannot be kept");
+            self.told = Some((kind, Instant::now()));
+        }
+        // Behind a new connection there may be another book. What the events of this one come to is kept while the
+        // trouble lasts, or they would be read again and again; but not for ever: somebody may have mended them.
+        if !told || error.is_of_the_database() {
+            self.connection = None;
+            self.signer.iter_mut().for_each(Signer::forget);
+        }
+    }
+
     /// Adds what there is, and signs it.
     async fn pass(&mut self) -> Result<(), LogError> {
         let connection = match &mut self.connection {
@@ -149,17 +171,19 @@ impl Work {
             none => none.insert(self.store.connection().await?),
         };
         loop {
-            let (size, goes_on) = add_events(connection, self.options.batch).await?;
-            self.publish.send_if_modified(|kept| std::mem::replace(&mut kept.size, size) != size);
-            if !goes_on {
+            let added = add_events(connection, self.options.batch).await?;
+            self.signer.iter_mut().for_each(|signer| signer.grew(&added));
+            let size = added.size;
+            self.publish.send_if_modified(|kept| mem::replace(&mut kept.size, size) != size);
+            if !added.goes_on {
                 break;
             }
         }
-        if let Some(key) = &self.options.key
-            && let Some(checkpoint) = sign(connection, key).await?
+        if let Some(signer) = &mut self.signer
+            && let Some(checkpoint) = signer.sign(connection).await?
         {
             let signed = checkpoint.size;
-            self.publish.send_if_modified(|kept| std::mem::replace(&mut kept.signed, signed) != signed);
+            self.publish.send_if_modified(|kept| mem::replace(&mut kept.signed, signed) != signed);
         }
         Ok(())
     }

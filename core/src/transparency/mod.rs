@@ -6,20 +6,25 @@
 
 mod keeper;
 mod key;
+mod last_signed;
 mod proof;
 mod rebuild;
 mod scan;
+mod signer;
 mod tiles;
 
-use daybook_verify::{Checkpoint, LogEvent, PublicKey, tree::Place};
+use std::{io, path::PathBuf};
+
+use daybook_verify::{Checkpoint, LogEvent, PublicKey, Refused, tree::Place};
 use sqlx::{PgConnection, PgExecutor};
 
 pub use keeper::{Keeper, KeeperOptions, Kept};
-pub use key::{LogKeyError, open_key};
+pub use key::{LogKey, LogKeyError, last_signed, open_key, read_key};
 pub use proof::{checkpoint_at, event_proof, prove_consistency, prove_inclusions};
 pub use rebuild::{RebuildError, Rebuilt, rebuild_tiles};
 pub use scan::{ScanError, scan};
-pub use tiles::{add_events, read_tiles, sign, tile};
+pub use signer::{Signer, sign};
+pub use tiles::{Added, add_events, read_tiles, tile};
 
 use crate::{
     event::Position,
@@ -56,9 +61,28 @@ pub enum LogError {
     #[error("the tiles are not those of the signed tree; `daybook tree rebuild` makes them anew")]
     Tiles(#[source] tlog_tiles::Error),
     #[error(
-        "the tree of {now} events does not continue the one of {signed} events that was signed; `daybook verify --full` tells where"
+        "the tree of {now} events does not continue the one of {signed} events that was signed, so that nothing is signed: the ledger was restored from an older backup and has gone on from there, or its past was changed, or its tiles are spoilt, which `daybook tree rebuild` mends; `daybook verify --full` tells where, and `After a restore` in docs/transparency-log.md what can be done"
     )]
     Inconsistent { signed: u64, now: u64 },
+    #[error(
+        "the log has signed {signed} events and this book has {book}, so that nothing is signed: it was restored from an older backup, or its end was cut off; `After a restore` in docs/transparency-log.md tells what can be done"
+    )]
+    Restored { signed: u64, book: u64 },
+    #[error(
+        "the tiles of {0} events do not follow from the events, so that nothing is signed; `daybook tree rebuild` makes them anew"
+    )]
+    Spoilt(u64),
+    #[error("event {0} is missing in the book, but it is in the log's tree; `daybook verify --full` tells more")]
+    Missing(Position),
+    #[error("{} cannot be read or written; what was signed last is kept beside the log's key, and nothing is signed without", path.display())]
+    File { path: PathBuf, source: io::Error },
+    #[error(
+        "{} does not hold the last checkpoint that the key beside it has signed; if it is another log's, move it away",
+        path.display()
+    )]
+    LastSigned { path: PathBuf, source: Refused },
+    #[error("the row of `transparency_log` is gone; `daybook tree rebuild` makes it anew, with the log's key at hand")]
+    Lost,
     #[error("nothing has been signed yet")]
     NoCheckpoint,
     #[error("there is no checkpoint of {0} events")]
@@ -69,8 +93,10 @@ pub enum LogError {
     Event(Position),
     #[error("a tree of {to} events cannot continue one of {from}")]
     Backwards { from: u64, to: u64 },
-    #[error("a stored checkpoint cannot be trusted")]
-    Checkpoint(#[from] daybook_verify::checkpoint::CheckpointError),
+    #[error(
+        "the stored checkpoint of {size} events is not what the log has signed; `daybook verify --full` tells more"
+    )]
+    Checkpoint { size: u64, source: daybook_verify::checkpoint::CheckpointError },
     #[error("the public key that the ledger keeps cannot be read")]
     Key(#[from] daybook_verify::note::KeyError),
 }
@@ -78,6 +104,22 @@ pub enum LogError {
 impl From<sqlx::Error> for LogError {
     fn from(error: sqlx::Error) -> Self {
         Self::Store(error.into())
+    }
+}
+
+impl From<ScanError> for LogError {
+    fn from(error: ScanError) -> Self {
+        match error {
+            ScanError::Database(error) => error.into(),
+            ScanError::Malformed => sqlx::Error::Protocol(error.to_string()).into(),
+        }
+    }
+}
+
+impl LogError {
+    /// It is the database that does not do its part, and not the log that is not as it should be.
+    pub fn is_of_the_database(&self) -> bool {
+        matches!(self, Self::Store(_))
     }
 }
 
@@ -89,7 +131,8 @@ impl Standing {
 }
 
 pub async fn standing(executor: impl PgExecutor<'_>) -> Result<Standing, LogError> {
-    Ok(sqlx::query_as("select origin, vkey, size from transparency_log").fetch_one(executor).await?)
+    let query = "select origin, vkey, size from transparency_log";
+    sqlx::query_as(query).fetch_optional(executor).await?.ok_or(LogError::Lost)
 }
 
 /// The checkpoint of the largest tree.
@@ -127,7 +170,8 @@ pub async fn checkpoint_up_to(executor: impl PgExecutor<'_>, size: u64) -> Resul
 impl StoredCheckpoint {
     /// Checks the signature.
     pub fn open(&self, key: &PublicKey) -> Result<Checkpoint, LogError> {
-        let checkpoint = Checkpoint::open_alone(&self.note, key)?;
+        let opened = Checkpoint::open_alone(&self.note, key);
+        let checkpoint = opened.map_err(|source| LogError::Checkpoint { size: self.size, source })?;
         if checkpoint.size == self.size { Ok(checkpoint) } else { Err(LogError::UnknownCheckpoint(self.size)) }
     }
 }

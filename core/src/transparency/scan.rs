@@ -3,6 +3,7 @@
 use daybook_verify::LogEvent;
 use futures::TryStreamExt;
 use sqlx::PgConnection;
+use tlog_tiles::Hash;
 
 use crate::event::Position;
 
@@ -54,6 +55,23 @@ pub async fn scan(
         bytes.drain(..taken);
     }
     if bytes.is_empty() { Ok(()) } else { Err(ScanError::Malformed) }
+}
+
+/// The leaves of the events from one position up to another, or up to the first that is missing.
+pub(super) async fn read_leaves(
+    connection: &mut PgConnection,
+    from: Position,
+    to: Position,
+) -> Result<Vec<Hash>, ScanError> {
+    let (mut leaves, mut buffer, mut due) = (Vec::new(), Vec::new(), from);
+    scan(connection, from, to, |event| {
+        if event.position == due {
+            due += 1;
+            leaves.push(event.leaf_with(&mut buffer));
+        }
+    })
+    .await?;
+    Ok(leaves)
 }
 
 /// What follows the header; `None` if it has not arrived as a whole.

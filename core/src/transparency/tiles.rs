@@ -1,15 +1,12 @@
-//! The tiles as they lie in the database: read, added to, and signed.
+//! The tiles as they lie in the database: read, and added to.
 
 use std::collections::BTreeMap;
 
-use daybook_verify::{
-    Checkpoint, SigningKey,
-    tree::{self, Place, TileBuilder, Tiles},
-};
+use daybook_verify::tree::{self, Place, TileBuilder, Tiles};
 use sqlx::{Connection, PgConnection, PgExecutor};
 use tlog_tiles::{Hash, Tile};
 
-use super::{LogError, latest_checkpoint, standing};
+use super::{LogError, standing};
 use crate::store::{events::signed, read_events};
 
 /// Reads tiles by their places; what is not there is missing in the answer, too.
@@ -56,19 +53,30 @@ pub async fn tile(executor: impl PgExecutor<'_>, place: Place, width: u64) -> Re
 }
 
 /// Goes on with the tree of a size.
-async fn resume(connection: &mut PgConnection, size: u64) -> Result<TileBuilder, LogError> {
+pub(super) async fn resume(connection: &mut PgConnection, size: u64) -> Result<TileBuilder, LogError> {
     let places: Vec<Place> = tree::partial_tiles(size).into_iter().map(|(place, _)| place).collect();
     let tiles = read_tiles(connection, &places).await?;
     TileBuilder::resume(size, &tiles).map_err(LogError::Tile)
 }
 
-/// Adds the next events of the book to the tree, so many at most. Answers with how many are in it now, and whether the
-/// book was seen to go on. Others may be doing the same: then one of them has done it.
-pub async fn add_events(connection: &mut PgConnection, limit: u32) -> Result<(u64, bool), LogError> {
+/// What has become of the tree.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Added {
+    /// Events that are in it now.
+    pub size: u64,
+    /// Whether the book was seen to go on.
+    pub goes_on: bool,
+    /// What was added: the leaves of the last so many events.
+    pub leaves: Vec<Hash>,
+}
+
+/// Adds the next events of the book to the tree, so many at most. Others may be doing the same: then one of them has
+/// done it.
+pub async fn add_events(connection: &mut PgConnection, limit: u32) -> Result<Added, LogError> {
     let size = standing(&mut *connection).await?.size;
     let events = read_events(&mut *connection, size, limit).await?;
     if events.is_empty() {
-        return Ok((size, false));
+        return Ok(Added { size, ..Added::default() });
     }
     // Hashed before the row is locked, so that nobody waits for it.
     let mut buffer = Vec::new();
@@ -87,13 +95,14 @@ pub async fn add_events(connection: &mut PgConnection, limit: u32) -> Result<(u6
     if moved.rows_affected() == 0 {
         // Another process was faster.
         transaction.rollback().await?;
-        return Ok((standing(connection).await?.size, true));
+        let size = standing(connection).await?.size;
+        return Ok(Added { size, goes_on: true, leaves: Vec::new() });
     }
     let mut builder = resume(&mut transaction, size).await?;
-    leaves.into_iter().for_each(|leaf| builder.push(leaf));
+    leaves.iter().for_each(|leaf| builder.push(*leaf));
     write_tiles(&mut transaction, &builder.take_changed()).await?;
     transaction.commit().await?;
-    Ok((grown, goes_on))
+    Ok(Added { size: grown, goes_on, leaves })
 }
 
 /// Writes tiles as they now are.
@@ -115,37 +124,4 @@ pub(crate) async fn write_tiles(
     .execute(transaction)
     .await?;
     Ok(())
-}
-
-/// Signs the tree as far as it has come, unless that is signed already. Only what continues the checkpoint before is
-/// signed: a ledger whose past was changed loses its word, and not its auditors theirs.
-pub async fn sign(connection: &mut PgConnection, key: &SigningKey) -> Result<Option<Checkpoint>, LogError> {
-    // In this order: what others sign in between is of no smaller tree. Tiles that others add to meanwhile still begin
-    // with what they held.
-    let last = latest_checkpoint(&mut *connection).await?;
-    let size = standing(&mut *connection).await?.size;
-    if size == 0 || last.as_ref().is_some_and(|last| last.size == size) {
-        return last.map(|last| last.open(key.public())).transpose();
-    }
-    let root = resume(connection, size).await?.root();
-    if let Some(last) = &last {
-        let last = last.open(key.public())?;
-        let inconsistent = LogError::Inconsistent { signed: last.size, now: size };
-        if last.size > size {
-            return Err(inconsistent);
-        }
-        let tiles = read_wanted(connection, &tree::tiles_for_consistency(size, last.size)).await?;
-        let proof = tree::prove_consistency(&tiles, size, root, last.size).map_err(LogError::Tiles)?;
-        if !tree::extends(&proof, (size, root), (last.size, last.root)) {
-            return Err(inconsistent);
-        }
-    }
-    let checkpoint = Checkpoint::sign(size, root, key);
-    // Two processes sign the same tree alike.
-    sqlx::query("insert into log_checkpoints (size, note) values ($1, $2) on conflict (size) do nothing")
-        .bind(signed(size)?)
-        .bind(&checkpoint.note)
-        .execute(connection)
-        .await?;
-    Ok(Some(checkpoint))
 }
