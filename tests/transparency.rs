@@ -228,16 +228,84 @@ async fn an_archive_is_verified_without_the_ledger_and_its_first_bad_line_named(
     ledger.daybook(&["export", "log", "-o", text(&file), "--to", "650"]).await.done();
     let said = daybook_verify(&["archive", text(&file)], &key).await.done();
     assert!(said.output.starts_with("sound  300 events"), "{said:?}");
+    let good = fs::read(&file).unwrap();
 
     // An archive of a log that was rewritten does not continue what somebody has kept.
     ledger.tamper("update events set event_version = '1.1' where position = 200").await;
     ledger.daybook(&["export", "log", "-o", text(&file)]).await.refused("event 200");
-    assert!(!file.exists(), "half an archive is none");
+    assert_eq!(fs::read(&file).unwrap(), good, "a good archive stays until there is another");
     ledger.rehash().await;
     ledger.tamper("delete from log_checkpoints").await;
     ledger.daybook(&["export", "log", "-o", text(&file)]).await.done();
     daybook_verify(&["archive", text(&file)], &key).await.done();
     daybook_verify(&["archive", text(&file), "--checkpoint", text(&early)], &key).await.refused("does not begin with");
+}
+
+/// What is no file is written to and stays what it is.
+#[tokio::test]
+async fn exports_go_to_devices_and_pipes_as_they_come() {
+    let ledger = SignedLedger::of_events(2, 12, &[]).await;
+    let key = ledger.key().await;
+    let file = ledger.file("whole");
+    for (command, verb) in [
+        (&["export", "log"][..], "archive"),
+        (&["export", "statement", "acc_LOAD0001"], "statement"),
+        (&["prove", "event", "3"], "proof"),
+    ] {
+        ledger.daybook(&[command, &["-o", text(&file)]].concat()).await.done();
+        let expected = fs::read_to_string(&file).unwrap();
+        let said = ledger.daybook(&[command, &["-o", "/dev/stdout"]].concat()).await.done();
+        assert_eq!(said.output, expected, "{command:?}: nothing else goes there");
+        let fifo = ledger.file(verb);
+        assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        let reading = tokio::task::spawn_blocking({
+            let fifo = fifo.clone();
+            move || fs::read_to_string(fifo).unwrap()
+        });
+        ledger.daybook(&[command, &["-o", text(&fifo)]].concat()).await.done();
+        assert_eq!(reading.await.unwrap(), expected, "{command:?}");
+        assert!(!fs::symlink_metadata(&fifo).unwrap().is_file());
+        // A link leads to the new one, and the one before stays if there is none.
+        let link = ledger.file(&format!("{verb}.link"));
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        fs::write(&file, "before").unwrap();
+        ledger.daybook(&[command, &["-o", text(&link)]].concat()).await.done();
+        assert!(link.is_symlink());
+        assert_eq!(fs::read_to_string(&file).unwrap(), expected);
+        daybook_verify(&[verb, text(&file)], &key).await.done();
+    }
+    // The file that the standard output leads to belongs to whoever has opened it.
+    let shared = ledger.file("shared");
+    let script = "echo before > $0; \"$@\" -o /dev/stdout >> $0; echo after >> $0";
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script, text(&shared), text(&daybook_tests::program("daybook")), "prove", "event", "3"]);
+    assert!(shell.env("DATABASE_URL", ledger.database.url()).status().unwrap().success());
+    let expected = format!("before\n{}after\n", fs::read_to_string(&file).unwrap());
+    assert_eq!(fs::read_to_string(&shared).unwrap(), expected);
+}
+
+/// A replica is one; so is a ledger that somebody has only the right to read.
+#[tokio::test]
+async fn what_is_signed_already_is_exported_from_a_ledger_that_can_only_be_read() {
+    let ledger = SignedLedger::of_events(2, 12, &[6]).await;
+    let key = ledger.key().await;
+    let name: String =
+        sqlx::query_scalar("select current_database()::text").fetch_one(ledger.database.pool()).await.unwrap();
+    ledger.tamper(&format!("alter database {name} set default_transaction_read_only = on")).await;
+    let (archive, proof, consistency) = (ledger.file("archive"), ledger.file("proof"), ledger.file("consistency"));
+    ledger.daybook(&["export", "log", "--to", "12", "-o", text(&archive)]).await.done();
+    ledger.daybook(&["prove", "event", "3", "-o", text(&proof)]).await.done();
+    ledger.daybook(&["prove", "consistency", "6", "-o", text(&consistency)]).await.done();
+    daybook_verify(&["archive", text(&archive)], &key).await.done();
+    daybook_verify(&["proof", text(&proof)], &key).await.done();
+    daybook_verify(&["proof", text(&consistency)], &key).await.done();
+    let before = fs::read(&archive).unwrap();
+    let to_sign = ledger.daybook(&["export", "log", "-o", text(&archive)]).await;
+    to_sign.refused("this ledger can only be read");
+    to_sign.refused("`--to` a position that is signed already");
+    assert_eq!(fs::read(&archive).unwrap(), before);
+    let statement = ["export", "statement", "acc_LOAD0001", "-o", text(&archive)];
+    ledger.daybook(&statement).await.refused("this ledger can only be read");
 }
 
 #[tokio::test]

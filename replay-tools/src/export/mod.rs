@@ -31,7 +31,7 @@ use daybook_projections::{
 };
 use rust_decimal::Decimal;
 
-use self::output::Output;
+pub(crate) use self::output::Output;
 use crate::{
     ToolError,
     ledger::{Ledger, LedgerOptions},
