@@ -277,11 +277,23 @@ async fn a_drill_tells_what_a_backup_is_worth() {
         assert!(told.contains(&format!("\n{missing} events are missing")), "{told}");
     }
     let late = checkpoint("late");
-    for (outside, lacks) in [(&early, 0), (&late, missing)] {
-        let told = report(&drill(&custom, &["--checkpoint", as_text(outside), "--alone", "--json"]));
-        assert_eq!((&told["sound"], &told["outside"]["missing"]), (&json!(true), &json!(lacks)), "{told}");
-        assert_eq!(told["outside"]["size"], last + lacks);
+    // One that it does not reach to says nothing of it, unless the ledger that lives is asked, or an earlier one.
+    let (early, late) = (["--checkpoint", as_text(&early)], ["--checkpoint", as_text(&late)]);
+    let (reached, beyond) =
+        (json!({ "size": last, "missing": 0 }), json!({ "size": last + missing, "missing": missing }));
+    for (more, outside, verdict, code) in [
+        (&[&early[..], &["--alone"]].concat(), json!([reached]), "sound", 0),
+        (&[&late[..], &["--alone"]].concat(), json!([beyond]), "undecided", 2),
+        (&[&early[..], &late, &["--alone"]].concat(), json!([reached, beyond]), "sound", 0),
+        (&late.to_vec(), json!([beyond]), "sound", 0),
+    ] {
+        let output = drill(&custom, &[&more[..], &["--json"]].concat());
+        let told = report(&output);
+        assert_eq!((output.status.code(), &told["verdict"]), (Some(code), &json!(verdict)), "{more:?}: {told}");
+        assert_eq!((&told["outside"], &told["sound"]), (&outside, &json!(code == 0)), "{told}");
     }
+    let told = String::from_utf8(drill(&custom, &[&late[..], &["--alone"]].concat()).stdout).unwrap();
+    assert!(told.contains("\nthe backup is intact, but ends before the checkpoint: whether"), "{told}");
     let alone = report(&drill(&custom, &["--alone", "--json"]));
     assert_eq!((&alone["sound"], &alone["live"]), (&json!(true), &Value::Null));
 
@@ -300,7 +312,7 @@ async fn a_drill_tells_what_a_backup_is_worth() {
     assert_eq!(found["live"]["comparison"]["first_difference"]["position"], credited(&database).await);
     assert_eq!(found["verification"]["sound"], false, "{found}");
     assert_eq!(drill(&forged, &["--alone"]).status.code(), Some(1));
-    let found = report(&drill(&forged, &["--alone", "--checkpoint", as_text(&early), "--json"]));
+    let found = report(&drill(&forged, &["--alone", early[0], early[1], "--json"]));
     let log = found["log"]["checks"].as_array().unwrap();
     assert_eq!(log[0]["first_bad_position"], credited(&database).await, "{found}");
 
