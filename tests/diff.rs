@@ -154,63 +154,54 @@ async fn copy_book(from: &TestDatabase, to: &TestDatabase) {
     }
 }
 
-/// An archive of the log, as far as a comparison reads it.
-async fn archive(database: &TestDatabase, file: &Path) -> Vec<String> {
-    let book = whole_book(database.pool()).await;
-    let checkpoint = format!("log.example\n{}\nroot\n\n— log.example signature\n", book.len());
-    let header =
-        json!({ "archive": { "format": "daybook/archive/1", "key": "", "checkpoint": checkpoint, "edge": [] } });
-    let mut lines = vec![header.to_string(), json!({ "tile": { "level": 0, "index": 0, "hashes": [] } }).to_string()];
-    lines.extend(book.into_iter().map(|event| {
-        let event = json!({
-            "position": event.position,
-            "aggregate_type": event.aggregate_type,
-            "aggregate_id": event.aggregate_id,
-            "sequence": event.sequence,
-            "event_type": event.event_type,
-            "event_version": event.event_version,
-            "payload": event.payload,
-            "metadata": event.metadata,
-            "recorded_at_us": event.recorded_at.timestamp_micros(),
-        });
-        json!({ "event": event }).to_string()
-    }));
-    fs::write(file, lines.join("\n") + "\n").unwrap();
-    lines
+/// An archive of the log, signed up to now.
+fn archive(database: &TestDatabase, directory: &Path, name: &str) -> PathBuf {
+    let (home, file) = (directory.join("home"), directory.join(name));
+    let output = daybook(database, &["export", "log", "--home", as_text(&home), "--output", as_text(&file)]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    file
 }
 
 #[tokio::test]
 async fn an_archive_is_compared_like_the_book_that_it_was_made_of() {
     let (database, writer, running, account) = ledger().await;
     let directory = tempfile::tempdir().unwrap();
-    let (file, later) = (directory.path().join("a.ndjson"), directory.path().join("b.ndjson"));
-    let lines = archive(&database, &file).await;
-    let (own, path) = (format!("@{}", head(&database).await), file.to_str().unwrap());
-    assert_eq!(daybook(&database, &["diff", path, &own]).status.code(), Some(0));
+    let file = archive(&database, directory.path(), "a.ndjson");
+    let (own, path) = (format!("@{}", head(&database).await), as_text(&file));
+    let same = daybook(&database, &["diff", path, &own]);
+    let told = String::from_utf8_lossy(&same.stdout);
+    assert!(same.status.code() == Some(0) && told.contains("   intact, and signed by daybook/"), "{told}");
 
     writer.execute(adjust(&account, usd("-7.35"))).await.unwrap();
     running.shutdown().await;
-    archive(&database, &later).await;
-    let found = report(&daybook(&database, &["diff", path, later.to_str().unwrap(), "--json"]));
+    let later = archive(&database, directory.path(), "b.ndjson");
+    let found = report(&daybook(&database, &["diff", path, as_text(&later), "--json"]));
     assert_eq!((&found["a"]["only_here"], &found["accounts"][0]["by"]), (&json!(0), &json!("-7.35")));
-    let forged = lines.join("\n").replace("20.00", "20.01") + "\n";
-    fs::write(&later, forged).unwrap();
-    let found = report(&daybook(&database, &["diff", path, later.to_str().unwrap(), "--json"]));
-    assert_eq!((&found["equal"], &found["accounts"][0]["by"]), (&json!(false), &json!("0.01")));
+    let key: String = sqlx::query_scalar("select vkey from transparency_log").fetch_one(database.pool()).await.unwrap();
+    assert_eq!((&found["a"]["key"], &found["b"]["key"]), (&json!(key), &json!(key)));
+    let found = report(&daybook(&database, &["diff", &own, as_text(&later), "--json"]));
+    assert_eq!((&found["equal"], &found["a"]["key"], &found["b"]["key"]), (&json!(false), &Value::Null, &json!(key)));
 
-    let last = lines.len() - 1;
+    // What is not as it was signed is not compared.
+    let text = fs::read_to_string(&file).unwrap();
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let (last, id) = (lines.len() - 1, key.split('+').nth(2).unwrap());
     let swapped = [&lines[..last - 1], &lines[last..], &lines[last - 1..last]].concat();
     for (wrong, said) in [
-        (lines[..last].join("\n"), "breaks off after"),
-        (swapped.join("\n"), "is due here"),
-        (lines.join("\n").replace("archive/1", "archive/2"), "daybook/archive/2"),
-        (lines[1..].join("\n"), "not an archive"),
-        ("nothing".to_owned(), "not an archive"),
+        (lines[..last].concat(), "the file ends where event"),
+        (swapped.concat(), "is due"),
+        (text.replace("20.00", "20.01"), "is not the one that is in the log"),
+        (text.replacen(id, &id.replace(&id[9..10], if &id[9..10] == "A" { "B" } else { "A" }), 1), "line 1: "),
+        (text.replace("archive/1", "archive/2"), "daybook/archive/2"),
+        (lines[1..].concat(), "not the header of an archive"),
+        ("nothing".to_owned(), "the line does not end"),
     ] {
+        assert_ne!(wrong, text, "{said}");
         fs::write(&later, wrong).unwrap();
-        let output = daybook(&database, &["diff", path, later.to_str().unwrap()]);
+        let output = daybook(&database, &["diff", path, as_text(&later)]);
         let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.code() == Some(2) && stderr.contains(said), "{stderr}");
+        assert!(output.status.code() == Some(2) && stderr.contains(said), "{said}: {stderr}");
+        assert!(stderr.contains(as_text(&later)), "{stderr}");
     }
 }
 
@@ -277,11 +268,23 @@ async fn a_drill_tells_what_a_backup_is_worth() {
         assert!(told.contains(&format!("\n{missing} events are missing")), "{told}");
     }
     let late = checkpoint("late");
-    for (outside, lacks) in [(&early, 0), (&late, missing)] {
-        let told = report(&drill(&custom, &["--checkpoint", as_text(outside), "--alone", "--json"]));
-        assert_eq!((&told["sound"], &told["outside"]["missing"]), (&json!(true), &json!(lacks)), "{told}");
-        assert_eq!(told["outside"]["size"], last + lacks);
+    // One that it does not reach to says nothing of it, unless the ledger that lives is asked, or an earlier one.
+    let (early, late) = (["--checkpoint", as_text(&early)], ["--checkpoint", as_text(&late)]);
+    let (reached, beyond) =
+        (json!({ "size": last, "missing": 0 }), json!({ "size": last + missing, "missing": missing }));
+    for (more, outside, verdict, code) in [
+        (&[&early[..], &["--alone"]].concat(), json!([reached]), "sound", 0),
+        (&[&late[..], &["--alone"]].concat(), json!([beyond]), "undecided", 2),
+        (&[&early[..], &late, &["--alone"]].concat(), json!([reached, beyond]), "sound", 0),
+        (&late.to_vec(), json!([beyond]), "sound", 0),
+    ] {
+        let output = drill(&custom, &[&more[..], &["--json"]].concat());
+        let told = report(&output);
+        assert_eq!((output.status.code(), &told["verdict"]), (Some(code), &json!(verdict)), "{more:?}: {told}");
+        assert_eq!((&told["outside"], &told["sound"]), (&outside, &json!(code == 0)), "{told}");
     }
+    let told = String::from_utf8(drill(&custom, &[&late[..], &["--alone"]].concat()).stdout).unwrap();
+    assert!(told.contains("\nthe backup is intact, but ends before the checkpoint: whether"), "{told}");
     let alone = report(&drill(&custom, &["--alone", "--json"]));
     assert_eq!((&alone["sound"], &alone["live"]), (&json!(true), &Value::Null));
 
@@ -300,7 +303,7 @@ async fn a_drill_tells_what_a_backup_is_worth() {
     assert_eq!(found["live"]["comparison"]["first_difference"]["position"], credited(&database).await);
     assert_eq!(found["verification"]["sound"], false, "{found}");
     assert_eq!(drill(&forged, &["--alone"]).status.code(), Some(1));
-    let found = report(&drill(&forged, &["--alone", "--checkpoint", as_text(&early), "--json"]));
+    let found = report(&drill(&forged, &["--alone", early[0], early[1], "--json"]));
     let log = found["log"]["checks"].as_array().unwrap();
     assert_eq!(log[0]["first_bad_position"], credited(&database).await, "{found}");
 

@@ -472,3 +472,104 @@ fn exported_at(url: &str, directory: &Path) -> PathBuf {
     assert!(command.status().expect("the program starts").success());
     file
 }
+
+/// Runs statements on the tables of the serving builds, with no more rights than the server has.
+async fn as_application(database: &TestDatabase, statements: &str) {
+    let mut statements = statements.to_owned();
+    for view in ["journal_lines", "account_statement"] {
+        let table: String =
+            sqlx::query_scalar("select table_name from information_schema.view_table_usage where view_name = $1")
+                .bind(view)
+                .fetch_one(database.pool())
+                .await
+                .unwrap();
+        statements = statements.replace(&format!("{view}_v1"), &table);
+    }
+    let mut connection = database.pool().acquire().await.unwrap();
+    sqlx::raw_sql(&format!("set role daybook_app; {statements}; reset role")).execute(&mut *connection).await.unwrap();
+}
+
+/// Every sum of false rows is right, and each of their entries balances: no accounting program could tell.
+#[tokio::test]
+async fn rows_that_do_not_follow_from_the_events_are_not_exported() {
+    let (database, directory) = (varied().await, directory());
+    let before = fs::read(exported(&database, directory.path(), "hledger", &[])).unwrap();
+    let (position, account): (i64, String) = sqlx::query_as(
+        "select position, account_id from account_statement where origin = 'payment' order by position limit 1",
+    )
+    .fetch_one(database.pool())
+    .await
+    .unwrap();
+    let head: i64 = sqlx::query_scalar("select position from book_head").fetch_one(database.pool()).await.unwrap();
+    let as_of = head.to_string();
+    for (statement, projection) in [
+        (format!("update journal_lines_v1 set amount = amount * 10 where position = {position}"), "journal"),
+        (format!("delete from journal_lines_v1 where position = {position}"), "journal"),
+        (format!("update journal_lines_v1 set position = {} where position = {position}", head + 1), "journal"),
+        (
+            format!("update journal_lines_v1 set occurred_at = '2001-01-01T00:00:00Z' where position = {position}"),
+            "journal",
+        ),
+        (format!("update journal_lines_v1 set account_id = 'acc_none' where position = {position}"), "journal"),
+        (
+            format!(
+                "insert into journal_lines_v1 (position, leg, ledger_account, account_id, amount, currency, event_type,
+                     occurred_at, recorded_at)
+                 select position, leg + 2, ledger_account, account_id, amount, currency, event_type, occurred_at,
+                     recorded_at from journal_lines_v1 where position = {position}"
+            ),
+            "journal",
+        ),
+        (
+            format!("update account_statement_v1 set description = 'a gift' where position = {position}"),
+            "account_statement",
+        ),
+    ] {
+        as_application(&database, &statement).await;
+        for arguments in [&[][..], &["--account", &account], &["--from", "2024-01-01"], &["--as-of", &as_of]] {
+            let output = export(&database, &[&["--format", "hledger"], arguments].concat());
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.code() == Some(1) && output.stdout.is_empty(), "{statement} {arguments:?}: {errors}");
+            let said = format!("the rows of `{projection}` at position {position} are not what the events lead to");
+            assert!(errors.contains(&said) && errors.contains(&format!("daybook rebuild {projection}")), "{errors}");
+        }
+        let mut rebuild = std::process::Command::new(daybook_tests::program("daybook"));
+        let rebuilt = rebuild.args(["rebuild", projection]).env("DATABASE_URL", database.url()).output().unwrap();
+        assert!(rebuilt.status.success(), "{}", String::from_utf8_lossy(&rebuilt.stderr));
+    }
+    let file = exported(&database, directory.path(), "hledger", &[]);
+    assert_eq!(fs::read(&file).unwrap(), before, "the events were never touched");
+    for accountant in ACCOUNTANTS {
+        let file = exported(&database, directory.path(), accountant.name(), &[]);
+        assert_eq!(accountant.check(&file), Ok(()), "{}", accountant.name());
+    }
+}
+
+/// An account's own events say what it comes to; that is compared with the sum of its entries.
+#[tokio::test]
+async fn events_that_contradict_the_balance_they_tell_are_not_exported() {
+    let (database, directory) = (database().await, directory());
+    let (writer, running) = database.writer().await;
+    let account = account(&writer).await;
+    writer.execute(pay_in(&account, "p1", usd("20.00"))).await.unwrap();
+    running.shutdown().await;
+    let forged: i64 = sqlx::query_scalar(
+        "update events set payload = replace(payload::text, '\"amount\":{\"amount\":\"20.00\"', '\"amount\":{\"amount\":\"90.00\"')::json
+         where event_type = 'account.credited' returning position",
+    )
+    .fetch_one(&mut *superuser(&database).await)
+    .await
+    .unwrap();
+    let file = directory.path().join("export");
+    let output = export(&database, &["--format", "hledger", "-o", file.to_str().unwrap()]);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let said = format!("event {forged} says that its account comes to 20.00, but the entries up to it lead to 90.00");
+    assert!(!output.status.success() && !file.exists() && errors.contains(&said), "{errors}");
+}
+
+/// A connection that nothing hinders.
+async fn superuser(database: &TestDatabase) -> sqlx::pool::PoolConnection<sqlx::Postgres> {
+    let mut connection = database.pool().acquire().await.unwrap();
+    sqlx::raw_sql("set session_replication_role = replica").execute(&mut *connection).await.unwrap();
+    connection
+}

@@ -336,7 +336,12 @@ async fn an_archive_is_verified_without_the_ledger_and_its_first_bad_line_named(
     let file = ledger.file("log.ndjson");
     ledger.daybook(&["export", "log", "-o", text(&file)]).await.done();
     let said = daybook_verify(&["archive", text(&file), "--checkpoint", text(&early)], &key).await.done();
-    assert!(said.output.starts_with("sound  700 events"), "{said:?}");
+    assert!(said.output.starts_with("intact  700 events"), "{said:?}");
+    assert!(
+        said.output.contains(" of each of 7 streams are numbered") && said.output.contains(" 693 entries "),
+        "{said:?}"
+    );
+    assert!(said.output.ends_with("it begins with the log of the 300 events of your checkpoint\n"), "{said:?}");
 
     let archive = fs::read(&file).unwrap();
     let spoilt = ledger.file("spoilt.ndjson");
@@ -352,18 +357,113 @@ async fn an_archive_is_verified_without_the_ledger_and_its_first_bad_line_named(
     // Up to an earlier checkpoint.
     ledger.daybook(&["export", "log", "-o", text(&file), "--to", "650"]).await.done();
     let said = daybook_verify(&["archive", text(&file)], &key).await.done();
-    assert!(said.output.starts_with("sound  300 events"), "{said:?}");
+    assert!(said.output.starts_with("intact  300 events"), "{said:?}");
+    assert!(said.output.ends_with("not compared with a checkpoint of yours\n"), "{said:?}");
+    let good = fs::read(&file).unwrap();
 
     // An archive of a log that was rewritten does not continue what somebody has kept.
     ledger.tamper("update events set event_version = '1.1' where position = 200").await;
     ledger.daybook(&["export", "log", "-o", text(&file)]).await.refused("event 200");
-    assert!(!file.exists(), "half an archive is none");
+    assert_eq!(fs::read(&file).unwrap(), good, "a good archive stays until there is another");
     ledger.rehash().await;
     ledger.tamper("delete from log_checkpoints").await;
     ledger.forget_what_was_signed();
     ledger.daybook(&["export", "log", "-o", text(&file)]).await.done();
     daybook_verify(&["archive", text(&file)], &key).await.done();
-    daybook_verify(&["archive", text(&file), "--checkpoint", text(&early)], &key).await.refused("does not begin with");
+    daybook_verify(&["archive", text(&file), "--checkpoint", text(&early)], &key)
+        .await
+        .refused("another one than that of the archive");
+}
+
+/// A row that the application role can add itself, signed like any other.
+#[tokio::test]
+async fn an_archive_whose_events_contradict_each_other_is_refused() {
+    let ledger = SignedLedger::of_events(ACCOUNTS, EVENTS, &[]).await;
+    let key = ledger.key().await;
+    let file = ledger.file("log.ndjson");
+    let stream: (String, i64) = sqlx::query_as("select aggregate_id, sequence from events where position = 700")
+        .fetch_one(ledger.database.pool())
+        .await
+        .unwrap();
+    sqlx::query(
+        "insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+         select aggregate_type, aggregate_id, 9000, event_type, event_version, payload, metadata
+         from events where position = 700",
+    )
+    .execute(ledger.store.pool())
+    .await
+    .unwrap();
+    ledger.daybook(&["export", "log", "-o", text(&file)]).await.done();
+    let (id, due) = (stream.0, stream.1 + 1);
+    let why = format!("line 704: event 701 is number 9000 of account/{id}, where number {due} is due");
+    daybook_verify(&["archive", text(&file)], &key).await.refused(&why);
+}
+
+/// What is no file is written to and stays what it is.
+#[tokio::test]
+async fn exports_go_to_devices_and_pipes_as_they_come() {
+    let ledger = SignedLedger::of_events(2, 12, &[]).await;
+    let key = ledger.key().await;
+    let file = ledger.file("whole");
+    for (command, verb) in [
+        (&["export", "log"][..], "archive"),
+        (&["export", "statement", "acc_LOAD0001"], "statement"),
+        (&["prove", "event", "3"], "proof"),
+    ] {
+        ledger.daybook(&[command, &["-o", text(&file)]].concat()).await.done();
+        let expected = fs::read_to_string(&file).unwrap();
+        let said = ledger.daybook(&[command, &["-o", "/dev/stdout"]].concat()).await.done();
+        assert_eq!(said.output, expected, "{command:?}: nothing else goes there");
+        let fifo = ledger.file(verb);
+        assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        let reading = tokio::task::spawn_blocking({
+            let fifo = fifo.clone();
+            move || fs::read_to_string(fifo).unwrap()
+        });
+        ledger.daybook(&[command, &["-o", text(&fifo)]].concat()).await.done();
+        assert_eq!(reading.await.unwrap(), expected, "{command:?}");
+        assert!(!fs::symlink_metadata(&fifo).unwrap().is_file());
+        // A link leads to the new one, and the one before stays if there is none.
+        let link = ledger.file(&format!("{verb}.link"));
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        fs::write(&file, "before").unwrap();
+        ledger.daybook(&[command, &["-o", text(&link)]].concat()).await.done();
+        assert!(link.is_symlink());
+        assert_eq!(fs::read_to_string(&file).unwrap(), expected);
+        daybook_verify(&[verb, text(&file)], &key).await.done();
+    }
+    // The file that the standard output leads to belongs to whoever has opened it.
+    let shared = ledger.file("shared");
+    let script = "echo before > $0; \"$@\" -o /dev/stdout >> $0; echo after >> $0";
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script, text(&shared), text(&daybook_tests::program("daybook")), "prove", "event", "3"]);
+    assert!(shell.env("DATABASE_URL", ledger.database.url()).status().unwrap().success());
+    let expected = format!("before\n{}after\n", fs::read_to_string(&file).unwrap());
+    assert_eq!(fs::read_to_string(&shared).unwrap(), expected);
+}
+
+/// A replica is one; so is a ledger that somebody has only the right to read.
+#[tokio::test]
+async fn what_is_signed_already_is_exported_from_a_ledger_that_can_only_be_read() {
+    let ledger = SignedLedger::of_events(2, 12, &[6]).await;
+    let key = ledger.key().await;
+    let name: String =
+        sqlx::query_scalar("select current_database()::text").fetch_one(ledger.database.pool()).await.unwrap();
+    ledger.tamper(&format!("alter database {name} set default_transaction_read_only = on")).await;
+    let (archive, proof, consistency) = (ledger.file("archive"), ledger.file("proof"), ledger.file("consistency"));
+    ledger.daybook(&["export", "log", "--to", "12", "-o", text(&archive)]).await.done();
+    ledger.daybook(&["prove", "event", "3", "-o", text(&proof)]).await.done();
+    ledger.daybook(&["prove", "consistency", "6", "-o", text(&consistency)]).await.done();
+    daybook_verify(&["archive", text(&archive)], &key).await.done();
+    daybook_verify(&["proof", text(&proof)], &key).await.done();
+    daybook_verify(&["proof", text(&consistency)], &key).await.done();
+    let before = fs::read(&archive).unwrap();
+    let to_sign = ledger.daybook(&["export", "log", "-o", text(&archive)]).await;
+    to_sign.refused("this ledger can only be read");
+    to_sign.refused("`--to` a position that is signed already");
+    assert_eq!(fs::read(&archive).unwrap(), before);
+    let statement = ["export", "statement", "acc_LOAD0001", "-o", text(&archive)];
+    ledger.daybook(&statement).await.refused("this ledger can only be read");
 }
 
 #[tokio::test]
@@ -380,8 +480,12 @@ async fn a_witness_keeps_what_continues_and_refuses_the_rest() {
         let arguments = [&["witness", text(checkpoint), "--state", text(&state)], more].concat();
         daybook_verify(&arguments, &key).await
     };
+    // A file whose name is mistaken must not pass for a witness who has seen nothing yet.
+    see(&early, &[]).await.refused("nothing was seen yet: `--first` begins with this checkpoint");
+    assert!(!state.exists());
+    see(&early, &["--first"]).await.done();
     see(&early, &[]).await.done();
-    see(&early, &[]).await.done();
+    see(&middle, &["--first"]).await.refused("a log of 300 events was seen already");
     see(&middle, &[]).await.refused("nothing shows");
     see(&middle, &["--proof", text(&wrong)]).await.refused("other checkpoints");
     see(&middle, &["--proof", text(&proof)]).await.done();
@@ -507,12 +611,12 @@ async fn a_byte_flipped_in_any_of_a_thousand_statements_is_found() {
     for account in &accounts {
         let file = directory.join(format!("{account}.ndjson"));
         let mut bytes = fs::read(&file).unwrap();
-        let summary = statement::verify(&bytes[..], &key, None).unwrap();
+        let summary = statement::verify(&bytes[..], &key).unwrap().summary;
         assert_eq!((summary.entries, &summary.account), (3, account));
         let at = random.random_range(0..bytes.len());
         bytes[at] ^= random.random_range(1..=255u8);
         let line = bytes[..at].iter().filter(|byte| **byte == b'\n').count() as u64 + 1;
-        match statement::verify(&bytes[..], &key, None) {
+        match statement::verify(&bytes[..], &key) {
             // A flipped end of a line makes one line of two.
             Err(Refused::Line { line: named, .. }) => assert!(named == line || named == line + 1, "{named} {line}"),
             other => panic!("{account}, byte {at}: {other:?}"),
@@ -529,14 +633,21 @@ async fn a_statement_shows_that_nothing_is_missing() {
     let arguments = [&["export", "statement", "acc_LOAD0001", "-o", text(&file)], &period[..]].concat();
     ledger.daybook(&arguments).await.done();
     let late = ledger.checkpoint(12, "late").await;
-    let early = ledger.checkpoint(6, "early").await;
+    let root = fs::read_to_string(&late).unwrap().lines().nth(2).unwrap().to_owned();
     let verify = async |more: &[&str]| daybook_verify(&[&["statement", text(&file)], more].concat(), &key).await;
     let said = verify(&["--checkpoint", text(&late)]).await.done();
-    assert_eq!(
-        said.output,
-        "sound  account acc_LOAD0001: all 5 entries in a log of 12 events, from 0.00 to 10.00 USD\n"
-    );
-    verify(&["--checkpoint", text(&early)]).await.refused("of another tree");
+    let period = "from 2024-01-01T00:00:00Z, to 2024-01-02T00:00:00Z, which is not included";
+    let last = "that there is no further entry in that log is what its key has signed, and `--archive` would show";
+    let told = |period: &str, last: &str, compared: &str| {
+        format!(
+            "sound  account acc_LOAD0001, {period}
+       opening balance 0.00 USD, closing balance 10.00 USD
+       all 5 entries in a log of 12 events, root {root}
+       {last}
+       {compared}\n"
+        )
+    };
+    assert_eq!(said.output, told(period, last, "compared with your checkpoint of 12 events: it is of the same log"));
 
     let whole = fs::read_to_string(&file).unwrap();
     let lines: Vec<&str> = whole.split_inclusive('\n').collect();
@@ -551,5 +662,118 @@ async fn a_statement_shows_that_nothing_is_missing() {
         fs::write(&file, text).unwrap();
         verify(&[]).await.refused(why);
     }
+    let before = fs::read(&file).unwrap();
     ledger.daybook(&["export", "statement", "acc_NOBODY", "-o", text(&file)]).await.refused("there is no account");
+    assert_eq!(fs::read(&file).unwrap(), before, "what was there stays");
+    ledger.daybook(&["export", "statement", "acc_LOAD0001", "-o", text(&file)]).await.done();
+    let said = verify(&[]).await.done();
+    let closing = told("from the beginning, to the end", last, "not compared with a checkpoint of yours");
+    assert!(said.output == closing.replace("closing balance 10.00", &closing_of(&said.output)), "{said:?}");
+    let missing = daybook_verify(&["statement", "/nowhere/statement"], &key).await;
+    assert!(missing.code == Some(2) && missing.errors.contains("/nowhere/statement: "), "{missing:?}");
+    let missing = verify(&["--checkpoint", "/nowhere/checkpoint"]).await;
+    assert!(missing.code == Some(2) && missing.errors.contains("/nowhere/checkpoint: "), "{missing:?}");
+}
+
+fn closing_of(output: &str) -> String {
+    let from = output.find("closing balance").unwrap();
+    output[from..].split(" USD").next().unwrap().to_owned()
+}
+
+/// A log signs a new tree for every statement, so that a checkpoint from elsewhere is earlier or later.
+#[tokio::test]
+async fn a_statement_is_of_the_same_log_as_a_checkpoint_of_another_size() {
+    let ledger = SignedLedger::of_events(2, 12, &[6, 8]).await;
+    let key = ledger.key().await;
+    let (early, middle, late) =
+        (ledger.checkpoint(6, "6").await, ledger.checkpoint(8, "8").await, ledger.checkpoint(12, "12").await);
+    let prove = async |from: &str, to: &str| {
+        let file = ledger.file(&format!("{from}-{to}"));
+        ledger.daybook(&["prove", "consistency", from, to, "-o", text(&file)]).await.done();
+        file
+    };
+    let (early_to_late, early_to_middle, middle_to_late) =
+        (prove("6", "12").await, prove("6", "8").await, prove("8", "12").await);
+    let (file, event) = (ledger.file("statement"), ledger.file("event"));
+    ledger.daybook(&["export", "statement", "acc_LOAD0001", "-o", text(&file)]).await.done();
+    ledger.daybook(&["prove", "event", "3", "--size", "8", "-o", text(&event)]).await.done();
+    let (archive, short) = (ledger.file("archive"), ledger.file("short"));
+    ledger.daybook(&["export", "log", "-o", text(&archive)]).await.done();
+    ledger.daybook(&["export", "log", "--to", "8", "-o", text(&short)]).await.done();
+
+    let statement = async |more: &[&str]| daybook_verify(&[&["statement", text(&file)], more].concat(), &key).await;
+    let proof = async |more: &[&str]| daybook_verify(&[&["proof", text(&event)], more].concat(), &key).await;
+    let known = |checkpoint| ["--checkpoint", text(checkpoint)];
+    let (early, middle, late) = (known(&early), known(&middle), known(&late));
+    let by = |proof| ["--proof", text(proof)];
+    let with = |archive| ["--archive", text(archive)];
+    statement(&early).await.refused("show by a proof of consistency or an archive");
+    let said = statement(&[early, by(&early_to_late)].concat()).await.done();
+    assert!(said.output.contains("compared with your checkpoint of 6 events: it is of the same log"), "{said:?}");
+    statement(&[early, by(&early_to_middle)].concat()).await.refused("leads from 6 to 8 events, and not from 6 to 12");
+    let said = statement(&[middle, with(&archive)].concat()).await.done();
+    assert!(said.output.contains("the archive has no further entry of the account in that log"), "{said:?}");
+    assert!(said.output.contains("begins with that log, and with the 8 of your checkpoint"), "{said:?}");
+    let said = statement(&with(&archive)).await.done();
+    assert!(said.output.contains("begins with that log; not compared with a checkpoint of yours"), "{said:?}");
+    statement(&[early, with(&short)].concat()).await.refused("the archive ends at event 8, before event 12");
+
+    // The proof of an event is earlier than one checkpoint and later than the other.
+    proof(&middle).await.done();
+    proof(&[late, by(&middle_to_late)].concat()).await.done();
+    proof(&[early, by(&early_to_middle)].concat()).await.done();
+    proof(&[early, with(&archive)].concat()).await.done();
+    proof(&[late, by(&early_to_middle)].concat()).await.refused("and not from 8 to 12");
+
+    // The same log, rewritten and signed anew: it is another one, whatever its own proofs say.
+    ledger
+        .tamper("update events set metadata = replace(metadata::text, 'load', 'loaf')::json where position = 2")
+        .await;
+    ledger.rehash().await;
+    ledger.tamper("delete from log_checkpoints").await;
+    ledger.daybook(&["export", "statement", "acc_LOAD0001", "-o", text(&file)]).await.done();
+    statement(&late).await.refused("another one than that of the checkpoint");
+    let mut connection = ledger.store.connection().await.unwrap();
+    daybook_core::transparency::sign(&mut connection, &signing(&ledger).await).await.unwrap();
+    ledger.daybook(&["export", "log", "-o", text(&archive)]).await.done();
+    statement(&[early, with(&archive)].concat()).await.refused("6 events is another one than that of the archive");
+    statement(&[early, by(&early_to_late)].concat()).await.refused("12 events is another one than that of the proof");
+}
+
+async fn signing(ledger: &SignedLedger) -> daybook_verify::SigningKey {
+    daybook_core::transparency::open_key(&ledger.store, &ledger.key_file()).await.unwrap()
+}
+
+/// A log that signs too few entries contradicts itself, and its archive is the evidence.
+#[tokio::test]
+async fn a_hidden_last_entry_is_found_in_the_archive() {
+    let ledger = SignedLedger::of_events(2, 12, &[6]).await;
+    let key = ledger.key().await;
+    let (early, archive, file) = (ledger.checkpoint(6, "6").await, ledger.file("archive"), ledger.file("statement"));
+    ledger.daybook(&["export", "log", "-o", text(&archive)]).await.done();
+    ledger.daybook(&["export", "statement", "acc_LOAD0001", "-o", text(&file)]).await.done();
+
+    let whole = fs::read_to_string(&file).unwrap();
+    let lines: Vec<&str> = whole.lines().collect();
+    let last: serde_json::Value = serde_json::from_str(lines[5]).unwrap();
+    let hidden = last["entry"]["event"]["position"].as_u64().unwrap();
+    let mut summary = statement::verify(whole.as_bytes(), &key).unwrap().summary;
+    let payload = |line: &str| -> serde_json::Value {
+        let entry: serde_json::Value = serde_json::from_str(line).unwrap();
+        serde_json::from_str(entry["entry"]["event"]["payload"].as_str().unwrap()).unwrap()
+    };
+    let before = payload(lines[4]);
+    let balance = before.as_object().unwrap().values().next().unwrap()["balance"]["amount"].as_str().unwrap();
+    (summary.entries, summary.closing) = (4, balance.parse().unwrap());
+    let mut forged = Vec::new();
+    daybook_verify::lines::write(&statement::header(&summary, &signing(&ledger).await), &mut forged).unwrap();
+    forged.extend(lines[1..5].iter().flat_map(|line| [line.as_bytes(), b"\n"].concat()));
+    fs::write(&file, forged).unwrap();
+
+    daybook_verify(&["statement", text(&file)], &key).await.done();
+    let why = format!("event {hidden} is an entry of account acc_LOAD0001, and the statement hides it");
+    for more in [&[][..], &["--checkpoint", text(&early)]] {
+        let arguments = [&["statement", text(&file), "--archive", text(&archive)], more].concat();
+        daybook_verify(&arguments, &key).await.refused(&why);
+    }
 }

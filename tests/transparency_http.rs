@@ -88,7 +88,7 @@ async fn tiles_lead_from_the_entries_to_the_checkpoint() {
     // A witness can make his proofs of the tiles that a mirror has.
     app.done("/v1/customers", serde_json::json!({ "name": "Ada" })).await;
     let state = home.path().join("state");
-    assert_eq!(witness::see(&state, &checkpoint, &key, &Evidence::Nothing).unwrap(), Seen::First);
+    assert_eq!(witness::see(&state, &checkpoint, &key, &Evidence::First).unwrap(), Seen::First);
     app.signed(EVENTS + 1).await;
     let later = Checkpoint::open(&get(&app, "/log/checkpoint").await.text().await.unwrap(), &key).unwrap();
     let width = later.size - 512;

@@ -2,7 +2,9 @@
 //! balance of its account after it, between what was there before and what is there after.
 //!
 //! PostgreSQL sums up, so that a reader who takes row after row needs memory for one row only. In one snapshot all
-//! these queries tell of the same entries.
+//! these queries tell of the same entries. That the rows of the journal follow from the events is for [`check`] to say.
+
+mod check;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use daybook_core::domain::posting::LedgerAccount;
@@ -10,6 +12,8 @@ use futures::{TryStreamExt, stream::BoxStream};
 use rust_decimal::Decimal;
 use serde::{Deserialize, de::IntoDeserializer};
 use sqlx::{FromRow, PgConnection, Row, postgres::PgRow};
+
+pub use self::check::{CheckError, check};
 
 /// Which entries to tell of, always whole ones. Days are those of UTC.
 #[derive(Clone, Debug, PartialEq, Eq)]

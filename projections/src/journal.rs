@@ -82,44 +82,13 @@ impl Projection for Journal {
     const TABLES: &'static [Table] = &[Table::of::<JournalLineRow>(), Table::of::<TrialBalanceRow>()];
 
     fn fold(event: &RecordedEvent, changes: &mut Changes) -> Result<(), FoldError> {
-        let account_id = match &event.event {
-            Event::Account(_) => Some(&event.aggregate_id),
-            Event::Books(_)
-            | Event::CreditNote(_)
-            | Event::Customer(_)
-            | Event::Discounts(_)
-            | Event::Expense(_)
-            | Event::Invoice(_)
-            | Event::NumberSeries(_)
-            | Event::Order(_)
-            | Event::Payer(_)
-            | Event::Payment(_)
-            | Event::Service(_)
-            | Event::Ticket(_) => None,
-        };
-        for (Posting { account, amount, currency }, leg) in event.event.postings().into_iter().zip(1..) {
-            let (ledger_account, currency) = (account.as_str(), currency.code());
-            changes.insert(JournalLineRow {
-                position: place(event),
-                leg,
-                ledger_account: ledger_account.into(),
-                account_id: account_id.cloned(),
-                amount,
-                currency: currency.into(),
-                event_type: event.event.event_type(),
-                occurred_at: event.occurred_at(),
-                dated_at: event.metadata.dated_at,
-                recorded_at: event.recorded_at,
-            });
+        for line in lines_of(event) {
+            let (ledger_account, currency, amount) = (line.ledger_account.clone(), line.currency.clone(), line.amount);
+            changes.insert(line);
+            let key = (ledger_account.clone(), currency.clone());
             let zero = Decimal::ZERO;
-            let empty = move || TrialBalanceRow {
-                ledger_account: ledger_account.into(),
-                currency: currency.into(),
-                debit: zero,
-                credit: zero,
-                balance: zero,
-            };
-            changes.upsert((ledger_account.into(), currency.into()), empty, move |row: &mut TrialBalanceRow| {
+            let empty = move || TrialBalanceRow { ledger_account, currency, debit: zero, credit: zero, balance: zero };
+            changes.upsert(key, empty, move |row: &mut TrialBalanceRow| {
                 if amount > zero {
                     row.debit += amount;
                 } else {
@@ -130,6 +99,38 @@ impl Projection for Journal {
         }
         Ok(())
     }
+}
+
+/// The journal entry that an event leads to; nothing, if it moves no money.
+pub(crate) fn lines_of(event: &RecordedEvent) -> Vec<JournalLineRow> {
+    let account_id = match &event.event {
+        Event::Account(_) => Some(&event.aggregate_id),
+        Event::Books(_)
+        | Event::CreditNote(_)
+        | Event::Customer(_)
+        | Event::Discounts(_)
+        | Event::Expense(_)
+        | Event::Invoice(_)
+        | Event::NumberSeries(_)
+        | Event::Order(_)
+        | Event::Payer(_)
+        | Event::Payment(_)
+        | Event::Service(_)
+        | Event::Ticket(_) => None,
+    };
+    let line = |(Posting { account, amount, currency }, leg)| JournalLineRow {
+        position: place(event),
+        leg,
+        ledger_account: account.as_str().into(),
+        account_id: account_id.cloned(),
+        amount,
+        currency: currency.code().into(),
+        event_type: event.event.event_type(),
+        occurred_at: event.occurred_at(),
+        dated_at: event.metadata.dated_at,
+        recorded_at: event.recorded_at,
+    };
+    event.event.postings().into_iter().zip(1..).map(line).collect()
 }
 
 /// What of the journal to list.

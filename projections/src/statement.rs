@@ -97,43 +97,46 @@ impl Projection for AccountStatement {
     const TABLES: &'static [Table] = &[Table::of::<StatementRow>(), Table::of::<AccountDayRow>()];
 
     fn fold(event: &RecordedEvent, changes: &mut Changes) -> Result<(), FoldError> {
-        let Event::Account(account_event) = &event.event else { return Ok(()) };
-        match account_event {
-            AccountEvent::Credited { entry, origin, amount, balance, description, reverses, .. } => {
-                let (origin, origin_id) = funds_origin(origin);
-                let transfer = transfer_leg(account_event);
-                let line = StatementRow {
-                    origin: origin.into(),
-                    origin_id,
-                    transfer,
-                    ..line(event, *entry, amount.amount(), *balance, description, *reverses)
-                };
-                enter(line, changes);
-            }
-            AccountEvent::Charged { entry, origin, amount, balance, description, due_on, reverses, .. } => {
-                let (origin, origin_id) = charge_origin(origin);
-                let transfer = transfer_leg(account_event);
-                let line = StatementRow {
-                    origin: origin.into(),
-                    origin_id,
-                    transfer,
-                    due_on: Some(*due_on),
-                    ..line(event, *entry, -amount.amount(), *balance, description, *reverses)
-                };
-                enter(line, changes);
-            }
-            AccountEvent::Opened { .. }
-            | AccountEvent::CreditLimitSet { .. }
-            | AccountEvent::PostPaidAllowed {}
-            | AccountEvent::PostPaidRevoked {}
-            | AccountEvent::AutomaticAllocationSwitchedOn {}
-            | AccountEvent::AutomaticAllocationSwitchedOff {}
-            | AccountEvent::Allocated { .. }
-            | AccountEvent::Released { .. }
-            | AccountEvent::Held { .. }
-            | AccountEvent::HoldReleased { .. } => {}
+        if let Some(line) = line_of(event) {
+            enter(line, changes);
         }
         Ok(())
+    }
+}
+
+/// The line that an event leads to, if it is an entry of an account.
+pub(crate) fn line_of(event: &RecordedEvent) -> Option<StatementRow> {
+    let Event::Account(account_event) = &event.event else { return None };
+    match account_event {
+        AccountEvent::Credited { entry, origin, amount, balance, description, reverses, .. } => {
+            let (origin, origin_id) = funds_origin(origin);
+            Some(StatementRow {
+                origin: origin.into(),
+                origin_id,
+                transfer: transfer_leg(account_event),
+                ..line(event, *entry, amount.amount(), *balance, description, *reverses)
+            })
+        }
+        AccountEvent::Charged { entry, origin, amount, balance, description, due_on, reverses, .. } => {
+            let (origin, origin_id) = charge_origin(origin);
+            Some(StatementRow {
+                origin: origin.into(),
+                origin_id,
+                transfer: transfer_leg(account_event),
+                due_on: Some(*due_on),
+                ..line(event, *entry, -amount.amount(), *balance, description, *reverses)
+            })
+        }
+        AccountEvent::Opened { .. }
+        | AccountEvent::CreditLimitSet { .. }
+        | AccountEvent::PostPaidAllowed {}
+        | AccountEvent::PostPaidRevoked {}
+        | AccountEvent::AutomaticAllocationSwitchedOn {}
+        | AccountEvent::AutomaticAllocationSwitchedOff {}
+        | AccountEvent::Allocated { .. }
+        | AccountEvent::Released { .. }
+        | AccountEvent::Held { .. }
+        | AccountEvent::HoldReleased { .. } => None,
     }
 }
 

@@ -1,11 +1,6 @@
 //! Exporting the whole log as one file that can be checked anywhere.
 
-use std::{
-    fs::{self, File},
-    io::{BufWriter, Write},
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use daybook_core::{
     store::Store,
@@ -18,6 +13,7 @@ use daybook_verify::{
 
 use crate::{
     ToolError, checkpoint,
+    export::Output,
     ledger::{Ledger, LedgerOptions},
     progress::Progress,
 };
@@ -27,21 +23,28 @@ const CHUNK: u64 = 1 << 16;
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Where to write the archive
+    /// Where to write the archive; a file is replaced when the archive is complete
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
-    /// The last event: the archive ends at the latest checkpoint that does not go beyond it. Unless told, everything is
-    /// signed and exported
+    /// The last event: the archive ends at the latest checkpoint that does not go beyond it, and the ledger is only read.
+    /// Unless told, everything is signed and exported
     #[arg(long, value_name = "POSITION")]
     to: Option<u64>,
 }
 
 pub async fn run(options: &LedgerOptions, arguments: &Arguments) -> Result<ExitCode, ToolError> {
-    let ledger = Ledger::open(options).await?;
+    let ledger = match arguments.to {
+        Some(_) => Ledger::open_as_it_is(options).await?,
+        None => {
+            let opened = Ledger::open_to_sign(options).await;
+            opened.map_err(|error| format!("{error}; or name by `--to` a position that is signed already"))?
+        }
+    };
     let exported = export(ledger.store(), options, arguments).await;
     ledger.close().await?;
     let events = exported?;
-    println!("{events} events are in {}", arguments.output.display());
+    // The archive itself may go to the standard output.
+    eprintln!("{events} events are in {}", arguments.output.display());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -50,14 +53,9 @@ async fn export(store: &Store, options: &LedgerOptions, arguments: &Arguments) -
         Some(to) => checkpoint_up_to(store.pool(), to).await?.ok_or(LogError::NoCheckpoint)?.size,
         None => checkpoint::up_to_date(store, options).await?.size,
     };
-    let output = &arguments.output;
-    let file = File::create(output).map_err(|error| format!("{}: {error}", output.display()))?;
-    let written = write(store, size, BufWriter::with_capacity(1 << 18, file)).await;
-    if written.is_err() {
-        // Half an archive is none.
-        let _ = fs::remove_file(output);
-    }
-    written?;
+    let mut output = Output::create(Some(&arguments.output))?;
+    write(store, size, output.writer()).await?;
+    output.finish()?;
     Ok(size)
 }
 
@@ -93,7 +91,6 @@ async fn write(store: &Store, size: u64, mut out: impl Write + Send) -> Result<(
         begun = end;
     }
     progress.finish();
-    out.flush()?;
     Ok(())
 }
 

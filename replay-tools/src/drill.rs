@@ -38,9 +38,10 @@ pub struct Arguments {
     /// Do not compare with the living ledger, such as when it is lost
     #[arg(long)]
     alone: bool,
-    /// The last checkpoint that was kept elsewhere: the backup must continue it, or it is told how many events it lacks
+    /// A checkpoint that was kept elsewhere, any number of them: the backup must continue those that it reaches to, and it
+    /// is told how many events it lacks up to the others. If alone it reaches to none, exit 2: that cannot be told
     #[arg(long, value_name = "FILE")]
-    checkpoint: Option<PathBuf>,
+    checkpoint: Vec<PathBuf>,
     /// The public key of the log, as you know it; unless told, the backup's own word is taken for it
     #[arg(long, value_name = "KEY")]
     key: Option<PublicKey>,
@@ -51,18 +52,29 @@ pub struct Arguments {
 
 #[derive(Debug, Serialize)]
 struct Report {
-    /// The backup is a sound ledger, and, unless it was looked at alone, the beginning of the one that lives.
+    verdict: Verdict,
+    /// The verdict is that.
     sound: bool,
     verification: verify::Report,
     /// The log itself: every event, the tree, and every checkpoint that the backup reaches to.
     log: verify::Report,
     /// When the last event of the backup was recorded.
     recorded_at: DateTime<Utc>,
-    outside: Option<Outside>,
+    outside: Vec<Outside>,
     live: Option<Live>,
 }
 
-/// The backup against the last checkpoint from elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Verdict {
+    /// The backup is a sound ledger, and, unless it was looked at alone, the beginning of the one that lives.
+    Sound,
+    /// It contradicts nothing, but it ends before every checkpoint that it was to be compared with.
+    Undecided,
+    NotSound,
+}
+
+/// The backup against a checkpoint from elsewhere.
 #[derive(Debug, Serialize)]
 struct Outside {
     /// Events that the log had when it was signed.
@@ -102,7 +114,11 @@ pub async fn run(options: &LedgerOptions, arguments: &Arguments) -> Result<ExitC
     } else {
         tell(&report);
     }
-    Ok(if report.sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(match report.verdict {
+        Verdict::Sound => ExitCode::SUCCESS,
+        Verdict::NotSound => ExitCode::FAILURE,
+        Verdict::Undecided => ExitCode::from(2),
+    })
 }
 
 async fn living(options: &LedgerOptions) -> Result<Ledger, ToolError> {
@@ -129,19 +145,24 @@ async fn drill(
     store.pool().close().await;
     let (verification, log, outside) = verified?;
     let goes_on = live.as_ref().is_none_or(|live| live.comparison.equal && live.lost == 0);
-    let sound = verification.sound && log.sound && goes_on;
-    Ok(Report { sound, verification, log, recorded_at, outside, live })
+    let compared = live.is_some() || outside.is_empty() || outside.iter().any(|outside| outside.missing == 0);
+    let verdict = match verification.sound && log.sound && goes_on {
+        false => Verdict::NotSound,
+        true if !compared => Verdict::Undecided,
+        true => Verdict::Sound,
+    };
+    Ok(Report { verdict, sound: verdict == Verdict::Sound, verification, log, recorded_at, outside, live })
 }
 
 async fn verify_all(
     store: &Store,
     arguments: &Arguments,
-) -> Result<(verify::Report, verify::Report, Option<Outside>), ToolError> {
+) -> Result<(verify::Report, verify::Report, Vec<Outside>), ToolError> {
     let verification = verify(store, arguments.json).await?;
     let end = store.head().await?.position;
     let mut reached = Vec::new();
-    let mut outside = None;
-    if let Some(file) = &arguments.checkpoint {
+    let mut outside = Vec::new();
+    for file in &arguments.checkpoint {
         let name = file.display();
         let note = fs::read_to_string(file).map_err(|error| format!("{name}: {error}"))?;
         let own = standing(store.pool()).await?.key()?;
@@ -152,7 +173,7 @@ async fn verify_all(
         if missing == 0 {
             reached.push(file.clone());
         }
-        outside = Some(Outside { size, missing });
+        outside.push(Outside { size, missing });
     }
     let log = full::verify_restored(store, reached, arguments.key.clone(), arguments.json).await?;
     Ok((verification, log.into(), outside))
@@ -249,12 +270,11 @@ async fn restore(cluster: &Cluster, backup: &Backup<'_>) -> Result<(), ToolError
 fn tell(report: &Report) {
     report.verification.tell();
     report.log.tell();
-    match &report.outside {
-        Some(Outside { size, missing: 0 }) => println!("the backup reaches to the checkpoint of {size} events"),
-        Some(Outside { size, missing }) => {
-            println!("{missing} events up to the checkpoint of {size} events are missing")
+    for Outside { size, missing } in &report.outside {
+        match missing {
+            0 => println!("the backup reaches to the checkpoint of {size} events"),
+            missing => println!("{missing} events up to the checkpoint of {size} events are missing"),
         }
-        None => {}
     }
     println!("the last event of the backup was recorded {}", report.recorded_at);
     if let Some(Live { position, recorded_at, missing, lost, comparison }) = &report.live {
@@ -266,5 +286,13 @@ fn tell(report: &Report) {
         }
         println!("{missing} events are missing in the backup");
     }
-    println!("the backup is {}", if report.sound { "sound" } else { "NOT SOUND" });
+    let verdict = match report.verdict {
+        Verdict::Sound => "the backup is sound",
+        Verdict::Undecided => {
+            "the backup is intact, but ends before the checkpoint: whether it is the beginning of that log cannot be told \
+             without the living ledger, or a checkpoint that it reaches to"
+        }
+        Verdict::NotSound => "the backup is NOT SOUND",
+    };
+    println!("{verdict}");
 }

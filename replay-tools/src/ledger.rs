@@ -91,6 +91,23 @@ impl Ledger {
         Ok(Self { cluster, store, owner: url.parse()? })
     }
 
+    /// A ledger that is to be signed up to its end, which a replica cannot be.
+    pub async fn open_to_sign(options: &LedgerOptions) -> Result<Self, ToolError> {
+        let (cluster, url) = reach(options).await?;
+        let mut connection = PgConnection::connect(&url).await?;
+        let read_only: String = sqlx::query_scalar("show transaction_read_only").fetch_one(&mut connection).await?;
+        connection.close().await?;
+        if read_only == "on" {
+            return Err(
+                "the newest events are signed first, but this ledger can only be read (it may be a replica): ask \
+                        the one that is written to"
+                    .into(),
+            );
+        }
+        let store = Store::open(&url, StoreOptions::default()).await?;
+        Ok(Self { cluster, store, owner: url.parse()? })
+    }
+
     /// A ledger as it is, its tables left at the version that they have: another program may be serving it.
     pub async fn open_as_it_is(options: &LedgerOptions) -> Result<Self, ToolError> {
         let (cluster, url) = reach(options).await?;

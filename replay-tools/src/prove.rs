@@ -6,10 +6,11 @@ use daybook_core::{
     Position,
     transparency::{event_proof, prove_consistency},
 };
-use daybook_verify::proof::Proof;
+use daybook_verify::{lines, proof::Proof};
 
 use crate::{
-    ToolError, checkpoint,
+    ToolError,
+    export::Output,
     ledger::{Ledger, LedgerOptions},
 };
 
@@ -44,14 +45,17 @@ pub struct ConsistencyArguments {
 }
 
 pub async fn run(options: &LedgerOptions, what: &Prove) -> Result<ExitCode, ToolError> {
-    let ledger = Ledger::open(options).await?;
+    let ledger = Ledger::open_as_it_is(options).await?;
     let proof = prove(&ledger, what).await;
     ledger.close().await?;
     let output = match what {
         Prove::Event(arguments) => &arguments.output,
         Prove::Consistency(arguments) => &arguments.output,
     };
-    checkpoint::write(&format!("{}\n", serde_json::to_string(&proof?)?), output.as_deref())?;
+    let proof = proof?;
+    let mut output = Output::create(output.as_deref())?;
+    lines::write(&proof, &mut output.writer())?;
+    output.finish()?;
     Ok(ExitCode::SUCCESS)
 }
 

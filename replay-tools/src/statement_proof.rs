@@ -1,8 +1,7 @@
 //! Exporting a customer's statement with a proof for every entry, and the log's word that there are no more.
 
 use std::{
-    fs::{self, File},
-    io::{BufWriter, Write},
+    fs,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -24,6 +23,7 @@ use rust_decimal::Decimal;
 
 use crate::{
     ToolError, checkpoint,
+    export::Output,
     ledger::{Ledger, LedgerOptions},
 };
 
@@ -48,7 +48,7 @@ pub async fn run(options: &LedgerOptions, arguments: &Arguments) -> Result<ExitC
     if from.zip(*to).is_some_and(|(from, to)| to < from) {
         return Err("--to: the day after the last one cannot come before the first one".into());
     }
-    let ledger = Ledger::open(options).await?;
+    let ledger = Ledger::open_to_sign(options).await?;
     let exported = export_all(ledger.store(), options, arguments).await;
     ledger.close().await?;
     exported?;
@@ -73,7 +73,8 @@ async fn export_all(store: &Store, options: &LedgerOptions, arguments: &Argument
 }
 
 fn tell(entries: u64, file: &Path) {
-    println!("{entries} entries are in {}", file.display());
+    // The statement itself may go to the standard output.
+    eprintln!("{entries} entries are in {}", file.display());
 }
 
 /// What statements are made of and signed with.
@@ -112,19 +113,13 @@ impl Log<'_> {
             sums.add(&event).map_err(|reason| format!("event {}: {reason}", event.position))?;
         }
         let summary = sums.summary(account, checkpoint);
-        let write = || -> std::io::Result<()> {
-            let mut out = BufWriter::new(File::create(output)?);
-            lines::write(&statement::header(&summary, key), &mut out)?;
-            for (event, proof) in entries.into_iter().zip(proofs) {
-                lines::write(&statement::entry(event.into_log(), proof), &mut out)?;
-            }
-            out.flush()
-        };
-        if let Err(error) = write() {
-            // Half a statement is none.
-            let _ = fs::remove_file(output);
-            return Err(format!("{}: {error}", output.display()).into());
+        let mut output = Output::create(Some(output))?;
+        let mut out = output.writer();
+        lines::write(&statement::header(&summary, key), &mut out)?;
+        for (event, proof) in entries.into_iter().zip(proofs) {
+            lines::write(&statement::entry(event.into_log(), proof), &mut out)?;
         }
+        output.finish()?;
         Ok(summary.entries)
     }
 }

@@ -29,6 +29,8 @@ pub(crate) struct Comparison {
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Side {
     pub events: u64,
+    /// The key of an archive, whose signature covers every event; what a database holds is not signed.
+    pub key: Option<String>,
     /// Events that the other side has not, or has in another form.
     pub only_here: u64,
     /// The first event that this program cannot read.
@@ -75,7 +77,8 @@ struct Sums {
 }
 
 pub(crate) async fn compare(a: &mut Events, b: &mut Events, upcasters: &Upcasters) -> Result<Comparison, ToolError> {
-    let mut sides = [Side::default(), Side::default()];
+    let side = |events: &Events| Side { key: events.key().map(ToString::to_string), ..Side::default() };
+    let mut sides = [side(a), side(b)];
     let mut sums = Sums::default();
     let mut first_difference = None;
     loop {

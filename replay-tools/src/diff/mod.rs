@@ -74,6 +74,9 @@ async fn open(ledger: Option<&Ledger>, source: &Source) -> Result<Events, ToolEr
 fn tell(sides: [&Source; 2], comparison: &Comparison) {
     for (name, side, source) in [("A", &comparison.a, sides[0]), ("B", &comparison.b, sides[1])] {
         println!("{name}: {source}, {} events", side.events);
+        if let Some(key) = &side.key {
+            println!("   intact, and signed by {key}: compare it with the key that you were given");
+        }
         if let Some(position) = side.first_unreadable {
             println!("   event {position} and perhaps others cannot be read; their money is not counted");
         }

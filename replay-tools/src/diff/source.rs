@@ -11,6 +11,7 @@ use daybook_core::{
     Position,
     store::{RawEvent, head, read_events},
 };
+use daybook_verify::PublicKey;
 use sqlx::{Connection, Executor, PgConnection, postgres::PgConnectOptions};
 
 use super::archive::Archive;
@@ -72,7 +73,7 @@ impl fmt::Display for Source {
 pub(crate) enum Events {
     /// As they stood at one moment.
     Database(Box<Pages>),
-    Archive(Archive),
+    Archive(Box<Archive>),
 }
 
 /// Events read from a database in portions.
@@ -92,7 +93,15 @@ impl Events {
     }
 
     pub fn archived(path: &Path) -> Result<Self, ToolError> {
-        Ok(Self::Archive(Archive::open(path)?))
+        Ok(Self::Archive(Box::new(Archive::open(path)?)))
+    }
+
+    /// The key that has signed them, if that was checked.
+    pub fn key(&self) -> Option<&PublicKey> {
+        match self {
+            Self::Database(_) => None,
+            Self::Archive(archive) => Some(archive.key()),
+        }
     }
 
     pub async fn next(&mut self) -> Result<Option<RawEvent>, ToolError> {

@@ -31,7 +31,7 @@ use daybook_projections::{
 };
 use rust_decimal::Decimal;
 
-use self::output::Output;
+pub(crate) use self::output::Output;
 use crate::{
     ToolError,
     ledger::{Ledger, LedgerOptions},
@@ -282,6 +282,7 @@ async fn export(ledger: &Ledger, arguments: &Arguments) -> Result<(), ToolError>
         from: arguments.from,
         to: arguments.to,
     };
+    accounting::check(&mut snapshot, &selection, ledger.store().upcasters()).await?;
     let mut output = Output::create(arguments.output.as_deref())?;
     let transactions = write(&mut snapshot, &selection, arguments.format.format(), output.writer()).await?;
     output.finish()?;

@@ -1,20 +1,24 @@
 //! An archive of the log: one file that holds every event up to a checkpoint, the checkpoint and the public key.
 //!
-//! It is read from the root downwards, in constant memory, and each line is known to be right before the next one is
+//! It is read from the root downwards, and each line is known to be right before the next one is
 //! read; so the first bad line can be named. The header holds the checkpoint and the tiles that are not full: they lead
 //! to the root. Every full tile stands before what lies below it, and its hash stands in the tile above; the events of a
 //! tile of leaves follow it, one per line.
 
-use std::io::{self, BufRead, Write};
+use std::{
+    collections::{BTreeMap, HashMap},
+    io::{self, BufRead, Write},
+};
 
 use serde::{Deserialize, Serialize};
-use tlog_tiles::{EMPTY_HASH, Hash};
+use tlog_tiles::{EMPTY_HASH, HASH_SIZE, Hash, record_hash};
 
 use crate::{
     checkpoint::Checkpoint,
     event::LogEvent,
     lines::{self, Lines, Refused},
     note::PublicKey,
+    statement::{self, Chain},
     tree::{self, Frontier, Place, TileBuilder, Tiles, WIDTH},
 };
 
@@ -54,8 +58,20 @@ pub struct Archive {
     /// The key that the archive was checked with.
     pub key: PublicKey,
     pub checkpoint: Checkpoint,
-    /// The root of the tree as it was at the size that was asked for.
-    pub root_before: Option<Hash>,
+    /// The roots of the tree as it was at the sizes that were asked for, as far as the archive goes.
+    pub roots: BTreeMap<u64, Hash>,
+    pub contents: Contents,
+}
+
+/// What of the events was looked at beyond their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Contents {
+    pub streams: u64,
+    /// Entries of accounts whose balance follows from the entry before.
+    pub entries: u64,
+    /// Entries that could not be judged: these, or others of their accounts before them, are of versions that are not
+    /// known here.
+    pub unjudged: u64,
 }
 
 /// The tiles that stand before the event at this index, from the root downwards.
@@ -87,49 +103,159 @@ pub fn write_header(key: &PublicKey, checkpoint: &Checkpoint, edge: &Tiles, out:
 }
 
 /// Reads a whole archive. Without a key of the reader's own, the archive is checked with the key that it holds: that
-/// shows that it is whole, but not whose it is. With `before`, the root at that earlier size is told, too.
-pub fn verify(reader: impl BufRead, key: Option<&PublicKey>, before: Option<u64>) -> Result<Archive, Refused> {
-    let mut lines = Lines::new(reader);
-    let Line::Archive(header) = lines.read("the header of an archive")? else {
-        return Err(lines.refuse("this is not the header of an archive".into()));
-    };
-    let (key, checkpoint, edge) = header.open(key).map_err(|reason| lines.refuse(reason))?;
-
-    let size = checkpoint.size;
-    // Of each level, the tile that the events being read lie below.
-    let levels: Vec<u8> = tree::levels(size).map(|(level, _)| level).collect();
-    let mut above: Vec<Vec<Hash>> = vec![Vec::new(); levels.len()];
+/// shows that it is intact, but not whose it is. `each` is shown every event, and `sizes` are those at which the root is
+/// to be told.
+///
+/// Memory is taken for each stream, some 100 bytes, since the events of each must be numbered 1, 2, 3 …, and each balance
+/// of an account must follow from the one before.
+pub fn verify(
+    reader: impl BufRead,
+    key: Option<&PublicKey>,
+    sizes: &[u64],
+    mut each: impl FnMut(&LogEvent<'_>),
+) -> Result<Archive, Refused> {
+    let mut reading = Reading::open(reader, key)?;
+    let mut streams = Streams::default();
     let mut frontier = Frontier::default();
-    let mut root_before = before.filter(|size| *size == 0).map(|_| EMPTY_HASH);
-    for index in 0..size {
-        for &level in levels.iter().rev() {
+    let last = sizes.iter().copied().max().unwrap_or_default();
+    let mut roots = BTreeMap::new();
+    if sizes.contains(&0) {
+        roots.insert(0, EMPTY_HASH);
+    }
+    while let Some((event, leaf)) = reading.read()? {
+        streams.add(&event).map_err(|reason| reading.lines.refuse(reason))?;
+        each(&event);
+        if event.position <= last {
+            frontier.push(leaf);
+            if sizes.contains(&event.position) {
+                roots.insert(event.position, frontier.root());
+            }
+        }
+    }
+    let contents = Contents { streams: streams.known.len() as u64, ..streams.contents };
+    Ok(Archive { key: reading.key, checkpoint: reading.checkpoint, roots, contents })
+}
+
+/// An archive while it is read: an event that it hands out is the one in the tree whose root was signed.
+#[derive(Debug)]
+pub struct Reading<R> {
+    lines: Lines<R>,
+    key: PublicKey,
+    checkpoint: Checkpoint,
+    /// The tiles that are not full.
+    edge: Tiles,
+    /// Of each level, the tile that the events being read lie below.
+    above: Vec<Vec<Hash>>,
+    /// Of the next event.
+    index: u64,
+}
+
+impl<R: BufRead> Reading<R> {
+    pub fn open(reader: R, key: Option<&PublicKey>) -> Result<Self, Refused> {
+        let mut lines = Lines::new(reader);
+        let Line::Archive(header) = lines.read("the header of an archive")? else {
+            return Err(lines.refuse("this is not the header of an archive".into()));
+        };
+        let (key, checkpoint, edge) = header.open(key).map_err(|reason| lines.refuse(reason))?;
+        let above = vec![Vec::new(); tree::levels(checkpoint.size).count()];
+        Ok(Self { lines, key, checkpoint, edge, above, index: 0 })
+    }
+
+    /// The key that the archive is checked with.
+    pub fn key(&self) -> &PublicKey {
+        &self.key
+    }
+
+    /// The next event and its leaf; `None` once the archive has ended, and where it should.
+    pub fn read(&mut self) -> Result<Option<(LogEvent<'static>, Hash)>, Refused> {
+        let index = self.index;
+        if index == self.checkpoint.size {
+            self.lines.end()?;
+            return Ok(None);
+        }
+        for level in (0..self.above.len() as u8).rev() {
             let leaves = 1 << (tree::HEIGHT * (level + 1));
             if index.is_multiple_of(leaves) {
                 let place = (level, index / leaves);
-                above[usize::from(level)] = match edge.0.get(&place) {
+                self.above[usize::from(level)] = match self.edge.0.get(&place) {
                     Some(hashes) => hashes.clone(),
-                    None => read_tile(&mut lines, place, above.get(usize::from(level) + 1))?,
+                    None => read_tile(&mut self.lines, place, self.above.get(usize::from(level) + 1))?,
                 };
             }
         }
         let position = index + 1;
-        let Line::Event(event) = lines.read(&format!("event {position}"))? else {
-            return Err(lines.refuse(format!("event {position} is due here")));
+        let Line::Event(event) = self.lines.read(&format!("event {position}"))? else {
+            return Err(self.lines.refuse(format!("event {position} is due here")));
         };
         if event.position != position {
-            return Err(lines.refuse(format!("event {} stands where event {position} is due", event.position)));
+            return Err(self.lines.refuse(format!("event {} stands where event {position} is due", event.position)));
         }
         let leaf = event.leaf();
-        if above[0].get((index % WIDTH) as usize) != Some(&leaf) {
-            return Err(lines.refuse(format!("event {position} is not the one that is in the log")));
+        if self.above[0].get((index % WIDTH) as usize) != Some(&leaf) {
+            return Err(self.lines.refuse(format!("event {position} is not the one that is in the log")));
         }
-        if before.is_some_and(|before| before >= position) {
-            frontier.push(leaf);
-            root_before = (before == Some(position)).then(|| frontier.root()).or(root_before);
-        }
+        self.index = position;
+        Ok(Some((event, leaf)))
     }
-    lines.end()?;
-    Ok(Archive { key, checkpoint, root_before })
+}
+
+/// The streams of a log, each known by a hash of its name.
+#[derive(Debug, Default)]
+struct Streams {
+    known: HashMap<[u8; HASH_SIZE], Stream>,
+    contents: Contents,
+}
+
+#[derive(Debug, Default)]
+struct Stream {
+    /// The number of its last event.
+    sequence: u64,
+    account: Account,
+}
+
+/// What is known of a stream's entries, if it is an account.
+#[derive(Debug, Default)]
+enum Account {
+    #[default]
+    Empty,
+    Judged(Box<Chain>),
+    /// An entry of a version that is not known here came in between.
+    Unknown,
+}
+
+impl Streams {
+    fn add(&mut self, event: &LogEvent<'_>) -> Result<(), String> {
+        let (kind, id) = (&event.aggregate_type, &event.aggregate_id);
+        let name = record_hash(format!("{}/{kind}/{id}", kind.len()).as_bytes()).0;
+        let stream = self.known.entry(name).or_default();
+        let due = stream.sequence + 1;
+        if event.sequence != due {
+            let (position, sequence) = (event.position, event.sequence);
+            return Err(format!("event {position} is number {sequence} of {kind}/{id}, where number {due} is due"));
+        }
+        stream.sequence = due;
+        if *kind != "account" || !statement::is_entry(&event.event_type) {
+            return Ok(());
+        }
+        let judged = stream.account.add(event).map_err(|reason| format!("{reason}, on {kind}/{id}"))?;
+        let count = if judged { &mut self.contents.entries } else { &mut self.contents.unjudged };
+        *count += 1;
+        Ok(())
+    }
+}
+
+impl Account {
+    /// Whether the entry could be judged.
+    fn add(&mut self, event: &LogEvent<'_>) -> Result<bool, String> {
+        if !statement::can_be_judged(event) {
+            *self = Self::Unknown;
+        }
+        if matches!(self, Self::Empty) {
+            *self = Self::Judged(Box::new(Chain::of_first(event)?));
+        }
+        let Self::Judged(chain) = self else { return Ok(false) };
+        chain.add(event).map(|_| true)
+    }
 }
 
 /// The line of a full tile, whose hash must stand in the tile above it.
@@ -185,7 +311,7 @@ mod tests {
             position,
             aggregate_type: "account".into(),
             aggregate_id: format!("acc_{}", position % 7).into(),
-            sequence: position / 7 + 1,
+            sequence: (position - 1) / 7 + 1,
             event_type: "account.held".into(),
             event_version: "1.0".into(),
             payload: format!(r#"{{"held":"ü{position}"}}"#).into(),
@@ -195,6 +321,10 @@ mod tests {
     }
 
     fn archive(size: u64) -> (Vec<u8>, Vec<Hash>) {
+        archive_of(size, event)
+    }
+
+    fn archive_of(size: u64, event: impl Fn(u64) -> LogEvent<'static>) -> (Vec<u8>, Vec<Hash>) {
         let (mut builder, mut frontier, mut roots) = (TileBuilder::default(), Frontier::default(), vec![EMPTY_HASH]);
         for position in 1..=size {
             builder.push(event(position).leaf());
@@ -216,7 +346,7 @@ mod tests {
     }
 
     fn verdict(bytes: &[u8]) -> Option<u64> {
-        match verify(bytes, Some(key().public()), None) {
+        match verify(bytes, Some(key().public()), &[], |_| ()) {
             Ok(_) => None,
             Err(Refused::Line { line, .. }) => Some(line),
             Err(error) => panic!("{error}"),
@@ -227,12 +357,66 @@ mod tests {
     fn an_archive_holds_at_every_shape_of_the_tree() {
         for size in [1, 2, 255, 256, 257, 512, 700] {
             let (bytes, roots) = archive(size);
-            let read = verify(&bytes[..], None, Some(size / 2)).expect("it is whole");
-            assert_eq!((read.checkpoint.size, read.root_before), (size, Some(roots[size as usize / 2])));
+            let read = verify(&bytes[..], None, &[size / 2, size, size + 1], |_| ()).expect("it is intact");
+            let told = BTreeMap::from([size / 2, size].map(|size| (size, roots[size as usize])));
+            assert_eq!((read.checkpoint.size, read.roots), (size, told));
+            assert_eq!(read.contents.streams, size.min(7));
         }
         let (bytes, roots) = archive(SIZE);
-        let read = verify(&bytes[..], Some(key().public()), Some(65_537)).expect("it is whole");
-        assert_eq!(read.root_before, Some(roots[65_537]));
+        let read = verify(&bytes[..], Some(key().public()), &[65_537], |_| ()).expect("it is intact");
+        assert_eq!(read.roots, BTreeMap::from([(65_537, roots[65_537])]));
+    }
+
+    /// Credits of one dollar each on seven accounts.
+    fn credit(position: u64) -> LogEvent<'static> {
+        let entry = (position - 1) / 7 + 1;
+        let payload = format!(
+            r#"{{"credited":{{"entry":{entry},"amount":{{"amount":"1.00","currency":"USD"}},"balance":{{"amount":"{entry}.00","currency":"USD"}}}}}}"#
+        );
+        LogEvent { event_type: "account.credited".into(), payload: payload.into(), ..event(position) }
+    }
+
+    #[test]
+    fn a_signed_log_that_contradicts_itself_is_refused() {
+        let contents = |size, event: &dyn Fn(u64) -> LogEvent<'static>| {
+            let (bytes, _) = archive_of(size, event);
+            verify(&bytes[..], None, &[], |_| ()).map(|read| read.contents).map_err(|error| error.to_string())
+        };
+        let (streams, entries, unjudged) = (7, 100, 0);
+        assert_eq!(contents(100, &credit), Ok(Contents { streams, entries, unjudged }));
+        let changed = |change: fn(&mut LogEvent<'_>)| {
+            move |position| {
+                let mut event = credit(position);
+                if position == 50 {
+                    change(&mut event);
+                }
+                event
+            }
+        };
+        let refused = |change: fn(&mut LogEvent<'_>), why: &str| {
+            let error = contents(100, &changed(change)).expect_err(why);
+            assert_eq!(error, format!("line 51: {why}"));
+        };
+        refused(|event| event.sequence = 9000, "event 50 is number 9000 of account/acc_1, where number 8 is due");
+        refused(
+            |event| event.aggregate_id = "acc_9".into(),
+            "event 50 is number 8 of account/acc_9, where number 1 is due",
+        );
+        refused(
+            |event| event.payload = event.payload.replace("\"8.00", "\"9.00").into(),
+            "entry 8 says 9.00, but the entries lead to 8.00, on account/acc_1",
+        );
+        refused(
+            |event| event.payload = event.payload.replace(":8,", ":9,").into(),
+            "entry 9 stands where entry 8 is due, on account/acc_1",
+        );
+        refused(
+            |event| event.event_type = "account.charged".into(),
+            "the payload is that of an event `account.credited`, and not `account.charged`, on account/acc_1",
+        );
+        // Of a later version nothing is known, nor can it be told what it leads to: acc_1 has 15 entries.
+        let later = contents(100, &changed(|event| event.event_version = "2.0".into()));
+        assert_eq!(later, Ok(Contents { streams, entries: 92, unjudged: 8 }));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use tlog_tiles::{Checkpoint as Body, Hash};
 
 use crate::{
     note::{self, OpenError, PublicKey, SigningKey},
-    tree::LARGEST,
+    tree::{LARGEST, Tree},
 };
 
 /// A checkpoint whose signature was checked.
@@ -30,6 +30,11 @@ pub enum CheckpointError {
 }
 
 impl Checkpoint {
+    /// The tree that it is of.
+    pub fn tree(&self) -> Tree {
+        Tree { size: self.size, root: self.root }
+    }
+
     pub fn sign(size: u64, root: Hash, key: &SigningKey) -> Self {
         let body = Body::new(key.public().name(), size, root, "").expect("a key has a name");
         let text = String::from_utf8(body.to_bytes()).expect("a checkpoint is a text");

@@ -9,6 +9,7 @@ pub mod checkpoint;
 pub mod event;
 pub mod lines;
 pub mod note;
+pub mod outside;
 pub mod proof;
 pub mod statement;
 pub mod tree;

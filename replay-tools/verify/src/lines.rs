@@ -1,9 +1,16 @@
 //! Files of one JSON value per line, read so strictly that every byte counts: what is read is written again, and must
 //! come out the same.
 
-use std::io::{self, BufRead, Write};
+use std::{
+    io::{self, BufRead, Read, Write},
+    path::Path,
+};
 
 use serde::{Serialize, de::DeserializeOwned};
+
+/// The longest line that is read or written, 64 MiB: a file without ends of lines must not fill the memory. What the
+/// API accepts at once is 32 times smaller.
+pub const LONGEST: usize = 1 << 26;
 
 /// Why a file is refused.
 #[derive(Debug, thiserror::Error)]
@@ -12,8 +19,19 @@ pub enum Refused {
     Line { line: u64, reason: String },
     #[error("{0}")]
     Whole(String),
-    #[error("the file cannot be read")]
+    #[error("{0}")]
     Unreadable(#[from] io::Error),
+}
+
+impl Refused {
+    /// The same, with the name of the file that is refused.
+    pub fn in_file(self, file: &Path) -> Self {
+        let file = file.display();
+        match self {
+            Self::Unreadable(error) => Self::Unreadable(io::Error::new(error.kind(), format!("{file}: {error}"))),
+            refused => Self::Whole(format!("{file}: {refused}")),
+        }
+    }
 }
 
 /// The lines of a file, one after the other.
@@ -23,22 +41,27 @@ pub struct Lines<R> {
     /// Of the line that was read last.
     number: u64,
     line: Vec<u8>,
+    longest: usize,
 }
 
 impl<R: BufRead> Lines<R> {
     pub fn new(reader: R) -> Self {
-        Self { reader, number: 0, line: Vec::new() }
+        Self { reader, number: 0, line: Vec::new(), longest: LONGEST }
     }
 
     /// The next line; there must be one. `due` says what.
     pub fn read<T: Serialize + DeserializeOwned>(&mut self, due: &str) -> Result<T, Refused> {
         self.line.clear();
         self.number += 1;
-        if self.reader.read_until(b'\n', &mut self.line)? == 0 {
+        // The end of the line counts, too.
+        let longest = self.longest;
+        if self.reader.by_ref().take(longest as u64 + 1).read_until(b'\n', &mut self.line)? == 0 {
             return Err(self.refuse(format!("the file ends where {due} is due")));
         }
         let Some(text) = self.line.strip_suffix(b"\n") else {
-            return Err(self.refuse("the line does not end".into()));
+            let too_long = self.line.len() > longest;
+            let longer = format!("the line is longer than {longest} bytes, where {due} is due");
+            return Err(self.refuse(if too_long { longer } else { "the line does not end".into() }));
         };
         exactly(text).map_err(|reason| self.refuse(format!("{reason}, where {due} is due")))
     }
@@ -62,10 +85,14 @@ pub fn exactly<T: Serialize + DeserializeOwned>(text: &[u8]) -> Result<T, String
     if again == text { Ok(value) } else { Err("this is not written as the ledger writes it".into()) }
 }
 
-/// Writes one line.
+/// Writes one line; one that is too long to be read again is an error.
 pub fn write(value: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, value)?;
-    out.write_all(b"\n")
+    let mut line = serde_json::to_vec(value)?;
+    if line.len() > LONGEST {
+        return Err(io::Error::other(format!("a line of {} bytes is too long for such a file", line.len())));
+    }
+    line.push(b'\n');
+    out.write_all(&line)
 }
 
 /// A hash in base64, alone or in a list.
@@ -95,5 +122,30 @@ pub mod hashes {
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Hash>, D::Error> {
         let texts = Vec::<String>::deserialize(deserializer)?;
         texts.iter().map(|text| Hash::parse_hash(text).map_err(D::Error::custom)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_read_up_to_its_bound_and_no_further() {
+        let read = |bytes: &mut dyn BufRead| {
+            let mut lines = Lines { longest: 5, ..Lines::new(bytes) };
+            lines.read::<String>("a text").map_err(|error| error.to_string())
+        };
+        assert_eq!(read(&mut &b"\"abc\"\n"[..]), Ok("abc".into()));
+        let too_long = Err("line 1: the line is longer than 5 bytes, where a text is due".into());
+        assert_eq!(read(&mut &b"\"abcd\"\n"[..]), too_long);
+        assert_eq!(read(&mut io::BufReader::new(io::repeat(b'x'))), too_long, "a file that never ends");
+        assert_eq!(read(&mut &b"\"abc\""[..]), Err("line 1: the line does not end".into()));
+    }
+
+    #[test]
+    fn what_could_not_be_read_again_is_not_written() {
+        let text = vec![0_u8; LONGEST / 2];
+        let error = write(&text, &mut io::sink()).expect_err("it is as long as that");
+        assert!(error.to_string().contains("too long for such a file"), "{error}");
     }
 }

@@ -6,15 +6,18 @@
 use std::{
     fs::{self, File},
     io::BufReader,
+    iter,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use clap::{Args, Parser};
 use daybook_verify::{
-    Checkpoint, PublicKey, Refused, archive,
+    Checkpoint, LogEvent, PublicKey, Refused, archive, outside,
     proof::Proof,
-    statement,
+    statement::{self, Summary},
+    tree::Tree,
     witness::{self, Evidence, Seen},
 };
 
@@ -49,9 +52,8 @@ struct Statement {
     /// The public key of the log, or a file with it
     #[arg(long, value_parser = public_key)]
     key: PublicKey,
-    /// A checkpoint that was kept elsewhere: the statement must be of that very tree
-    #[arg(long, value_name = "FILE")]
-    checkpoint: Option<PathBuf>,
+    #[command(flatten)]
+    outside: Outside,
 }
 
 #[derive(Debug, Args)]
@@ -60,9 +62,23 @@ struct ProofArguments {
     /// The public key of the log, or a file with it
     #[arg(long, value_parser = public_key)]
     key: PublicKey,
-    /// A checkpoint that was kept elsewhere: the proof must lead to it
+    #[command(flatten)]
+    outside: Outside,
+}
+
+/// What the reader has from elsewhere.
+#[derive(Debug, Args)]
+struct Outside {
+    /// A checkpoint that was kept elsewhere: it must be of the same log; if it is earlier or later, `--proof` or
+    /// `--archive` must show that
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
+    /// A proof of consistency between the two, whichever is earlier, as `daybook prove consistency` writes it
+    #[arg(long, value_name = "FILE", requires = "checkpoint", conflicts_with = "archive")]
+    proof: Option<PathBuf>,
+    /// An archive of the log, which must begin with both; it shows, too, whether a statement lacks an entry
+    #[arg(long, value_name = "FILE")]
+    archive: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -74,6 +90,9 @@ struct Witness {
     /// Where the last checkpoint seen is kept
     #[arg(long, value_name = "FILE")]
     state: PathBuf,
+    /// This is the first checkpoint: none may have been seen
+    #[arg(long, conflicts_with_all = ["proof", "tiles"])]
+    first: bool,
     /// A proof of consistency from the last checkpoint seen to this one
     #[arg(long, value_name = "FILE", conflicts_with = "tiles")]
     proof: Option<PathBuf>,
@@ -95,7 +114,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(Refused::Unreadable(error)) => {
-            eprintln!("daybook-verify: the file cannot be read: {error}");
+            eprintln!("daybook-verify: {error}");
             ExitCode::from(2)
         }
         Err(refused) => {
@@ -108,19 +127,33 @@ fn main() -> ExitCode {
 impl Archive {
     fn run(&self) -> Result<String, Refused> {
         // The root at the size of the outside checkpoint is told by the archive, once the key is known.
-        let outside = self.checkpoint.as_deref().map(fs::read_to_string).transpose()?;
-        let size = outside.as_deref().and_then(size_of);
-        let read = archive::verify(reader(&self.file)?, self.key.as_ref(), size)?;
-        if let Some(note) = &outside {
-            let outside = open(note, &read.key)?;
-            if read.root_before != Some(outside.root) {
-                let reason = format!("it does not begin with the log of {} events of the checkpoint", outside.size);
-                return Err(Refused::Whole(reason));
+        let known = self.checkpoint.as_deref().map(|file| read(file).map(|note| (file, note))).transpose()?;
+        let size = known.as_ref().and_then(|(_, note)| size_of(note));
+        let sizes: Vec<u64> = size.into_iter().collect();
+        let read = in_file(&self.file, archive::verify(reader(&self.file)?, self.key.as_ref(), &sizes, |_| ()))?;
+        let compared = match known {
+            Some((file, note)) => {
+                let known = in_file(file, open(&note, &read.key))?;
+                in_file(&self.file, outside::compare_by_archive(known.tree(), &read))?;
+                format!("it begins with the log of the {} events of your checkpoint", known.size)
             }
-        }
+            None => NOT_COMPARED.to_owned(),
+        };
         let whose = if self.key.is_some() { "" } else { "; compare the key with the one that you were given" };
         let Checkpoint { size, root, .. } = &read.checkpoint;
-        Ok(format!("sound  {size} events, root {root}, signed by {}{whose}", read.key))
+        let archive::Contents { streams, entries, unjudged } = read.contents;
+        let unjudged = match unjudged {
+            0 => String::new(),
+            unjudged => format!(", {unjudged} balances that an entry of a version unknown here leads to"),
+        };
+        Ok(format!(
+            "intact  {size} events, root {root}, signed by {}{whose}
+        judged: every byte of every event and their order, against the signed root; that the events of each of {streams} \
+             streams are numbered 1, 2, 3 …; that the balances of {entries} entries of accounts follow from those before
+        not judged: what else the events say{unjudged}
+        {compared}",
+            read.key
+        ))
     }
 }
 
@@ -131,31 +164,90 @@ fn size_of(note: &str) -> Option<u64> {
 
 impl Statement {
     fn run(&self) -> Result<String, Refused> {
-        let outside = self.checkpoint.as_deref().map(|file| read_checkpoint(file, &self.key)).transpose()?;
-        let summary = statement::verify(reader(&self.file)?, &self.key, outside.as_ref())?;
-        let statement::Summary { account, entries, opening, closing, currency, size, .. } = summary;
+        let statement = in_file(&self.file, statement::verify(reader(&self.file)?, &self.key))?;
+        let mut first_lacking = statement.first_lacking();
+        let mut lacking = None;
+        let Summary { account, currency, from, to, entries, opening, closing, size, root } = &statement.summary;
+        let tree = Tree { size: *size, root: *root };
+        let compared = self.outside.compare(&self.file, tree, &self.key, |event| lacking = first_lacking(event))?;
+        if let Some(position) = lacking {
+            let reason = format!("event {position} is an entry of account {account}, and the statement hides it");
+            return Err(Refused::Whole(reason).in_file(&self.file));
+        }
+        let last = match self.outside.archive {
+            Some(_) => "the archive has no further entry of the account in that log",
+            None => "that there is no further entry in that log is what its key has signed, and `--archive` would show",
+        };
         Ok(format!(
-            "sound  account {account}: all {entries} entries in a log of {size} events, from {opening} to {closing} {currency}"
+            "sound  account {account}, {}, {}
+       opening balance {opening} {currency}, closing balance {closing} {currency}
+       all {entries} entries in a log of {size} events, root {root}
+       {last}
+       {compared}",
+            from.map_or("from the beginning".into(), |from| format!("from {}", shown(from))),
+            to.map_or("to the end".into(), |to| format!("to {}, which is not included", shown(to))),
         ))
     }
 }
 
+fn shown(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+}
+
 impl ProofArguments {
     fn run(&self) -> Result<String, Refused> {
-        let proof = Proof::read(&fs::read(&self.file)?)?;
-        let checkpoint = proof.check(&self.key)?;
-        if let Some(file) = &self.checkpoint {
-            let outside = read_checkpoint(file, &self.key)?;
-            if (outside.size, outside.root) != (checkpoint.size, checkpoint.root) {
-                let reason = format!("the proof leads to another checkpoint, of {} events", checkpoint.size);
-                return Err(Refused::Whole(reason));
+        let bytes = fs::read(&self.file).map_err(Refused::from);
+        let proof = in_file(&self.file, bytes.and_then(|bytes| Proof::read(&bytes)))?;
+        let checkpoint = in_file(&self.file, proof.check(&self.key))?;
+        let compared = self.outside.compare(&self.file, checkpoint.tree(), &self.key, |_| ())?;
+        let Checkpoint { size, root, .. } = checkpoint;
+        let shown = match proof {
+            Proof::Event(proof) => format!("event {} is in the log of {size} events", proof.event.position),
+            Proof::Consistency(_) => format!("the log of {size} events continues the earlier one"),
+        };
+        Ok(format!("sound  {shown}, root {root}\n       {compared}"))
+    }
+}
+
+const NOT_COMPARED: &str = "not compared with a checkpoint of yours";
+
+impl Outside {
+    /// Whether a file of this tree is of the same log; answers with what it was compared with. `each` is shown every event
+    /// of the archive.
+    fn compare(
+        &self,
+        file: &Path,
+        tree: Tree,
+        key: &PublicKey,
+        each: impl FnMut(&LogEvent<'_>),
+    ) -> Result<String, Refused> {
+        let known = self.checkpoint.as_deref().map(|file| read_checkpoint(file, key)).transpose()?;
+        if let Some(path) = &self.archive {
+            let sizes: Vec<u64> = iter::once(tree.size).chain(known.as_ref().map(|known| known.size)).collect();
+            let archive = in_file(path, archive::verify(reader(path)?, Some(key), &sizes, each))?;
+            in_file(file, outside::compare_by_archive(tree, &archive))?;
+            let Checkpoint { size, .. } = archive.checkpoint;
+            return match known {
+                None => Ok(format!("the archive of {size} events begins with that log; {NOT_COMPARED}")),
+                Some(known) => {
+                    in_file(path, outside::compare_by_archive(known.tree(), &archive))?;
+                    Ok(format!(
+                        "the archive of {size} events begins with that log, and with the {} of your checkpoint",
+                        known.size
+                    ))
+                }
+            };
+        }
+        let Some(known) = known else { return Ok(NOT_COMPARED.to_owned()) };
+        match &self.proof {
+            None => in_file(file, outside::compare(tree, &known))?,
+            Some(path) => {
+                let bytes = fs::read(path).map_err(Refused::from);
+                let proof = in_file(path, bytes.and_then(|bytes| Proof::read_consistency(&bytes)))?;
+                in_file(file, outside::compare_by_proof(tree, &known, &proof, key))?;
             }
         }
-        let size = checkpoint.size;
-        Ok(match proof {
-            Proof::Event(proof) => format!("sound  event {} is in the log of {size} events", proof.event.position),
-            Proof::Consistency(_) => format!("sound  the log of {size} events continues the earlier one"),
-        })
+        Ok(format!("compared with your checkpoint of {} events: it is of the same log", known.size))
     }
 }
 
@@ -163,12 +255,15 @@ impl Witness {
     fn run(&self) -> Result<String, Refused> {
         let checkpoint = read_checkpoint(&self.checkpoint, &self.key)?;
         let evidence = match (&self.proof, &self.tiles) {
-            (Some(proof), _) => Evidence::Proof(fs::read(proof)?),
+            _ if self.first => Evidence::First,
+            (Some(proof), _) => Evidence::Proof(fs::read(proof).map_err(|error| Refused::from(error).in_file(proof))?),
             (None, Some(directory)) if directory.is_dir() => Evidence::Tiles(directory.clone()),
-            (None, Some(archive)) => {
+            (None, Some(file)) => {
                 let last = witness::last(&self.state, &self.key)?.map(|checkpoint| checkpoint.size);
-                let archive = archive::verify(reader(archive)?, Some(&self.key), last)?;
-                Evidence::Archive(archive.checkpoint, archive.root_before)
+                let sizes: Vec<u64> = last.into_iter().collect();
+                let archive = in_file(file, archive::verify(reader(file)?, Some(&self.key), &sizes, |_| ()))?;
+                let before = last.and_then(|size| archive.roots.get(&size).copied());
+                Evidence::Archive(archive.checkpoint, before)
             }
             (None, None) => Evidence::Nothing,
         };
@@ -182,15 +277,24 @@ impl Witness {
 }
 
 fn reader(file: &Path) -> Result<BufReader<File>, Refused> {
-    Ok(BufReader::with_capacity(1 << 16, File::open(file)?))
+    let opened = File::open(file).map_err(|error| Refused::from(error).in_file(file))?;
+    Ok(BufReader::with_capacity(1 << 16, opened))
+}
+
+fn read(file: &Path) -> Result<String, Refused> {
+    fs::read_to_string(file).map_err(|error| Refused::from(error).in_file(file))
 }
 
 fn read_checkpoint(file: &Path, key: &PublicKey) -> Result<Checkpoint, Refused> {
-    open(&fs::read_to_string(file)?, key)
+    in_file(file, open(&read(file)?, key))
 }
 
 fn open(note: &str, key: &PublicKey) -> Result<Checkpoint, Refused> {
     Checkpoint::open(note, key).map_err(|error| Refused::Whole(error.to_string()))
+}
+
+fn in_file<T>(file: &Path, outcome: Result<T, Refused>) -> Result<T, Refused> {
+    outcome.map_err(|refused| refused.in_file(file))
 }
 
 fn public_key(text: &str) -> Result<PublicKey, String> {

@@ -48,6 +48,14 @@ impl Proof {
         exactly(bytes.strip_suffix(b"\n").unwrap_or(bytes)).map_err(|reason| Refused::Line { line: 1, reason })
     }
 
+    /// Reads a proof that must be one of consistency.
+    pub fn read_consistency(bytes: &[u8]) -> Result<ConsistencyProof, Refused> {
+        match Self::read(bytes)? {
+            Self::Consistency(proof) => Ok(proof),
+            Self::Event(_) => Err(Refused::Whole("this is not a proof of consistency".into())),
+        }
+    }
+
     /// Checks the proof; answers with the checkpoint that it leads to.
     pub fn check(&self, key: &PublicKey) -> Result<Checkpoint, Refused> {
         match self {

@@ -4,13 +4,14 @@
 //! What it proves. Each entry is in the log whose root is signed. None is missing among them: their numbers are
 //! 1, 2, 3 … without a gap, and each balance follows from the one before. That the last of them is the last there is
 //! stands in the signed header, and only there: a log that hides the newest entries signs a false number, and that
-//! signature is the evidence against it.
+//! signature is the evidence against it. An archive of the log shows it: see [`Statement::first_lacking`].
 
-use std::{collections::HashMap, io::BufRead};
+use std::io::BufRead;
 
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use tlog_tiles::Hash;
 
 use crate::{
@@ -91,38 +92,30 @@ pub fn is_entry(event_type: &str) -> bool {
     ENTRIES.iter().any(|(entry, _)| *entry == event_type)
 }
 
-/// What the entries of an account come to, as they are added up.
+/// The entries of an account, as they come: each number and each balance must follow from the one before.
 #[derive(Clone, Debug)]
-pub struct Sums {
-    from: Option<DateTime<Utc>>,
-    to: Option<DateTime<Utc>>,
+pub struct Chain {
     entries: u64,
     balance: Decimal,
-    opening: Decimal,
-    closing: Decimal,
     currency: String,
     position: u64,
 }
 
-impl Sums {
+impl Chain {
     /// `zero` is written with the decimals of the currency.
-    pub fn new(currency: &str, zero: Decimal, from: Option<DateTime<Utc>>, to: Option<DateTime<Utc>>) -> Self {
-        let (balance, opening, closing) = (zero, zero, zero);
-        Self { from, to, entries: 0, balance, opening, closing, currency: currency.into(), position: 0 }
+    pub fn new(currency: &str, zero: Decimal) -> Self {
+        Self { entries: 0, balance: zero, currency: currency.into(), position: 0 }
     }
 
-    /// Adds the next entry. Its number and its balance must follow from what came before.
-    pub fn add(&mut self, event: &LogEvent<'_>) -> Result<(), String> {
-        if !ENTRIES.contains(&(&*event.event_type, &*event.event_version)) {
-            let (event_type, version) = (&event.event_type, &event.event_version);
-            return Err(format!("an event `{event_type}` of version {version} is not an entry that can be judged"));
-        }
-        let movement: Movement =
-            serde_json::from_str(&event.payload).map_err(|error| format!("the entry cannot be read ({error})"))?;
-        let (entry, change) = match &movement {
-            Movement::Credited(entry) => (entry, entry.amount.amount),
-            Movement::Charged(entry) => (entry, -entry.amount.amount),
-        };
+    /// A chain in the currency of its first entry.
+    pub fn of_first(event: &LogEvent<'_>) -> Result<Self, String> {
+        let (entry, _) = Entry::read(event)?;
+        Ok(Self::new(&entry.amount.currency, Decimal::ZERO))
+    }
+
+    /// Adds the next entry; answers with what it adds to the balance.
+    pub fn add(&mut self, event: &LogEvent<'_>) -> Result<Decimal, String> {
+        let (entry, change) = Entry::read(event)?;
         let due = self.entries + 1;
         if entry.entry != due || event.position <= self.position {
             return Err(format!("entry {} stands where entry {due} is due", entry.entry));
@@ -130,34 +123,93 @@ impl Sums {
         if [&entry.amount.currency, &entry.balance.currency].iter().any(|currency| **currency != self.currency) {
             return Err(format!("entry {due} is not in {}", self.currency));
         }
-        let sum = |sum: Decimal| sum.checked_add(change).ok_or("the amounts are too large");
-        let balance = sum(self.balance)?;
+        let balance = sum(self.balance, change)?;
         if entry.balance.amount != balance {
             return Err(format!("entry {due} says {}, but the entries lead to {balance}", entry.balance.amount));
         }
+        (self.entries, self.balance, self.position) = (due, balance, event.position);
+        Ok(change)
+    }
+}
+
+impl Entry {
+    /// The entry that an event is, and what it adds to the balance.
+    fn read(event: &LogEvent<'_>) -> Result<(Self, Decimal), String> {
+        if !can_be_judged(event) {
+            let (event_type, version) = (&event.event_type, &event.event_version);
+            return Err(format!("an event `{event_type}` of version {version} is not an entry that can be judged"));
+        }
+        let movement: Movement =
+            serde_json::from_str(&event.payload).map_err(|error| format!("the entry cannot be read ({error})"))?;
+        let (event_type, change) = match &movement {
+            Movement::Credited(entry) => ("account.credited", entry.amount.amount),
+            Movement::Charged(entry) => ("account.charged", -entry.amount.amount),
+        };
+        if event.event_type != event_type {
+            return Err(format!("the payload is that of an event `{event_type}`, and not `{}`", event.event_type));
+        }
+        let (Movement::Credited(entry) | Movement::Charged(entry)) = movement;
+        Ok((entry, change))
+    }
+}
+
+/// Whether an event is an entry of a version that is known here.
+pub fn can_be_judged(event: &LogEvent<'_>) -> bool {
+    ENTRIES.contains(&(&*event.event_type, &*event.event_version))
+}
+
+fn sum(sum: Decimal, change: Decimal) -> Result<Decimal, String> {
+    sum.checked_add(change).ok_or_else(|| "the amounts are too large".into())
+}
+
+/// What the entries of an account come to in a period, as they are added up.
+#[derive(Clone, Debug)]
+pub struct Sums {
+    from: Option<DateTime<Utc>>,
+    to: Option<DateTime<Utc>>,
+    chain: Chain,
+    opening: Decimal,
+    closing: Decimal,
+}
+
+impl Sums {
+    /// `zero` is written with the decimals of the currency.
+    pub fn new(currency: &str, zero: Decimal, from: Option<DateTime<Utc>>, to: Option<DateTime<Utc>>) -> Self {
+        Self { from, to, chain: Chain::new(currency, zero), opening: zero, closing: zero }
+    }
+
+    /// Adds the next entry. Its number and its balance must follow from what came before.
+    pub fn add(&mut self, event: &LogEvent<'_>) -> Result<(), String> {
+        let change = self.chain.add(event)?;
         let occurred_at = occurred_at(event)?;
         if self.from.is_some_and(|from| occurred_at < from) {
-            self.opening = sum(self.opening)?;
+            self.opening = sum(self.opening, change)?;
         }
         if self.to.is_none_or(|to| occurred_at < to) {
-            self.closing = sum(self.closing)?;
+            self.closing = sum(self.closing, change)?;
         }
-        (self.entries, self.balance, self.position) = (due, balance, event.position);
         Ok(())
     }
 
     pub fn summary(self, account: &str, checkpoint: &Checkpoint) -> Summary {
-        let Self { from, to, entries, opening, closing, currency, .. } = self;
+        let Self { from, to, chain: Chain { entries, currency, .. }, opening, closing } = self;
         let (size, root) = (checkpoint.size, checkpoint.root);
         Summary { account: account.into(), currency, from, to, entries, opening, closing, size, root }
     }
 }
 
-/// When an event took effect; one that does not say took effect when it was recorded.
+/// When an event took effect; one that does not say took effect when it was recorded. What cannot be read might say so,
+/// too, and is refused.
 fn occurred_at(event: &LogEvent<'_>) -> Result<DateTime<Utc>, String> {
-    let metadata: HashMap<String, String> = serde_json::from_str(&event.metadata).unwrap_or_default();
-    let told = metadata.get("occurred_at").and_then(|time| time.parse().ok());
-    told.or_else(|| DateTime::from_timestamp_micros(event.recorded_at_us)).ok_or_else(|| "it has no time".into())
+    let metadata: Map<String, Value> =
+        serde_json::from_str(&event.metadata).map_err(|error| format!("the metadata cannot be read ({error})"))?;
+    match metadata.get("occurred_at") {
+        Some(told) => {
+            let time = told.as_str().and_then(|time| time.parse().ok());
+            time.ok_or_else(|| format!("`occurred_at` in the metadata is {told}, which is not a time"))
+        }
+        None => DateTime::from_timestamp_micros(event.recorded_at_us).ok_or_else(|| "it has no time".into()),
+    }
 }
 
 /// The first line of the file, signed.
@@ -170,16 +222,39 @@ pub fn entry(event: LogEvent<'static>, proof: Vec<Hash>) -> impl Serialize {
     Line::Entry(ProvenEntry { event, proof })
 }
 
-/// Reads a whole statement. With a checkpoint of the reader's own, the statement must be of that very tree.
-pub fn verify(reader: impl BufRead, key: &PublicKey, checkpoint: Option<&Checkpoint>) -> Result<Summary, Refused> {
+/// A statement that holds in itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Statement {
+    pub summary: Summary,
+    /// Where in the log its entries stand, in their order.
+    pub positions: Vec<u64>,
+}
+
+impl Statement {
+    /// Finds, in events of the log in their order, the first entry of the account that the statement lacks: the finder
+    /// takes event after event, and tells it once it has been there.
+    pub fn first_lacking(&self) -> impl FnMut(&LogEvent<'_>) -> Option<u64> {
+        let Summary { account, size, .. } = &self.summary;
+        let mut due = self.positions.iter();
+        let mut lacking = None;
+        move |event| {
+            let of_account = event.aggregate_type == "account" && event.aggregate_id == **account;
+            if lacking.is_none() && of_account && event.position <= *size && is_entry(&event.event_type) {
+                lacking = (due.next() != Some(&event.position)).then_some(event.position);
+            }
+            lacking
+        }
+    }
+}
+
+/// Reads a whole statement. Whether its tree is the one that everybody is shown is for [`crate::outside`] to say.
+pub fn verify(reader: impl BufRead, key: &PublicKey) -> Result<Statement, Refused> {
     let mut lines = Lines::new(reader);
     let Line::Statement(signed) = lines.read("the header of a statement")? else {
         return Err(lines.refuse("this is not the header of a statement".into()));
     };
     let summary = open(&signed, key).map_err(|reason| lines.refuse(reason))?;
-    if checkpoint.is_some_and(|known| (known.size, known.root) != (summary.size, summary.root)) {
-        return Err(lines.refuse(format!("the statement is of another tree, of {} events", summary.size)));
-    }
+    let mut positions = Vec::new();
     let mut sums = Sums::new(&summary.currency, Decimal::ZERO, summary.from, summary.to);
     for number in 1..=summary.entries {
         let Line::Entry(ProvenEntry { event, proof }) = lines.read(&format!("entry {number}"))? else {
@@ -193,6 +268,7 @@ pub fn verify(reader: impl BufRead, key: &PublicKey, checkpoint: Option<&Checkpo
         if !tree::includes(&proof, summary.size, summary.root, index, event.leaf()) {
             return Err(lines.refuse(format!("the proof does not lead from event {} to the root", event.position)));
         }
+        positions.push(event.position);
     }
     lines.end()?;
     if (sums.opening, sums.closing) != (summary.opening, summary.closing) {
@@ -200,7 +276,7 @@ pub fn verify(reader: impl BufRead, key: &PublicKey, checkpoint: Option<&Checkpo
         let reason = format!("the entries lead from {opening} to {closing}, but the header says otherwise");
         return Err(Refused::Line { line: 1, reason });
     }
-    Ok(summary)
+    Ok(Statement { summary, positions })
 }
 
 fn open(signed: &str, key: &PublicKey) -> Result<Summary, String> {
@@ -266,8 +342,8 @@ mod tests {
         out
     }
 
-    fn verdict(bytes: &[u8]) -> Result<Summary, String> {
-        verify(bytes, key().public(), None).map_err(|error| error.to_string())
+    fn verdict(bytes: &[u8]) -> Result<Statement, String> {
+        verify(bytes, key().public()).map_err(|error| error.to_string())
     }
 
     const SOUND: [(u64, &str, &str); 3] = [(1, "1.00", "1.00"), (2, "2.00", "3.00"), (3, "4.00", "7.00")];
@@ -304,6 +380,29 @@ mod tests {
         refused(&SOUND, 3, "8.00", "line 1: the entries lead from 0 to 7.00");
         refused(&SOUND, 4, "7.00", "line 5: the file ends where entry 4 is due");
         refused(&SOUND, 2, "3.00", "line 4: the file goes on");
+    }
+
+    /// An entry must not be dated otherwise than it reads.
+    #[test]
+    fn a_date_that_cannot_be_read_is_refused_and_other_metadata_is_not_asked() {
+        let verdict_with = |metadata: &str| {
+            let mut changed = events(&SOUND);
+            changed[1].metadata = metadata.to_owned().into();
+            verdict(&statement(changed, 3, "7.00"))
+        };
+        let refused = |metadata: &str, why: &str| {
+            let error = verdict_with(metadata).expect_err(why);
+            assert!(error.starts_with("line 3: ") && error.contains(why), "{error}");
+        };
+        refused("[]", "the metadata cannot be read");
+        refused("", "the metadata cannot be read");
+        refused(r#"{"occurred_at":"yesterday"}"#, "`occurred_at` in the metadata is \"yesterday\"");
+        refused(r#"{"occurred_at":7}"#, "`occurred_at` in the metadata is 7");
+
+        let event = |metadata: &str| LogEvent { metadata: metadata.to_owned().into(), ..events(&SOUND).remove(0) };
+        let told = r#"{"tries":2,"occurred_at":"2026-07-01T00:00:00Z"}"#;
+        assert_eq!(occurred_at(&event(told)), Ok("2026-07-01T00:00:00Z".parse().expect("a time")));
+        assert_eq!(occurred_at(&event("{}")), Ok(DateTime::UNIX_EPOCH));
     }
 
     #[test]

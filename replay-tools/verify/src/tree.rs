@@ -20,6 +20,14 @@ pub const LARGEST: u64 = 1 << 53;
 /// Where a tile stands: its level and its index in that level.
 pub type Place = (u8, u64);
 
+/// A tree as it is signed, or asked about.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tree {
+    /// Its leaves: events of the log.
+    pub size: u64,
+    pub root: Hash,
+}
+
 /// A tree while it grows, leaf by leaf: the hashes of its complete subtrees, the largest first.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Frontier {

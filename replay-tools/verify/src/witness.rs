@@ -31,6 +31,8 @@ pub enum Seen {
 /// What a checkpoint is compared by with the one that was seen last.
 #[derive(Clone, Debug)]
 pub enum Evidence {
+    /// It is to be the first one: none may have been seen.
+    First,
     Nothing,
     /// A proof of consistency.
     Proof(Vec<u8>),
@@ -45,28 +47,31 @@ pub fn last(state: &Path, key: &PublicKey) -> Result<Option<Checkpoint>, Refused
     let note = match fs::read_to_string(state) {
         Ok(note) => note,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(Refused::Unreadable(error).in_file(state)),
     };
     let open = Checkpoint::open(&note, key);
-    open.map(Some).map_err(|error| Refused::Whole(format!("{}: {error}", state.display())))
+    open.map(Some).map_err(|error| Refused::Whole(error.to_string()).in_file(state))
 }
 
 /// Compares a checkpoint with the one that was seen last, and keeps it if it continues that one.
 pub fn see(state: &Path, checkpoint: &Checkpoint, key: &PublicKey, evidence: &Evidence) -> Result<Seen, Refused> {
-    let seen = compare(last(state, key)?.as_ref(), checkpoint, key, evidence)?;
+    let refuse = |reason: String| Err(Refused::Whole(reason).in_file(state));
+    let seen = match (last(state, key)?, evidence) {
+        (None, Evidence::First) => Seen::First,
+        // Whoever has mistaken the name of the file must not take any checkpoint for the first.
+        (None, _) => return refuse("nothing was seen yet: `--first` begins with this checkpoint".into()),
+        (Some(last), Evidence::First) => {
+            return refuse(format!("a log of {} events was seen already: leave `--first` out", last.size));
+        }
+        (Some(last), evidence) => compare(&last, checkpoint, key, evidence)?,
+    };
     if seen != Seen::Same {
-        replace(state, &checkpoint.note)?;
+        replace(state, &checkpoint.note).map_err(|error| Refused::Unreadable(error).in_file(state))?;
     }
     Ok(seen)
 }
 
-fn compare(
-    last: Option<&Checkpoint>,
-    checkpoint: &Checkpoint,
-    key: &PublicKey,
-    evidence: &Evidence,
-) -> Result<Seen, Refused> {
-    let Some(last) = last else { return Ok(Seen::First) };
+fn compare(last: &Checkpoint, checkpoint: &Checkpoint, key: &PublicKey, evidence: &Evidence) -> Result<Seen, Refused> {
     let refuse = |reason: String| Err(Refused::Whole(reason));
     if checkpoint.size < last.size {
         return refuse(format!("a log of {} events was seen, and this one has {}", last.size, checkpoint.size));
@@ -76,16 +81,12 @@ fn compare(
         return if checkpoint.root == last.root { Ok(Seen::Same) } else { refuse(other) };
     }
     let continues = match evidence {
-        Evidence::Nothing => {
+        Evidence::First | Evidence::Nothing => {
             return refuse(format!("nothing shows that it continues the log of {} events that was seen", last.size));
         }
         Evidence::Proof(bytes) => {
-            let Proof::Consistency(proof) = Proof::read(bytes)? else {
-                return refuse("this is not a proof of consistency".into());
-            };
-            let (from, to) = proof.check(key)?;
-            let same = |one: &Checkpoint, other: &Checkpoint| (one.size, one.root) == (other.size, other.root);
-            if !same(&from, last) || !same(&to, checkpoint) {
+            let (from, to) = Proof::read_consistency(bytes)?.check(key)?;
+            if from.tree() != last.tree() || to.tree() != checkpoint.tree() {
                 let (from, to) = (from.size, to.size);
                 return refuse(format!("the proof is of other checkpoints, of {from} and {to} events"));
             }
@@ -98,7 +99,7 @@ fn compare(
             proof.is_ok_and(|proof| tree::extends(&proof, (checkpoint.size, checkpoint.root), (last.size, last.root)))
         }
         Evidence::Archive(whole, before) => {
-            if (whole.size, whole.root) != (checkpoint.size, checkpoint.root) {
+            if whole.tree() != checkpoint.tree() {
                 return refuse(format!("the archive is of another checkpoint, of {} events", whole.size));
             }
             *before == Some(last.root)
@@ -177,9 +178,8 @@ mod tests {
         let (first, second, other) = (checkpoint(5, 0).0, checkpoint(300, 0), checkpoint(300, 1));
         let nothing = &Evidence::Nothing;
         let compare = |last: &Checkpoint, next: &Checkpoint, evidence: &Evidence| {
-            super::compare(Some(last), next, public, evidence).map_err(|error| error.to_string())
+            super::compare(last, next, public, evidence).map_err(|error| error.to_string())
         };
-        assert_eq!(super::compare(None, &first, public, nothing).expect("the first"), Seen::First);
         assert_eq!(compare(&first, &first, nothing), Ok(Seen::Same));
         assert_eq!(compare(&first, &second.0, &proof(&first, &second)), Ok(Seen::Continues(5)));
 
