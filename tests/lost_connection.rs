@@ -64,7 +64,7 @@ async fn recorded_once(cut: Cut) {
 async fn while_the_database_stays_away_the_outcome_is_unknown_and_a_retry_finds_it() {
     let database = database().await;
     let proxy = Proxy::before(&database).await;
-    let options = WriterOptions { deadline: Duration::from_millis(50), ..WriterOptions::default() };
+    let options = WriterOptions { deadline: Duration::from_secs(1), ..WriterOptions::default() };
     let (writer, running) = proxy.writer(options).await;
     let account = account(&writer).await;
     let payment = keyed(pay_in(&account, "p1", usd("20.00")), "key", 1);

@@ -4,17 +4,20 @@ use std::time::Duration;
 
 use cqrs_es::Aggregate;
 use daybook_core::{
-    domain::{Account, AccountEvent, Event, Money},
+    domain::{Account, AccountEvent, Event, Money, account::HoldId},
+    operations::{AdjustAccount, HoldFunds, Operation, ReleaseHold},
     store::{StoreError, Upcasters},
     writer::{Done, ExecuteError, Failure, Writer, WriterHandle, WriterOptions},
 };
 use daybook_tests::{
     TestDatabase,
-    commands::{account, adjust, keyed, pay_in, register, usd},
+    commands::{account, adjust, command, id, keyed, pay_in, register, usd},
     database, whole_book,
 };
 use futures::{StreamExt, future::join_all, stream::FuturesUnordered};
+use rust_decimal::Decimal;
 use sqlx::{PgConnection, Postgres, Transaction};
+use tokio::time::timeout;
 
 #[tokio::test]
 async fn the_same_request_under_the_same_key_is_answered_the_same_for_ever() {
@@ -64,6 +67,63 @@ async fn a_refused_command_leaves_nothing_and_its_key_free() {
     assert!(matches!(&refused, ExecuteError::Refused(refusal) if refusal.code() == "currency-mismatch"), "{refused}");
     assert_eq!(whole_book(database.pool()).await.len(), before);
     writer.execute(keyed(adjust(&account, usd("5.00")), "key", 2)).await.unwrap();
+    running.shutdown().await;
+}
+
+/// What the domain would refuse a second time is answered as it was the first time.
+#[tokio::test]
+async fn a_repetition_is_no_refusal() {
+    let database = database().await;
+    let (writer, running) = database.writer().await;
+    let account = account(&writer).await;
+    let hold = HoldFunds { account: account.clone(), amount: usd("5.00") };
+    writer.execute(adjust(&account, usd("5.00"))).await.unwrap();
+    let hold = id(&writer.execute(command(Operation::HoldFunds(hold))).await.unwrap().answer);
+    let release =
+        || command(Operation::ReleaseHold(ReleaseHold { account: account.clone(), hold: HoldId::clone(&hold) }));
+    let first = writer.execute(keyed(release(), "key", 1)).await.unwrap();
+    let again = writer.execute(keyed(release(), "key", 1)).await.unwrap();
+    assert!(again.replayed);
+    assert_eq!((again.position, again.answer), (first.position, first.answer));
+    let other = writer.execute(keyed(release(), "other", 1)).await;
+    assert!(matches!(other, Err(ExecuteError::Refused(_))), "{other:?}");
+    running.shutdown().await;
+}
+
+/// While one batch is being recorded the next is decided on it; if it comes to nothing, neither does what followed.
+#[tokio::test]
+async fn what_was_decided_on_a_batch_that_failed_is_decided_again() {
+    let database = database().await;
+    let (writer, running) = database.writer_with(WriterOptions { batch: 7, ..WriterOptions::default() }).await;
+    let account = account(&writer).await;
+    sqlx::raw_sql(
+        "create function refuse_poison() returns trigger language plpgsql as $$
+         begin raise exception 'poison'; end $$;
+         create trigger refuse_poison before insert on events
+         for each row when (new.payload::text like '%poison%') execute function refuse_poison()",
+    )
+    .execute(database.pool())
+    .await
+    .unwrap();
+    let adjusted = |number: u32| {
+        let description = if number.is_multiple_of(40) { "poison" } else { "a correction" };
+        let (account, amount, description) = (account.clone(), usd("1.00"), description.into());
+        command(Operation::AdjustAccount(AdjustAccount { account, amount, description }))
+    };
+    let outcomes = join_all((1..=400).map(|number| writer.execute(adjusted(number)))).await;
+    let mut balances: Vec<Decimal> = Vec::new();
+    for outcome in outcomes {
+        match outcome {
+            Ok(done) => balances.push(done.answer["balance"]["amount"].as_str().unwrap().parse().unwrap()),
+            Err(error) => assert!(matches!(error, ExecuteError::Failed(Failure::Database(_))), "{error}"),
+        }
+    }
+    let done = writer.execute(adjust(&account, usd("1.00"))).await.unwrap();
+    balances.push(done.answer["balance"]["amount"].as_str().unwrap().parse().unwrap());
+    let expected: Vec<Decimal> = (1..=balances.len()).map(Decimal::from).collect();
+    assert_eq!(balances, expected);
+    assert!((330..400).contains(&balances.len()), "{}", balances.len());
+    assert_eq!(last_balance(&database).await, usd(&balances.len().to_string()));
     running.shutdown().await;
 }
 
@@ -132,6 +192,24 @@ async fn two_processes_write_one_book() {
         }
         assert_eq!(balance, usd("40.00"));
     }
+}
+
+/// What is refused is decided under the lock of the head where another process was first; the lock does not outlast it.
+#[tokio::test]
+async fn a_refusal_holds_nobody_up() {
+    let database = database().await;
+    let (one, running) = database.writer().await;
+    let (other, running_too) = database.writer().await;
+    let account = account(&one).await;
+    other.execute(adjust(&account, usd("1.00"))).await.unwrap();
+    one.execute(adjust(&account, usd("1.00"))).await.unwrap();
+    let yen = Money::parse("5", "JPY").unwrap();
+    let refused = other.execute(adjust(&account, yen)).await;
+    assert!(matches!(refused, Err(ExecuteError::Refused(_))), "{refused:?}");
+    let done = timeout(Duration::from_secs(5), one.execute(adjust(&account, usd("1.00")))).await.unwrap().unwrap();
+    assert_eq!(done.answer["balance"]["amount"], "3.00");
+    running.shutdown().await;
+    running_too.shutdown().await;
 }
 
 #[tokio::test]

@@ -215,7 +215,10 @@ impl Batch {
     /// The keys of commands that the domain has refused. Had they been answered before, they would get that answer.
     pub fn keys_of_refused(&self) -> Vec<KeyDigest> {
         let refused = self.verdicts.iter().zip(&self.keys);
-        refused.filter(|(verdict, _)| matches!(verdict, Err(ExecuteError::Refused(_)))).filter_map(|(_, key)| *key).collect()
+        refused
+            .filter(|(verdict, _)| matches!(verdict, Err(ExecuteError::Refused(_))))
+            .filter_map(|(_, key)| *key)
+            .collect()
     }
 
     pub fn base(&self) -> Position {

@@ -319,6 +319,7 @@ impl Corridor {
             // Whoever still appends it on the lost connection either held the lock before, or comes too late now.
             let stands = within(patience, batch.stands(&mut transaction)).await.map_err(Trouble::of)?;
             if let Some(batch) = lost.take_if(|_| stands) {
+                release(transaction, patience).await?;
                 self.aggregates.clear();
                 self.reached = head.position;
                 self.publish(head.position);
@@ -337,15 +338,16 @@ impl Corridor {
             }
             Ok(())
         };
-        let outcome = within(patience, recording).await.map_err(Trouble::of);
-        if outcome.is_ok() && !batch.records_nothing() {
-            let committed = within(patience, async { Ok(transaction.commit().await?) }).await;
-            if let Err(error) = committed {
-                batch.undo(&mut self.aggregates);
-                *waiting = mem::take(&mut batch.waiting);
-                *lost = Some(batch);
-                return Err(Trouble::Lost(error));
-            }
+        let mut outcome = within(patience, recording).await.map_err(Trouble::of);
+        if outcome.is_ok() && batch.records_nothing() {
+            outcome = release(transaction, patience).await;
+        } else if outcome.is_ok()
+            && let Err(error) = within(patience, async { Ok(transaction.commit().await?) }).await
+        {
+            batch.undo(&mut self.aggregates);
+            *waiting = mem::take(&mut batch.waiting);
+            *lost = Some(batch);
+            return Err(Trouble::Lost(error));
         }
         if let Err(trouble) = outcome {
             batch.undo(&mut self.aggregates);
@@ -503,6 +505,11 @@ async fn begin(connection: &mut PgConnection) -> Result<(Transaction<'_, Postgre
     let mut transaction = connection.begin().await?;
     let head = lock_head(&mut transaction).await?;
     Ok((transaction, head))
+}
+
+/// Lets the head go. A transaction that is only dropped keeps it until its connection is used again.
+async fn release(transaction: Transaction<'_, Postgres>, patience: Duration) -> Result<(), Trouble> {
+    within(patience, async { Ok(transaction.rollback().await?) }).await.map_err(Trouble::of)
 }
 
 /// A database that is unreachable may never answer at all.
