@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use axum::serve::ListenerExt as _;
 use clap::Parser;
 use daybook_api::{App, AppOptions, Config, LogFormat};
 use daybook_core::{
@@ -89,6 +90,12 @@ async fn serve_ledger(
     introduce(listener.local_addr()?)?;
 
     let stopping = CancellationToken::new();
+    // An answer goes out at once, also behind one that has not been acknowledged yet.
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection waits to fill its packets");
+        }
+    });
     let serving = axum::serve(listener, running.router())
         .with_graceful_shutdown(stopping.clone().cancelled_owned())
         .into_future();

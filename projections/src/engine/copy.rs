@@ -2,10 +2,15 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    fmt,
     hash::{DefaultHasher, Hash, Hasher},
 };
 
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
 use serde_json::value::RawValue;
 use sqlx::PgConnection;
 use tokio::task;
@@ -13,7 +18,7 @@ use tokio::task;
 use super::{
     build::Target,
     changes::{Queue, Slot},
-    table::{Row, WriteError, Written, json, written},
+    table::{Row, WriteError, Written, without_nul, written},
 };
 
 /// The columns of the tables of a build.
@@ -136,19 +141,30 @@ fn partitions<R: Row>(queue: Queue<R>, loaded: BTreeMap<R::Key, Slot<R>>) -> Vec
 }
 
 /// The rows in the text format of COPY.
-fn lines<R: Row>(rows: &[R], columns: &[Column]) -> String {
+pub(super) fn lines<R: Row>(rows: &[R], columns: &[Column]) -> String {
     let mut lines = String::new();
+    // Of each column, which field of a row it is: the fields of a struct come in one order.
+    let mut places: Option<Vec<Option<usize>>> = None;
     for row in rows {
-        let row = json(std::slice::from_ref(row));
-        let [fields]: [HashMap<&str, &RawValue>; 1] = serde_json::from_str(&row).expect("a row is a plain struct");
-        for (column, separator) in columns.iter().zip(std::iter::once("").chain(std::iter::repeat("\t"))) {
-            lines.push_str(separator);
-            match fields.get(column.name.as_str()).map(|value| value.get()) {
+        let row = without_nul(serde_json::to_string(row).expect("a row is plain values"));
+        let Fields(fields) = serde_json::from_str(&row).expect("a row is a plain struct");
+        let places = places.get_or_insert_with(|| {
+            columns.iter().map(|column| fields.iter().position(|(name, _)| *name == column.name)).collect()
+        });
+        for (number, (column, place)) in columns.iter().zip(places).enumerate() {
+            if number > 0 {
+                lines.push('\t');
+            }
+            match place.and_then(|place| fields.get(place)).map(|(_, value)| value.get()) {
                 None | Some("null") => lines.push_str("\\N"),
-                Some(text) if text.starts_with('"') && !column.is_json() => {
-                    let text: String = serde_json::from_str(text).expect("what begins as a text is one");
-                    escape(&text, &mut lines);
-                }
+                Some(text) if text.starts_with('"') && !column.is_json() => match text.contains('\\') {
+                    // Nothing is escaped in it.
+                    false => escape(&text[1..text.len() - 1], &mut lines),
+                    true => {
+                        let text: String = serde_json::from_str(text).expect("what begins as a text is one");
+                        escape(&text, &mut lines);
+                    }
+                },
                 Some(value) => escape(value, &mut lines),
             }
         }
@@ -157,14 +173,44 @@ fn lines<R: Row>(rows: &[R], columns: &[Column]) -> String {
     lines
 }
 
-fn escape(text: &str, lines: &mut String) {
-    for character in text.chars() {
-        match character {
-            '\\' => lines.push_str("\\\\"),
-            '\t' => lines.push_str("\\t"),
-            '\n' => lines.push_str("\\n"),
-            '\r' => lines.push_str("\\r"),
-            other => lines.push(other),
+/// The fields of a row, in their order.
+struct Fields<'a>(Vec<(&'a str, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reading;
+
+        impl<'de> Visitor<'de> for Reading {
+            type Value = Fields<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a row")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(Fields(fields))
+            }
         }
+
+        deserializer.deserialize_map(Reading)
     }
+}
+
+fn escape(text: &str, lines: &mut String) {
+    let mut rest = text;
+    while let Some(at) = rest.find(['\\', '\t', '\n', '\r']) {
+        lines.push_str(&rest[..at]);
+        lines.push_str(match rest.as_bytes()[at] {
+            b'\\' => "\\\\",
+            b'\t' => "\\t",
+            b'\n' => "\\n",
+            _ => "\\r",
+        });
+        rest = &rest[at + 1..];
+    }
+    lines.push_str(rest);
 }

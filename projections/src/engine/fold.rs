@@ -33,11 +33,12 @@ pub(super) async fn apply(
     target: &Target,
     parked: &Parked,
     entries: &[Entry],
+    manner: Manner<'_>,
     connection: &mut PgConnection,
 ) -> Result<(), WriteError> {
     let mut changes = vec![changes(&target.definition, parked, entries)?];
     for table in target.definition.tables {
-        table.write(&target.table(table), Manner::Insert, &mut changes, connection).await?;
+        table.write(&target.table(table), manner, &mut changes, connection).await?;
     }
     Ok(())
 }

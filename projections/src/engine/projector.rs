@@ -5,7 +5,7 @@
 //! to the event before it and stops; the others go on.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, hash_map},
     time::{Duration, Instant},
 };
 
@@ -21,10 +21,11 @@ use uuid::Uuid;
 use super::{
     Definition,
     build::{self, Build, Driver, Stage, State, Target},
+    copy::Columns,
     fold, latest,
     log::{self, Entry},
     parking::Parked,
-    table::WriteError,
+    table::{Manner, WriteError},
     upgrade,
 };
 
@@ -90,8 +91,8 @@ impl Projector {
         }
         let driver = Driver { holder: Uuid::now_v7(), lease: options.lease };
         let names = latest(board).iter().map(|definition| definition.name).collect();
-        let (store, leased_at, connection) = (store.clone(), None, None);
-        let work = Work { store, board, names, options, driver, leased_at, publish, connection };
+        let (store, leased_at, connection, columns) = (store.clone(), None, None, HashMap::new());
+        let work = Work { store, board, names, options, driver, leased_at, publish, connection, columns };
         let task = tokio::spawn(work.run(committed, stop.clone()));
         Ok(Self { stop, positions, task })
     }
@@ -125,6 +126,8 @@ struct Work {
     leased_at: Option<Instant>,
     publish: watch::Sender<Positions>,
     connection: Option<PgConnection>,
+    /// Of the builds that this process drives, by their names and numbers.
+    columns: HashMap<(&'static str, i32), Columns>,
 }
 
 /// What a look at the book has come to.
@@ -156,6 +159,8 @@ impl Work {
                         tracing::error!(error = %chain(&error), "the projections cannot follow the book");
                     }
                     self.connection = None;
+                    // Somebody may have changed a table.
+                    self.columns.clear();
                     tokio::select! {
                         () = stop.cancelled() => break,
                         () = time::sleep(self.options.poll) => {}
@@ -206,6 +211,11 @@ impl Work {
             ahead = Some(from);
             let entries = log::read(connection, self.store.upcasters(), from, limit).await?;
             let Some(last) = entries.last() else { continue };
+            for target in &group {
+                if let hash_map::Entry::Vacant(unknown) = self.columns.entry((target.definition.name, target.build)) {
+                    unknown.insert(Columns::load(target, connection).await?);
+                }
+            }
             match self.commit(&group, from, &entries, connection).await {
                 Ok(moved) => {
                     let serving = |target: &&Target| {
@@ -299,7 +309,8 @@ impl Work {
         let moved = build::advance(group, self.driver, from, to, &mut transaction).await.map_err(stumbled(first))?;
         let parked = Parked::read(&self.names, &mut *transaction).await.map_err(stumbled(first))?;
         for target in &moved {
-            fold::apply(target, &parked, entries, &mut transaction)
+            let columns = &self.columns[&(target.definition.name, target.build)];
+            fold::apply(target, &parked, entries, Manner::Live(columns), &mut transaction)
                 .await
                 .map_err(|error| Stumbled { target: *target, error })?;
         }

@@ -359,7 +359,7 @@ impl<'a, P: FnMut(Progress) + Send> Builder<'a, P> {
             if !build::advance_alone(&self.target, self.driver, step, &mut transaction).await? {
                 return Err(RebuildError::Lost(self.target.definition.name));
             }
-            match fold::apply(&self.target, &self.parked, &entries, &mut transaction).await {
+            match fold::apply(&self.target, &self.parked, &entries, Manner::Insert, &mut transaction).await {
                 Ok(()) => {}
                 Err(error) if concerns_data(&error) => {
                     return Ok(RebuildError::Fold { position, reason: error.to_string() });

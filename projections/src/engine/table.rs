@@ -129,11 +129,16 @@ impl WriteError {
 /// How new rows go into their table.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Manner<'a> {
-    /// By one statement: best for the few rows of a live batch.
+    /// By one statement: best for a few.
     Insert,
+    /// As a live batch has them: by COPY, unless they are few.
+    Live(&'a Columns),
     /// By COPY, the rows made on all cores: best for many.
     Copy(&'a Columns),
 }
+
+/// From so many new rows on, a COPY costs less than a statement, which PostgreSQL takes apart as JSON.
+const COPIED: usize = 24;
 
 /// Rows per statement, so that no parameter grows without bound.
 const ROWS_PER_STATEMENT: usize = 4_000;
@@ -326,6 +331,16 @@ impl<R: Row> AnyTable for Typed<R> {
                 Manner::Insert => {
                     let written = written(queue, loaded)?;
                     insert(target, &written.new, connection).await?;
+                    change(target, &written, connection).await?;
+                }
+                Manner::Live(columns) => {
+                    let written = written(queue, loaded)?;
+                    if written.new.len() < COPIED {
+                        insert(target, &written.new, connection).await?;
+                    } else {
+                        let columns = columns.of(R::TABLE);
+                        copy::send(target, columns, vec![copy::lines(&written.new, columns)], connection).await?;
+                    }
                     change(target, &written, connection).await?;
                 }
                 Manner::Copy(columns) => {
@@ -528,7 +543,7 @@ pub(super) fn json(rows: &[impl Serialize]) -> String {
 }
 
 /// The book may hold the character NUL in a text, a column of PostgreSQL may not: it becomes the replacement character.
-fn without_nul(json: String) -> String {
+pub(super) fn without_nul(json: String) -> String {
     if !json.contains(r"\u0000") {
         return json;
     }

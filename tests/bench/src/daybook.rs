@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use axum::serve::ListenerExt as _;
 use chrono::{SubsecRound, Utc};
 use daybook_api::{App, AppOptions, Running};
 use daybook_core::{
@@ -188,6 +189,8 @@ pub async fn over_http(server: &Server, ledger: &Ledger, play: Play<'_>) -> Resu
 pub async fn serve(router: axum::Router) -> Result<(SocketAddr, tokio::task::JoinHandle<()>), Failure> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
+    // As the server does.
+    let listener = listener.tap_io(|stream| _ = stream.set_nodelay(true));
     let serving = tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
             eprintln!("the server in this process ended: {error}");

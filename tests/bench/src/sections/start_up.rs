@@ -61,7 +61,16 @@ async fn first_answers(bench: &Bench, database: &str, account: i64, names: [&str
     let account = Book::account(account)?;
     let begun = Instant::now();
     let mut child = Command::new(bench.program("daybook-server"))
-        .args(["--database-url", &bench.server.url(database), "--listen", "127.0.0.1:0", "--watch", "0"])
+        .args([
+            "--database-url",
+            &bench.server.url(database),
+            "--listen",
+            "127.0.0.1:0",
+            "--watch",
+            "0",
+            "--log-key",
+            "none",
+        ])
         .env("RUST_LOG", "error")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
