@@ -187,6 +187,36 @@ async fn a_month_that_ends_later_than_the_books_are_closed_is_open() {
     assert_eq!(world.read(&format!("/v1/accounts/{west}/statement?{MARCH}")).await["closed"], true);
 }
 
+/// That a period is closed may be known earlier than what took effect in it.
+#[tokio::test]
+async fn a_statement_is_closed_only_once_its_lines_have_come_to_the_closing() {
+    let world = World::new().await;
+    let books = world.books("USD").await;
+    adjust(&world, &books, "100.00", "2026-03-03T10:00:00Z").await;
+    let path = format!("/v1/accounts/{}/statement?{MARCH}", books.account);
+    assert_eq!(amount(&world.read(&path).await["closing"]), "100.00");
+    let before = world.app.position().await;
+    world.done("/v1/ops/projections/account_statement/pause", json!({})).await;
+    adjust(&world, &books, "-30.00", "2026-03-05T10:00:00Z").await;
+    let closed = world.app.post("/v1/books/close", close("2026-03-31", "UTC")).await;
+    let closing: Position = closed.header("ledger-position").parse().unwrap();
+    // Once the closing itself is known.
+    world.rows("/v1/books/periods").await;
+
+    let at_once = world.app.request(Method::GET, &path).header("min-position", "0").header("prefer", "wait=0");
+    let behind = Answer::to(at_once).await;
+    let problem = behind.refused(503, "projection-behind");
+    assert_eq!((&problem["projection"], &problem["wanted"]), (&json!("account_statement"), &json!(closing)));
+    // As it was known before the closing it is open, and told.
+    let known = world.app.get_at_once(&format!("{path}&as_known_at={before}")).await;
+    assert_eq!((&known.body["closed"], amount(&known.body["closing"])), (&json!(false), "100.00".into()));
+
+    world.done("/v1/ops/projections/account_statement/resume", json!({})).await;
+    let statement = world.app.get_at_once(&path).await.body;
+    assert_eq!((&statement["closed"], &statement["position"]), (&json!(true), &json!(closing)));
+    assert_eq!((amount(&statement["closing"]), statement["lines"].as_array().unwrap().len()), ("70.00".into(), 2));
+}
+
 /// Whoever is decided after the closing sees it, be it in another process that has the books in memory from before.
 #[tokio::test]
 async fn no_entry_slips_into_a_period_while_it_is_closed() {

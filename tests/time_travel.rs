@@ -252,6 +252,47 @@ async fn whatever_is_read_as_known_at_a_position_is_what_was_read_then() {
     assert!(recorded.values().rev().skip(1).all(|then| changed(then) > all.len() / 10));
 }
 
+/// What several projections are read for is told of a position that all of them have: it stays as it is.
+#[tokio::test]
+async fn whatever_is_read_while_a_projection_is_behind_is_what_was_known_at_the_position_that_is_told() {
+    let (ledger, book, app) = history().await;
+    let all = everything(&app, &ledger.database).await;
+    let (store, mut asked) = (app.database.store().await, Vec::new());
+    let reader = Reader::new(&store, BOARD, None);
+    let portion = book.len() / BOARD.len();
+    for (number, behind) in BOARD.iter().rev().enumerate() {
+        app.done(&format!("/v1/ops/projections/{}/pause", behind.name), json!({})).await;
+        let until = if number + 1 == BOARD.len() { book.len() } else { (number + 1) * portion };
+        copy::append_to(&app, &book[number * portion..until]).await;
+        for other in BOARD.iter().filter(|other| other.name != behind.name) {
+            reader.wait_for(other.name, until as u64, LONG).await.unwrap();
+        }
+        for address in &all {
+            let answer = app.get_at_once(address).await;
+            asked.push((behind.name, until, address, answer));
+        }
+        app.done(&format!("/v1/ops/projections/{}/resume", behind.name), json!({})).await;
+        arrived(&app).await;
+    }
+    let mut behind = BTreeSet::new();
+    for (name, until, address, then) in asked.iter().filter(|(.., then)| then.status == 200) {
+        let position: usize = then.header("ledger-position").parse().unwrap();
+        let now = app.get_at_once(&asking(address, &[("as_known_at", position.to_string())])).await;
+        // A cursor belongs to its moment.
+        let page = |answer: &Answer| {
+            let mut body = answer.body.clone();
+            body.as_object_mut().map(|members| members.remove("next_cursor"));
+            told(&json!([if body.is_null() { Value::from(answer.text.clone()) } else { body }]))
+        };
+        assert_eq!(page(&now), page(then), "{address} as known at {position}, with {name} behind");
+        if position < *until && address.starts_with("/v1/accounts/") {
+            behind.insert(*name);
+        }
+    }
+    eprintln!("{} answers, {behind:?} behind", asked.len());
+    assert!(behind.is_superset(&["account_statement", "accounts", "closed_periods"].into()), "{behind:?}");
+}
+
 /// In this history everything takes effect in the order of the book, so that both axes tell the same.
 #[tokio::test]
 async fn whatever_is_read_as_of_a_time_is_what_had_taken_effect_by_then() {

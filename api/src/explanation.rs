@@ -7,7 +7,6 @@ use daybook_core::{
     domain::{posting::Posting, rule::Rule},
 };
 use daybook_projections::{
-    Moment,
     explanation::{self as read_model, Step},
     invoice,
 };
@@ -163,7 +162,7 @@ pub async fn explain_balance(
 ) -> Result<Response, ApiError> {
     let listing = app.listing(uri, (), moment, cursor.as_deref(), limit)?;
     let mut rows = app.read_kept(&["account_statement", "accounts"], moment, fresh).await?;
-    let at = rows.moment();
+    let at = rows.moment_of_the_book();
     let account = existing(&mut rows, id.as_str()).await?;
     let (after, limit) = (listing.before(), listing.rows());
     let upcasters = app.store().upcasters();
@@ -190,8 +189,7 @@ pub async fn explain_due(
     let mut rows = app.read_one("invoices", id.as_str(), moment, fresh).await?;
     let found = invoice::get(&mut rows, id.as_str()).await?;
     let invoice = found.ok_or_else(|| ApiError::new("invoice-not-found", "there is no such invoice"))?;
-    // The events may go on beyond the rows.
-    let at = Moment { known_at: Some(rows.moment().known_at.unwrap_or(rows.position())), ..rows.moment() };
+    let at = rows.moment_of_the_book();
     let (after, limit) = (listing.before().unwrap_or(0), listing.rows());
     let upcasters = app.store().upcasters();
     let steps = read_model::of_due(&mut rows, upcasters, &invoice.id, &at, after, limit).await?;

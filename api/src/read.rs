@@ -55,9 +55,13 @@ impl<S: Sync> FromRequestParts<S> for Fresh {
 impl Fresh {
     /// Fresh enough for what had been recorded then, too.
     fn including(self, moment: Moment) -> Option<Freshness> {
-        let Some(known_at) = moment.known_at else { return self.0 };
+        moment.known_at.map_or(self, |known_at| self.reaching(known_at)).0
+    }
+
+    /// Fresh enough for what stands at a position, too.
+    pub fn reaching(self, wanted: Position) -> Self {
         let Freshness { position, wait } = self.0.unwrap_or(Freshness { position: 0, wait: WAIT });
-        Some(Freshness { position: position.max(known_at), wait })
+        Self(Some(Freshness { position: position.max(wanted), wait }))
     }
 }
 
@@ -66,6 +70,7 @@ impl Fresh {
 pub struct Rows {
     snapshot: Snapshot,
     name: &'static str,
+    asked: Moment,
     moment: Moment,
     /// Whether the rows have to be brought back before they can be read.
     folded_back: bool,
@@ -97,36 +102,40 @@ impl App {
         self.read_kept(&[projection], AskedMoment::default(), fresh).await
     }
 
-    /// The rows of several projections whose tables keep every position: the queries choose by the moment themselves.
-    /// The first one's version is told.
+    /// The rows of several projections whose tables keep every position: the queries choose by the moment themselves,
+    /// which is the position of the one furthest behind where they differ. The first one's version is told.
     pub async fn read_kept(
         &self,
         projections: &[&'static str],
         moment: AskedMoment,
         fresh: Fresh,
     ) -> Result<Rows, ApiError> {
-        let moment = self.moment(moment).await?;
-        let snapshot = self.reader().snapshot(projections, fresh.including(moment)).await?;
-        Ok(Rows { snapshot, name: projections[0], moment, folded_back: false })
+        let asked = self.moment(moment).await?;
+        let snapshot = self.reader().snapshot(projections, fresh.including(asked)).await?;
+        let moment = shared(&snapshot, asked);
+        Ok(Rows { snapshot, name: projections[0], asked, moment, folded_back: false })
     }
 
-    /// The rows of several projections as they were at a moment, of which there are none before they are brought back.
-    /// The first one's version is told.
+    /// The rows of several projections as they were at a moment, of which there are none before they are brought back;
+    /// of now, those that are furthest ahead are brought back to where the others are. The first one's version is told.
     pub async fn read_at(
         &self,
         projections: &[&'static str],
         moment: AskedMoment,
         fresh: Fresh,
     ) -> Result<Rows, ApiError> {
-        let moment = self.moment(moment).await?;
-        let folded_back = !moment.is_now();
-        let fresh = fresh.including(moment);
-        let snapshot = if folded_back {
-            self.reader().snapshot_of_past(projections, fresh, moment).await?
-        } else {
-            self.reader().snapshot(projections, fresh).await?
-        };
-        Ok(Rows { snapshot, name: projections[0], moment, folded_back })
+        let asked = self.moment(moment).await?;
+        let (name, fresh) = (projections[0], fresh.including(asked));
+        let mut moment = asked;
+        if asked.is_now() {
+            let snapshot = self.reader().snapshot(projections, fresh).await?;
+            if snapshot.is_abreast() {
+                return Ok(Rows { snapshot, name, asked, moment, folded_back: false });
+            }
+            moment = shared(&snapshot, asked);
+        }
+        let snapshot = self.reader().snapshot_of_past(projections, fresh, moment).await?;
+        Ok(Rows { snapshot, name, asked, moment, folded_back: true })
     }
 
     /// The row of a projection with this key, and what belongs to it, as they were at a moment.
@@ -153,6 +162,12 @@ impl App {
         let wanted = self.cursors().wanted(&uri, &(&filter, moment), cursor, limit)?;
         Ok(Listing { key: self.cursors(), uri, filter, moment, wanted, progress: Progress::Unread })
     }
+}
+
+/// The moment that rows of several projections have in common.
+fn shared(snapshot: &Snapshot, moment: Moment) -> Moment {
+    let known_at = (!snapshot.is_abreast()).then(|| snapshot.position());
+    Moment { known_at: moment.known_at.or(known_at), ..moment }
 }
 
 impl<F: std::fmt::Debug> Listing<'_, F> {
@@ -195,8 +210,21 @@ impl Rows {
         self.moment.known_at.map_or(position, |known_at| known_at.min(position))
     }
 
+    /// The moment that was asked about.
+    pub fn asked(&self) -> Moment {
+        self.asked
+    }
+
+    /// The moment that the queries have to ask about: that one, as known at the position that the projections have in
+    /// common.
     pub fn moment(&self) -> Moment {
         self.moment
+    }
+
+    /// The same, as known at the position that is told: for what is read of the book itself, which may go on beyond the
+    /// rows.
+    pub fn moment_of_the_book(&self) -> Moment {
+        Moment { known_at: Some(self.position()), ..self.moment }
     }
 
     /// Brings back the row with this key, and what belongs to it; of now they are there.

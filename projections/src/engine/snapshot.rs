@@ -66,6 +66,8 @@ pub enum ReadError {
 pub struct Snapshot {
     transaction: Transaction<'static, Postgres>,
     position: Position,
+    /// Whether all projections have come exactly so far.
+    abreast: bool,
     /// Of the rows of the first of these projections.
     version: i32,
     past: Option<Past>,
@@ -200,14 +202,22 @@ impl Snapshot {
         let builds = build::all(&names, &mut *transaction).await?;
         let serving =
             names.iter().map(|name| builds.iter().find(|build| build.name == *name && build.stage == Stage::Serving));
-        let position = serving.clone().map(|build| build.map_or(0, |build| build.position)).min().unwrap_or(0);
+        let positions = serving.clone().map(|build| build.map_or(0, |build| build.position));
+        let position = positions.clone().min().unwrap_or(0);
+        let abreast = positions.max().is_none_or(|furthest| furthest == position);
         let version = serving.flatten().next().map_or(definitions[0].version, |build| build.version);
-        Ok(Self { transaction, position, version, past: None })
+        Ok(Self { transaction, position, abreast, version, past: None })
     }
 
     /// The last event that is in the rows of all these projections.
     pub fn position(&self) -> Position {
         self.position
+    }
+
+    /// Whether no projection has rows of events beyond that. Where one has, what the rows of now tell is of no position
+    /// at all, and has to be asked as known at this one.
+    pub fn is_abreast(&self) -> bool {
+        self.abreast
     }
 
     pub(super) fn set_past(&mut self, past: Past) {
