@@ -53,7 +53,9 @@ pub struct ExplanationStep {
     recorded_at: DateTime<Utc>,
     /// The journal entry of the event; empty for one that moves no money.
     postings: Vec<PostingShown>,
-    /// Shared by all that the command did.
+    /// Shared by all that the command did, and by nothing else.
+    command_id: Option<String>,
+    /// The request that brought the command, as its caller called it.
     correlation_id: Option<String>,
     /// What else the command did: up to 100 events before this one and 100 after it.
     together: Vec<EventTogether>,
@@ -110,6 +112,7 @@ impl ExplanationStep {
             dated_at: metadata.dated_at,
             recorded_at: event.recorded_at,
             postings: event.event.postings().into_iter().map(PostingShown::from).collect(),
+            command_id: metadata.command_id.map(|id| id.to_string()),
             correlation_id: metadata.correlation_id.map(|id| id.to_string()),
             together: together.into_iter().map(EventTogether::from).collect(),
             event: link_to_event(event.position),

@@ -140,6 +140,7 @@ pub(crate) mod fixtures {
             actor: None,
             on_behalf_of: None,
             reason: None,
+            command_id: None,
             correlation_id: None,
             causation_id: None,
             occurred_at: DateTime::from_timestamp(second, 0),
