@@ -7,6 +7,7 @@ pub mod credit_note;
 pub mod customer;
 pub mod discount;
 #[expect(clippy::disallowed_methods, reason = "leases, deadlines and progress")]
+mod effect;
 pub mod engine;
 pub mod expense;
 pub mod explanation;
