@@ -1,5 +1,6 @@
 //! What the API keeps to whatever is asked: the shape of errors, bad input, idempotency keys.
 
+use chrono::{TimeDelta, Utc};
 use daybook_api::{App, AppOptions};
 use daybook_tests::api::{Answer, TestApp};
 use reqwest::Method;
@@ -206,6 +207,12 @@ async fn what_cannot_be_kept_or_compared_is_refused() {
     assert_eq!(answer.refused(422, "invalid-value")["errors"][0]["pointer"], "/name");
     let answer = app.post("/v1/customers", named("Ada", "+99999-01-01T00:00:00Z")).await;
     assert_eq!(answer.refused(422, "invalid-value")["errors"][0]["pointer"], "/effective_at");
+    let ahead = |days| named("Ada", &(Utc::now() + TimeDelta::days(days)).to_rfc3339());
+    for at in [ahead(367), named("Ada", "9999-12-31T23:59:59Z")] {
+        let answer = app.post("/v1/customers", at).await;
+        assert_eq!(answer.refused(422, "invalid-value")["errors"][0]["pointer"], "/effective_at");
+    }
+    app.done("/v1/customers", ahead(365)).await;
     app.get("/v1/customers?email=a%00b").await.refused(400, "malformed-parameter");
     app.get(&format!("/v1/accounts/{account}/statement?from=-99999-01-01")).await.refused(400, "malformed-parameter");
     let lines = json!([{ "description": "Setup", "unit_price": "1" }]);

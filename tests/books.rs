@@ -187,6 +187,36 @@ async fn a_month_that_ends_later_than_the_books_are_closed_is_open() {
     assert_eq!(world.read(&format!("/v1/accounts/{west}/statement?{MARCH}")).await["closed"], true);
 }
 
+/// That a period is closed may be known earlier than what took effect in it.
+#[tokio::test]
+async fn a_statement_is_closed_only_once_its_lines_have_come_to_the_closing() {
+    let world = World::new().await;
+    let books = world.books("USD").await;
+    adjust(&world, &books, "100.00", "2026-03-03T10:00:00Z").await;
+    let path = format!("/v1/accounts/{}/statement?{MARCH}", books.account);
+    assert_eq!(amount(&world.read(&path).await["closing"]), "100.00");
+    let before = world.app.position().await;
+    world.done("/v1/ops/projections/account_statement/pause", json!({})).await;
+    adjust(&world, &books, "-30.00", "2026-03-05T10:00:00Z").await;
+    let closed = world.app.post("/v1/books/close", close("2026-03-31", "UTC")).await;
+    let closing: Position = closed.header("ledger-position").parse().unwrap();
+    // Once the closing itself is known.
+    world.rows("/v1/books/periods").await;
+
+    let at_once = world.app.request(Method::GET, &path).header("min-position", "0").header("prefer", "wait=0");
+    let behind = Answer::to(at_once).await;
+    let problem = behind.refused(503, "projection-behind");
+    assert_eq!((&problem["projection"], &problem["wanted"]), (&json!("account_statement"), &json!(closing)));
+    // As it was known before the closing it is open, and told.
+    let known = world.app.get_at_once(&format!("{path}&as_known_at={before}")).await;
+    assert_eq!((&known.body["closed"], amount(&known.body["closing"])), (&json!(false), "100.00".into()));
+
+    world.done("/v1/ops/projections/account_statement/resume", json!({})).await;
+    let statement = world.app.get_at_once(&path).await.body;
+    assert_eq!((&statement["closed"], &statement["position"]), (&json!(true), &json!(closing)));
+    assert_eq!((amount(&statement["closing"]), statement["lines"].as_array().unwrap().len()), ("70.00".into(), 2));
+}
+
 /// Whoever is decided after the closing sees it, be it in another process that has the books in memory from before.
 #[tokio::test]
 async fn no_entry_slips_into_a_period_while_it_is_closed() {
@@ -320,7 +350,7 @@ async fn the_events_behind_a_balance_come_to_the_balance() {
                         balance = step.after;
                         assert!(step.event.event.rule().is_some() && !step.event.event.postings().is_empty());
                         let same = |other: &RecordedEvent| {
-                            other.metadata.correlation_id == step.event.metadata.correlation_id
+                            other.metadata.command_id == step.event.metadata.command_id
                                 && other.position != step.event.position
                         };
                         assert!(step.together.iter().all(same));
@@ -382,7 +412,10 @@ async fn a_balance_and_an_amount_due_are_explained_over_http_and_on_the_command_
     assert_eq!(together, [&json!("account.allocated"), &json!("invoice.paid")]);
     let event = world.read(credited["event"].as_str().unwrap()).await;
     assert_eq!(event["data"][0]["position"], credited["position"]);
-    assert_eq!(event["data"][0]["metadata"]["correlation_id"], credited["correlation_id"]);
+    let metadata = &event["data"][0]["metadata"];
+    for member in ["command_id", "correlation_id"] {
+        assert!(credited[member].is_string() && metadata[member] == credited[member], "{metadata}");
+    }
 
     // As it was known before Anna came, the invoice alone explains it.
     let at = credited["position"].as_u64().unwrap() - 1;
@@ -412,6 +445,55 @@ async fn a_balance_and_an_amount_due_are_explained_over_http_and_on_the_command_
             "{text}"
         );
     }
+}
+
+/// Whoever asks may call several requests by the same id; what happened together is for the ledger to say.
+#[tokio::test]
+async fn an_explanation_shows_nothing_of_another_command() {
+    let world = World::new().await;
+    let (ada, bea) = (world.books("USD").await, world.books("USD").await);
+    for books in [&ada, &bea, &ada] {
+        let request = world.app.request(Method::POST, &format!("/v1/accounts/{}/adjustments", books.account));
+        let body = json!({ "amount": money("5.00", "USD"), "description": "a gift", "reason": "a test" });
+        let request = request.header("x-request-id", "0193a5b0-7c1e-7000-8000-000000000001");
+        let key = world.app.position().await.to_string();
+        let done = Answer::to(request.header("idempotency-key", key).json(&body)).await;
+        assert_eq!(done.status, 201, "{}", done.text);
+    }
+    let steps = world.rows(&format!("/v1/accounts/{}/balance/explanation", ada.account)).await;
+    assert_eq!(steps.len(), 2);
+    assert_eq!(steps[0]["correlation_id"], steps[1]["correlation_id"]);
+    assert_ne!(steps[0]["command_id"], steps[1]["command_id"]);
+    for step in &steps {
+        assert_eq!(step["together"], json!([]), "{step}");
+    }
+    let output = process::Command::new(program("daybook"))
+        .args(["--database-url", world.app.database.url(), "why", &ada.account])
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && text.contains("balance 10.00 USD") && !text.contains(&bea.account), "{text}");
+}
+
+#[tokio::test]
+async fn before_an_account_was_opened_nothing_explains_it() {
+    let world = World::new().await;
+    world.books("USD").await;
+    let before = world.app.position().await;
+    let later = world.books("USD").await;
+    world.read("/v1/accounts").await;
+    let path = format!("/v1/accounts/{}/balance/explanation?as_known_at={before}", later.account);
+    world.app.get(&path).await.refused(404, "account-not-found");
+    let output = process::Command::new(program("daybook"))
+        .args(["--database-url", world.app.database.url(), "why", &later.account, "--at", &before.to_string()])
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && told.contains("there is no account"), "{told}");
 }
 
 #[tokio::test]

@@ -281,7 +281,7 @@ async fn s3_statement_continuity() {
     let csv =
         Answer::to(app.request(Method::GET, &format!("/v1/accounts/{account}/statement")).header("accept", "text/csv"));
     let csv = csv.await.text;
-    assert!(csv.contains(",'=SUM(A1),100.00,100.00,USD,"), "{csv}");
+    assert!(csv.contains(",\"'=SUM(A1)\",100.00,100.00,USD,"), "{csv}");
     assert!(csv.contains(",\"an expense, \"\"quoted\"\"\",-12.34,82.66,USD,"), "{csv}");
     let nobody = app.get("/v1/accounts/acc_1/statement").await;
     nobody.refused(404, "account-not-found");

@@ -5,9 +5,9 @@ use std::{sync::Arc, time::Duration};
 
 use daybook_core::operations::{JoinGroup, Operation, RegisterCustomer};
 use daybook_projections::{
-    BOARD, Freshness, Projector, ProjectorOptions, ReadError, Reader,
+    BOARD, Freshness, Lasting, Moment, Projector, ProjectorOptions, ReadError, Reader,
     engine::{Difference, MEMORY, Phase, RebuildError, RebuildOptions, State, checksum, rebuild, standings, verify},
-    find,
+    find, payment,
 };
 use daybook_tests::{
     commands::id,
@@ -232,4 +232,28 @@ async fn who_asks_for_what_is_not_projected_yet_is_told_how_far_it_is() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+/// A fold of many events may take its time; what reads the past holds the tables of its build and not what readers see.
+#[tokio::test]
+async fn a_build_takes_over_while_somebody_reads_the_past() {
+    let mut ledger = Ledger::new().await;
+    let projector = ledger.projector(true).await;
+    varied_history(&mut ledger).await;
+    ledger.projected(Some(&projector)).await;
+    let reader = Reader::new(&ledger.store, BOARD, Some(&projector));
+    let moment = Moment { as_of: None, known_at: Some(ledger.last) };
+    let mut past = reader.snapshot_of_past(&["payments"], None, moment).await.unwrap();
+    let payments = find("payments").unwrap();
+    let options = RebuildOptions::default();
+    let rebuilt = tokio::time::timeout(LONG / 6, rebuild(&ledger.store, &payments, &options, |_| {})).await;
+    rebuilt.expect("nobody is in its way").unwrap();
+    // The reader goes on with the build that it began with.
+    let candidates = past.candidates("payments", &Lasting::default(), None, 100).await.unwrap();
+    let keys: Vec<String> = candidates.into_iter().map(|candidate| candidate.key).collect();
+    past.bring_back("payments", &keys).await.unwrap();
+    let brought = payment::list(&mut past, &payment::Filter::default(), None, 100).await.unwrap();
+    let mut now = reader.snapshot(&["payments"], None).await.unwrap();
+    assert_eq!(brought, payment::list(&mut now, &payment::Filter::default(), None, 100).await.unwrap());
+    projector.shutdown().await;
 }

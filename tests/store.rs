@@ -159,6 +159,18 @@ async fn an_event_of_an_unknown_kind_is_named() {
 }
 
 #[tokio::test]
+async fn a_ledger_of_other_migrations_is_told_with_what_to_do() {
+    let database = database().await;
+    let owner = database.url().parse().unwrap();
+    sqlx::query("update _sqlx_migrations set checksum = '\\x00' where version = 3")
+        .execute(database.pool())
+        .await
+        .unwrap();
+    let error = Store::migrate(&owner).await.expect_err("migration 3 was another one").to_string();
+    assert!(error.contains("migration 3 ") && error.contains("start the program that made them"), "{error}");
+}
+
+#[tokio::test]
 async fn migrations_of_many_databases_at_once_agree_on_the_role() {
     let databases = join_all((0..6).map(|_| database())).await;
     let owners: Vec<_> = databases.iter().map(|database| database.url().parse().unwrap()).collect();

@@ -1,15 +1,22 @@
 //! Time travel: what is told of a moment of the past is what was told then, whoever writes meanwhile.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use daybook_api::{AppOptions, PastOptions};
 use daybook_core::{
-    domain::{AccountEvent, AccountId, Event, ExpenseId},
-    operations::{AdjustAccount, ChangeTerms, Operation, RecordExpense, ReverseExpense, Terms},
+    domain::{AccountEvent, AccountId, Event, ExpenseId, PaymentId, TicketId, payment::Purpose},
+    operations::{
+        AdjustAccount, AdjustExpense, AdvancePayment, AllocatePayment, ChangeTerms, ChargeRef, Operation, PaymentStep,
+        RecordExpense, ReinstateExpense, ReverseExpense, StartPayment, StartRefund, Terms,
+    },
     store::{RawEvent, Store, Upcasters, position_at},
     writer::{Command, WriterHandle},
 };
-use daybook_projections::{BOARD, Reader};
+use daybook_projections::{BOARD, Lasting, Moment, Reader, expense, payment, statement};
 use daybook_tests::{
     TestDatabase,
     api::{Answer, TestApp},
@@ -18,7 +25,7 @@ use daybook_tests::{
     history::{LONG, Ledger, varied_history},
     whole_book,
 };
-use futures::future::join_all;
+use futures::{StreamExt, future::join_all, stream::FuturesUnordered};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use reqwest::Method;
 use rust_decimal::{Decimal, dec};
@@ -250,6 +257,47 @@ async fn whatever_is_read_as_known_at_a_position_is_what_was_read_then() {
     let last = &recorded[&end];
     let changed = |then: &Vec<Value>| then.iter().zip(last).filter(|(then, now)| then != now).count();
     assert!(recorded.values().rev().skip(1).all(|then| changed(then) > all.len() / 10));
+}
+
+/// What several projections are read for is told of a position that all of them have: it stays as it is.
+#[tokio::test]
+async fn whatever_is_read_while_a_projection_is_behind_is_what_was_known_at_the_position_that_is_told() {
+    let (ledger, book, app) = history().await;
+    let all = everything(&app, &ledger.database).await;
+    let (store, mut asked) = (app.database.store().await, Vec::new());
+    let reader = Reader::new(&store, BOARD, None);
+    let portion = book.len() / BOARD.len();
+    for (number, behind) in BOARD.iter().rev().enumerate() {
+        app.done(&format!("/v1/ops/projections/{}/pause", behind.name), json!({})).await;
+        let until = if number + 1 == BOARD.len() { book.len() } else { (number + 1) * portion };
+        copy::append_to(&app, &book[number * portion..until]).await;
+        for other in BOARD.iter().filter(|other| other.name != behind.name) {
+            reader.wait_for(other.name, until as u64, LONG).await.unwrap();
+        }
+        for address in &all {
+            let answer = app.get_at_once(address).await;
+            asked.push((behind.name, until, address, answer));
+        }
+        app.done(&format!("/v1/ops/projections/{}/resume", behind.name), json!({})).await;
+        arrived(&app).await;
+    }
+    let mut behind = BTreeSet::new();
+    for (name, until, address, then) in asked.iter().filter(|(.., then)| then.status == 200) {
+        let position: usize = then.header("ledger-position").parse().unwrap();
+        let now = app.get_at_once(&asking(address, &[("as_known_at", position.to_string())])).await;
+        // A cursor belongs to its moment.
+        let page = |answer: &Answer| {
+            let mut body = answer.body.clone();
+            body.as_object_mut().map(|members| members.remove("next_cursor"));
+            told(&json!([if body.is_null() { Value::from(answer.text.clone()) } else { body }]))
+        };
+        assert_eq!(page(&now), page(then), "{address} as known at {position}, with {name} behind");
+        if position < *until && address.starts_with("/v1/accounts/") {
+            behind.insert(*name);
+        }
+    }
+    eprintln!("{} answers, {behind:?} behind", asked.len());
+    assert!(behind.is_superset(&["account_statement", "accounts", "closed_periods"].into()), "{behind:?}");
 }
 
 /// In this history everything takes effect in the order of the book, so that both axes tell the same.
@@ -521,6 +569,17 @@ async fn a_moment_that_the_book_has_not_reached_is_refused() {
         let answer = app.get(&asking(path, &[("as_of", "9999-12-31T23:59:59Z".into())])).await;
         assert_eq!(answer.status, 200, "{path}: {}", answer.text);
     }
+    for path in [
+        "/v1/audit/checkpoints/latest",
+        "/log/checkpoint",
+        "/log/tile/0/000.p/1",
+        "/log/tile/entries/000.p/1",
+        "/v1/ops/projections",
+        "/v1/ops/projections/accounts",
+        "/v1/ops/schema",
+    ] {
+        app.get(&format!("{path}?as_known_at=1")).await.refused(400, "unknown-parameter");
+    }
     let misspelt = app.get(&format!("/v1/accounts/{account}?as_at=1")).await;
     assert_eq!(misspelt.refused(400, "unknown-parameter")["allowed"], json!(["as_of", "as_known_at"]));
     app.get("/v1/accounts?as_of=yesterday").await.refused(400, "malformed-parameter");
@@ -672,4 +731,254 @@ async fn what_the_past_cannot_be_told_from_is_said() {
     }
     app.get_at_once(&path).await.refused(500, "internal");
     app.get_at_once(&format!("/v1/accounts?as_known_at={head}")).await.refused(500, "internal");
+}
+
+/// A page of the past does not go on for ever, and neither do those who read it keep others out.
+#[tokio::test]
+async fn a_page_of_the_past_looks_through_so_many_rows_and_hands_a_cursor_on() {
+    let app = TestApp::start().await;
+    let customer = id(&app.writer().execute(register("Ada")).await.unwrap().answer);
+    let first: TicketId = id(&app.writer().execute(open_ticket(&customer)).await.unwrap().answer);
+    for _ in 0..12 {
+        for opened in join_all((0..100).map(|_| app.writer().execute(open_ticket(&customer)))).await {
+            opened.unwrap();
+        }
+    }
+    app.done(&format!("/v1/tickets/{first}/messages"), json!({ "side": "provider", "message": "done" })).await;
+    app.done(&format!("/v1/tickets/{first}/archive"), json!({})).await;
+    let archived = format!("/v1/tickets?archived=true&limit=1&as_known_at={}", app.position().await);
+
+    let page = app.get(&archived).await;
+    assert_eq!((&page.body["data"], &page.body["has_more"]), (&json!([]), &json!(true)), "{}", page.text);
+    let cursor = page.body["next_cursor"].as_str().expect("a cursor is handed on");
+    assert!(page.header("link").contains(cursor), "{}", page.header("link"));
+    let next = app.get(&format!("{archived}&cursor={cursor}")).await;
+    assert_eq!((&next.body["data"][0]["id"], &next.body["has_more"]), (&json!(first), &json!(false)));
+    // What is there is found as it was before, and a full page ends where it is full.
+    let all = answered(&app, "/v1/tickets?limit=200", &[("as_known_at", app.position().await.to_string())]).await;
+    assert_eq!(told(&all), told(&answered(&app, "/v1/tickets?limit=200", &[]).await));
+}
+
+#[tokio::test]
+async fn ordinary_reads_are_answered_while_as_many_read_the_past_as_may() {
+    const READERS: usize = 20;
+    let app = TestApp::start().await;
+    let account = account(app.writer()).await;
+    arrived(&app).await;
+    let path = format!("/v1/accounts/{account}?as_known_at={}", app.position().await);
+    let pool = app.database.pool();
+    // Nobody comes to the events, so that reads of the past take as long as this test wants.
+    let mut holding = pool.begin().await.unwrap();
+    let table: String = sqlx::query_scalar(
+        "select c.relname from pg_depend d join pg_rewrite r on r.oid = d.objid join pg_class c on c.oid = d.refobjid
+         where r.ev_class = 'accounts'::regclass and c.relkind = 'r'",
+    )
+    .fetch_one(&mut *holding)
+    .await
+    .unwrap();
+    sqlx::query(&format!("lock table {table} in access exclusive mode")).execute(&mut *holding).await.unwrap();
+    let mut asked: FuturesUnordered<_> = (0..READERS).map(|_| app.get_at_once(&path)).collect();
+    // As many of them wait for the table as may at once; whoever waits for those is sent away.
+    let turned_away = asked.next().await.unwrap();
+    turned_away.refused(503, "overloaded");
+    assert!(!turned_away.header("retry-after").is_empty());
+    let waiting: i64 =
+        sqlx::query_scalar("select count(*) from pg_locks where not granted and relation = $1::regclass")
+            .bind(&table)
+            .fetch_one(&mut *holding)
+            .await
+            .unwrap();
+    assert!((1..=3).contains(&waiting), "{waiting}");
+    for path in ["/v1/customers", "/v1/tickets", "/readyz"] {
+        let answer = app.get_at_once(path).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text);
+    }
+    holding.rollback().await.unwrap();
+    let answers: Vec<Answer> = asked.collect().await;
+    let told = answers.iter().filter(|answer| answer.status == 200).count();
+    assert_eq!(told as i64, waiting);
+}
+
+#[tokio::test]
+async fn a_read_of_the_past_that_takes_too_long_is_refused_and_says_so() {
+    let past = PastOptions { longest: Duration::ZERO, ..PastOptions::default() };
+    let app = TestApp::with(database().await, AppOptions { past, ..AppOptions::default() }).await;
+    let account = account(app.writer()).await;
+    let head = app.position().await;
+    for path in ["/v1/accounts".to_owned(), format!("/v1/accounts/{account}")] {
+        app.get(&format!("{path}?as_known_at={head}")).await.refused(422, "read-too-long");
+        assert_eq!(app.get(&path).await.status, 200);
+    }
+}
+
+/// As of a moment of the day on which the tests are.
+fn at_minute(minute: i64) -> DateTime<Utc> {
+    noon() + TimeDelta::minutes(minute)
+}
+
+fn start_payment(account: &AccountId, amount: &str) -> Operation {
+    let (method, purpose) = ("card".into(), Purpose::Advance);
+    Operation::StartPayment(StartPayment {
+        account: account.clone(),
+        payer: None,
+        method,
+        amount: usd(amount),
+        purpose,
+    })
+}
+
+fn advance(payment: &PaymentId, step: PaymentStep) -> Operation {
+    Operation::AdvancePayment(AdvancePayment { payment: payment.clone(), step })
+}
+
+fn credit(payment: &PaymentId) -> Operation {
+    advance(payment, PaymentStep::Credit { document_number: None })
+}
+
+fn record(account: &AccountId, net: &str) -> Operation {
+    Operation::RecordExpense(RecordExpense {
+        account: account.clone(),
+        description: "hours".into(),
+        quantity: dec!(1),
+        net: usd(net),
+        tax_rate: dec!(0),
+    })
+}
+
+#[tokio::test]
+async fn an_allocation_takes_effect_once_its_money_and_its_charge_have() {
+    let app = TestApp::start().await;
+    let account = account(app.writer()).await;
+    let done = async |minute: i64, operation: Operation| {
+        app.writer().execute(at(operation, at_minute(minute))).await.unwrap().answer
+    };
+    let payment: PaymentId = id(&done(0, start_payment(&account, "50.00")).await);
+    done(120, credit(&payment)).await;
+    let expense: ExpenseId = id(&done(60, record(&account, "50.00")).await);
+    arrived(&app).await;
+    for (minute, payment_told, expense_told, balance) in [
+        (90, ("new", dec!(0), dec!(0)), (dec!(0), dec!(50)), dec!(-50)),
+        (120, ("credited", dec!(50), dec!(0)), (dec!(50), dec!(0)), dec!(0)),
+    ] {
+        let moment = [("as_of", written(at_minute(minute)))];
+        let read = async |path: String| app.get_at_once(&asking(&path, &moment)).await.body;
+        let shown = read(format!("/v1/payments/{payment}")).await;
+        let told = (shown["status"].as_str().unwrap(), amount(&shown["allocated"]), amount(&shown["free"]));
+        assert_eq!(told, payment_told, "{minute}: {shown}");
+        let shown = read(format!("/v1/expenses/{expense}")).await;
+        assert_eq!((amount(&shown["covered"]), amount(&shown["uncovered"])), expense_told, "{minute}: {shown}");
+        assert_eq!(amount(&read(format!("/v1/accounts/{account}/balance")).await["balance"]), balance);
+    }
+}
+
+/// The law of money on an account, at every moment of a history in which everything was dated at random.
+#[tokio::test]
+async fn as_of_every_moment_what_is_free_less_what_is_uncovered_is_the_balance() {
+    const DAY: i64 = 1_440;
+    let app = TestApp::start().await;
+    let mut asked = 0;
+    for seed in 0..6 {
+        let mut random = StdRng::seed_from_u64(seed);
+        let account = account(app.writer()).await;
+        let terms = ChangeTerms { account: account.clone(), terms: Terms::PostPaidAllowed };
+        app.writer().execute(command(Operation::ChangeTerms(terms))).await.unwrap();
+        let (mut payments, mut expenses): (Vec<PaymentId>, Vec<ExpenseId>) = (Vec::new(), Vec::new());
+        // In half of the histories things are also taken back: then what was given back is money of its own.
+        let takes_back = seed % 2 == 1;
+        for _ in 0..60 {
+            let minute = random.random_range(1..DAY);
+            let mut pick = |of: usize| random.random_range(0..of);
+            let cents = format!("{}.00", 1 + pick(80));
+            let operation = match pick(if takes_back { 10 } else { 6 }) {
+                0 | 1 => {
+                    let started =
+                        app.writer().execute(at(start_payment(&account, &cents), at_minute(0))).await.unwrap();
+                    let payment = id(&started.answer);
+                    payments.push(payment);
+                    credit(payments.last().unwrap())
+                }
+                2 | 3 => record(&account, &cents),
+                4 | 5 if payments.is_empty() || expenses.is_empty() => continue,
+                4 | 5 => {
+                    let payment = payments[pick(payments.len())].clone();
+                    let charge = || Some(ChargeRef::Expense(expenses[0].clone()));
+                    let other = Some(ChargeRef::Expense(expenses[pick(expenses.len())].clone()));
+                    let (from, to) = if pick(2) == 0 { (other, None) } else { (charge(), other) };
+                    Operation::AllocatePayment(AllocatePayment { payment, from, to, amount: usd("1.00") })
+                }
+                6 | 7 if expenses.is_empty() => continue,
+                6 => {
+                    let expense = expenses[pick(expenses.len())].clone();
+                    Operation::AdjustExpense(AdjustExpense { expense, total: usd(&cents) })
+                }
+                7 => Operation::ReverseExpense(ReverseExpense { expense: expenses[pick(expenses.len())].clone() }),
+                8 if expenses.is_empty() => continue,
+                8 => Operation::ReinstateExpense(ReinstateExpense { expense: expenses[pick(expenses.len())].clone() }),
+                _ if payments.is_empty() => continue,
+                _ => {
+                    let payment = payments[pick(payments.len())].clone();
+                    Operation::StartRefund(StartRefund { payment, amount: usd("1.00") })
+                }
+            };
+            let records = matches!(operation, Operation::RecordExpense(_));
+            // What the domain refuses has not happened.
+            let done = app.writer().execute(at(operation, at_minute(minute))).await;
+            if let Some(done) = done.ok().filter(|_| records) {
+                expenses.push(id(&done.answer));
+            }
+        }
+        arrived(&app).await;
+        let reader = Reader::new(&app.database.store().await, BOARD, None);
+        for minute in (0..DAY).step_by(37) {
+            asked += 1;
+            law_holds(&reader, &account, at_minute(minute), takes_back).await;
+        }
+    }
+    eprintln!("{asked} moments");
+}
+
+async fn law_holds(reader: &Reader, account: &AccountId, as_of: DateTime<Utc>, takes_back: bool) {
+    let moment = Moment { as_of: Some(as_of), known_at: None };
+    let mut rows = reader.snapshot_of_past(&["payments", "expenses"], None, moment).await.unwrap();
+    let of_account = Some(account.to_string());
+    let lasting = Lasting::default().is("account_id", of_account.as_ref());
+    for name in ["payments", "expenses"] {
+        let candidates = rows.candidates(name, &lasting, None, 1_000).await.unwrap();
+        let keys: Vec<String> = candidates.into_iter().map(|candidate| candidate.key).collect();
+        rows.bring_back(name, &keys).await.unwrap();
+    }
+    let filter = payment::Filter { account: of_account.clone(), ..payment::Filter::default() };
+    let payments = payment::list(&mut rows, &filter, None, 1_000).await.unwrap();
+    let filter = expense::Filter { account: of_account, ..expense::Filter::default() };
+    let expenses = expense::list(&mut rows, &filter, None, 1_000).await.unwrap();
+
+    let (mut given, mut taken) = (BTreeMap::new(), BTreeMap::new());
+    for payment in &payments {
+        let (free, allocated) = (payment.free, payment.allocated);
+        assert!(free >= dec!(0) && allocated >= dec!(0), "as of {as_of}: {payment:?}");
+        assert!(payment.status != "new" || (free, allocated) == (dec!(0), dec!(0)), "as of {as_of}: {payment:?}");
+        for allocation in payment::allocations(&mut rows, &payment.id).await.unwrap() {
+            if allocation.target == "expense" {
+                *given.entry((payment.id.clone(), allocation.target_id)).or_insert(dec!(0)) += allocation.amount;
+            }
+        }
+    }
+    for expense in &expenses {
+        assert!(expense.covered >= dec!(0) && expense.uncovered >= dec!(0), "as of {as_of}: {expense:?}");
+        for coverage in expense::coverage(&mut rows, &expense.id).await.unwrap() {
+            if let Some(payment) = coverage.origin_id.filter(|_| coverage.origin == "payment") {
+                taken.insert((payment, Some(expense.id.clone())), coverage.amount);
+            }
+        }
+    }
+    given.retain(|_, amount| !amount.is_zero());
+    assert_eq!(given, taken, "payments and expenses tell the same, as of {as_of}");
+    if !takes_back {
+        drop(rows);
+        let mut now = reader.snapshot(&["account_statement"], None).await.unwrap();
+        let balance = statement::balance(&mut now, account.as_str(), moment.before(), None).await.unwrap();
+        let free: Decimal = payments.iter().map(|payment| payment.free).sum();
+        let uncovered: Decimal = expenses.iter().map(|expense| expense.uncovered).sum();
+        assert_eq!(free - uncovered, balance, "as of {as_of}");
+    }
 }

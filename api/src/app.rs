@@ -13,7 +13,12 @@ use daybook_projections::{BOARD, Projector, ProjectorOptions, Reader, engine};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{page::CursorKey, rebuild::Rebuilds, routes};
+use crate::{
+    page::CursorKey,
+    past::{Gate, PastOptions},
+    rebuild::Rebuilds,
+    routes,
+};
 
 /// How long the connections of the pool may take to come back.
 const CLOSING: Duration = Duration::from_secs(5);
@@ -28,6 +33,7 @@ struct Shared {
     writer: WriterHandle,
     reader: Reader,
     cursors: CursorKey,
+    past: Gate,
     lag_budget: Duration,
     rebuilds: Rebuilds,
     kept: watch::Receiver<Kept>,
@@ -40,6 +46,7 @@ pub struct AppOptions {
     pub keeper: KeeperOptions,
     /// How old an event may be that a projection has not seen, before the application calls itself not ready.
     pub lag_budget: Duration,
+    pub past: PastOptions,
     /// The pause between two looks at rows whose events are picked at random; `None` for no looks.
     pub watch: Option<Duration>,
 }
@@ -47,7 +54,8 @@ pub struct AppOptions {
 impl Default for AppOptions {
     fn default() -> Self {
         let (writer, projector) = (WriterOptions::default(), ProjectorOptions::default());
-        Self { writer, projector, keeper: KeeperOptions::default(), lag_budget: Duration::from_secs(10), watch: None }
+        let (keeper, past) = (KeeperOptions::default(), PastOptions::default());
+        Self { writer, projector, keeper, lag_budget: Duration::from_secs(10), past, watch: None }
     }
 }
 
@@ -75,8 +83,9 @@ impl App {
         }
         let rebuilds = Rebuilds::new(store.clone(), background.clone());
         let lag_budget = options.lag_budget;
+        let past = Gate::new(options.past, store.pool().options().get_max_connections());
         let kept = keeper.kept();
-        let app = Self(Arc::new(Shared { store, writer: handle, reader, cursors, lag_budget, rebuilds, kept }));
+        let app = Self(Arc::new(Shared { store, writer: handle, reader, cursors, past, lag_budget, rebuilds, kept }));
         Ok(Running { app, writer, projector, keeper, background })
     }
 
@@ -99,6 +108,10 @@ impl App {
     /// How far the keeper of the transparency log has come, and what troubles it.
     pub fn kept(&self) -> Kept {
         self.0.kept.borrow().clone()
+    }
+
+    pub fn past(&self) -> &Gate {
+        &self.0.past
     }
 
     pub fn cursors(&self) -> &CursorKey {

@@ -10,7 +10,7 @@ use daybook_core::transparency::{LogError, StoredCheckpoint, checkpoints, latest
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::{address::Asked, app::App, error::ApiError};
+use crate::{address::Asked, app::App, error::ApiError, wire::Nothing};
 
 const DEFAULT_LIMIT: u32 = 100;
 const MAX_LIMIT: u32 = 1_000;
@@ -76,7 +76,10 @@ pub async fn list(
 
 /// The checkpoint of the most events.
 #[utoipa::path(get, path = "/v1/audit/checkpoints/latest", responses((status = 200, body = CheckpointShown)))]
-pub async fn latest(State(app): State<App>) -> Result<Json<CheckpointShown>, ApiError> {
+pub async fn latest(
+    State(app): State<App>,
+    Asked(Nothing {}): Asked<Nothing>,
+) -> Result<Json<CheckpointShown>, ApiError> {
     let latest = latest_checkpoint(app.store().pool()).await?.ok_or(LogError::NoCheckpoint)?;
     Ok(Json(latest.into()))
 }

@@ -174,7 +174,8 @@ pub struct DiscountQuery {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct OwnDiscountQuery {
-    /// The moment that is asked about, unless it is told.
+    /// The moment that is asked about, unless it is told; as known at a position, the time of its recording. Discounts run
+    /// out without an event, so that only an answer that was asked with this parameter stays the same for ever.
     valid_at: Option<DateTime<Utc>>,
     cursor: Option<String>,
     limit: Option<u32>,

@@ -18,7 +18,10 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
-use crate::problem::{self, Kind};
+use crate::{
+    past,
+    problem::{self, Kind},
+};
 
 /// A failed request, as its handler knows it.
 #[derive(Clone, Debug)]
@@ -167,7 +170,10 @@ impl ApiError {
                 tracing::error!(error = %chain(error), "the book cannot be read");
                 Self::new("internal", "the book cannot be read; nothing of the request was recorded")
             }
-            StoreError::Migration(_) | StoreError::EarlierVersion { .. } | StoreError::TimedOut { .. } => {
+            StoreError::Migration(_)
+            | StoreError::OtherMigration { .. }
+            | StoreError::EarlierVersion { .. }
+            | StoreError::TimedOut { .. } => {
                 tracing::error!(error = %chain(error), "the store does not answer");
                 Self::new("store-unavailable", "the store does not answer").retry_after(5)
             }
@@ -193,8 +199,12 @@ impl From<sqlx::Error> for ApiError {
     fn from(error: sqlx::Error) -> Self {
         // Data exceptions: what was asked for lies outside of what PostgreSQL can compare.
         let code = error.as_database_error().and_then(|error| error.code());
-        if code.is_some_and(|code| code.starts_with("22")) {
+        if code.as_ref().is_some_and(|code| code.starts_with("22")) {
             return Self::new("malformed-parameter", "a parameter lies outside of what can be looked for");
+        }
+        // It took longer than a statement may: doing it again would take as long.
+        if code.is_some_and(|code| code == "57014") {
+            return past::too_long();
         }
         Self::of_query(&error)
     }

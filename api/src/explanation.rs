@@ -7,7 +7,6 @@ use daybook_core::{
     domain::{posting::Posting, rule::Rule},
 };
 use daybook_projections::{
-    Moment,
     explanation::{self as read_model, Step},
     invoice,
 };
@@ -54,7 +53,9 @@ pub struct ExplanationStep {
     recorded_at: DateTime<Utc>,
     /// The journal entry of the event; empty for one that moves no money.
     postings: Vec<PostingShown>,
-    /// Shared by all that the command did.
+    /// Shared by all that the command did, and by nothing else.
+    command_id: Option<String>,
+    /// The request that brought the command, as its caller called it.
     correlation_id: Option<String>,
     /// What else the command did: up to 100 events before this one and 100 after it.
     together: Vec<EventTogether>,
@@ -111,6 +112,7 @@ impl ExplanationStep {
             dated_at: metadata.dated_at,
             recorded_at: event.recorded_at,
             postings: event.event.postings().into_iter().map(PostingShown::from).collect(),
+            command_id: metadata.command_id.map(|id| id.to_string()),
             correlation_id: metadata.correlation_id.map(|id| id.to_string()),
             together: together.into_iter().map(EventTogether::from).collect(),
             event: link_to_event(event.position),
@@ -163,7 +165,7 @@ pub async fn explain_balance(
 ) -> Result<Response, ApiError> {
     let listing = app.listing(uri, (), moment, cursor.as_deref(), limit)?;
     let mut rows = app.read_kept(&["account_statement", "accounts"], moment, fresh).await?;
-    let at = rows.moment();
+    let at = rows.moment_of_the_book();
     let account = existing(&mut rows, id.as_str()).await?;
     let (after, limit) = (listing.before(), listing.rows());
     let upcasters = app.store().upcasters();
@@ -190,8 +192,7 @@ pub async fn explain_due(
     let mut rows = app.read_one("invoices", id.as_str(), moment, fresh).await?;
     let found = invoice::get(&mut rows, id.as_str()).await?;
     let invoice = found.ok_or_else(|| ApiError::new("invoice-not-found", "there is no such invoice"))?;
-    // The events may go on beyond the rows.
-    let at = Moment { known_at: Some(rows.moment().known_at.unwrap_or(rows.position())), ..rows.moment() };
+    let at = rows.moment_of_the_book();
     let (after, limit) = (listing.before().unwrap_or(0), listing.rows());
     let upcasters = app.store().upcasters();
     let steps = read_model::of_due(&mut rows, upcasters, &invoice.id, &at, after, limit).await?;

@@ -21,8 +21,8 @@ use crate::{
 #[into_params(parameter_in = Query)]
 pub struct AskedMoment {
     /// Only what took effect at this time or before it (RFC 3339), whenever it was recorded. An event that builds on one
-    /// that has not taken effect by then has not taken effect either. Now, and all that is dated later, unless it is
-    /// told.
+    /// that has not taken effect by then has not taken effect either: an allocation takes effect once both its money and
+    /// its charge are there. Now, and all that is dated later, unless it is told.
     #[param(value_type = Option<DateTime<Utc>>, inline)]
     as_of: Option<AsOf>,
     /// Only what had been recorded up to this position of the book, or up to this time (RFC 3339): the answer that was

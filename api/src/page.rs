@@ -25,7 +25,8 @@ pub const MAX_LIMIT: u32 = 200;
 #[derive(Clone)]
 pub struct CursorKey(Hmac<Sha256>);
 
-/// A page of a listing.
+/// A page of a listing. One of the past may have fewer rows than were asked for, or none, and more after it: only so
+/// many are looked through for a page.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Page<T> {
     pub data: Vec<T>,
@@ -97,20 +98,24 @@ impl CursorKey {
         signing
     }
 
-    /// The page made of the rows that were read, one more than wanted if there is one more.
+    /// The page made of the rows that were read, one more than wanted if there is one more. `looked_through` is the
+    /// position down to which they were looked for, if there may be more below that.
+    #[expect(clippy::too_many_arguments, reason = "a page is made of all that")]
     pub fn page<R, T>(
         &self,
         uri: &Uri,
         filter: &impl std::fmt::Debug,
         wanted: Wanted,
+        looked_through: Option<i64>,
         mut rows: Vec<R>,
         position: impl Fn(&R) -> i64,
         show: impl Fn(R) -> T,
     ) -> Page<T> {
-        let has_more = rows.len() > wanted.limit as usize;
+        let is_full = rows.len() > wanted.limit as usize;
         rows.truncate(wanted.limit as usize);
-        let last = rows.last().filter(|_| has_more).map(&position);
+        let last = if is_full { rows.last().map(&position) } else { looked_through };
         let next_cursor = last.map(|position| self.cursor(uri, filter, position));
+        let has_more = next_cursor.is_some();
         Page { data: rows.into_iter().map(show).collect(), next_cursor, has_more }
     }
 }

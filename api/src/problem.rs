@@ -98,6 +98,7 @@ const KINDS: &[Kind] = &[
     at(BAD, "malformed-parameter", "A parameter of the query does not have the form that it needs"),
     at(BAD, "invalid-cursor", "The cursor was not given by this listing with these filters"),
     at(BAD, "idempotency-key-missing", "A request that moves money needs a header `Idempotency-Key`"),
+    at(INVALID, "read-too-long", "The answer takes longer than a request may"),
     at(ABSENT, "not-found", "There is nothing at this address"),
     at(ABSENT, "no-checkpoint", "The log has not signed a tree of that size"),
     at(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "The address does not take this method"),

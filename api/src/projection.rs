@@ -17,11 +17,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    address::Named,
+    address::{Asked, Named},
     app::App,
     error::ApiError,
     operator::{Instruction, Nothing, named},
     rebuild::LastRebuild,
+    wire,
     write::LEDGER_POSITION,
 };
 
@@ -35,7 +36,7 @@ pub struct Projections {
 
 /// How the projections stand against the book.
 #[utoipa::path(get, path = "/v1/ops/projections", responses((status = 200, body = Projections)))]
-pub async fn list(State(app): State<App>) -> Result<Response, ApiError> {
+pub async fn list(State(app): State<App>, Asked(wire::Nothing {}): Asked<wire::Nothing>) -> Result<Response, ApiError> {
     let mut connection = app.store().pool().acquire().await?;
     let data = standings(BOARD, &mut connection).await?;
     let head = data.iter().map(|standing| standing.head).max().unwrap_or_default();
@@ -72,7 +73,11 @@ impl IntoResponse for ProjectionShown {
 
 /// How a projection stands against the book.
 #[utoipa::path(get, path = "/v1/ops/projections/{name}", responses((status = 200, body = ProjectionShown)))]
-pub async fn show(State(app): State<App>, Named(name): Named<String>) -> Result<ProjectionShown, ApiError> {
+pub async fn show(
+    State(app): State<App>,
+    Named(name): Named<String>,
+    Asked(wire::Nothing {}): Asked<wire::Nothing>,
+) -> Result<ProjectionShown, ApiError> {
     ProjectionShown::of(&app, named(&name)?).await
 }
 

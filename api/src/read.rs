@@ -21,6 +21,7 @@ use crate::{
     error::ApiError,
     moment::AskedMoment,
     page::{CursorKey, Page, Wanted},
+    past::Admitted,
     write::LEDGER_POSITION,
 };
 
@@ -55,9 +56,13 @@ impl<S: Sync> FromRequestParts<S> for Fresh {
 impl Fresh {
     /// Fresh enough for what had been recorded then, too.
     fn including(self, moment: Moment) -> Option<Freshness> {
-        let Some(known_at) = moment.known_at else { return self.0 };
+        moment.known_at.map_or(self, |known_at| self.reaching(known_at)).0
+    }
+
+    /// Fresh enough for what stands at a position, too.
+    pub fn reaching(self, wanted: Position) -> Self {
         let Freshness { position, wait } = self.0.unwrap_or(Freshness { position: 0, wait: WAIT });
-        Some(Freshness { position: position.max(known_at), wait })
+        Self(Some(Freshness { position: position.max(wanted), wait }))
     }
 }
 
@@ -66,9 +71,12 @@ impl Fresh {
 pub struct Rows {
     snapshot: Snapshot,
     name: &'static str,
+    asked: Moment,
     moment: Moment,
     /// Whether the rows have to be brought back before they can be read.
     folded_back: bool,
+    /// Of the past.
+    admitted: Option<Admitted>,
 }
 
 /// One listing, as it was asked for.
@@ -88,8 +96,13 @@ enum Progress {
     Unread,
     /// Down to the row that the event at this position made.
     Back(i64),
+    /// The same, and no further for this page.
+    Bounded(i64),
     Done,
 }
+
+/// So many rows are looked through for a page of the past at most; one that is not full may have more after it.
+const LOOKED_THROUGH: i64 = 1_000;
 
 impl App {
     /// The rows of a projection as they are now, as fresh as was asked for.
@@ -97,36 +110,53 @@ impl App {
         self.read_kept(&[projection], AskedMoment::default(), fresh).await
     }
 
-    /// The rows of several projections whose tables keep every position: the queries choose by the moment themselves.
-    /// The first one's version is told.
+    /// The rows of several projections whose tables keep every position: the queries choose by the moment themselves,
+    /// which is the position of the one furthest behind where they differ. The first one's version is told.
     pub async fn read_kept(
         &self,
         projections: &[&'static str],
         moment: AskedMoment,
         fresh: Fresh,
     ) -> Result<Rows, ApiError> {
-        let moment = self.moment(moment).await?;
-        let snapshot = self.reader().snapshot(projections, fresh.including(moment)).await?;
-        Ok(Rows { snapshot, name: projections[0], moment, folded_back: false })
+        let asked = self.moment(moment).await?;
+        let fresh = fresh.including(asked);
+        let admitted = if asked.is_now() { None } else { Some(self.admitted(projections, fresh).await?) };
+        let mut snapshot = self.reader().snapshot(projections, fresh).await?;
+        if let Some(admitted) = &admitted {
+            bound(&mut snapshot, admitted).await?;
+        }
+        let moment = shared(&snapshot, asked);
+        Ok(Rows { snapshot, name: projections[0], asked, moment, folded_back: false, admitted })
     }
 
-    /// The rows of several projections as they were at a moment, of which there are none before they are brought back.
-    /// The first one's version is told.
+    /// The rows of several projections as they were at a moment, of which there are none before they are brought back;
+    /// of now, those that are furthest ahead are brought back to where the others are. The first one's version is told.
     pub async fn read_at(
         &self,
         projections: &[&'static str],
         moment: AskedMoment,
         fresh: Fresh,
     ) -> Result<Rows, ApiError> {
-        let moment = self.moment(moment).await?;
-        let folded_back = !moment.is_now();
-        let fresh = fresh.including(moment);
-        let snapshot = if folded_back {
-            self.reader().snapshot_of_past(projections, fresh, moment).await?
-        } else {
-            self.reader().snapshot(projections, fresh).await?
-        };
-        Ok(Rows { snapshot, name: projections[0], moment, folded_back })
+        let asked = self.moment(moment).await?;
+        let (name, fresh) = (projections[0], fresh.including(asked));
+        let mut moment = asked;
+        if asked.is_now() {
+            let snapshot = self.reader().snapshot(projections, fresh).await?;
+            if snapshot.is_abreast() {
+                return Ok(Rows { snapshot, name, asked, moment, folded_back: false, admitted: None });
+            }
+            moment = shared(&snapshot, asked);
+        }
+        let admitted = self.admitted(projections, fresh).await?;
+        let mut snapshot = admitted.within(self.reader().snapshot_of_past(projections, fresh, moment)).await?;
+        bound(&mut snapshot, &admitted).await?;
+        Ok(Rows { snapshot, name, asked, moment, folded_back: true, admitted: Some(admitted) })
+    }
+
+    /// Lets a read of the past in, once it need not wait for projections any more.
+    async fn admitted(&self, projections: &[&'static str], fresh: Option<Freshness>) -> Result<Admitted, ApiError> {
+        self.reader().wait_for_all(projections, fresh).await?;
+        self.past().admit().await
     }
 
     /// The row of a projection with this key, and what belongs to it, as they were at a moment.
@@ -155,6 +185,19 @@ impl App {
     }
 }
 
+/// Lets no statement of a read take longer than the read itself may: what nobody waits for any more ends, too.
+async fn bound(snapshot: &mut Snapshot, admitted: &Admitted) -> Result<(), ApiError> {
+    let statement = format!("set local statement_timeout = {}", admitted.left().as_millis());
+    sqlx::query(&statement).persistent(false).execute(&mut **snapshot).await?;
+    Ok(())
+}
+
+/// The moment that rows of several projections have in common.
+fn shared(snapshot: &Snapshot, moment: Moment) -> Moment {
+    let known_at = (!snapshot.is_abreast()).then(|| snapshot.position());
+    Moment { known_at: moment.known_at.or(known_at), ..moment }
+}
+
 impl<F: std::fmt::Debug> Listing<'_, F> {
     /// The position of the last row of the page before.
     pub fn before(&self) -> Option<i64> {
@@ -169,7 +212,11 @@ impl<F: std::fmt::Debug> Listing<'_, F> {
     /// The page made of these rows.
     pub fn page<R, T: Serialize>(self, rows: Vec<R>, position: impl Fn(&R) -> i64, show: impl Fn(R) -> T) -> Response {
         let filter = (&self.filter, self.moment);
-        let page: Page<T> = self.key.page(&self.uri, &filter, self.wanted, rows, position, show);
+        let looked_through = match self.progress {
+            Progress::Bounded(position) => Some(position),
+            Progress::Unread | Progress::Back(_) | Progress::Done => None,
+        };
+        let page: Page<T> = self.key.page(&self.uri, &filter, self.wanted, looked_through, rows, position, show);
         page.answer(&self.uri)
     }
 }
@@ -195,21 +242,34 @@ impl Rows {
         self.moment.known_at.map_or(position, |known_at| known_at.min(position))
     }
 
+    /// The moment that was asked about.
+    pub fn asked(&self) -> Moment {
+        self.asked
+    }
+
+    /// The moment that the queries have to ask about: that one, as known at the position that the projections have in
+    /// common.
     pub fn moment(&self) -> Moment {
         self.moment
     }
 
+    /// The same, as known at the position that is told: for what is read of the book itself, which may go on beyond the
+    /// rows.
+    pub fn moment_of_the_book(&self) -> Moment {
+        Moment { known_at: Some(self.position()), ..self.moment }
+    }
+
     /// Brings back the row with this key, and what belongs to it; of now they are there.
     pub async fn bring_back(&mut self, projection: &'static str, key: &str) -> Result<(), ApiError> {
-        if self.folded_back {
-            self.snapshot.bring_back(projection, &[key.to_owned()]).await?;
+        if let Some(admitted) = self.admitted.as_ref().filter(|_| self.folded_back) {
+            admitted.within(self.snapshot.bring_back(projection, &[key.to_owned()])).await?;
         }
         Ok(())
     }
 
     /// How many rows of a listing to read next, after so many were found; `None` once there is nothing more to read.
-    /// Rows of now are read at once. Those of the past are brought back portion by portion: which of them a page shows
-    /// is not known before.
+    /// Rows of now are read at once. Those of the past are brought back in two portions: as many as the page has, and if
+    /// that does not fill it, once more all that are looked through for a page. So no stream is folded more than twice.
     pub async fn next<F: std::fmt::Debug>(
         &mut self,
         listing: &mut Listing<'_, F>,
@@ -217,23 +277,27 @@ impl Rows {
         found: usize,
     ) -> Result<Option<i64>, ApiError> {
         let missing = listing.rows() - found as i64;
-        let before = match listing.progress {
-            Progress::Unread => listing.before(),
-            Progress::Back(position) => Some(position),
-            Progress::Done => return Ok(None),
+        let (before, portion) = match listing.progress {
+            Progress::Unread => (listing.before(), listing.rows()),
+            Progress::Back(position) => (Some(position), LOOKED_THROUGH - listing.rows()),
+            Progress::Done | Progress::Bounded(_) => return Ok(None),
         };
-        if !self.folded_back {
+        let Some(admitted) = self.admitted.as_ref().filter(|_| self.folded_back) else {
             listing.progress = Progress::Done;
             return Ok(Some(missing));
-        }
+        };
         if missing == 0 {
             return Ok(None);
         }
-        let candidates = self.snapshot.candidates(self.name, lasting, before).await?;
+        let candidates = admitted.within(self.snapshot.candidates(self.name, lasting, before, portion)).await?;
         let Some(last) = candidates.last() else { return Ok(None) };
-        listing.progress = Progress::Back(last.position);
+        listing.progress = match listing.progress {
+            _ if (candidates.len() as i64) < portion => Progress::Done,
+            Progress::Unread => Progress::Back(last.position),
+            _ => Progress::Bounded(last.position),
+        };
         let keys: Vec<String> = candidates.into_iter().map(|candidate| candidate.key).collect();
-        self.snapshot.bring_back(self.name, &keys).await?;
+        admitted.within(self.snapshot.bring_back(self.name, &keys)).await?;
         Ok(Some(missing))
     }
 }

@@ -10,7 +10,7 @@ use daybook_core::store::{StoredVersion, stored_versions};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{app::App, error::ApiError, write::LEDGER_POSITION};
+use crate::{address::Asked, app::App, error::ApiError, wire::Nothing, write::LEDGER_POSITION};
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct StoredVersions {
@@ -20,7 +20,7 @@ pub struct StoredVersions {
 
 /// The stored versions of every event type, and what this server makes of each: `present`, `upcast` or `unreadable`.
 #[utoipa::path(get, path = "/v1/ops/schema", responses((status = 200, body = StoredVersions)))]
-pub async fn list_versions(State(app): State<App>) -> Result<Response, ApiError> {
+pub async fn list_versions(State(app): State<App>, Asked(Nothing {}): Asked<Nothing>) -> Result<Response, ApiError> {
     let data = stored_versions(app.store().pool(), app.store().upcasters()).await?;
     // Every event of the book has been counted, so that the last of them is its end.
     let position = data.iter().map(|stored| stored.last_position).max().unwrap_or_default();

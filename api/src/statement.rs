@@ -145,18 +145,27 @@ pub async fn statement(
         let detail = "`to`: the day after the last one cannot come before the first one";
         return Err(ApiError::new("malformed-parameter", detail).with("parameter", "to"));
     }
-    let mut rows = app.read_kept(&["account_statement", "accounts", "closed_periods"], moment, fresh).await?;
+    let read_from = ["account_statement", "accounts", "closed_periods"];
+    let mut rows = app.read_kept(&read_from, moment, fresh).await?;
     let account = existing(&mut rows, id.as_str()).await?;
     let zone: Tz = account.time_zone.parse().expect("a row holds a time zone that the domain has accepted");
     let midnight = |day: NaiveDate| midnight(day, zone);
     let (begin, end) = (from.map(midnight), to.map(midnight));
-    let (at, head) = (rows.moment(), rows.position());
     // Whatever came after the closing took effect later, or is a link to something that did.
     let closed_at = match end {
-        Some(end) => books::closed_at(&mut rows, end, &at).await?,
+        Some(end) => {
+            let asked = rows.asked();
+            books::closed_at(&mut rows, end, &asked).await?.map(i64::unsigned_abs)
+        }
         None => None,
     };
-    let known = closed_at.map(i64::unsigned_abs).or(at.known_at);
+    // That the period is closed may be known before the rows of the account have come so far.
+    if let Some(closed_at) = closed_at.filter(|closed_at| *closed_at > rows.position()) {
+        drop(rows);
+        rows = app.read_kept(&read_from, moment, fresh.reaching(closed_at)).await?;
+    }
+    let (at, head) = (rows.moment(), rows.position());
+    let known = closed_at.or(at.known_at);
     let period = Period { from: begin, to: end, moment: Moment { known_at: known, ..at } };
     let (opening, closing, lines) = whole(&mut rows, id.as_str(), &period).await?;
     let statement = StatementShown {

@@ -12,11 +12,16 @@ use daybook_core::{
 };
 use daybook_verify::tree::{self, WIDTH};
 
-use crate::{address::Named, app::App, error::ApiError};
+use crate::{
+    address::{Asked, Named},
+    app::App,
+    error::ApiError,
+    wire::Nothing,
+};
 
 /// The latest checkpoint: a signed note.
 #[utoipa::path(get, path = "/log/checkpoint", responses((status = 200, body = String, content_type = "text/plain")))]
-pub async fn checkpoint(State(app): State<App>) -> Result<Response, ApiError> {
+pub async fn checkpoint(State(app): State<App>, Asked(Nothing {}): Asked<Nothing>) -> Result<Response, ApiError> {
     let latest = latest_checkpoint(app.store().pool()).await?.ok_or(LogError::NoCheckpoint)?;
     let headers = [(CONTENT_TYPE, "text/plain; charset=utf-8"), (CACHE_CONTROL, "no-cache")];
     Ok((headers, latest.note).into_response())
@@ -31,6 +36,7 @@ pub async fn checkpoint(State(app): State<App>) -> Result<Response, ApiError> {
 pub async fn tile(
     State(app): State<App>,
     Named((level, index)): Named<(String, String)>,
+    Asked(Nothing {}): Asked<Nothing>,
 ) -> Result<Response, ApiError> {
     let Some((Some(level), index, width)) = tree::parse_path(&format!("{level}/{index}")) else {
         return Err(ApiError::new("not-found", "this is not the path of a tile"));
@@ -49,7 +55,11 @@ pub async fn tile(
     path = "/log/tile/entries/{*index}",
     responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream"))
 )]
-pub async fn entries(State(app): State<App>, Named(index): Named<String>) -> Result<Response, ApiError> {
+pub async fn entries(
+    State(app): State<App>,
+    Named(index): Named<String>,
+    Asked(Nothing {}): Asked<Nothing>,
+) -> Result<Response, ApiError> {
     let Some((None, index, width)) = tree::parse_path(&format!("entries/{index}")) else {
         return Err(ApiError::new("not-found", "this is not the path of an entry bundle"));
     };

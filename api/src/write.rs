@@ -7,7 +7,7 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use chrono::{DateTime, Datelike, NaiveDate, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, TimeDelta, Utc};
 use daybook_core::{
     operations::Operation,
     writer::{Command, Done, Idempotency},
@@ -26,6 +26,10 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 /// Marks a route that moves money: without an idempotency key it does nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct MovesMoney;
+
+/// How far ahead something may take effect. A year is charged in advance at most; what lies beyond is a slip of the pen, and
+/// it can never be corrected: every balance of an earlier day would be without it for ever.
+const AHEAD: TimeDelta = TimeDelta::days(366);
 
 /// A request that writes, with its body read.
 #[derive(Debug)]
@@ -50,6 +54,10 @@ impl WriteRequest {
     ) -> Result<Command, ApiError> {
         if let Some(at) = effective_at {
             in_calendar(at.date_naive(), "/effective_at")?;
+            if at > Utc::now() + AHEAD {
+                let detail = format!("it lies more than {} days ahead: write it when it is nearer", AHEAD.num_days());
+                return Err(ApiError::field("invalid-value", "/effective_at", detail));
+            }
         }
         let context = self.caller.context(effective_at, reason);
         Ok(Command { id: Uuid::now_v7(), operation, context, idempotency: self.idempotency })

@@ -101,7 +101,7 @@ pub struct Context {
     pub on_behalf_of: Option<Actor>,
     /// Why, where a person decided.
     pub reason: Option<String>,
-    /// One command, one correlation: what happened together shares it.
+    /// What the command belongs to: the request that brought it, as its caller calls it. Others may call theirs the same.
     pub correlation_id: Uuid,
     /// What led to the command, where that is known: an earlier command, a notice, a request.
     pub causation_id: Option<Uuid>,
@@ -112,11 +112,12 @@ pub struct Context {
 impl Context {
     /// The metadata column: a flat map of strings, because that is what cqrs-es reads. `open_from` is the first moment of
     /// the open period: what would take effect before it takes effect then, and says as `dated_at` what was asked for.
-    pub fn to_metadata(&self, open_from: Option<DateTime<Utc>>) -> HashMap<String, String> {
+    pub fn to_metadata(&self, command_id: Uuid, open_from: Option<DateTime<Utc>>) -> HashMap<String, String> {
         let text = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::AutoSi, true);
         let closed = open_from.filter(|open_from| self.occurred_at < *open_from);
         let mut metadata = HashMap::from([
             ("actor".to_owned(), self.actor.to_string()),
+            ("command_id".to_owned(), command_id.to_string()),
             ("correlation_id".to_owned(), self.correlation_id.to_string()),
             ("occurred_at".to_owned(), text(closed.unwrap_or(self.occurred_at))),
         ]);
@@ -134,6 +135,8 @@ pub struct Metadata {
     pub actor: Option<Actor>,
     pub on_behalf_of: Option<Actor>,
     pub reason: Option<String>,
+    /// One command, one id, which is the ledger's own: what happened together shares it, and nothing else does.
+    pub command_id: Option<Uuid>,
     pub correlation_id: Option<Uuid>,
     pub causation_id: Option<Uuid>,
     pub occurred_at: Option<DateTime<Utc>>,
@@ -151,6 +154,7 @@ impl Metadata {
             actor: read(map, "actor"),
             on_behalf_of: read(map, "on_behalf_of"),
             reason: map.get("reason").cloned(),
+            command_id: read(map, "command_id"),
             correlation_id: read(map, "correlation_id"),
             causation_id: read(map, "causation_id"),
             occurred_at: read(map, "occurred_at"),
@@ -187,7 +191,9 @@ mod tests {
     #[test]
     fn metadata_reads_back_its_context() {
         let context = context();
-        let metadata = Metadata::from_map(&context.to_metadata(None));
+        let command_id = Uuid::from_u128(3);
+        let metadata = Metadata::from_map(&context.to_metadata(command_id, None));
+        assert_eq!(metadata.command_id, Some(command_id));
         assert_eq!(metadata.actor, Some(context.actor));
         assert_eq!(metadata.on_behalf_of, context.on_behalf_of);
         assert_eq!(metadata.reason, context.reason);
@@ -202,7 +208,7 @@ mod tests {
         let context = context();
         let moment = TimeDelta::microseconds(1);
         let told = |open_from| {
-            let metadata = Metadata::from_map(&context.to_metadata(Some(open_from)));
+            let metadata = Metadata::from_map(&context.to_metadata(Uuid::nil(), Some(open_from)));
             (metadata.occurred_at, metadata.dated_at)
         };
         let later = context.occurred_at + moment;

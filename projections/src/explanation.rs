@@ -24,7 +24,7 @@ pub struct Step {
     /// The figure before this event, and after it.
     pub before: Decimal,
     pub after: Decimal,
-    /// What else the command did: the events around this one that share its correlation.
+    /// What else the command did: the other events that bear its id. Of an event that bears none nobody can tell.
     pub together: Vec<RecordedEvent>,
 }
 
@@ -148,16 +148,16 @@ async fn with_their_commands(
 ) -> Result<(), StoreError> {
     let positions: Vec<i64> = steps.iter().map(|step| step.event.position as i64).collect();
     let rows = sqlx::query(
-        "with recursive walk (step, position, correlation, direction, distance) as (
-             select e.position, e.position, e.metadata ->> 'correlation_id', way.direction, 0::bigint
+        "with recursive walk (step, position, command, direction, distance) as (
+             select e.position, e.position, e.metadata ->> 'command_id', way.direction, 0::bigint
              from events as e
              cross join (values (-1), (1)) as way (direction)
              where e.position = any($1)
              union all
-             select walk.step, e.position, walk.correlation, walk.direction, walk.distance + 1
+             select walk.step, e.position, walk.command, walk.direction, walk.distance + 1
              from walk
              join events as e on e.position = walk.position + walk.direction
-             where e.metadata ->> 'correlation_id' = walk.correlation and walk.distance < $2
+             where e.metadata ->> 'command_id' = walk.command and walk.distance < $2
                  and ($3::bigint is null or e.position <= $3)
          )
          select walk.step, e.position, e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_version,

@@ -6,6 +6,7 @@ pub mod books;
 pub mod credit_note;
 pub mod customer;
 pub mod discount;
+mod effect;
 #[expect(clippy::disallowed_methods, reason = "leases, deadlines and progress")]
 pub mod engine;
 pub mod expense;

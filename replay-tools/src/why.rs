@@ -41,6 +41,11 @@ async fn tell(store: &Store, arguments: &Arguments) -> Result<(), ToolError> {
         return Err(format!("the statements have come to position {head}, and {at} was asked for").into());
     }
     let account = account::get(&mut rows, id).await?.ok_or_else(|| format!("there is no account {id}"))?;
+    if account.position.unsigned_abs() > at {
+        return Err(
+            format!("there is no account {id} at position {at}: position {} opened it", account.position).into()
+        );
+    }
     println!("account {id}, {}, as known at position {at}", account.currency);
     let moment = Moment { as_of: None, known_at: Some(at) };
     let (mut after, mut balance) = (None, None);
@@ -82,8 +87,8 @@ fn tell_step(step: &Step) {
     for posting in event.event.postings() {
         println!("  {:<20} {:>20} {}", posting.account.as_str(), posting.amount, posting.currency.code());
     }
-    if let Some(correlation_id) = metadata.correlation_id {
-        println!("  command {correlation_id}");
+    if let Some(command_id) = metadata.command_id {
+        println!("  command {command_id}");
     }
     for other in together {
         println!("    with {:>8}  {:<28} {}", other.position, other.event.event_type(), other.aggregate_id);

@@ -1,7 +1,7 @@
 //! A statement as a table, as RFC 4180 has it, with the opening and the closing balance as the first and the last row.
 
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
-use daybook_core::spreadsheet::harmless;
+use daybook_core::spreadsheet::cell;
 
 use super::StatementShown;
 use crate::wire::Amount;
@@ -26,10 +26,13 @@ const COLUMNS: [&str; 15] = [
     "reversed_by",
 ];
 
-/// The position in the closing row is the one that the statement is made at.
-pub fn write(statement: &StatementShown) -> Vec<u8> {
-    let mut table = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
-    let mut write = |cells: [String; 15]| table.write_record(cells).expect("memory takes every row");
+/// Texts are quoted; the other cells hold nothing that would have to be. The position in the closing row is the one that the statement is made at.
+pub fn write(statement: &StatementShown) -> String {
+    let mut table = String::new();
+    let mut write = |cells: [String; 15]| {
+        table.push_str(&cells.join(","));
+        table.push_str("\r\n");
+    };
     let currency = statement.currency();
     let balance_row = |row: &str, position: String, day: Option<NaiveDate>, balance: Amount| {
         let mut cells: [String; 15] = Default::default();
@@ -53,8 +56,8 @@ pub fn write(statement: &StatementShown) -> Vec<u8> {
             line.dated_at.map(time).unwrap_or_default(),
             time(line.recorded_at),
             line.origin.clone(),
-            harmless(line.origin_id.as_deref().unwrap_or_default()),
-            harmless(&line.description),
+            cell(line.origin_id.as_deref().unwrap_or_default()),
+            cell(&line.description),
             line.amount.0.amount().to_string(),
             line.balance.0.amount().to_string(),
             currency.into(),
@@ -64,5 +67,5 @@ pub fn write(statement: &StatementShown) -> Vec<u8> {
         ]);
     }
     write(balance_row("closing", statement.position.to_string(), statement.last_day(), statement.closing));
-    table.into_inner().expect("memory takes every row")
+    table
 }

@@ -59,7 +59,10 @@ fn of_account(event: &AccountEvent) -> Option<Rule> {
 
 fn of_funds(origin: &FundsOrigin) -> Rule {
     match origin {
-        FundsOrigin::Payment(_) => rule("payment-credited", "A payment is good: its amount is credited in full."),
+        FundsOrigin::Payment(_) => rule(
+            "payment-credited",
+            "A payment has come in, or is pledged and counts already: its amount is credited in full.",
+        ),
         FundsOrigin::CreditNote(_) => rule("credit-note-credited", "A credit note is issued: its total is credited."),
         FundsOrigin::Expense(_) => rule(
             "expense-given-back",
@@ -87,7 +90,8 @@ fn of_charge(origin: &ChargeOrigin, reverses: bool) -> Rule {
         }
         (ChargeOrigin::Payment(_), _) => rule(
             "payment-taken-back",
-            "A payment turned out not to be good: what of it was left is charged, and what it covered is open again.",
+            "A payment was taken back, or its pledge withdrawn: what of it was left is charged, and what it covered is \
+             open again.",
         ),
         (ChargeOrigin::Transfer(_), _) => {
             rule("transfer-sent", "A transfer to another account of the customer, at the rate that both record.")

@@ -11,6 +11,7 @@ use std::{sync::Arc, time::Duration};
 
 use sqlx::{
     Connection, Executor, PgConnection, PgExecutor, PgPool,
+    migrate::MigrateError,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
@@ -59,7 +60,12 @@ pub enum StoreError {
     #[error("the database does not do its part")]
     Database(#[from] sqlx::Error),
     #[error("the tables cannot be brought to this version")]
-    Migration(#[from] sqlx::migrate::MigrateError),
+    Migration(#[from] MigrateError),
+    #[error(
+        "migration {version} of this program is not the one that made the tables of this ledger: start the program that \
+         made them, or one whose migrations continue its own; nothing was changed"
+    )]
+    OtherMigration { version: i64 },
     #[error(
         "the tables are of version {found}, and this program reads those of {needed}: use the program that serves them, or let a server of this version bring them to it"
     )]
@@ -131,7 +137,11 @@ impl Store {
         let mut migrator = migrator();
         // A newer program may have been here: an older one must still start, or nobody could go back to it.
         migrator.set_ignore_missing(true);
-        migrator.run(&mut connection).await?;
+        migrator.run(&mut connection).await.map_err(|error| match error {
+            // No migration is changed once it has run anywhere: a program in which one was has another history.
+            MigrateError::VersionMismatch(version) => StoreError::OtherMigration { version },
+            error => error.into(),
+        })?;
         roles::assert(&mut connection).await?;
         connection.close().await?;
         Ok(())

@@ -11,14 +11,16 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use tokio::time::Instant;
 
-use super::{Aggregates, Done, ExecuteError, Failure, Loaded, NewEvent, Outcome, StreamKey, UnitOfWork, Waiting};
+use super::{
+    Aggregates, Command, Done, ExecuteError, Failure, Loaded, NewEvent, Outcome, StreamKey, UnitOfWork, Waiting,
+};
 use crate::{
     cause::chain,
     domain::{
         Books,
         posting::{Unbalanced, balanced},
     },
-    event::{Context, Position},
+    event::Position,
     store::{
         StoreError, Upcasters,
         events::{self, Addition},
@@ -245,7 +247,6 @@ impl Batch {
         if let Some(verdict) = self.settled(index) {
             return Decision::Made(verdict);
         }
-        let context = &waiting.command.context;
         let mut books = self.books(waiting, aggregates);
         let decided = waiting.command.operation.decide(&mut books);
         // Whatever is recorded needs to know which period is open.
@@ -281,7 +282,7 @@ impl Batch {
             self.before.entry(stream).or_insert(before);
         }
         if !events.is_empty() {
-            let metadata = metadata(context, open_from);
+            let metadata = metadata(&waiting.command, open_from);
             self.events.extend(events.into_iter().map(|event| (event, Arc::clone(&metadata))));
         }
         let position = self.last();
@@ -334,9 +335,9 @@ fn all_balanced(events: &[NewEvent]) -> Result<(), Unbalanced> {
     events.iter().try_for_each(|new| balanced(&new.event.postings()))
 }
 
-fn metadata(context: &Context, open_from: Option<DateTime<Utc>>) -> Arc<str> {
-    // Sorted, so that the same context is the same text.
-    let sorted: BTreeMap<String, String> = context.to_metadata(open_from).into_iter().collect();
+fn metadata(command: &Command, open_from: Option<DateTime<Utc>>) -> Arc<str> {
+    // Sorted, so that the same command is the same text.
+    let sorted: BTreeMap<String, String> = command.context.to_metadata(command.id, open_from).into_iter().collect();
     serde_json::to_string(&sorted).expect("a map of texts is JSON").into()
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use chrono::{DateTime, Utc};
 use daybook_core::{
     Position, RecordedEvent, chain,
     store::{RawEvent, StoreError, Upcasters, read_events},
@@ -11,6 +10,7 @@ use futures::{TryStreamExt, stream::BoxStream};
 use sqlx::PgConnection;
 
 use super::{Follows, changes::FoldError, table::Source};
+use crate::effect::together;
 
 /// An event of the book, or why it cannot be read.
 #[derive(Debug)]
@@ -28,9 +28,9 @@ impl Entry {
         Self { position: raw.position, aggregate_type: raw.aggregate_type, aggregate_id: raw.aggregate_id, event }
     }
 
-    /// Of an event that cannot be read nobody can tell.
-    pub fn takes_effect_after(&self, moment: DateTime<Utc>) -> bool {
-        self.event.as_ref().is_ok_and(|event| event.occurred_at() > moment)
+    /// Whether the entry after this one was made by the same command. Of an event that cannot be read nobody can tell.
+    pub fn is_together_with(&self, next: &Self) -> bool {
+        self.event.as_ref().is_ok_and(|event| next.event.as_ref().is_ok_and(|next| together(event, next)))
     }
 }
 

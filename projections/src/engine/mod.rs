@@ -23,7 +23,11 @@ mod table;
 mod upgrade;
 mod watch;
 
-use daybook_core::RecordedEvent;
+use cqrs_es::Aggregate;
+use daybook_core::{
+    RecordedEvent,
+    domain::{Account, Expense, Payment},
+};
 
 pub use build::{Stage, State, Target, in_service, pause, resume};
 pub use changes::{Changes, FoldError};
@@ -97,6 +101,16 @@ impl Definition {
         (self.fold)(event, &mut changes)
     }
 
+    /// Whether its rows tell which money covers which charge.
+    fn follows_allocations(&self) -> bool {
+        match self.follows {
+            Follows::Only(types) => {
+                types.contains(&Account::TYPE) && (types.contains(&Payment::TYPE) || types.contains(&Expense::TYPE))
+            }
+            Follows::Everything => false,
+        }
+    }
+
     /// Whether some of its rows stay once an event has made them, so that they tell of every position.
     pub fn keeps_positions(&self) -> bool {
         self.tables.iter().any(|table| table.stays_but_for().is_some())
@@ -140,6 +154,7 @@ pub(crate) mod fixtures {
             actor: None,
             on_behalf_of: None,
             reason: None,
+            command_id: None,
             correlation_id: None,
             causation_id: None,
             occurred_at: DateTime::from_timestamp(second, 0),

@@ -2,8 +2,8 @@
 //!
 //! There are two axes. *As known at* a position counts what had been recorded up to it; *as of* a time counts what took
 //! effect at that time or before it, whenever it was recorded. Events go in the order of the book on both, and an event
-//! that builds on one that has not taken effect has not taken effect either: it does not fit the rows, and is left out
-//! whole. What an event tells as a result, such as what is still due, is what it told when it was recorded.
+//! that builds on one that has not taken effect has not taken effect either: of payments and expenses that is told by
+//! [`Effects`], and whatever does not fit the rows is left out whole. What an event tells as a result, such as what is still due, is what it told when it was recorded.
 //!
 //! The rows lie in temporary tables under the names of the readers' views, which PostgreSQL looks up first. They are
 //! folded for the keys that an answer needs and no others; which events can have made a row, the row of now tells
@@ -12,12 +12,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use cqrs_es::Aggregate;
 use daybook_core::{
     Position, chain,
+    domain::{Account, Payment},
     store::{StoreError, Upcasters, position_at},
 };
 use futures::TryStreamExt;
-use sqlx::{Executor as _, PgConnection};
+use sqlx::{Executor as _, PgConnection, PgExecutor};
+use tokio::time;
 
 use super::{
     Definition,
@@ -27,9 +30,10 @@ use super::{
     log::{self, Entry},
     memory::{Memory, Portion},
     parking::Parked,
-    snapshot::{Freshness, ReadError, Reader, Snapshot},
-    table::{Related, Table, WriteError},
+    snapshot::{Freshness, LOOK_AGAIN, ReadError, Reader, Snapshot, beginning},
+    table::{Related, Source, Table, WriteError},
 };
+use crate::effect::Effects;
 
 /// The moment that rows are wanted at, on either axis or on both; the default is now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,9 +83,8 @@ pub(super) struct Past {
     upcasters: Upcasters,
 }
 
-/// Events that are folded at once, and candidates that are brought back at once.
+/// Events that are folded at once.
 const CHUNK: usize = 500;
-const PORTION: i64 = 200;
 
 impl Moment {
     pub fn is_now(&self) -> bool {
@@ -135,18 +138,13 @@ impl Reader {
         fresh: Option<Freshness>,
         moment: Moment,
     ) -> Result<Snapshot, ReadError> {
-        let mut snapshot = self.snapshot_for(names, fresh, true).await?;
-        let builds = build::all(names, &mut *snapshot).await?;
-        let mut targets = BTreeMap::new();
-        for name in names {
-            let serving = builds.iter().find(|build| build.name == *name && build.stage == Stage::Serving);
-            // A build that is still to be made has no rows, of now or of the past.
-            let Some(serving) = serving else { continue };
-            let definition = self.board().iter().find(|one| one.name == *name && one.version == serving.version);
-            let definition = *definition
-                .ok_or(ReadError::OtherVersion { projection: self.definition(name).name, serving: serving.version })?;
-            targets.insert(*name, Target { definition, build: serving.build });
-        }
+        let (mut snapshot, targets) = loop {
+            self.wait_for_all(names, fresh).await?;
+            if let Some(found) = self.try_snapshot_of_past(names, fresh).await? {
+                break found;
+            }
+            time::sleep(LOOK_AGAIN).await;
+        };
         let parked = Parked::read(names, &mut *snapshot).await?;
         let until = moment.known_at.unwrap_or(snapshot.position());
         for target in targets.values() {
@@ -161,16 +159,67 @@ impl Reader {
         snapshot.set_past(Past { as_of: moment.as_of, until, targets, parked, upcasters });
         Ok(snapshot)
     }
+
+    /// A snapshot, and the builds that serve in it; none if another one has taken over from them meanwhile. It locks the
+    /// tables of these builds and not the views over them, so that a fold of many events keeps no build from taking over.
+    async fn try_snapshot_of_past(
+        &self,
+        names: &[&'static str],
+        fresh: Option<Freshness>,
+    ) -> Result<Option<(Snapshot, BTreeMap<&'static str, Target>)>, ReadError> {
+        let expected = self.serving_targets(names, self.pool()).await?;
+        let tables: Vec<String> = expected
+            .values()
+            .flat_map(|target| target.definition.tables.iter().map(|table| target.table(table)))
+            .collect();
+        let definitions: Vec<Definition> = names.iter().map(|name| self.definition(name)).collect();
+        let begin = beginning("read write", &tables);
+        let mut snapshot = match Snapshot::of(self.pool(), &definitions, begin).await {
+            Err(ReadError::Database(error)) if is_undefined_table(&error) => return Ok(None),
+            snapshot => snapshot?,
+        };
+        let targets = self.serving_targets(names, &mut *snapshot).await?;
+        let builds = |targets: &BTreeMap<&'static str, Target>| -> Vec<i32> {
+            targets.values().map(|target| target.build).collect()
+        };
+        let stayed = builds(&targets) == builds(&expected);
+        let is_fresh = fresh.is_none_or(|fresh| snapshot.position() >= fresh.position);
+        Ok((stayed && is_fresh).then_some((snapshot, targets)))
+    }
+
+    /// The builds of these projections that serve. One that is still to be made has no rows, of now or of the past.
+    async fn serving_targets(
+        &self,
+        names: &[&'static str],
+        executor: impl PgExecutor<'_>,
+    ) -> Result<BTreeMap<&'static str, Target>, ReadError> {
+        let builds = build::all(names, executor).await?;
+        let mut targets = BTreeMap::new();
+        for name in names {
+            let serving = builds.iter().find(|build| build.name == *name && build.stage == Stage::Serving);
+            let Some(serving) = serving else { continue };
+            let definition = self.board().iter().find(|one| one.name == *name && one.version == serving.version);
+            let definition = *definition
+                .ok_or(ReadError::OtherVersion { projection: self.definition(name).name, serving: serving.version })?;
+            targets.insert(*name, Target { definition, build: serving.build });
+        }
+        Ok(targets)
+    }
+}
+
+fn is_undefined_table(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "42P01")
 }
 
 impl Snapshot {
-    /// The next rows of a listing that may have been in it, newest first, that were made before this position. The
-    /// first table of the projection is the one that is listed.
+    /// The next rows of a listing that may have been in it, newest first, that were made before this position; so many
+    /// at most. The first table of the projection is the one that is listed.
     pub async fn candidates(
         &mut self,
         name: &str,
         lasting: &Lasting,
         before: Option<i64>,
+        limit: i64,
     ) -> Result<Vec<Candidate>, ReadError> {
         let (past, connection) = self.past();
         let Some(target) = past.targets.get(name) else { return Ok(Vec::new()) };
@@ -193,7 +242,7 @@ impl Snapshot {
              limit $3"
         );
         let until = i64::try_from(past.until).unwrap_or(i64::MAX);
-        let mut query = sqlx::query_as(&statement).bind(until).bind(before).bind(PORTION);
+        let mut query = sqlx::query_as(&statement).bind(until).bind(before).bind(limit);
         for condition in &lasting.0 {
             query = query.bind(&condition.values);
         }
@@ -234,22 +283,89 @@ impl Past {
             portion.extend(related.keys);
             sources.extend(related.sources);
         }
+        // Which allocations have taken effect depends on all payments of the account.
+        let mut effects = definition.follows_allocations().then(Effects::default);
+        if self.as_of.is_some() && effects.is_some() {
+            sources.extend(payments_behind(&sources, self.until, connection).await?);
+        }
         let portion = Portion::Only(portion);
         let mut rows = Memory::default();
+        let mut command: Vec<Entry> = Vec::new();
         let mut events = log::stream_sources(connection, &sources, self.until, None).try_chunks(CHUNK);
         while let Some(events) = events.try_next().await.map_err(|error| error.1)? {
             for raw in events {
                 let entry = Entry::of(raw, &self.upcasters);
-                let mut changes = fold::changes(&definition, &self.parked, [&entry]).map_err(fold_error)?;
-                match self.as_of {
-                    None => rows.keep(&definition, &mut changes, &portion).map_err(fold_error)?,
-                    Some(as_of) if entry.takes_effect_after(as_of) => {}
-                    Some(_) => try_out(&definition, &mut changes, &portion, &mut rows),
+                let Some(as_of) = self.as_of else {
+                    let mut changes = fold::changes(&definition, &self.parked, [&entry]).map_err(fold_error)?;
+                    rows.keep(&definition, &mut changes, &portion).map_err(fold_error)?;
+                    continue;
+                };
+                if command.last().is_some_and(|last| !last.is_together_with(&entry)) {
+                    let command = std::mem::take(&mut command);
+                    self.fold_as_of(as_of, &definition, &command, effects.as_mut(), &portion, &mut rows)?;
                 }
+                command.push(entry);
             }
+        }
+        if let Some(as_of) = self.as_of {
+            self.fold_as_of(as_of, &definition, &command, effects.as_mut(), &portion, &mut rows)?;
         }
         Ok(rows)
     }
+
+    /// Folds what has taken effect of a command.
+    fn fold_as_of(
+        &self,
+        as_of: DateTime<Utc>,
+        definition: &Definition,
+        command: &[Entry],
+        effects: Option<&mut Effects>,
+        portion: &Portion,
+        rows: &mut Memory,
+    ) -> Result<(), ReadError> {
+        // Of an event that cannot be read nobody can tell when it took effect.
+        let readable: Vec<_> = command.iter().filter_map(|entry| entry.event.as_ref().ok()).collect();
+        let times = match effects {
+            Some(effects) => effects.of(&readable),
+            None => readable.iter().map(|event| event.occurred_at()).collect(),
+        };
+        let mut times = times.into_iter();
+        for entry in command {
+            if entry.event.is_ok() && times.next().is_some_and(|time| time > as_of) {
+                continue;
+            }
+            let mut changes = fold::changes(definition, &self.parked, [entry]).map_err(fold_error)?;
+            try_out(definition, &mut changes, portion, rows);
+        }
+        Ok(())
+    }
+}
+
+/// The streams of the payments that were credited to the accounts among these sources.
+async fn payments_behind(
+    sources: &BTreeSet<Source>,
+    until: Position,
+    connection: &mut PgConnection,
+) -> Result<Vec<Source>, sqlx::Error> {
+    let accounts: Vec<&str> = sources
+        .iter()
+        .filter_map(|source| match source {
+            Source::Stream(Account::TYPE, id) => Some(id.as_str()),
+            Source::Stream(..) | Source::Event(_) | Source::Book => None,
+        })
+        .collect();
+    let payments: Vec<String> = sqlx::query_scalar(
+        "select distinct payload #>> '{credited,origin,payment}'
+         from events
+         where aggregate_type = $1 and aggregate_id = any($2) and event_type = 'account.credited' and position <= $3
+             and payload #>> '{credited,origin,payment}' is not null",
+    )
+    .bind(Account::TYPE)
+    .bind(accounts)
+    .bind(i64::try_from(until).unwrap_or(i64::MAX))
+    .fetch_all(connection)
+    .await?;
+    Ok(payments.iter().map(|payment| Source::stream(Payment::TYPE, payment)).collect())
 }
 
 /// Applies the changes of an event, or none of them if they do not fit.

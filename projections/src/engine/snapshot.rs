@@ -66,13 +66,15 @@ pub enum ReadError {
 pub struct Snapshot {
     transaction: Transaction<'static, Postgres>,
     position: Position,
+    /// Whether all projections have come exactly so far.
+    abreast: bool,
     /// Of the rows of the first of these projections.
     version: i32,
     past: Option<Past>,
 }
 
 /// How often to look at the checkpoint while another process does the projecting.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 impl Reader {
     /// `projector` is the one of this process, if it has one.
@@ -83,25 +85,13 @@ impl Reader {
 
     /// A snapshot of the rows of these projections, after waiting until all of them are as fresh as wanted.
     pub async fn snapshot(&self, names: &[&str], fresh: Option<Freshness>) -> Result<Snapshot, ReadError> {
-        self.snapshot_for(names, fresh, false).await
-    }
-
-    /// The same; `for_past` if temporary tables are to be made in it.
-    pub(super) async fn snapshot_for(
-        &self,
-        names: &[&str],
-        fresh: Option<Freshness>,
-        for_past: bool,
-    ) -> Result<Snapshot, ReadError> {
         let definitions: Vec<Definition> = names.iter().map(|name| self.definition(name)).collect();
+        let views: Vec<&str> = definitions.iter().flat_map(|definition| self.views(definition)).collect();
+        // One that is read only makes no temporary tables.
+        let begin = beginning("read only", &views);
         loop {
-            if let Some(Freshness { position, wait }) = fresh {
-                for definition in &definitions {
-                    self.wait_for(definition.name, position, wait).await?;
-                }
-            }
-            let views: Vec<&str> = definitions.iter().flat_map(|definition| self.views(definition)).collect();
-            let snapshot = Snapshot::of(&self.pool, &definitions, &views, for_past).await?;
+            self.wait_for_all(names, fresh).await?;
+            let snapshot = Snapshot::of(&self.pool, &definitions, begin.clone()).await?;
             // What was waited for may have been a build that another one took over from at that very moment.
             if fresh.is_none_or(|fresh| snapshot.position >= fresh.position) {
                 return Ok(snapshot);
@@ -109,6 +99,15 @@ impl Reader {
             drop(snapshot);
             time::sleep(LOOK_AGAIN).await;
         }
+    }
+
+    /// Waits until all these projections are as fresh as wanted.
+    pub async fn wait_for_all(&self, names: &[&str], fresh: Option<Freshness>) -> Result<(), ReadError> {
+        let Some(Freshness { position, wait }) = fresh else { return Ok(()) };
+        for name in names {
+            self.wait_for(name, position, wait).await?;
+        }
+        Ok(())
     }
 
     /// Waits until the projection has come to this position.
@@ -184,30 +183,42 @@ impl Reader {
     }
 }
 
+/// How a snapshot begins. What it reads is locked before it is taken: a rebuild that swaps tables comes entirely before
+/// it or after it. A filter that is absent must not spoil the plan of one that is present, so each query is planned anew.
+pub(super) fn beginning(mode: &str, tables: &[impl AsRef<str>]) -> String {
+    let tables: Vec<&str> = tables.iter().map(AsRef::as_ref).collect();
+    let lock = if tables.is_empty() {
+        String::new()
+    } else {
+        format!("lock table {} in access share mode; ", tables.join(", "))
+    };
+    format!("begin isolation level repeatable read {mode}; {lock}set local plan_cache_mode = force_custom_plan")
+}
+
 impl Snapshot {
-    async fn of(pool: &PgPool, definitions: &[Definition], views: &[&str], for_past: bool) -> Result<Self, ReadError> {
-        // Locked before the snapshot is taken: a rebuild that swaps tables comes entirely before it or after it.
-        // A filter that is absent must not spoil the plan of one that is present, so each query is planned anew.
-        // One that is read only makes no temporary tables.
-        let mode = if for_past { "read write" } else { "read only" };
-        let begin = format!(
-            "begin isolation level repeatable read {mode}; \
-             lock table {} in access share mode; set local plan_cache_mode = force_custom_plan",
-            views.join(", ")
-        );
+    /// In a transaction that begins like this.
+    pub(super) async fn of(pool: &PgPool, definitions: &[Definition], begin: String) -> Result<Self, ReadError> {
         let mut transaction = pool.begin_with(begin).await?;
         let names: Vec<&str> = definitions.iter().map(|definition| definition.name).collect();
         let builds = build::all(&names, &mut *transaction).await?;
         let serving =
             names.iter().map(|name| builds.iter().find(|build| build.name == *name && build.stage == Stage::Serving));
-        let position = serving.clone().map(|build| build.map_or(0, |build| build.position)).min().unwrap_or(0);
+        let positions = serving.clone().map(|build| build.map_or(0, |build| build.position));
+        let position = positions.clone().min().unwrap_or(0);
+        let abreast = positions.max().is_none_or(|furthest| furthest == position);
         let version = serving.flatten().next().map_or(definitions[0].version, |build| build.version);
-        Ok(Self { transaction, position, version, past: None })
+        Ok(Self { transaction, position, abreast, version, past: None })
     }
 
     /// The last event that is in the rows of all these projections.
     pub fn position(&self) -> Position {
         self.position
+    }
+
+    /// Whether no projection has rows of events beyond that. Where one has, what the rows of now tell is of no position
+    /// at all, and has to be asked as known at this one.
+    pub fn is_abreast(&self) -> bool {
+        self.abreast
     }
 
     pub(super) fn set_past(&mut self, past: Past) {
