@@ -279,7 +279,7 @@ async fn an_account_is_exported_alone_in_whole_transactions() {
 }
 
 #[tokio::test]
-async fn as_of_an_earlier_position_or_moment_it_is_what_it_was_then() {
+async fn at_another_moment_it_is_what_it_was_then() {
     let (database, directory) = (database().await, directory());
     let (writer, running) = database.writer().await;
     let customer: CustomerId = id(&writer.execute(register("Ada")).await.unwrap().answer);
@@ -300,11 +300,15 @@ async fn as_of_an_earlier_position_or_moment_it_is_what_it_was_then() {
             .fetch_one(database.pool())
             .await
             .expect("a time");
-    for as_of in [then.to_string(), format!("@{then}"), recorded_at.to_rfc3339()] {
+    for known_at in [then.to_string(), format!("@{then}"), recorded_at.to_rfc3339()] {
         for (format, before) in ["hledger", "beancount", "csv", "ndjson"].iter().zip(&before) {
-            assert_eq!(&read(format, &["--as-of", &as_of]), before, "{format} as of {as_of}");
+            assert_eq!(&read(format, &["--as-known-at", &known_at]), before, "{format} as known at {known_at}");
         }
     }
+    // What had taken effect, whenever it was recorded: the later of the two entries is left out by its moment.
+    let (of, before) = (noon().to_rfc3339(), (noon() - TimeDelta::microseconds(1)).to_rfc3339());
+    assert_eq!(read("csv", &["--as-of", &of]), read("csv", &[]));
+    assert_eq!(read("csv", &["--as-of", &before]), read("csv", &["--to", &noon().date_naive().to_string()]));
     for accountant in ACCOUNTANTS {
         let file = exported(&database, directory.path(), accountant.name(), &[]);
         assert_eq!(accountant.check(&file), Ok(()), "{}", accountant.name());
@@ -331,8 +335,10 @@ async fn what_is_asked_for_wrongly_is_refused_and_leaves_no_file() {
     for (arguments, said) in [
         (&["--account", "acc_nobody"][..], "--account"),
         (&["--account", "cus_1"], "acc_"),
-        (&["--as-of", "9999999"], "--as-of"),
-        (&["--as-of", "yesterday"], "RFC 3339"),
+        (&["--as-known-at", "9999999"], "--as-known-at"),
+        (&["--as-known-at", "2999-01-01T00:00:00Z"], "--as-known-at"),
+        (&["--as-known-at", "yesterday"], "RFC 3339"),
+        (&["--as-of", "yesterday"], "--as-of"),
         (&["--from", "2024-02-01", "--to", "2024-01-01"], "--to"),
         (&["--from", "2024-13-01"], "--from"),
     ] {
@@ -501,7 +507,7 @@ async fn rows_that_do_not_follow_from_the_events_are_not_exported() {
     .await
     .unwrap();
     let head: i64 = sqlx::query_scalar("select position from book_head").fetch_one(database.pool()).await.unwrap();
-    let as_of = head.to_string();
+    let known_at = head.to_string();
     for (statement, projection) in [
         (format!("update journal_lines_v1 set amount = amount * 10 where position = {position}"), "journal"),
         (format!("delete from journal_lines_v1 where position = {position}"), "journal"),
@@ -526,7 +532,7 @@ async fn rows_that_do_not_follow_from_the_events_are_not_exported() {
         ),
     ] {
         as_application(&database, &statement).await;
-        for arguments in [&[][..], &["--account", &account], &["--from", "2024-01-01"], &["--as-of", &as_of]] {
+        for arguments in [&[][..], &["--account", &account], &["--from", "2024-01-01"], &["--as-known-at", &known_at]] {
             let output = export(&database, &[&["--format", "hledger"], arguments].concat());
             let errors = String::from_utf8_lossy(&output.stderr);
             assert!(output.status.code() == Some(1) && output.stdout.is_empty(), "{statement} {arguments:?}: {errors}");

@@ -6,7 +6,7 @@
 
 mod check;
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 use daybook_core::domain::posting::LedgerAccount;
 use futures::{TryStreamExt, stream::BoxStream};
 use rust_decimal::Decimal;
@@ -26,6 +26,8 @@ pub struct Selection {
     pub from: Option<NaiveDate>,
     /// The day after the last one.
     pub to: Option<NaiveDate>,
+    /// What had taken effect at this moment.
+    pub as_of: Option<DateTime<Utc>>,
 }
 
 /// An account of the chart, or a customer's own account under it.
@@ -98,6 +100,16 @@ pub struct Opening {
     pub counter: Decimal,
 }
 
+impl Selection {
+    /// The first moment that is not in it any more.
+    fn before(&self) -> Option<DateTime<Utc>> {
+        let end = self.to.map(|day| day.and_time(NaiveTime::MIN).and_utc());
+        // PostgreSQL keeps microseconds.
+        let after = self.as_of.map(|moment| moment + TimeDelta::microseconds(1));
+        end.into_iter().chain(after).min()
+    }
+}
+
 /// The selected lines, and the earlier ones that lead to the opening balances.
 const CHOSEN: &str = "
     chosen as (
@@ -107,7 +119,7 @@ const CHOSEN: &str = "
         from journal_lines
         where position <= $1
             and ($2::text is null or account_id = $2)
-            and ($3::date is null or occurred_at < $3::date::timestamp at time zone 'UTC')
+            and ($3::timestamptz is null or occurred_at < $3)
     )";
 
 /// The currencies in use, by their codes.
@@ -122,7 +134,7 @@ pub async fn currencies(connection: &mut PgConnection, selection: &Selection) ->
     sqlx::query_as(&query)
         .bind(selection.known_at)
         .bind(&selection.account)
-        .bind(selection.to)
+        .bind(selection.before())
         .fetch_all(connection)
         .await
 }
@@ -145,7 +157,7 @@ pub async fn accounts<E: From<sqlx::Error>>(
          left join accounts a on a.id = used.wallet
          order by used.ledger_account, used.wallet"
     );
-    let rows = sqlx::query_as(&query).bind(selection.known_at).bind(&selection.account).bind(selection.to);
+    let rows = sqlx::query_as(&query).bind(selection.known_at).bind(&selection.account).bind(selection.before());
     pass_on(rows.fetch(connection), each).await
 }
 
@@ -173,7 +185,7 @@ pub async fn openings<E: From<sqlx::Error>>(
     let rows = sqlx::query_as(&query)
         .bind(selection.known_at)
         .bind(&selection.account)
-        .bind(selection.to)
+        .bind(selection.before())
         .bind(selection.from);
     pass_on(rows.fetch(connection), each).await
 }
@@ -207,7 +219,7 @@ pub async fn lines<E: From<sqlx::Error>>(
     let rows = sqlx::query_as(&query)
         .bind(selection.known_at)
         .bind(&selection.account)
-        .bind(selection.to)
+        .bind(selection.before())
         .bind(selection.from);
     pass_on(rows.fetch(connection), each).await
 }
@@ -225,19 +237,8 @@ pub async fn balances<E: From<sqlx::Error>>(
          group by ledger_account, wallet, currency
          order by ledger_account, wallet, currency"
     );
-    let rows = sqlx::query_as(&query).bind(selection.known_at).bind(&selection.account).bind(selection.to);
+    let rows = sqlx::query_as(&query).bind(selection.known_at).bind(&selection.account).bind(selection.before());
     pass_on(rows.fetch(connection), each).await
-}
-
-/// The last position that had been recorded at a moment.
-pub async fn known_at(connection: &mut PgConnection, moment: DateTime<Utc>) -> Result<i64, sqlx::Error> {
-    // The times of recording never go back, so that the search ends at the first that is early enough.
-    let position: Option<i64> =
-        sqlx::query_scalar("select position from events where recorded_at <= $1 order by position desc limit 1")
-            .bind(moment)
-            .fetch_optional(connection)
-            .await?;
-    Ok(position.unwrap_or(0))
 }
 
 async fn pass_on<T, E: From<sqlx::Error>>(

@@ -3,8 +3,7 @@
 use std::io::{self, Write};
 
 use chrono::NaiveDate;
-use csv::{Terminator, WriterBuilder};
-use daybook_core::spreadsheet::harmless;
+use daybook_core::spreadsheet::cell;
 
 use super::{Book, Declared, Format, Posting, Transaction, exact, instant};
 
@@ -44,17 +43,17 @@ impl Format for Csv {
         let kind = if transaction.entry.is_some() { "line" } else { "opening" };
         transaction.postings.iter().try_for_each(|line| {
             let mut cells = money(kind, transaction.day, line);
-            cells[8] = harmless(&transaction.description);
+            cells[8] = cell(&transaction.description);
             if let Some(entry) = &transaction.entry {
                 cells[2] = entry.position.to_string();
                 cells[9] = entry.event_type.clone();
-                cells[10] = harmless(&format!("{}/{}", entry.aggregate_type, entry.aggregate_id));
+                cells[10] = cell(&format!("{}/{}", entry.aggregate_type, entry.aggregate_id));
                 cells[11] = entry.number.map(|number| number.to_string()).unwrap_or_default();
                 cells[12] = entry.origin.clone().unwrap_or_default();
-                cells[13] = harmless(entry.origin_id.as_deref().unwrap_or_default());
+                cells[13] = cell(entry.origin_id.as_deref().unwrap_or_default());
                 cells[14] = instant(entry.occurred_at);
                 cells[15] = instant(entry.recorded_at);
-                cells[16] = harmless(entry.correlation_id.as_deref().unwrap_or_default());
+                cells[16] = cell(entry.correlation_id.as_deref().unwrap_or_default());
             }
             row(out, &cells)
         })
@@ -77,8 +76,7 @@ fn money(kind: &str, day: NaiveDate, line: &Posting) -> [String; 17] {
     cells
 }
 
+/// Texts are quoted; the other cells hold nothing that would have to be.
 fn row(out: &mut dyn Write, cells: &[String; 17]) -> io::Result<()> {
-    let mut writer = WriterBuilder::new().terminator(Terminator::CRLF).from_writer(out);
-    writer.write_record(cells)?;
-    writer.flush()
+    write!(out, "{}\r\n", cells.join(","))
 }

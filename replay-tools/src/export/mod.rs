@@ -22,7 +22,7 @@ use clap::ValueEnum;
 use daybook_core::{
     Position,
     domain::{AccountId, Currency},
-    store::Store,
+    store::{Store, position_at},
 };
 use daybook_projections::{
     BOARD, Freshness, Projector, ProjectorOptions, Reader, Snapshot,
@@ -56,9 +56,12 @@ pub struct Arguments {
     /// The day after the last one (UTC)
     #[arg(long, value_name = "DAY")]
     to: Option<NaiveDate>,
-    /// As it was known then: a position of the book, or a moment such as 2026-03-31T22:00:00Z
+    /// Only what had taken effect at this moment, such as 2026-03-31T22:00:00Z
     #[arg(long, value_name = "MOMENT")]
-    as_of: Option<Known>,
+    as_of: Option<DateTime<Utc>>,
+    /// As it was known then: a position of the book, or a moment
+    #[arg(long, value_name = "POSITION|MOMENT")]
+    as_known_at: Option<Known>,
     /// The file to write; it appears when it is complete
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -256,16 +259,20 @@ pub async fn run(options: &LedgerOptions, arguments: &Arguments) -> Result<ExitC
 }
 
 async fn export(ledger: &Ledger, arguments: &Arguments) -> Result<(), ToolError> {
+    let known_at = match arguments.as_known_at {
+        None => None,
+        Some(Known::Position(wanted)) => Some(wanted),
+        Some(Known::Moment(moment)) => {
+            let known = position_at(ledger.store().pool(), moment).await?;
+            Some(known.ok_or("--as-known-at: this moment is still to come")?)
+        }
+    };
     let mut snapshot = whole(ledger).await?;
     let position = snapshot.position();
-    let known_at = match arguments.as_of {
-        None => position,
-        Some(Known::Position(wanted)) if wanted > position => {
-            return Err(format!("--as-of: the book ends at position {position}").into());
-        }
-        Some(Known::Position(wanted)) => wanted,
-        Some(Known::Moment(moment)) => u64::try_from(accounting::known_at(&mut snapshot, moment).await?)?.min(position),
-    };
+    let known_at = known_at.unwrap_or(position);
+    if known_at > position {
+        return Err(format!("--as-known-at: the book ends at position {position}").into());
+    }
     if let Some(account) = &arguments.account {
         let known: bool = sqlx::query_scalar("select exists (select from accounts where id = $1 and position <= $2)")
             .bind(account.as_str())
@@ -281,6 +288,7 @@ async fn export(ledger: &Ledger, arguments: &Arguments) -> Result<(), ToolError>
         account: arguments.account.as_ref().map(|account| account.as_str().to_owned()),
         from: arguments.from,
         to: arguments.to,
+        as_of: arguments.as_of,
     };
     accounting::check(&mut snapshot, &selection, ledger.store().upcasters()).await?;
     let mut output = Output::create(arguments.output.as_deref())?;
@@ -436,7 +444,11 @@ fn opening_balance(day: NaiveDate, opening: Opening) -> Result<Transaction, Tool
 fn begun(line: Line) -> Result<Transaction, ToolError> {
     // The three programs agree on the dates of these years only.
     if !(1400..=2999).contains(&line.day.year()) {
-        return Err(format!("the entry at position {} took effect on {}", line.position, line.day).into());
+        let (position, day) = (line.position, line.day);
+        return Err(format!(
+            "the entry at position {position} took effect on {day}, which accounting programs do not read alike: leave it out by --to or --as-of"
+        )
+        .into());
     }
     let postings = vec![posting(&line)?];
     let description = line.description.unwrap_or_else(|| line.event_type.replace(['.', '_'], " "));
