@@ -164,6 +164,7 @@ impl ApiError {
             StoreError::Database(error) => Self::of_query(error),
             StoreError::Unreadable(_)
             | StoreError::Gap { .. }
+            | StoreError::HeadMoved { .. }
             | StoreError::StreamGap { .. }
             | StoreError::Answer(_)
             | StoreError::NeverLoaded { .. } => {

@@ -74,6 +74,8 @@ pub enum StoreError {
     Unreadable(Box<Unreadable>),
     #[error("the book has a gap: after position {after} comes {found}")]
     Gap { after: Position, found: Position },
+    #[error("the end of the book has moved from position {from}, although it was locked")]
+    HeadMoved { from: Position },
     #[error("the stream of {aggregate_type} {aggregate_id} has a gap: after event {after} comes {found}")]
     StreamGap { aggregate_type: String, aggregate_id: String, after: u64, found: u64 },
     #[error("the stored answer cannot be read")]

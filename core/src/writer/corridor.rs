@@ -63,7 +63,8 @@ pub(super) struct Corridor {
     /// The one that is appended on; a batch in flight has it with it.
     connection: Option<PgConnection>,
     aggregates: Aggregates,
-    /// Where the book ended when it was seen last; what is in memory is what it made of them, and what was decided since.
+    /// Where the book ended when it was seen last. The aggregates in memory are what they were there, and what has been
+    /// decided since.
     reached: Position,
 }
 
@@ -327,14 +328,14 @@ impl Corridor {
             }
             *lost = None;
         }
-        self.catch_up(&mut transaction, head).await.map_err(Trouble::of)?;
+        within(patience, self.catch_up(&mut transaction, head)).await.map_err(Trouble::of)?;
         let mut batch = Batch::new(head.position, created);
         batch.extend(mem::take(waiting));
         let recording = async {
             batch.recall(&mut transaction).await?;
             batch.decide(&mut transaction, self.store.upcasters(), &mut self.aggregates).await?;
             if !batch.records_nothing() && !batch.append(&mut transaction).await? {
-                return Err(StoreError::Gap { after: head.position, found: head.position });
+                return Err(StoreError::HeadMoved { from: head.position });
             }
             Ok(())
         };
