@@ -17,7 +17,7 @@ use sqlx::{FromRow, PgConnection, postgres::PgRow};
 
 use super::{
     changes::{Change, Changes, FoldError, Queue, Slot},
-    copy::{self, Columns},
+    copy::{self, Column, Columns},
     memory::{Memory, Portion},
 };
 
@@ -338,8 +338,11 @@ impl<R: Row> AnyTable for Typed<R> {
                     if written.new.len() < COPIED {
                         insert(target, &written.new, connection).await?;
                     } else {
-                        let columns = columns.of(R::TABLE);
-                        copy::send(target, columns, vec![copy::lines(&written.new, columns)], connection).await?;
+                        // A column that a newer program has added keeps its default.
+                        let fields = written.new.first().map(fields).unwrap_or_default();
+                        let columns = columns.of(R::TABLE).iter().filter(|column| fields.contains(&column.name));
+                        let columns: Vec<Column> = columns.cloned().collect();
+                        copy::send(target, &columns, vec![copy::lines(&written.new, &columns)], connection).await?;
                     }
                     change(target, &written, connection).await?;
                 }
@@ -490,7 +493,7 @@ pub(super) fn written<R: Row>(queue: Queue<R>, mut slots: BTreeMap<R::Key, Slot<
 async fn insert<R: Row>(target: &str, rows: &[R], connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     let Some(first) = rows.first() else { return Ok(()) };
     // A row that should be new and is there after all is an error here: no fold overwrites what it did not expect.
-    let list = columns(first).join(", ");
+    let list = fields(first).join(", ");
     let statement =
         format!("insert into {target} ({list}) select {list} from json_populate_recordset(null::{target}, $1::json)");
     for rows in rows.chunks(ROWS_PER_STATEMENT) {
@@ -502,7 +505,7 @@ async fn insert<R: Row>(target: &str, rows: &[R], connection: &mut PgConnection)
 async fn change<R: Row>(target: &str, written: &Written<R>, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     let key = R::KEY.iter().map(|column| format!("t.{column} = r.{column}")).collect::<Vec<_>>().join(" and ");
     if let Some(first) = written.changed.first() {
-        let values = columns(first).into_iter().filter(|column| !R::KEY.contains(&column.as_str()));
+        let values = fields(first).into_iter().filter(|column| !R::KEY.contains(&column.as_str()));
         let statement = format!(
             "update {target} t set {} from json_populate_recordset(null::{target}, $1::json) r where {key}",
             values.map(|column| format!("{column} = r.{column}")).collect::<Vec<_>>().join(", ")
@@ -531,7 +534,7 @@ fn key_object<R: Row>(key: &R::Key) -> Value {
 }
 
 /// The fields of the row's struct, which are the columns of its table.
-fn columns<R: Row>(row: &R) -> Vec<String> {
+fn fields<R: Row>(row: &R) -> Vec<String> {
     match serde_json::to_value(row).expect("a row is plain values") {
         Value::Object(fields) => fields.into_iter().map(|(name, _)| name).collect(),
         other => unreachable!("a row is a struct with named fields, not {other}"),
