@@ -6,6 +6,7 @@ use daybook_core::operations::{
     AdjustAccount, ChangeTerms, HoldFunds, OpenAccount, Operation, ReleaseHold, Terms, TransferFunds,
 };
 use daybook_projections::{
+    Plans,
     account::{self as read_model, AccountRow, Filter},
     statement,
 };
@@ -342,7 +343,7 @@ pub async fn balance(
     AskedAt(Nothing {}, moment): AskedAt<Nothing>,
     fresh: Fresh,
 ) -> Result<Response, ApiError> {
-    let mut rows = app.read_kept(&["account_statement", "accounts"], moment, fresh).await?;
+    let mut rows = app.read_kept_with(Plans::Kept, &["account_statement", "accounts"], moment, fresh).await?;
     let account = existing(&mut rows, id.as_str()).await?;
     let (before, known_at) = (rows.moment().before(), rows.moment().position());
     let balance = statement::balance(&mut rows, id.as_str(), before, known_at).await?;

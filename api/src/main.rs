@@ -27,6 +27,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
+/// Most of what this program allocates is small and short-lived, and freed on another thread.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// How long requests that are under way may take after a stop was asked for.
 const DRAIN: Duration = Duration::from_secs(10);
 

@@ -12,7 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use daybook_core::Position;
-use daybook_projections::{Freshness, Lasting, Moment, Snapshot};
+use daybook_projections::{Freshness, Lasting, Moment, Plans, Snapshot};
 use serde::Serialize;
 use sqlx::PgConnection;
 
@@ -118,10 +118,21 @@ impl App {
         moment: AskedMoment,
         fresh: Fresh,
     ) -> Result<Rows, ApiError> {
+        self.read_kept_with(Plans::Anew, projections, moment, fresh).await
+    }
+
+    /// The same, for queries that are planned like this.
+    pub async fn read_kept_with(
+        &self,
+        plans: Plans,
+        projections: &[&'static str],
+        moment: AskedMoment,
+        fresh: Fresh,
+    ) -> Result<Rows, ApiError> {
         let asked = self.moment(moment).await?;
         let fresh = fresh.including(asked);
         let admitted = if asked.is_now() { None } else { Some(self.admitted(projections, fresh).await?) };
-        let mut snapshot = self.reader().snapshot(projections, fresh).await?;
+        let mut snapshot = self.reader().snapshot_with(plans, projections, fresh).await?;
         if let Some(admitted) = &admitted {
             bound(&mut snapshot, admitted).await?;
         }

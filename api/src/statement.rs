@@ -16,7 +16,7 @@ use chrono::{DateTime, Days, NaiveDate, Utc};
 use chrono_tz::Tz;
 use daybook_core::midnight;
 use daybook_projections::{
-    Moment, books,
+    Moment, Plans, books,
     statement::{self as read_model, Period, Place, StatementRow},
 };
 pub use format::Format;
@@ -146,7 +146,7 @@ pub async fn statement(
         return Err(ApiError::new("malformed-parameter", detail).with("parameter", "to"));
     }
     let read_from = ["account_statement", "accounts", "closed_periods"];
-    let mut rows = app.read_kept(&read_from, moment, fresh).await?;
+    let mut rows = app.read_kept_with(Plans::Kept, &read_from, moment, fresh).await?;
     let account = existing(&mut rows, id.as_str()).await?;
     let zone: Tz = account.time_zone.parse().expect("a row holds a time zone that the domain has accepted");
     let midnight = |day: NaiveDate| midnight(day, zone);
@@ -162,7 +162,7 @@ pub async fn statement(
     // That the period is closed may be known before the rows of the account have come so far.
     if let Some(closed_at) = closed_at.filter(|closed_at| *closed_at > rows.position()) {
         drop(rows);
-        rows = app.read_kept(&read_from, moment, fresh.reaching(closed_at)).await?;
+        rows = app.read_kept_with(Plans::Kept, &read_from, moment, fresh.reaching(closed_at)).await?;
     }
     let (at, head) = (rows.moment(), rows.position());
     let known = closed_at.or(at.known_at);

@@ -1,9 +1,10 @@
 //! An event as it lies in the book: who did what, when it took effect, when it was written, and where it stands.
 
-use std::{collections::HashMap, fmt, str::FromStr};
+use std::{borrow::Cow, collections::HashMap, fmt, str::FromStr};
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::domain::Event;
@@ -12,8 +13,8 @@ use crate::domain::Event;
 pub type Position = u64;
 
 /// Whoever acts: a kind and a name, written `staff:anna`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Actor {
     pub kind: ActorKind,
     pub name: Box<str>,
@@ -79,6 +80,12 @@ impl FromStr for Actor {
     }
 }
 
+impl Serialize for Actor {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 impl From<Actor> for String {
     fn from(actor: Actor) -> Self {
         actor.to_string()
@@ -110,23 +117,46 @@ pub struct Context {
 }
 
 impl Context {
-    /// The metadata column: a flat map of strings, because that is what cqrs-es reads. `open_from` is the first moment of
-    /// the open period: what would take effect before it takes effect then, and says as `dated_at` what was asked for.
-    pub fn to_metadata(&self, command_id: Uuid, open_from: Option<DateTime<Utc>>) -> HashMap<String, String> {
-        let text = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::AutoSi, true);
+    /// The metadata column. `open_from` is the first moment of the open period: what would take effect before it takes
+    /// effect then, and says as `dated_at` what was asked for.
+    pub fn to_metadata(&self, command_id: Uuid, open_from: Option<DateTime<Utc>>) -> String {
+        let text = |time: DateTime<Utc>| Some(time.to_rfc3339_opts(SecondsFormat::AutoSi, true).into());
         let closed = open_from.filter(|open_from| self.occurred_at < *open_from);
-        let mut metadata = HashMap::from([
-            ("actor".to_owned(), self.actor.to_string()),
-            ("command_id".to_owned(), command_id.to_string()),
-            ("correlation_id".to_owned(), self.correlation_id.to_string()),
-            ("occurred_at".to_owned(), text(closed.unwrap_or(self.occurred_at))),
-        ]);
-        metadata.extend(closed.map(|_| ("dated_at".to_owned(), text(self.occurred_at))));
-        metadata.extend(self.on_behalf_of.as_ref().map(|actor| ("on_behalf_of".to_owned(), actor.to_string())));
-        metadata.extend(self.reason.as_ref().map(|reason| ("reason".to_owned(), reason.clone())));
-        metadata.extend(self.causation_id.map(|id| ("causation_id".to_owned(), id.to_string())));
-        metadata
+        let column = Column {
+            actor: Some(&self.actor),
+            causation_id: self.causation_id,
+            command_id: Some(command_id),
+            correlation_id: Some(self.correlation_id),
+            dated_at: closed.and_then(|_| text(self.occurred_at)),
+            occurred_at: text(closed.unwrap_or(self.occurred_at)),
+            on_behalf_of: self.on_behalf_of.as_ref(),
+            reason: self.reason.as_deref().map(Cow::Borrowed),
+        };
+        serde_json::to_string(&column).expect("a map of texts is JSON")
     }
+}
+
+/// A flat map of texts, because that is what cqrs-es reads; in the order of names, so that the same is always written the
+/// same.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Column<'a, A, I> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    actor: Option<A>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    causation_id: Option<I>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    command_id: Option<I>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    correlation_id: Option<I>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dated_at: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    occurred_at: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    on_behalf_of: Option<A>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Cow<'a, str>>,
 }
 
 /// The metadata of a stored event. Events of other programs on the same table may lack any of it.
@@ -145,21 +175,44 @@ pub struct Metadata {
 }
 
 impl Metadata {
-    /// Reads the metadata column; what is missing or unreadable there is absent here.
-    pub fn from_map(map: &HashMap<String, String>) -> Self {
-        fn read<T: FromStr>(map: &HashMap<String, String>, name: &str) -> Option<T> {
-            map.get(name).and_then(|text| text.parse().ok())
+    /// Reads the metadata column; what is missing or unreadable there is absent here. Other programs may keep more than
+    /// text in it; of theirs, what is text is read.
+    pub fn read(column: &str) -> Self {
+        serde_json::from_str(column).map_or_else(|_| Self::of_texts(column), Self::of)
+    }
+
+    fn of(column: Column<'_, Cow<'_, str>, Cow<'_, str>>) -> Self {
+        fn read<T: FromStr>(text: Option<Cow<'_, str>>) -> Option<T> {
+            text.and_then(|text| text.parse().ok())
         }
         Self {
-            actor: read(map, "actor"),
-            on_behalf_of: read(map, "on_behalf_of"),
-            reason: map.get("reason").cloned(),
-            command_id: read(map, "command_id"),
-            correlation_id: read(map, "correlation_id"),
-            causation_id: read(map, "causation_id"),
-            occurred_at: read(map, "occurred_at"),
-            dated_at: read(map, "dated_at"),
+            actor: read(column.actor),
+            on_behalf_of: read(column.on_behalf_of),
+            reason: column.reason.map(Cow::into_owned),
+            command_id: read(column.command_id),
+            correlation_id: read(column.correlation_id),
+            causation_id: read(column.causation_id),
+            occurred_at: read(column.occurred_at),
+            dated_at: read(column.dated_at),
         }
+    }
+
+    fn of_texts(column: &str) -> Self {
+        let mut map: HashMap<String, Value> = serde_json::from_str(column).unwrap_or_default();
+        let mut text = |name: &str| match map.remove(name) {
+            Some(Value::String(text)) => Some(Cow::Owned(text)),
+            _ => None,
+        };
+        Self::of(Column {
+            actor: text("actor"),
+            causation_id: text("causation_id"),
+            command_id: text("command_id"),
+            correlation_id: text("correlation_id"),
+            dated_at: text("dated_at"),
+            occurred_at: text("occurred_at"),
+            on_behalf_of: text("on_behalf_of"),
+            reason: text("reason"),
+        })
     }
 }
 
@@ -192,7 +245,7 @@ mod tests {
     fn metadata_reads_back_its_context() {
         let context = context();
         let command_id = Uuid::from_u128(3);
-        let metadata = Metadata::from_map(&context.to_metadata(command_id, None));
+        let metadata = Metadata::read(&context.to_metadata(command_id, None));
         assert_eq!(metadata.command_id, Some(command_id));
         assert_eq!(metadata.actor, Some(context.actor));
         assert_eq!(metadata.on_behalf_of, context.on_behalf_of);
@@ -208,7 +261,7 @@ mod tests {
         let context = context();
         let moment = TimeDelta::microseconds(1);
         let told = |open_from| {
-            let metadata = Metadata::from_map(&context.to_metadata(Uuid::nil(), Some(open_from)));
+            let metadata = Metadata::read(&context.to_metadata(Uuid::nil(), Some(open_from)));
             (metadata.occurred_at, metadata.dated_at)
         };
         let later = context.occurred_at + moment;

@@ -7,7 +7,7 @@ use daybook_core::{
     domain::{Books, BooksEvent, Event},
 };
 use serde::{Deserialize, Serialize};
-use sqlx::{FromRow, PgConnection};
+use sqlx::{FromRow, PgConnection, QueryBuilder};
 
 use crate::engine::{Changes, FoldError, Follows, Moment, Projection, Row, Source, Table, place};
 
@@ -98,15 +98,9 @@ pub async fn closed_at(
     before: DateTime<Utc>,
     moment: &Moment,
 ) -> Result<Option<i64>, sqlx::Error> {
-    sqlx::query_scalar(
-        "select min(position) from closed_periods
-         where open_from >= $1
-             and ($2::bigint is null or position <= $2)
-             and ($3::timestamptz is null or closed_at < $3)",
-    )
-    .bind(before)
-    .bind(moment.position())
-    .bind(moment.before())
-    .fetch_one(connection)
-    .await
+    let mut query = QueryBuilder::new("select min(position) from closed_periods where open_from >= ");
+    query.push_bind(before);
+    moment.position().map(|known_at| query.push(" and position <= ").push_bind(known_at));
+    moment.before().map(|before| query.push(" and closed_at < ").push_bind(before));
+    query.build_query_scalar().fetch_one(connection).await
 }

@@ -22,7 +22,7 @@ pub mod statement;
 pub mod ticket;
 
 pub use engine::{
-    Definition, Freshness, Known, Lasting, Moment, NewVersions, Projector, ProjectorOptions, ReadError, Reader,
+    Definition, Freshness, Known, Lasting, Moment, NewVersions, Plans, Projector, ProjectorOptions, ReadError, Reader,
     Snapshot,
 };
 

@@ -14,7 +14,7 @@ use daybook_core::{
 };
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
-use sqlx::{FromRow, PgConnection, types::Json};
+use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder, Row as _, postgres::PgRow, types::Json};
 
 use crate::engine::{Changes, FoldError, Follows, Moment, Projection, Row, Source, Table, place};
 
@@ -255,6 +255,8 @@ pub struct Statement {
 }
 
 /// The statement of an account for a period; `after` is the place of the last line of the page before this one.
+///
+/// The text of the query has only the conditions that are asked for, so that one plan is good for all who ask the same.
 pub async fn statement(
     connection: &mut PgConnection,
     account_id: &str,
@@ -262,57 +264,90 @@ pub async fn statement(
     after: Option<Place>,
     limit: i64,
 ) -> Result<Statement, sqlx::Error> {
-    let known_at = period.moment.position();
-    let opening = match period.from {
-        None => Decimal::ZERO,
-        Some(from) => balance(connection, account_id, period.bounded(Some(from)), known_at).await?,
+    let (to, before, known_at) = (period.bounded(period.to), period.moment.before(), period.moment.position());
+    let balances = |query: &mut QueryBuilder<'_, Postgres>| {
+        let opening = |query: &mut QueryBuilder<'_, Postgres>| match period.from {
+            Some(from) => push_balance(query, account_id, period.bounded(Some(from)), known_at),
+            None => _ = query.push("0::numeric"),
+        };
+        opening(query);
+        query.push(", ");
+        push_balance(query, account_id, to, known_at);
+        query.push(", ");
+        match after {
+            None => opening(query),
+            Some(place) => push_balance_after(query, account_id, place, known_at),
+        }
     };
-    let to = period.bounded(period.to);
-    let closing = balance(connection, account_id, to, known_at).await?;
+    let mut query = QueryBuilder::new(
+        "select account_id, entry, position, occurred_at, dated_at, recorded_at, origin, origin_id, transfer, description,
+             amount, balance, currency, due_on, reverses, ",
+    );
     // A row tells what takes its entry back now: of another moment that has to be looked up.
-    let rows: Vec<StatementRow> = sqlx::query_as(
-        "select account_id, entry, position, occurred_at, dated_at, recorded_at, origin, origin_id, transfer,
-             description, amount, balance, currency, due_on, reverses,
-             case
-                 when $4::bigint is null and $8::timestamptz is null then reversed_by
-                 else (
-                     select r.entry from account_statement r
-                     where r.account_id = s.account_id and r.entry > s.entry and r.entry <= s.reversed_by
-                         and r.reverses = s.entry
-                         and ($4::bigint is null or r.position <= $4)
-                         and ($8::timestamptz is null or r.occurred_at < $8)
-                     order by r.entry desc
-                     limit 1
-                 )
-             end as reversed_by
-         from account_statement s
-         where account_id = $1
-             and ($2::timestamptz is null or occurred_at >= $2)
-             and ($3::timestamptz is null or occurred_at < $3)
-             and ($4::bigint is null or position <= $4)
-             and ($5::timestamptz is null or (occurred_at, position) > ($5, $6::bigint))
-         order by occurred_at, position
-         limit $7",
-    )
-    .bind(account_id)
-    .bind(period.from)
-    .bind(to)
-    .bind(known_at)
-    .bind(after.map(|place| place.occurred_at))
-    .bind(after.map(|place| place.position))
-    .bind(limit)
-    .bind(period.moment.before())
-    .fetch_all(&mut *connection)
-    .await?;
-    let mut running = match after {
-        None => opening,
-        Some(place) => balance_after(connection, account_id, place, known_at).await?,
+    if known_at.is_none() && before.is_none() {
+        query.push("reversed_by, ");
+    } else {
+        query.push(
+            "(select r.entry from account_statement r
+              where r.account_id = s.account_id and r.entry > s.entry and r.entry <= s.reversed_by
+                  and r.reverses = s.entry",
+        );
+        known_at.map(|known_at| query.push(" and r.position <= ").push_bind(known_at));
+        before.map(|before| query.push(" and r.occurred_at < ").push_bind(before));
+        query.push(" order by r.entry desc limit 1), ");
+    }
+    // They are worked out once, and stand in each row.
+    balances(&mut query);
+    query.push(" from account_statement s where account_id = ").push_bind(account_id);
+    period.from.map(|from| query.push(" and occurred_at >= ").push_bind(from));
+    to.map(|to| query.push(" and occurred_at < ").push_bind(to));
+    known_at.map(|known_at| query.push(" and position <= ").push_bind(known_at));
+    if let Some(Place { occurred_at, position }) = after {
+        query.push(" and (occurred_at, position) > (").push_bind(occurred_at).push(", ").push_bind(position).push(")");
+    }
+    query.push(" order by occurred_at, position limit ").push_bind(limit);
+    let rows = query.build().fetch_all(&mut *connection).await?;
+
+    let (opening, closing, mut running): (Decimal, Decimal, Decimal) = match rows.first() {
+        Some(row) => (row.try_get(COLUMNS)?, row.try_get(COLUMNS + 1)?, row.try_get(COLUMNS + 2)?),
+        None => {
+            let mut query = QueryBuilder::new("select ");
+            balances(&mut query);
+            query.build_query_as().fetch_one(connection).await?
+        }
     };
-    let lines = rows.into_iter().map(|row| {
+    let mut lines = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let row = read_line(row)?;
         running += row.amount;
-        (row, running)
-    });
-    Ok(Statement { opening, closing, lines: lines.collect() })
+        lines.push((row, running));
+    }
+    Ok(Statement { opening, closing, lines })
+}
+
+/// Of a line, before the balances.
+const COLUMNS: usize = 16;
+
+/// A line by the places of its columns; their names would have to be looked up in every row.
+fn read_line(row: &PgRow) -> Result<StatementRow, sqlx::Error> {
+    Ok(StatementRow {
+        account_id: row.try_get(0)?,
+        entry: row.try_get(1)?,
+        position: row.try_get(2)?,
+        occurred_at: row.try_get(3)?,
+        dated_at: row.try_get(4)?,
+        recorded_at: row.try_get(5)?,
+        origin: row.try_get(6)?,
+        origin_id: row.try_get(7)?,
+        transfer: row.try_get(8)?,
+        description: row.try_get(9)?,
+        amount: row.try_get(10)?,
+        balance: row.try_get(11)?,
+        currency: row.try_get(12)?,
+        due_on: row.try_get(13)?,
+        reverses: row.try_get(14)?,
+        reversed_by: row.try_get(15)?,
+    })
 }
 
 /// The balance from all that took effect before a moment, or from everything; as it was known at a position, if one is
@@ -323,49 +358,51 @@ pub async fn balance(
     before: Option<DateTime<Utc>>,
     known_at: Option<i64>,
 ) -> Result<Decimal, sqlx::Error> {
-    // Whole days are summed up already, but not as they were known earlier.
-    sqlx::query_scalar(
-        "select
-             coalesce((
-                 select sum(amount) from account_days
-                 where account_id = $1 and $3::bigint is null
-                     and ($2::timestamptz is null or day < ($2 at time zone 'UTC')::date)
-             ), 0)
-             + coalesce((
-                 select sum(amount) from account_statement
-                 where account_id = $1 and $3::bigint is null
-                     and occurred_at >= date_trunc('day', $2, 'UTC') and occurred_at < $2
-             ), 0)
-             + coalesce((
-                 select sum(amount) from account_statement
-                 where account_id = $1 and position <= $3 and ($2::timestamptz is null or occurred_at < $2)
-             ), 0)",
-    )
-    .bind(account_id)
-    .bind(before)
-    .bind(known_at)
-    .fetch_one(connection)
-    .await
+    let mut query = QueryBuilder::new("select ");
+    push_balance(&mut query, account_id, before, known_at);
+    query.build_query_scalar().fetch_one(connection).await
 }
 
-async fn balance_after(
-    connection: &mut PgConnection,
+fn push_balance(
+    query: &mut QueryBuilder<'_, Postgres>,
     account_id: &str,
-    place: Place,
+    before: Option<DateTime<Utc>>,
     known_at: Option<i64>,
-) -> Result<Decimal, sqlx::Error> {
-    let before = balance(connection, account_id, Some(place.occurred_at), known_at).await?;
-    let at_once: Decimal = sqlx::query_scalar(
-        "select coalesce(sum(amount), 0) from account_statement
-         where account_id = $1 and occurred_at = $2 and position <= $3 and ($4::bigint is null or position <= $4)",
-    )
-    .bind(account_id)
-    .bind(place.occurred_at)
-    .bind(place.position)
-    .bind(known_at)
-    .fetch_one(connection)
-    .await?;
-    Ok(before + at_once)
+) {
+    let sum = |query: &mut QueryBuilder<'_, Postgres>, table| {
+        query.push("coalesce((select sum(amount) from ").push(table).push(" where account_id = ");
+        query.push_bind(account_id.to_owned());
+    };
+    // Whole days are summed up already, but not as they were known earlier.
+    match (known_at, before) {
+        (None, None) => sum(query, "account_days"),
+        (None, Some(before)) => {
+            sum(query, "account_days");
+            query.push(" and day < (").push_bind(before).push(" at time zone 'UTC')::date), 0) + ");
+            sum(query, "account_statement");
+            query.push(" and occurred_at >= date_trunc('day', ").push_bind(before).push("::timestamptz, 'UTC')");
+            query.push(" and occurred_at < ").push_bind(before);
+        }
+        (Some(known_at), before) => {
+            sum(query, "account_statement");
+            query.push(" and position <= ").push_bind(known_at);
+            before.map(|before| query.push(" and occurred_at < ").push_bind(before));
+        }
+    }
+    query.push("), 0)");
+}
+
+fn push_balance_after(
+    query: &mut QueryBuilder<'_, Postgres>,
+    account_id: &str,
+    Place { occurred_at, position }: Place,
+    known_at: Option<i64>,
+) {
+    push_balance(query, account_id, Some(occurred_at), known_at);
+    query.push(" + coalesce((select sum(amount) from account_statement where account_id = ");
+    query.push_bind(account_id.to_owned()).push(" and occurred_at = ").push_bind(occurred_at);
+    query.push(" and position <= ").push_bind(known_at.map_or(position, |known_at| known_at.min(position)));
+    query.push("), 0)");
 }
 
 #[cfg(test)]

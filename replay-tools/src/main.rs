@@ -9,6 +9,10 @@ use daybook_replay_tools::{
 };
 use tracing_subscriber::EnvFilter;
 
+/// Most of what this program allocates is small and short-lived, and freed on another thread.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Debug, Parser)]
 #[command(name = "daybook", version, about)]
 struct Arguments {

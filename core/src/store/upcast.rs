@@ -1,7 +1,7 @@
 //! From stored bytes to events: the one place where events of earlier versions are brought to the present one, for
 //! deciding, projecting, rebuilding and auditing alike.
 
-use std::{collections::HashMap, fmt, ops::Deref, str::FromStr, sync::Arc};
+use std::{fmt, ops::Deref, str::FromStr, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use cqrs_es::persist::{EventUpcaster, SemanticVersion, SerializedEvent};
@@ -70,7 +70,7 @@ impl RawEvent {
 
     /// What was recorded with the event: who, why, when.
     pub fn surroundings(&self) -> Metadata {
-        Metadata::from_map(&metadata_map(&self.metadata))
+        Metadata::read(&self.metadata)
     }
 
     /// The event in its present version, without what surrounds it.
@@ -139,14 +139,6 @@ fn decode(aggregate_type: &str, event_type: &str, payload: &str) -> Result<Event
     } else {
         Err(DecodeError::TypeMismatch { row: event_type.into(), payload: found })
     }
-}
-
-/// The metadata column. Other programs may keep more than text there; of theirs, what is text is read.
-fn metadata_map(json: &str) -> HashMap<String, String> {
-    serde_json::from_str(json).unwrap_or_else(|_| {
-        let map: HashMap<String, Value> = serde_json::from_str(json).unwrap_or_default();
-        map.into_iter().filter_map(|(name, value)| Some((name, value.as_str()?.to_owned()))).collect()
-    })
 }
 
 #[cfg(test)]

@@ -1,9 +1,12 @@
 //! What the writer leaves to others, beside the append: snapshots of long streams, and the hint to other processes
 //! that the book has grown.
 
+use std::time::Duration;
+
 use tokio::{
     sync::{mpsc, watch},
     task::{self, JoinHandle},
+    time,
 };
 
 use super::{Aggregates, Loaded, StreamKey, batch::Batch};
@@ -15,6 +18,9 @@ use crate::{
 
 /// How many states may wait to be written aside; more are left for a later batch.
 const WAITING_SNAPSHOTS: usize = 64;
+
+/// The shortest time between two notifications: each costs a transaction, and wakes every process that listens.
+const PACE: Duration = Duration::from_millis(10);
 
 /// The tasks beside the loop. They end when the loop drops its ends of the channels.
 #[derive(Debug)]
@@ -85,5 +91,6 @@ async fn notify(store: Store, mut committed: watch::Receiver<Position>) {
         if let Err(error) = store.notify(position).await {
             tracing::debug!(error = %chain(&error), "a notification could not be sent");
         }
+        time::sleep(PACE).await;
     }
 }

@@ -2,18 +2,15 @@
 //! appended together.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     mem,
     sync::Arc,
 };
 
-use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use tokio::time::Instant;
 
-use super::{
-    Aggregates, Command, Done, ExecuteError, Failure, Loaded, NewEvent, Outcome, StreamKey, UnitOfWork, Waiting,
-};
+use super::{Aggregates, Done, ExecuteError, Failure, Loaded, NewEvent, Outcome, StreamKey, UnitOfWork, Waiting};
 use crate::{
     cause::chain,
     domain::{
@@ -282,7 +279,7 @@ impl Batch {
             self.before.entry(stream).or_insert(before);
         }
         if !events.is_empty() {
-            let metadata = metadata(&waiting.command, open_from);
+            let metadata: Arc<str> = waiting.command.context.to_metadata(waiting.command.id, open_from).into();
             self.events.extend(events.into_iter().map(|event| (event, Arc::clone(&metadata))));
         }
         let position = self.last();
@@ -333,12 +330,6 @@ impl Batch {
 /// No unbalanced event is ever appended.
 fn all_balanced(events: &[NewEvent]) -> Result<(), Unbalanced> {
     events.iter().try_for_each(|new| balanced(&new.event.postings()))
-}
-
-fn metadata(command: &Command, open_from: Option<DateTime<Utc>>) -> Arc<str> {
-    // Sorted, so that the same command is the same text.
-    let sorted: BTreeMap<String, String> = command.context.to_metadata(command.id, open_from).into_iter().collect();
-    serde_json::to_string(&sorted).expect("a map of texts is JSON").into()
 }
 
 #[cfg(test)]

@@ -90,7 +90,17 @@ const COLUMNS: &str = "name, build, version, tables, stage, stage_since, positio
      coalesce(leased_until > clock_timestamp(), false) as leased, phase, begun_at, begun_position, memory_bytes, \
      updated_at";
 
+impl PartialEq for Target {
+    fn eq(&self, other: &Self) -> bool {
+        self.is(other.definition.name, other.build)
+    }
+}
+
 impl Target {
+    pub fn is(&self, name: &str, build: i32) -> bool {
+        (self.definition.name, self.build) == (name, build)
+    }
+
     /// Where the rows of a table lie.
     pub fn table(&self, table: &Table) -> String {
         made(table.name(), self.definition.version, self.build)
@@ -121,7 +131,7 @@ fn made(name: &str, version: i32, build: i32) -> String {
 }
 
 impl Driver {
-    fn lease_milliseconds(self) -> i64 {
+    pub fn lease_milliseconds(self) -> i64 {
         i64::try_from(self.lease.as_millis()).unwrap_or(i64::MAX)
     }
 }
@@ -221,20 +231,73 @@ pub(super) async fn register(board: &[Definition], store: &Store) -> Result<(), 
     Ok(())
 }
 
-/// Takes or renews the lease on every live build of these definitions that nobody else drives.
+/// Builds that a driver takes from one position to another, as long as it holds them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hold<'a> {
+    pub group: &'a [Target],
+    pub driver: Driver,
+    pub from: Position,
+    pub to: Position,
+}
+
+impl Hold<'_> {
+    /// Locks those of the builds that stand where they should, run, and are driven by nobody else. One that somebody has
+    /// locked is passed over, so that the others need not wait for it; and everybody locks in one order, so that nobody
+    /// waits in a circle. The arguments are places of a statement.
+    pub fn lock(names: &str, builds: &str, from: &str, holder: &str) -> String {
+        format!(
+            "select q.name, q.build from projections q
+             join unnest({names}::text[], {builds}::int[]) g (name, build) on g.name = q.name and g.build = q.build
+             where q.position = {from}::bigint and q.status = 'running' and q.holder = {holder}::uuid
+             order by q.name, q.build
+             for update of q skip locked"
+        )
+    }
+
+    pub fn names(&self) -> (Vec<&'static str>, Vec<i32>) {
+        self.group.iter().map(|target| (target.definition.name, target.build)).unzip()
+    }
+
+    /// Locks the builds until the transaction ends; answers with those that are held.
+    pub async fn take(&self, transaction: &mut PgConnection) -> Result<Vec<Target>, sqlx::Error> {
+        let (names, builds) = self.names();
+        let held: Vec<(String, i32)> = sqlx::query_as(&Self::lock("$1", "$2", "$3", "$4"))
+            .bind(names)
+            .bind(builds)
+            .bind(self.from as i64)
+            .bind(self.driver.holder)
+            .fetch_all(transaction)
+            .await?;
+        let is_held = |target: &&Target| held.iter().any(|(name, build)| target.is(name, *build));
+        Ok(self.group.iter().filter(is_held).copied().collect())
+    }
+}
+
+/// Takes the lease of the live builds of a projection away from whoever drives them: what he knows of their rows and of
+/// what is set aside is not so any more. He takes it again, and looks.
+pub(super) async fn take_lease_away(name: &str, transaction: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("update projections set holder = null, leased_until = null where name = $1 and stage <> 'building'")
+        .bind(name)
+        .execute(transaction)
+        .await?;
+    Ok(())
+}
+
+/// Takes or renews the lease on every live build of these definitions that nobody else drives; answers with those that
+/// were not held before.
 pub(super) async fn lease(
     board: &[Definition],
     driver: Driver,
     executor: impl PgExecutor<'_>,
-) -> Result<(), sqlx::Error> {
+) -> Result<Vec<(String, i32)>, sqlx::Error> {
     let (names, versions): (Vec<&str>, Vec<i32>) =
         board.iter().map(|definition| (definition.name, definition.version)).unzip();
     // A row that is locked belongs to somebody at work; it is looked at again the next time.
-    sqlx::query(
+    let leased: Vec<(String, i32, bool)> = sqlx::query_as(
         "update projections p
          set holder = $1, leased_until = clock_timestamp() + $2 * interval '1 millisecond'
          from (
-             select q.name, q.build from projections q
+             select q.name, q.build, q.holder is distinct from $1 as taken from projections q
              join unnest($3::text[], $4::int[]) board (name, version)
                  on board.name = q.name and board.version = q.version
              where q.stage <> 'building'
@@ -242,15 +305,16 @@ pub(super) async fn lease(
              order by q.name, q.build
              for update of q skip locked
          ) free
-         where p.name = free.name and p.build = free.build",
+         where p.name = free.name and p.build = free.build
+         returning p.name, p.build, free.taken",
     )
     .bind(driver.holder)
     .bind(driver.lease_milliseconds())
     .bind(names)
     .bind(versions)
-    .execute(executor)
+    .fetch_all(executor)
     .await?;
-    Ok(())
+    Ok(leased.into_iter().filter(|(.., taken)| *taken).map(|(name, build, _)| (name, build)).collect())
 }
 
 /// Gives all leases of a process back, so that another one need not wait until they run out.
@@ -267,47 +331,6 @@ pub(super) async fn release(holder: Uuid, executor: impl PgExecutor<'_>) -> Resu
     .execute(executor)
     .await?;
     Ok(())
-}
-
-/// Moves the checkpoints of builds that stand at `from`, run, and are driven by nobody else; answers with those that have
-/// moved. One that somebody has locked is left alone, so that the others need not wait for it.
-pub(super) async fn advance(
-    group: &[Target],
-    driver: Driver,
-    from: Position,
-    to: Position,
-    connection: &mut PgConnection,
-) -> Result<Vec<Target>, sqlx::Error> {
-    let (names, builds): (Vec<&str>, Vec<i32>) =
-        group.iter().map(|target| (target.definition.name, target.build)).unzip();
-    // Locked in one order by everybody, so that nobody waits in a circle.
-    let moved: Vec<(String, i32)> = sqlx::query_as(
-        "with locked as (
-             select q.name, q.build from projections q
-             join unnest($1::text[], $2::int[]) g (name, build) on g.name = q.name and g.build = q.build
-             where q.position = $3 and q.status = 'running' and q.holder = $5
-             order by q.name, q.build
-             for update of q skip locked
-         )
-         update projections p
-         set position = $4, updated_at = clock_timestamp(),
-             leased_until = clock_timestamp() + $6 * interval '1 millisecond'
-         from locked
-         where p.name = locked.name and p.build = locked.build
-         returning p.name, p.build",
-    )
-    .bind(names)
-    .bind(builds)
-    .bind(from as i64)
-    .bind(to as i64)
-    .bind(driver.holder)
-    .bind(driver.lease_milliseconds())
-    .fetch_all(connection)
-    .await?;
-    let has_moved = |target: &&Target| {
-        moved.iter().any(|(name, build)| (&**name, *build) == (target.definition.name, target.build))
-    };
-    Ok(group.iter().filter(has_moved).copied().collect())
 }
 
 /// Tells that a build is still being made, what is done, and what it takes of the memory.
@@ -345,7 +368,7 @@ pub(super) async fn stop(
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
         "update projections set status = 'stopped', error = $3, error_position = $4, updated_at = clock_timestamp()
-         where name = $1 and build = $2 and position = $4 - 1 and holder = $5",
+         where name = $1 and build = $2 and position = $4 - 1 and status = 'running' and holder = $5",
     )
     .bind(target.definition.name)
     .bind(target.build)
@@ -358,18 +381,27 @@ pub(super) async fn stop(
 }
 
 /// Moves the checkpoint of one build, waiting for whoever has its row locked; `false` if somebody else drives it now.
-pub(super) async fn advance_alone(
+pub(super) async fn advance(
     target: &Target,
     driver: Driver,
     (from, to): (Position, Position),
-    connection: &mut PgConnection,
+    executor: impl PgExecutor<'_>,
 ) -> Result<bool, sqlx::Error> {
-    sqlx::query("select from projections where name = $1 and build = $2 for update")
-        .bind(target.definition.name)
-        .bind(target.build)
-        .execute(&mut *connection)
-        .await?;
-    Ok(!advance(&[*target], driver, from, to, connection).await?.is_empty())
+    let moved = sqlx::query(
+        "update projections
+         set position = $4, updated_at = clock_timestamp(),
+             leased_until = clock_timestamp() + $6 * interval '1 millisecond'
+         where name = $1 and build = $2 and position = $3 and status = 'running' and holder = $5",
+    )
+    .bind(target.definition.name)
+    .bind(target.build)
+    .bind(from as i64)
+    .bind(to as i64)
+    .bind(driver.holder)
+    .bind(driver.lease_milliseconds())
+    .execute(executor)
+    .await?;
+    Ok(moved.rows_affected() > 0)
 }
 
 /// Lets what serves go on where it stopped at an event: a program that starts may be one that can fold it. If it cannot, it

@@ -139,6 +139,11 @@ impl<R: Row> Change<R> {
 }
 
 impl<R> Slot<R> {
+    /// A row as the table has it.
+    pub fn stored(row: R) -> Self {
+        Self { stored: true, row: Some(row), changed: false }
+    }
+
     fn set(&mut self, row: Option<R>) {
         self.row = row;
         self.changed = true;

@@ -2,23 +2,19 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fmt,
     hash::{DefaultHasher, Hash, Hasher},
 };
 
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
-use serde::{
-    Deserialize, Deserializer,
-    de::{MapAccess, Visitor},
-};
-use serde_json::value::RawValue;
 use sqlx::PgConnection;
 use tokio::task;
 
 use super::{
     build::Target,
     changes::{Queue, Slot},
-    table::{Row, WriteError, Written, without_nul, written},
+    staged::names,
+    table::{Row, WriteError, Written, written},
+    text::Texts,
 };
 
 /// The columns of the tables of a build.
@@ -29,12 +25,12 @@ pub(super) struct Columns(HashMap<&'static str, Vec<Column>>);
 pub(super) struct Column {
     pub name: String,
     /// The type, as PostgreSQL writes it.
-    kind: String,
+    pub kind: String,
 }
 
 impl Column {
     /// Whether it holds JSON, in which even a text has its quotation marks.
-    fn is_json(&self) -> bool {
+    pub fn is_json(&self) -> bool {
         matches!(&*self.kind, "json" | "jsonb")
     }
 }
@@ -66,20 +62,43 @@ pub(super) async fn columns(table: &str, connection: &mut PgConnection) -> Resul
     .await
 }
 
+/// Rows on their way into a table.
+#[derive(Debug)]
+pub(super) struct Copied {
+    statement: String,
+    lines: String,
+}
+
+impl Copied {
+    pub fn of(table: &str, rows: &Texts<'_>) -> Self {
+        Self { statement: format!("copy {table} ({}) from stdin", names(rows.columns())), lines: rows.lines() }
+    }
+
+    pub async fn send(self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        if !self.lines.is_empty() {
+            let mut copy = connection.copy_in_raw(&self.statement).await?;
+            copy.send(self.lines.into_bytes()).await?;
+            copy.finish().await?;
+        }
+        Ok(())
+    }
+}
+
 /// Applies the changes, and makes the lines of the new rows.
 pub(super) async fn prepare<R: Row>(
     queue: Queue<R>,
     loaded: BTreeMap<R::Key, Slot<R>>,
+    target: &str,
     columns: &[Column],
-) -> Result<(Vec<Written<R>>, Vec<String>), WriteError> {
-    let columns = columns.to_vec();
+) -> Result<(Vec<Written<R>>, Vec<Copied>), WriteError> {
+    let (target, columns) = (target.to_owned(), columns.to_vec());
     let work = move || {
-        let outcomes: Vec<Result<(Written<R>, String), WriteError>> = partitions(queue, loaded)
+        let outcomes: Vec<Result<(Written<R>, Copied), WriteError>> = partitions(queue, loaded)
             .into_par_iter()
             .map(|(queue, slots)| {
                 let mut written = written(queue, slots)?;
-                let lines = lines(&std::mem::take(&mut written.new), &columns);
-                Ok((written, lines))
+                let new = std::mem::take(&mut written.new);
+                Ok((written, Copied::of(&target, &Texts::of_rows(&new, &columns))))
             })
             .collect();
         // Of several events that do not fit, the first is the one to tell of.
@@ -87,9 +106,9 @@ pub(super) async fn prepare<R: Row>(
         let mut done = (Vec::new(), Vec::new());
         for outcome in outcomes {
             match outcome {
-                Ok((written, lines)) => {
+                Ok((written, copied)) => {
                     done.0.push(written);
-                    done.1.push(lines);
+                    done.1.push(copied);
                 }
                 Err(error) if first.as_ref().is_none_or(|first| error.position() < first.position()) => {
                     first = Some(error);
@@ -100,24 +119,6 @@ pub(super) async fn prepare<R: Row>(
         first.map_or(Ok(done), Err)
     };
     task::spawn_blocking(work).await.expect("folding does not fall")
-}
-
-pub(super) async fn send(
-    target: &str,
-    columns: &[Column],
-    lines: Vec<String>,
-    connection: &mut PgConnection,
-) -> Result<(), sqlx::Error> {
-    if lines.iter().all(String::is_empty) {
-        return Ok(());
-    }
-    let list = columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ");
-    let mut copy = connection.copy_in_raw(&format!("copy {target} ({list}) from stdin")).await?;
-    for lines in lines {
-        copy.send(lines.into_bytes()).await?;
-    }
-    copy.finish().await?;
-    Ok(())
 }
 
 type Partition<R> = (Queue<R>, BTreeMap<<R as Row>::Key, Slot<R>>);
@@ -138,79 +139,4 @@ fn partitions<R: Row>(queue: Queue<R>, loaded: BTreeMap<R::Key, Slot<R>>) -> Vec
         partitions[place(&key)].1.insert(key, slot);
     }
     partitions
-}
-
-/// The rows in the text format of COPY.
-pub(super) fn lines<R: Row>(rows: &[R], columns: &[Column]) -> String {
-    let mut lines = String::new();
-    // Of each column, which field of a row it is: the fields of a struct come in one order.
-    let mut places: Option<Vec<Option<usize>>> = None;
-    for row in rows {
-        let row = without_nul(serde_json::to_string(row).expect("a row is plain values"));
-        let Fields(fields) = serde_json::from_str(&row).expect("a row is a plain struct");
-        let places = places.get_or_insert_with(|| {
-            columns.iter().map(|column| fields.iter().position(|(name, _)| *name == column.name)).collect()
-        });
-        for (number, (column, place)) in columns.iter().zip(places).enumerate() {
-            if number > 0 {
-                lines.push('\t');
-            }
-            match place.and_then(|place| fields.get(place)).map(|(_, value)| value.get()) {
-                None | Some("null") => lines.push_str("\\N"),
-                Some(text) if text.starts_with('"') && !column.is_json() => match text.contains('\\') {
-                    // Nothing is escaped in it.
-                    false => escape(&text[1..text.len() - 1], &mut lines),
-                    true => {
-                        let text: String = serde_json::from_str(text).expect("what begins as a text is one");
-                        escape(&text, &mut lines);
-                    }
-                },
-                Some(value) => escape(value, &mut lines),
-            }
-        }
-        lines.push('\n');
-    }
-    lines
-}
-
-/// The fields of a row, in their order.
-struct Fields<'a>(Vec<(&'a str, &'a RawValue)>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reading;
-
-        impl<'de> Visitor<'de> for Reading {
-            type Value = Fields<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a row")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
-                let mut fields = Vec::new();
-                while let Some(field) = map.next_entry()? {
-                    fields.push(field);
-                }
-                Ok(Fields(fields))
-            }
-        }
-
-        deserializer.deserialize_map(Reading)
-    }
-}
-
-fn escape(text: &str, lines: &mut String) {
-    let mut rest = text;
-    while let Some(at) = rest.find(['\\', '\t', '\n', '\r']) {
-        lines.push_str(&rest[..at]);
-        lines.push_str(match rest.as_bytes()[at] {
-            b'\\' => "\\\\",
-            b'\t' => "\\t",
-            b'\n' => "\\n",
-            _ => "\\r",
-        });
-        rest = &rest[at + 1..];
-    }
-    lines.push_str(rest);
 }

@@ -5,10 +5,13 @@ use sqlx::PgConnection;
 use super::{
     Definition,
     build::Target,
+    cache::Cache,
     changes::{Changes, FoldError},
+    copy::Columns,
     log::Entry,
     parking::Parked,
-    table::{Manner, WriteError},
+    staged::{Staged, Way},
+    table::WriteError,
 };
 
 /// The changes that the entries ask for. Those that the projection does not follow, and those that are set aside,
@@ -28,19 +31,33 @@ pub(super) fn changes<'a>(
     Ok(changes)
 }
 
+/// Folds the entries, and stages what they change of a build.
+pub(super) async fn stage(
+    target: &Target,
+    parked: &Parked,
+    entries: &[Entry],
+    (columns, cache): (&Columns, &mut Cache),
+    staged: &mut Staged,
+    connection: &mut PgConnection,
+) -> Result<(), WriteError> {
+    let mut changes = changes(&target.definition, parked, entries)?;
+    for table in target.definition.tables {
+        table.stage(&target.table(table), columns, &mut changes, cache, staged, connection).await?;
+    }
+    Ok(())
+}
+
 /// Folds the entries and writes the rows, within the caller's transaction.
 pub(super) async fn apply(
     target: &Target,
     parked: &Parked,
     entries: &[Entry],
-    manner: Manner<'_>,
     connection: &mut PgConnection,
 ) -> Result<(), WriteError> {
-    let mut changes = vec![changes(&target.definition, parked, entries)?];
-    for table in target.definition.tables {
-        table.write(&target.table(table), manner, &mut changes, connection).await?;
-    }
-    Ok(())
+    let columns = Columns::load(target, connection).await?;
+    let (mut cache, mut staged) = (Cache::default(), Staged::new(Way::Transaction));
+    stage(target, parked, entries, (&columns, &mut cache), &mut staged, connection).await?;
+    Ok(staged.write(connection).await?)
 }
 
 fn of_one(definition: &Definition, entry: &Entry, changes: &mut Changes) -> Result<(), FoldError> {

@@ -2,9 +2,11 @@
 //! transaction. A projection itself is a pure fold and knows nothing of any of this.
 
 mod build;
+mod cache;
 mod changes;
 mod copy;
 mod fold;
+mod lanes;
 mod log;
 mod memory;
 mod parking;
@@ -17,9 +19,11 @@ mod rebuild;
 mod repair;
 mod shape;
 mod snapshot;
+mod staged;
 mod standing;
 mod switch;
 mod table;
+mod text;
 mod upgrade;
 mod watch;
 
@@ -39,7 +43,7 @@ pub use projector::{NewVersions, Projector, ProjectorOptions};
 pub use proof::{Checksum, Difference, MEMORY, Verified, checksum, checksum_at, verify, verify_kept};
 pub use rebuild::{Phase, Progress, RebuildError, RebuildOptions, Rebuilt, rebuild};
 pub use repair::{Repaired, repair};
-pub use snapshot::{Freshness, ReadError, Reader, Snapshot};
+pub use snapshot::{Freshness, Plans, ReadError, Reader, Snapshot};
 pub use standing::{Building, Kept, Standing, standings};
 pub use switch::{discard, roll_back};
 pub use table::{Row, RowKey, Source, Table};
@@ -53,6 +57,8 @@ pub trait Projection: 'static {
     /// Whose events it folds; it never sees the others.
     const FOLLOWS: Follows;
     const TABLES: &'static [Table];
+    /// Whether nobody reads its rows together with those of another projection, so that it need not be abreast with them.
+    const READ_ALONE: bool = false;
 
     /// What the event changes. No clock, no I/O, no look at the rows of another projection.
     fn fold(event: &RecordedEvent, changes: &mut Changes) -> Result<(), FoldError>;
@@ -83,12 +89,20 @@ pub struct Definition {
     pub version: i32,
     pub follows: Follows,
     pub tables: &'static [Table],
+    read_alone: bool,
     fold: fn(&RecordedEvent, &mut Changes) -> Result<(), FoldError>,
 }
 
 impl Definition {
     pub const fn of<P: Projection>() -> Self {
-        Self { name: P::NAME, version: P::VERSION, follows: P::FOLLOWS, tables: P::TABLES, fold: P::fold }
+        Self {
+            name: P::NAME,
+            version: P::VERSION,
+            follows: P::FOLLOWS,
+            tables: P::TABLES,
+            read_alone: P::READ_ALONE,
+            fold: P::fold,
+        }
     }
 
     /// Whether the fold takes this event, as far as that can be told without the rows that it changes.

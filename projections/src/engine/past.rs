@@ -30,7 +30,7 @@ use super::{
     log::{self, Entry},
     memory::{Memory, Portion},
     parking::Parked,
-    snapshot::{Freshness, LOOK_AGAIN, ReadError, Reader, Snapshot, beginning},
+    snapshot::{Freshness, LOOK_AGAIN, Plans, ReadError, Reader, Snapshot, beginning},
     table::{Related, Source, Table, WriteError},
 };
 use crate::effect::Effects;
@@ -173,7 +173,7 @@ impl Reader {
             .flat_map(|target| target.definition.tables.iter().map(|table| target.table(table)))
             .collect();
         let definitions: Vec<Definition> = names.iter().map(|name| self.definition(name)).collect();
-        let begin = beginning("read write", &tables);
+        let begin = beginning("read write", &tables, Plans::Anew);
         let mut snapshot = match Snapshot::of(self.pool(), &definitions, begin).await {
             Err(ReadError::Database(error)) if is_undefined_table(&error) => return Ok(None),
             snapshot => snapshot?,

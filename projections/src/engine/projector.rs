@@ -1,11 +1,15 @@
 //! The projector: it follows the book and keeps the rows of all live builds up to date.
 //!
 //! Any number of processes may run one; each build is driven by the one that holds its lease. Builds at the same
-//! position go in lock-step: one read, one decoding, one transaction. One that stumbles over an event is committed up
-//! to the event before it and stops; the others go on.
+//! position go in lock-step: one read, one decoding, and as many transactions as there are lanes (`lanes.rs`).
 
 use std::{
-    collections::{BTreeMap, HashMap, hash_map},
+    collections::{BTreeMap, HashMap},
+    num::NonZero,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -13,19 +17,23 @@ use daybook_core::{
     Position, chain,
     store::{Store, StoreError},
 };
-use sqlx::{Connection, Executor as _, PgConnection, postgres::PgListener};
-use tokio::{sync::watch, task::JoinHandle, time};
+use sqlx::{PgConnection, postgres::PgListener};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinHandle,
+    time,
+};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
     Definition,
     build::{self, Build, Driver, Stage, State, Target},
-    copy::Columns,
-    fold, latest,
+    lanes::{self, Batch, Lanes, Moved},
+    latest,
     log::{self, Entry},
     parking::Parked,
-    table::{Manner, WriteError},
+    staged::COPIED,
     upgrade,
 };
 
@@ -42,6 +50,8 @@ pub struct ProjectorOptions {
     pub lease: Duration,
     /// What to do where this program has a newer version of a projection than the one that serves.
     pub new_versions: NewVersions,
+    /// Connections that write rows at the same time, where there is much to write.
+    pub lanes: NonZero<usize>,
 }
 
 /// How a newer version of a projection comes to serve.
@@ -60,6 +70,7 @@ impl Default for ProjectorOptions {
             poll: Duration::from_millis(500),
             lease: Duration::from_secs(3),
             new_versions: NewVersions::Await,
+            lanes: const { NonZero::new(2).expect("two are some") },
         }
     }
 }
@@ -69,6 +80,7 @@ impl Default for ProjectorOptions {
 pub struct Projector {
     stop: CancellationToken,
     positions: watch::Receiver<Positions>,
+    waiting: Arc<Waiting>,
     task: JoinHandle<()>,
 }
 
@@ -86,19 +98,35 @@ impl Projector {
         build::try_again(board, store.pool()).await?;
         let stop = CancellationToken::new();
         let (publish, positions) = watch::channel(Positions::new());
+        let waiting = Arc::new(Waiting::default());
         if options.new_versions == NewVersions::Build {
             tokio::spawn(stop.clone().run_until_cancelled_owned(upgrade::run(store.clone(), board)));
         }
         let driver = Driver { holder: Uuid::now_v7(), lease: options.lease };
-        let names = latest(board).iter().map(|definition| definition.name).collect();
-        let (store, leased_at, connection, columns) = (store.clone(), None, None, HashMap::new());
-        let work = Work { store, board, names, options, driver, leased_at, publish, connection, columns };
+        let work = Work {
+            store: store.clone(),
+            board,
+            names: latest(board).iter().map(|definition| definition.name).collect(),
+            publish,
+            waiting: waiting.clone(),
+            connection: None,
+            lanes: Lanes::new(store, driver, options.lanes),
+            options,
+            builds: Vec::new(),
+            looked_at: None,
+            leased_at: None,
+            ahead: None,
+        };
         let task = tokio::spawn(work.run(committed, stop.clone()));
-        Ok(Self { stop, positions, task })
+        Ok(Self { stop, positions, waiting, task })
     }
 
     pub(super) fn positions(&self) -> watch::Receiver<Positions> {
         self.positions.clone()
+    }
+
+    pub(super) fn waiting(&self) -> Arc<Waiting> {
+        self.waiting.clone()
     }
 
     /// Completes when the projector has ended: after a shutdown, or by a panic.
@@ -121,18 +149,59 @@ struct Work {
     board: &'static [Definition],
     names: Vec<&'static str>,
     options: ProjectorOptions,
-    driver: Driver,
+    publish: watch::Sender<Positions>,
+    waiting: Arc<Waiting>,
+    /// Reads the book, and takes the leases.
+    connection: Option<PgConnection>,
+    lanes: Lanes,
+    /// As they were when somebody last looked, and as this process has moved them since.
+    builds: Vec<Build>,
+    looked_at: Option<Instant>,
     /// When the leases were last taken or renewed.
     leased_at: Option<Instant>,
-    publish: watch::Sender<Positions>,
-    connection: Option<PgConnection>,
-    /// Of the builds that this process drives, by their names and numbers.
-    columns: HashMap<(&'static str, i32), Columns>,
+    /// What was read of the book in advance, by the position before it.
+    ahead: Option<(Position, Arc<[Entry]>)>,
+}
+
+/// So long the projector lets events come after a few.
+const GATHERING: Duration = Duration::from_millis(2);
+
+/// Readers that wait for events to come into the rows.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    number: AtomicUsize,
+    news: Notify,
+}
+
+/// One reader that waits.
+#[derive(Debug)]
+pub(super) struct Waits<'a>(&'a Waiting);
+
+impl Waiting {
+    pub fn begin(&self) -> Waits<'_> {
+        self.number.fetch_add(1, Ordering::SeqCst);
+        self.news.notify_one();
+        Waits(self)
+    }
+
+    /// Completes as soon as somebody waits.
+    async fn some(&self) {
+        while self.number.load(Ordering::SeqCst) == 0 {
+            self.news.notified().await;
+        }
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.number.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// What a look at the book has come to.
 enum Step {
-    Moved,
+    /// By so many events.
+    Moved(usize),
     /// Every build that this process drives is at the head.
     AtHead,
 }
@@ -143,7 +212,17 @@ impl Work {
         let mut healthy = true;
         while !stop.is_cancelled() {
             match self.step().await {
-                Ok(Step::Moved) => healthy = true,
+                Ok(Step::Moved(events)) => {
+                    healthy = true;
+                    // A few events cost hardly more than one: where nobody waits, some more are let come.
+                    if events < COPIED {
+                        tokio::select! {
+                            () = stop.cancelled() => break,
+                            () = self.waiting.some() => {}
+                            () = time::sleep(GATHERING) => {}
+                        }
+                    }
+                }
                 Ok(Step::AtHead) => {
                     healthy = true;
                     tokio::select! {
@@ -159,8 +238,8 @@ impl Work {
                         tracing::error!(error = %chain(&error), "the projections cannot follow the book");
                     }
                     self.connection = None;
-                    // Somebody may have changed a table.
-                    self.columns.clear();
+                    self.lanes.forget();
+                    self.look_again();
                     tokio::select! {
                         () = stop.cancelled() => break,
                         () = time::sleep(self.options.poll) => {}
@@ -169,7 +248,7 @@ impl Work {
             }
         }
         if let Some(mut connection) = self.connection
-            && let Err(error) = build::release(self.driver.holder, &mut connection).await
+            && let Err(error) = build::release(self.lanes.driver.holder, &mut connection).await
         {
             tracing::warn!(error = %chain(&error), "the leases run out by themselves");
         }
@@ -179,7 +258,7 @@ impl Work {
     async fn step(&mut self) -> Result<Step, StoreError> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => connect(&self.store).await?,
+            None => lanes::connect(&self.store).await?,
         };
         let step = self.step_on(&mut connection).await?;
         self.connection = Some(connection);
@@ -187,15 +266,9 @@ impl Work {
     }
 
     async fn step_on(&mut self, connection: &mut PgConnection) -> Result<Step, StoreError> {
-        if self.leased_at.is_none_or(|at| at.elapsed() >= self.driver.lease / 3) {
-            build::lease(self.board, self.driver, &mut *connection).await?;
-            self.leased_at = Some(Instant::now());
-        }
-        let builds = build::all(&self.names, &mut *connection).await?;
-        let mut positions = self.serving(&builds);
-        self.publish(&positions);
+        self.look(connection).await?;
         let mut groups: BTreeMap<Position, Vec<Target>> = BTreeMap::new();
-        for build in &builds {
+        for build in &self.builds {
             if let Some(target) = self.driven(build) {
                 groups.entry(build.position).or_default().push(target);
             }
@@ -209,46 +282,73 @@ impl Work {
                 u32::try_from(ahead - from).unwrap_or(u32::MAX).min(self.options.batch)
             });
             ahead = Some(from);
-            let entries = log::read(connection, self.store.upcasters(), from, limit).await?;
+            let entries = self.entries(from, limit, connection).await?;
             let Some(last) = entries.last() else { continue };
-            for target in &group {
-                if let hash_map::Entry::Vacant(unknown) = self.columns.entry((target.definition.name, target.build)) {
-                    unknown.insert(Columns::load(target, connection).await?);
-                }
+            let (to, batch) = (last.position, Batch { from, entries: entries.clone() });
+            let moving = self.lanes.go(group.clone(), batch);
+            // A full batch is likely to have another one behind it, which is read meanwhile.
+            let moved = if entries.len() == self.options.batch as usize {
+                let next = log::read(connection, self.store.upcasters(), to, self.options.batch);
+                let (moved, next) = tokio::join!(moving, next);
+                self.ahead = Some((to, next?.into()));
+                moved?
+            } else {
+                moving.await?
+            };
+            if moved.len() < group.len() || moved.iter().any(|moved| moved.to < to) {
+                // Somebody has taken these builds over, has them locked for a moment, or one has stopped.
+                self.look_again();
             }
-            match self.commit(&group, from, &entries, connection).await {
-                Ok(moved) => {
-                    let serving = |target: &&Target| {
-                        let of = |build: &&Build| (&*build.name, build.build) == (target.definition.name, target.build);
-                        builds.iter().find(of).is_some_and(|build| build.stage == Stage::Serving)
-                    };
-                    if moved.is_empty() {
-                        // Somebody has taken these builds over, or has them locked for a moment.
-                        self.leased_at = None;
-                    } else {
-                        step = Step::Moved;
-                    }
-                    let moved = moved.iter().filter(serving);
-                    positions.extend(moved.map(|target| (target.definition.name, last.position)));
-                    self.publish(&positions);
-                }
-                Err(Stumbled { target, error }) if concerns_data(&error) => {
-                    self.find_stone(&target, from, &entries, connection).await?;
-                    step = Step::Moved;
-                }
-                Err(Stumbled { error: WriteError::Database(error), .. }) => return Err(error.into()),
-                Err(Stumbled { error: WriteError::Fold { .. }, .. }) => {
-                    unreachable!("an event that cannot be folded concerns data")
-                }
+            for Moved { target, to } in moved {
+                let build = self.builds.iter_mut().find(|build| target.is(&build.name, build.build));
+                build.expect("what moves was looked at").position = to;
+                step = Step::Moved(entries.len());
             }
+            self.publish();
         }
         Ok(step)
     }
 
+    /// Looks which builds there are and which of them are this process's to drive, now and then.
+    async fn look(&mut self, connection: &mut PgConnection) -> Result<(), StoreError> {
+        let due = |at: Option<Instant>, after: Duration| at.is_none_or(|at| at.elapsed() >= after);
+        if due(self.leased_at, self.options.lease / 3) {
+            self.looked_at = None;
+            let taken = build::lease(self.board, self.lanes.driver, &mut *connection).await?;
+            // What was set aside before is known then; whoever sets more aside takes the lease away.
+            self.lanes.take(taken, Parked::read(&self.names, &mut *connection).await?);
+            self.leased_at = Some(Instant::now());
+        }
+        if due(self.looked_at, self.options.poll) {
+            self.builds = build::all(&self.names, &mut *connection).await?;
+            self.looked_at = Some(Instant::now());
+            self.publish();
+        }
+        Ok(())
+    }
+
+    fn look_again(&mut self) {
+        (self.looked_at, self.leased_at) = (None, None);
+    }
+
+    /// The next entries of the book after a position.
+    async fn entries(
+        &mut self,
+        from: Position,
+        limit: u32,
+        connection: &mut PgConnection,
+    ) -> Result<Arc<[Entry]>, StoreError> {
+        match self.ahead.take() {
+            Some((after, entries)) if after == from && (1..=limit as usize).contains(&entries.len()) => Ok(entries),
+            _ => Ok(log::read(connection, self.store.upcasters(), from, limit).await?.into()),
+        }
+    }
+
     /// The build as this process drives it, if it does.
     fn driven(&self, build: &Build) -> Option<Target> {
-        let ours =
-            build.holder == Some(self.driver.holder) && build.stage != Stage::Building && build.state == State::Running;
+        let ours = build.holder == Some(self.lanes.driver.holder)
+            && build.stage != Stage::Building
+            && build.state == State::Running;
         let definition = self
             .board
             .iter()
@@ -256,106 +356,21 @@ impl Work {
         ours.then_some(Target { definition: *definition, build: build.build })
     }
 
-    fn serving(&self, builds: &[Build]) -> Positions {
-        let serving = builds.iter().filter(|build| build.stage == Stage::Serving);
-        serving
-            .filter_map(|build| {
-                let name = self.names.iter().find(|name| **name == build.name)?;
-                Some((*name, build.position))
-            })
-            .collect()
-    }
-
-    /// Takes one build through a batch event by event, and stops it at the event that it cannot take.
-    async fn find_stone(
-        &self,
-        target: &Target,
-        from: Position,
-        entries: &[Entry],
-        connection: &mut PgConnection,
-    ) -> Result<(), StoreError> {
-        for (entry, before) in entries.iter().zip(from..) {
-            match self.commit(&[*target], before, std::slice::from_ref(entry), connection).await {
-                Ok(moved) if moved.is_empty() => return Ok(()),
-                Ok(_) => {}
-                Err(Stumbled { error, .. }) if concerns_data(&error) => {
-                    let (projection, build, position) = (target.definition.name, target.build, entry.position);
-                    tracing::error!(projection, build, position, error = %chain(&error), "the projection has stopped at an event");
-                    build::stop(target, self.driver, entry.position, &error.to_string(), &mut *connection).await?;
-                    return Ok(());
-                }
-                Err(Stumbled { error: WriteError::Database(error), .. }) => return Err(error.into()),
-                Err(Stumbled { error: WriteError::Fold { .. }, .. }) => {
-                    unreachable!("an event that cannot be folded concerns data")
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Rows and checkpoints of a group in one transaction; answers with those that this process still drives.
-    async fn commit(
-        &self,
-        group: &[Target],
-        from: Position,
-        entries: &[Entry],
-        connection: &mut PgConnection,
-    ) -> Result<Vec<Target>, Stumbled> {
-        let first = group[0];
-        let to = entries.last().map_or(from, |entry| entry.position);
-        let stumbled = |target: Target| move |error: sqlx::Error| Stumbled { target, error: error.into() };
-        let mut transaction = connection.begin().await.map_err(stumbled(first))?;
-        // First of all, so that whoever else wants these builds waits, and then sees that it comes too late.
-        let moved = build::advance(group, self.driver, from, to, &mut transaction).await.map_err(stumbled(first))?;
-        let parked = Parked::read(&self.names, &mut *transaction).await.map_err(stumbled(first))?;
-        for target in &moved {
-            let columns = &self.columns[&(target.definition.name, target.build)];
-            fold::apply(target, &parked, entries, Manner::Live(columns), &mut transaction)
-                .await
-                .map_err(|error| Stumbled { target: *target, error })?;
-        }
-        transaction.commit().await.map_err(stumbled(first))?;
-        Ok(moved)
-    }
-
-    fn publish(&self, positions: &Positions) {
+    fn publish(&self) {
+        let serving = self.builds.iter().filter(|build| build.stage == Stage::Serving);
+        let positions = serving.filter_map(|build| {
+            let name = self.names.iter().find(|name| **name == build.name)?;
+            Some((*name, build.position))
+        });
+        let positions: Positions = positions.collect();
         self.publish.send_if_modified(|known| {
-            let news = known != positions;
+            let news = *known != positions;
             if news {
-                known.clone_from(positions);
+                *known = positions;
             }
             news
         });
     }
-}
-
-struct Stumbled {
-    target: Target,
-    error: WriteError,
-}
-
-/// Whether an event is to blame, and not the connection or the server.
-pub(super) fn concerns_data(error: &WriteError) -> bool {
-    match error {
-        WriteError::Fold { .. } => true,
-        // Data exceptions, integrity constraints, limits such as the size of an index row.
-        WriteError::Database(sqlx::Error::Database(error)) => {
-            error.code().is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
-        }
-        WriteError::Database(_) => false,
-    }
-}
-
-/// What the connection of one who folds begins with. What a crash takes away are rows together with their checkpoint;
-/// they are folded again from the book. And rows are always found by their keys; on a young table the planner would
-/// rather read all of it.
-pub(super) const FOLDING: &str = "set synchronous_commit = off; set enable_hashjoin = off; set enable_mergejoin = off";
-
-/// A connection of the projector's own.
-async fn connect(store: &Store) -> Result<PgConnection, StoreError> {
-    let mut connection = store.connection().await?;
-    connection.execute(FOLDING).await?;
-    Ok(connection)
 }
 
 async fn woken(committed: &mut Option<watch::Receiver<Position>>) {

@@ -19,15 +19,16 @@ use super::{
     Definition,
     build::{self, Driver, Stage, State, Target},
     copy::Columns,
-    fold, log,
+    fold,
+    lanes::{FOLDING, concerns_data},
+    log,
     parking::Parked,
     pipeline::{self, Folded},
     process,
-    projector::{FOLDING, concerns_data},
     proof::{self, Difference, UNHURRIED, Verified},
     shape,
     switch::{busy, fold_rest, is_lock_timeout, lock_shortly, readers_wait, remove, switch},
-    table::{Manner, Table, WriteError},
+    table::{Table, WriteError},
 };
 
 #[derive(Clone, Debug)]
@@ -334,12 +335,12 @@ impl<'a, P: FnMut(Progress) + Send> Builder<'a, P> {
 
     async fn write(&mut self, mut chunk: Folded, columns: &Columns) -> Result<(), WriteOrLost> {
         let mut transaction = self.owner.begin().await?;
-        if !build::advance_alone(&self.target, self.driver, (self.position, chunk.to), &mut transaction).await? {
+        if !build::advance(&self.target, self.driver, (self.position, chunk.to), &mut *transaction).await? {
             return Err(WriteOrLost::Lost);
         }
         for table in self.target.definition.tables {
             let made = self.target.table(table);
-            table.write(&made, Manner::Copy(columns), &mut chunk.changes, &mut transaction).await?;
+            table.write(&made, columns, &mut chunk.changes, &mut transaction).await?;
         }
         transaction.commit().await?;
         Ok(())
@@ -356,10 +357,10 @@ impl<'a, P: FnMut(Progress) + Send> Builder<'a, P> {
             let position = entry.position;
             let mut transaction = self.owner.begin().await?;
             let step = (self.position, position);
-            if !build::advance_alone(&self.target, self.driver, step, &mut transaction).await? {
+            if !build::advance(&self.target, self.driver, step, &mut *transaction).await? {
                 return Err(RebuildError::Lost(self.target.definition.name));
             }
-            match fold::apply(&self.target, &self.parked, &entries, Manner::Insert, &mut transaction).await {
+            match fold::apply(&self.target, &self.parked, &entries, &mut transaction).await {
                 Ok(()) => {}
                 Err(error) if concerns_data(&error) => {
                     return Ok(RebuildError::Fold { position, reason: error.to_string() });

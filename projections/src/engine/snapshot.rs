@@ -3,6 +3,7 @@
 
 use std::{
     ops::{Deref, DerefMut},
+    sync::Arc,
     time::Duration,
 };
 
@@ -18,7 +19,7 @@ use super::{
     build::{self, Build, Stage, State},
     latest,
     past::Past,
-    projector::{Positions, Projector},
+    projector::{Positions, Projector, Waiting},
 };
 
 /// Reads the rows of projections, in this process or from another one's projecting.
@@ -28,6 +29,7 @@ pub struct Reader {
     board: &'static [Definition],
     /// What the projector of this process tells, if it has one.
     positions: Option<watch::Receiver<Positions>>,
+    waiting: Option<Arc<Waiting>>,
     upcasters: Upcasters,
 }
 
@@ -80,15 +82,26 @@ impl Reader {
     /// `projector` is the one of this process, if it has one.
     pub fn new(store: &Store, board: &'static [Definition], projector: Option<&Projector>) -> Self {
         let (pool, upcasters) = (store.pool().clone(), store.upcasters().clone());
-        Self { pool, board, positions: projector.map(Projector::positions), upcasters }
+        let (positions, waiting) = (projector.map(Projector::positions), projector.map(Projector::waiting));
+        Self { pool, board, positions, waiting, upcasters }
     }
 
     /// A snapshot of the rows of these projections, after waiting until all of them are as fresh as wanted.
     pub async fn snapshot(&self, names: &[&str], fresh: Option<Freshness>) -> Result<Snapshot, ReadError> {
+        self.snapshot_with(Plans::Anew, names, fresh).await
+    }
+
+    /// The same, for queries that are planned like this.
+    pub async fn snapshot_with(
+        &self,
+        plans: Plans,
+        names: &[&str],
+        fresh: Option<Freshness>,
+    ) -> Result<Snapshot, ReadError> {
         let definitions: Vec<Definition> = names.iter().map(|name| self.definition(name)).collect();
         let views: Vec<&str> = definitions.iter().flat_map(|definition| self.views(definition)).collect();
         // One that is read only makes no temporary tables.
-        let begin = beginning("read only", &views);
+        let begin = beginning("read only", &views, plans);
         loop {
             self.wait_for_all(names, fresh).await?;
             let snapshot = Snapshot::of(&self.pool, &definitions, begin.clone()).await?;
@@ -115,6 +128,7 @@ impl Reader {
         let definition = self.definition(name);
         let mut positions = self.positions.clone();
         let arrival = async {
+            let mut waits = None;
             loop {
                 let known = positions.as_ref().and_then(|positions| positions.borrow().get(definition.name).copied());
                 if known.is_some_and(|position| position >= wanted) {
@@ -128,6 +142,7 @@ impl Reader {
                 if serving.is_some_and(|build| build.state == State::Stopped) {
                     return Err(ReadError::Behind { projection: definition.name, position, wanted, stopped: true });
                 }
+                waits = waits.or_else(|| self.waiting.as_deref().map(Waiting::begin));
                 match &mut positions {
                     Some(news) => {
                         // Another process may be faster than our own projector: look at the row now and then.
@@ -183,16 +198,28 @@ impl Reader {
     }
 }
 
+/// Whether the queries on a snapshot are planned each time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plans {
+    /// A filter that is absent must not spoil the plan of one that is present.
+    Anew,
+    /// Their text has only the filters that are present.
+    Kept,
+}
+
 /// How a snapshot begins. What it reads is locked before it is taken: a rebuild that swaps tables comes entirely before
-/// it or after it. A filter that is absent must not spoil the plan of one that is present, so each query is planned anew.
-pub(super) fn beginning(mode: &str, tables: &[impl AsRef<str>]) -> String {
+/// it or after it.
+pub(super) fn beginning(mode: &str, tables: &[impl AsRef<str>], plans: Plans) -> String {
     let tables: Vec<&str> = tables.iter().map(AsRef::as_ref).collect();
-    let lock = if tables.is_empty() {
-        String::new()
-    } else {
-        format!("lock table {} in access share mode; ", tables.join(", "))
-    };
-    format!("begin isolation level repeatable read {mode}; {lock}set local plan_cache_mode = force_custom_plan")
+    let mut begin = format!("begin isolation level repeatable read {mode}");
+    if !tables.is_empty() {
+        begin += &format!("; lock table {} in access share mode", tables.join(", "));
+    }
+    match plans {
+        Plans::Anew => begin += "; set local plan_cache_mode = force_custom_plan",
+        Plans::Kept => {}
+    }
+    begin
 }
 
 impl Snapshot {

@@ -10,12 +10,12 @@ use tokio::time;
 use super::{
     Definition,
     build::{self, Build, Stage, State, Target},
-    fold, log,
+    fold,
+    lanes::FOLDING,
+    log,
     parking::Parked,
-    projector::FOLDING,
     rebuild::{LAST_EVENTS, PATIENCE, RebuildError},
     shape,
-    table::Manner,
 };
 
 /// How long a roll-back waits for the build that is kept to come as far as the one that serves.
@@ -120,7 +120,7 @@ pub(super) async fn fold_rest(
 ) -> Result<Position, RebuildError> {
     let entries = log::read(transaction, store.upcasters(), after, u32::MAX).await?;
     let reached = entries.last().map_or(after, |entry| entry.position);
-    fold::apply(target, parked, &entries, Manner::Insert, transaction).await?;
+    fold::apply(target, parked, &entries, transaction).await?;
     sqlx::query("update projections set position = $3 where name = $1 and build = $2")
         .bind(target.definition.name)
         .bind(target.build)

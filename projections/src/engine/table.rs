@@ -12,13 +12,15 @@ use chrono::NaiveDate;
 use daybook_core::Position;
 use futures::{FutureExt, TryStreamExt, future::BoxFuture};
 use serde::Serialize;
-use serde_json::{Map, Value};
 use sqlx::{FromRow, PgConnection, postgres::PgRow};
 
 use super::{
+    cache::Cache,
     changes::{Change, Changes, FoldError, Queue, Slot},
     copy::{self, Column, Columns},
     memory::{Memory, Portion},
+    staged::{self, Staged, Way},
+    text::Texts,
 };
 
 /// A row as a plain struct; its fields are the columns of its table.
@@ -126,20 +128,6 @@ impl WriteError {
     }
 }
 
-/// How new rows go into their table.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Manner<'a> {
-    /// By one statement: best for a few.
-    Insert,
-    /// As a live batch has them: by COPY, unless they are few.
-    Live(&'a Columns),
-    /// By COPY, the rows made on all cores: best for many.
-    Copy(&'a Columns),
-}
-
-/// From so many new rows on, a COPY costs less than a statement, which PostgreSQL takes apart as JSON.
-const COPIED: usize = 24;
-
 /// Rows per statement, so that no parameter grows without bound.
 const ROWS_PER_STATEMENT: usize = 4_000;
 
@@ -147,10 +135,19 @@ trait AnyTable: Sync {
     fn name(&self) -> &'static str;
     fn key(&self) -> &'static [&'static str];
     fn stays_but_for(&self) -> Option<&'static [&'static str]>;
+    fn stage<'a>(
+        &self,
+        target: &'a str,
+        columns: &'a Columns,
+        changes: &'a mut Changes,
+        cache: &'a mut Cache,
+        staged: &'a mut Staged,
+        connection: &'a mut PgConnection,
+    ) -> BoxFuture<'a, Result<(), WriteError>>;
     fn write<'a>(
         &self,
         target: &'a str,
-        manner: Manner<'a>,
+        columns: &'a Columns,
         changes: &'a mut [Changes],
         connection: &'a mut PgConnection,
     ) -> BoxFuture<'a, Result<(), WriteError>>;
@@ -205,15 +202,30 @@ impl Table {
         self.0.stays_but_for()
     }
 
-    /// Loads the rows that the changes touch, applies them, and writes what has changed.
+    /// Loads the rows that the changes touch, as far as they are not known, applies the changes, and stages what has
+    /// changed.
+    pub(super) async fn stage(
+        &self,
+        target: &str,
+        columns: &Columns,
+        changes: &mut Changes,
+        cache: &mut Cache,
+        staged: &mut Staged,
+        connection: &mut PgConnection,
+    ) -> Result<(), WriteError> {
+        self.0.stage(target, columns, changes, cache, staged, connection).await
+    }
+
+    /// Loads the rows that the changes touch, applies them, and writes what has changed: on all cores, new rows by COPY,
+    /// which is best for many.
     pub(super) async fn write(
         &self,
         target: &str,
-        manner: Manner<'_>,
+        columns: &Columns,
         changes: &mut [Changes],
         connection: &mut PgConnection,
     ) -> Result<(), WriteError> {
-        self.0.write(target, manner, changes, connection).await
+        self.0.write(target, columns, changes, connection).await
     }
 
     /// Applies the changes to rows in memory, as far as these belong to the portion.
@@ -310,10 +322,51 @@ impl<R: Row> AnyTable for Typed<R> {
         R::STAYS_BUT_FOR
     }
 
+    fn stage<'a>(
+        &self,
+        target: &'a str,
+        columns: &'a Columns,
+        changes: &'a mut Changes,
+        cache: &'a mut Cache,
+        staged: &'a mut Staged,
+        connection: &'a mut PgConnection,
+    ) -> BoxFuture<'a, Result<(), WriteError>> {
+        async move {
+            let queue = changes.take::<R>();
+            if queue.is_empty() {
+                return Ok(());
+            }
+            let columns = columns.of(R::TABLE);
+            let (mut slots, mut unknown) = (BTreeMap::new(), Vec::new());
+            for key in keys_of_others(&queue) {
+                match cache.rows::<R>().pop(&key) {
+                    Some(row) => drop(slots.insert(key, Slot::stored(row))),
+                    None => unknown.push(key),
+                }
+            }
+            slots.extend(load::<R>(target, columns, &unknown, connection).await?);
+            let before: BTreeMap<R::Key, R> =
+                slots.iter().filter_map(|(key, slot)| Some((key.clone(), slot.row.clone()?))).collect();
+            let Written { new, changed, gone } = written(queue, slots)?;
+            let texts = Texts::of_rows(&new, columns);
+            staged.insert(target, &texts);
+            update(target, columns, &before, &changed, staged);
+            delete::<R>(target, columns, &gone, staged);
+            let rows = cache.rows::<R>();
+            // What is never changed again would only take the room of what is.
+            let new = new.into_iter().filter(|_| R::STAYS_BUT_FOR.is_none());
+            for row in new.chain(changed) {
+                rows.put(row.key(), row);
+            }
+            Ok(())
+        }
+        .boxed()
+    }
+
     fn write<'a>(
         &self,
         target: &'a str,
-        manner: Manner<'a>,
+        columns: &'a Columns,
         changes: &'a mut [Changes],
         connection: &'a mut PgConnection,
     ) -> BoxFuture<'a, Result<(), WriteError>> {
@@ -322,36 +375,24 @@ impl<R: Row> AnyTable for Typed<R> {
             if queue.is_empty() {
                 return Ok(());
             }
-            let wanted = queue.iter().filter(|(_, change)| !matches!(change, Change::Insert(_)));
-            let mut keys: Vec<R::Key> = wanted.map(|(_, change)| change.key()).collect();
-            keys.sort_unstable();
-            keys.dedup();
-            let loaded = load::<R>(target, &keys, connection).await?;
-            match manner {
-                Manner::Insert => {
-                    let written = written(queue, loaded)?;
-                    insert(target, &written.new, connection).await?;
-                    change(target, &written, connection).await?;
+            let columns = columns.of(R::TABLE);
+            let loaded = load::<R>(target, columns, &keys_of_others(&queue), connection).await?;
+            let before: BTreeMap<R::Key, R> =
+                loaded.iter().filter_map(|(key, slot)| Some((key.clone(), slot.row.clone()?))).collect();
+            let (written, copied) = copy::prepare(queue, loaded, target, columns).await?;
+            for copied in copied {
+                copied.send(connection).await?;
+            }
+            for Written { changed, gone, .. } in written {
+                for changed in changed.chunks(ROWS_PER_STATEMENT) {
+                    let mut staged = Staged::new(Way::Transaction);
+                    update(target, columns, &before, changed, &mut staged);
+                    staged.write(connection).await?;
                 }
-                Manner::Live(columns) => {
-                    let written = written(queue, loaded)?;
-                    if written.new.len() < COPIED {
-                        insert(target, &written.new, connection).await?;
-                    } else {
-                        // A column that a newer program has added keeps its default.
-                        let fields = written.new.first().map(fields).unwrap_or_default();
-                        let columns = columns.of(R::TABLE).iter().filter(|column| fields.contains(&column.name));
-                        let columns: Vec<Column> = columns.cloned().collect();
-                        copy::send(target, &columns, vec![copy::lines(&written.new, &columns)], connection).await?;
-                    }
-                    change(target, &written, connection).await?;
-                }
-                Manner::Copy(columns) => {
-                    let (written, lines) = copy::prepare(queue, loaded, columns.of(R::TABLE)).await?;
-                    copy::send(target, columns.of(R::TABLE), lines, connection).await?;
-                    for written in written {
-                        change(target, &written, connection).await?;
-                    }
+                for gone in gone.chunks(ROWS_PER_STATEMENT) {
+                    let mut staged = Staged::new(Way::Transaction);
+                    delete::<R>(target, columns, gone, &mut staged);
+                    staged.write(connection).await?;
                 }
             }
             Ok(())
@@ -448,20 +489,31 @@ impl<R: Row> AnyTable for Typed<R> {
     }
 }
 
+/// The keys of the rows that must be known before the changes can be applied.
+fn keys_of_others<R: Row>(queue: &Queue<R>) -> Vec<R::Key> {
+    let others = queue.iter().filter(|(_, change)| !matches!(change, Change::Insert(_)));
+    let mut keys: Vec<R::Key> = others.map(|(_, change)| change.key()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}
+
 async fn load<R: Row>(
     target: &str,
+    columns: &[Column],
     keys: &[R::Key],
     connection: &mut PgConnection,
 ) -> Result<BTreeMap<R::Key, Slot<R>>, sqlx::Error> {
     let mut slots = BTreeMap::new();
-    let statement = format!(
-        "select t.* from json_populate_recordset(null::{target}, $1::json) k join {target} t on {}",
-        R::KEY.iter().map(|column| format!("t.{column} = k.{column}")).collect::<Vec<_>>().join(" and ")
-    );
+    let key = key_columns::<R>(columns);
+    let arrays: Vec<String> = (1..=key.len()).map(|number| format!("${number}")).collect();
+    let statement =
+        format!("select t.* from {} join {target} t on {}", staged::unnest(&arrays, &key), staged::same(&key));
     for keys in keys.chunks(ROWS_PER_STATEMENT) {
-        let keys: Vec<Value> = keys.iter().map(key_object::<R>).collect();
-        let rows: Vec<R> = sqlx::query_as(&statement).bind(json(&keys)).fetch_all(&mut *connection).await?;
-        slots.extend(rows.into_iter().map(|row| (row.key(), Slot { stored: true, row: Some(row), changed: false })));
+        let keys = Texts::of(keys, key.clone());
+        let query = (0..key.len()).fold(sqlx::query_as(&statement), |query, column| query.bind(keys.array(column)));
+        let rows: Vec<R> = query.fetch_all(&mut *connection).await?;
+        slots.extend(rows.into_iter().map(|row| (row.key(), Slot::stored(row))));
     }
     Ok(slots)
 }
@@ -469,8 +521,8 @@ async fn load<R: Row>(
 /// What has become of the rows of a batch.
 pub(super) struct Written<R: Row> {
     pub new: Vec<R>,
-    changed: Vec<R>,
-    gone: Vec<R::Key>,
+    pub changed: Vec<R>,
+    pub gone: Vec<R::Key>,
 }
 
 /// Applies the changes in their order to the rows that were loaded.
@@ -490,55 +542,28 @@ pub(super) fn written<R: Row>(queue: Queue<R>, mut slots: BTreeMap<R::Key, Slot<
     Ok(written)
 }
 
-async fn insert<R: Row>(target: &str, rows: &[R], connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    let Some(first) = rows.first() else { return Ok(()) };
-    // A row that should be new and is there after all is an error here: no fold overwrites what it did not expect.
-    let list = fields(first).join(", ");
-    let statement =
-        format!("insert into {target} ({list}) select {list} from json_populate_recordset(null::{target}, $1::json)");
-    for rows in rows.chunks(ROWS_PER_STATEMENT) {
-        sqlx::query(&statement).bind(json(rows)).execute(&mut *connection).await?;
+/// Stages what differs of rows that are there.
+fn update<R: Row>(target: &str, columns: &[Column], before: &BTreeMap<R::Key, R>, changed: &[R], staged: &mut Staged) {
+    let old = changed.iter().map(|row| before.get(&row.key()).expect("a row that is changed was there before"));
+    let (old, new) = (Texts::of_rows(old, columns), Texts::of_rows(changed, columns));
+    let places = 0..new.columns().len();
+    let key = R::KEY.iter().filter_map(|name| places.clone().find(|place| new.columns()[*place].name == *name));
+    let key: Vec<usize> = key.collect();
+    let differing: Vec<usize> = places.filter(|place| !key.contains(place) && new.differs(&old, *place)).collect();
+    if !differing.is_empty() {
+        staged.update(target, &new, &key, &differing);
     }
-    Ok(())
 }
 
-async fn change<R: Row>(target: &str, written: &Written<R>, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    let key = R::KEY.iter().map(|column| format!("t.{column} = r.{column}")).collect::<Vec<_>>().join(" and ");
-    if let Some(first) = written.changed.first() {
-        let values = fields(first).into_iter().filter(|column| !R::KEY.contains(&column.as_str()));
-        let statement = format!(
-            "update {target} t set {} from json_populate_recordset(null::{target}, $1::json) r where {key}",
-            values.map(|column| format!("{column} = r.{column}")).collect::<Vec<_>>().join(", ")
-        );
-        for rows in written.changed.chunks(ROWS_PER_STATEMENT) {
-            sqlx::query(&statement).bind(json(rows)).execute(&mut *connection).await?;
-        }
+fn delete<R: Row>(target: &str, columns: &[Column], gone: &[R::Key], staged: &mut Staged) {
+    if !gone.is_empty() {
+        staged.delete(target, &Texts::of(gone, key_columns::<R>(columns)));
     }
-    let statement =
-        format!("delete from {target} t using json_populate_recordset(null::{target}, $1::json) r where {key}");
-    for keys in written.gone.chunks(ROWS_PER_STATEMENT) {
-        let keys: Vec<Value> = keys.iter().map(key_object::<R>).collect();
-        sqlx::query(&statement).bind(json(&keys)).execute(&mut *connection).await?;
-    }
-    Ok(())
 }
 
-/// The key as an object of its columns.
-fn key_object<R: Row>(key: &R::Key) -> Value {
-    let values = match serde_json::to_value(key).expect("a key is plain values") {
-        Value::Array(values) => values,
-        value => vec![value],
-    };
-    let columns = R::KEY.iter().map(|column| (*column).to_owned());
-    Value::Object(columns.zip(values).collect::<Map<_, _>>())
-}
-
-/// The fields of the row's struct, which are the columns of its table.
-fn fields<R: Row>(row: &R) -> Vec<String> {
-    match serde_json::to_value(row).expect("a row is plain values") {
-        Value::Object(fields) => fields.into_iter().map(|(name, _)| name).collect(),
-        other => unreachable!("a row is a struct with named fields, not {other}"),
-    }
+fn key_columns<'c, R: Row>(columns: &'c [Column]) -> Vec<&'c Column> {
+    let column = |name: &&str| columns.iter().find(|column| column.name == **name).expect("a key has its columns");
+    R::KEY.iter().map(column).collect()
 }
 
 pub(super) fn json(rows: &[impl Serialize]) -> String {

@@ -62,6 +62,10 @@ enum Child {
     RebuildOnce { url: String },
 }
 
+/// Most of what this program allocates is small and short-lived, and freed on another thread.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const SECTIONS: [&str; 11] = [
     "spread",
     "hot",

@@ -1,0 +1,299 @@
+//! Lanes: batches on their way into the tables. Builds go through a batch together; where the batch is long, they divide
+//! into lanes, each with a connection of its own. One that stumbles over an event is committed up to the event before it
+//! and stops; the others go on.
+
+use std::{collections::HashMap, num::NonZero, sync::Arc};
+
+use daybook_core::{
+    Position, chain,
+    store::{Store, StoreError},
+};
+use futures::future;
+use sqlx::{Connection, Executor as _, PgConnection};
+
+use super::{
+    build::{self, Driver, Hold, Target},
+    cache::Cache,
+    copy::Columns,
+    fold,
+    log::Entry,
+    parking::Parked,
+    staged::{COPIED, Staged, Way},
+    table::WriteError,
+};
+
+/// From so many events on, more than one lane is worth the connections.
+const DIVIDED: usize = 200;
+
+/// Consecutive events of the book.
+#[derive(Clone, Debug)]
+pub(super) struct Batch {
+    /// The position before them.
+    pub from: Position,
+    pub entries: Arc<[Entry]>,
+}
+
+/// How far a build has come with a batch; not to its end, if it stopped at an event.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moved {
+    pub target: Target,
+    pub to: Position,
+}
+
+pub(super) struct Lanes {
+    store: Store,
+    pub driver: Driver,
+    number: NonZero<usize>,
+    connections: Vec<PgConnection>,
+    /// By the name and the number of the build.
+    riders: HashMap<(&'static str, i32), Rider>,
+    parked: Arc<Parked>,
+}
+
+/// What is known of a build that this process drives.
+struct Rider {
+    target: Target,
+    columns: Columns,
+    cache: Cache,
+    /// The position that the rows in the cache are of.
+    at: Position,
+    /// Rows that its last batch wrote.
+    load: usize,
+}
+
+/// Builds that go through a batch in one transaction.
+struct Lane {
+    riders: Vec<Rider>,
+    connection: PgConnection,
+    driver: Driver,
+    parked: Arc<Parked>,
+}
+
+impl Lanes {
+    pub fn new(store: &Store, driver: Driver, number: NonZero<usize>) -> Self {
+        let parked = Arc::default();
+        Self { store: store.clone(), driver, number, connections: Vec::new(), riders: HashMap::new(), parked }
+    }
+
+    /// Forgets everything that may not be so any more, connections included.
+    pub fn forget(&mut self) {
+        self.connections.clear();
+        self.riders.clear();
+    }
+
+    /// The lease of these builds was taken, when this was set aside.
+    pub fn take(&mut self, taken: Vec<(String, i32)>, parked: Parked) {
+        self.riders.retain(|_, rider| !taken.iter().any(|(name, build)| rider.target.is(name, *build)));
+        self.parked = Arc::new(parked);
+    }
+
+    /// Takes builds that stand at the beginning of a batch through it, and answers with those that this process still
+    /// drives.
+    pub async fn go(&mut self, group: Vec<Target>, batch: Batch) -> Result<Vec<Moved>, StoreError> {
+        let number = if batch.entries.len() < DIVIDED { 1 } else { self.number.get().min(group.len()) };
+        while self.connections.len() < number {
+            self.connections.push(connect(&self.store).await?);
+        }
+        let mut lanes: Vec<Lane> =
+            std::mem::take(&mut self.connections).into_iter().map(|connection| self.lane(connection)).collect();
+        let mut riders = Vec::new();
+        for target in group {
+            riders.push(self.rider(target, batch.from, &mut lanes[0].connection).await?);
+        }
+        // Those that are read together stay together, the others go where least is to be done, the heaviest first.
+        riders.sort_by_key(|rider| (rider.target.definition.read_alone, std::cmp::Reverse(rider.load)));
+        for rider in riders {
+            let open = if rider.target.definition.read_alone { &mut lanes[..number] } else { &mut lanes[..1] };
+            let lightest = open.iter_mut().min_by_key(|lane| lane.load()).expect("there is a lane");
+            lightest.riders.push(rider);
+        }
+        let going = lanes.into_iter().map(|lane| {
+            let batch = batch.clone();
+            async move {
+                if lane.riders.is_empty() {
+                    Ok((lane, Vec::new()))
+                } else {
+                    tokio::spawn(lane.go(batch)).await.expect("a lane does not fall")
+                }
+            }
+        });
+        let mut moved = Vec::new();
+        for outcome in future::join_all(going).await {
+            let (lane, of_lane) = outcome?;
+            self.connections.push(lane.connection);
+            self.riders.extend(lane.riders.into_iter().map(|rider| (rider.name(), rider)));
+            moved.extend(of_lane);
+        }
+        Ok(moved)
+    }
+
+    fn lane(&self, connection: PgConnection) -> Lane {
+        Lane { riders: Vec::new(), connection, driver: self.driver, parked: self.parked.clone() }
+    }
+
+    async fn rider(
+        &mut self,
+        target: Target,
+        at: Position,
+        connection: &mut PgConnection,
+    ) -> Result<Rider, StoreError> {
+        match self.riders.remove(&(target.definition.name, target.build)) {
+            Some(rider) if rider.at == at => Ok(rider),
+            _ => {
+                let columns = Columns::load(&target, connection).await?;
+                Ok(Rider { target, columns, cache: Cache::default(), at, load: 1 })
+            }
+        }
+    }
+}
+
+impl Rider {
+    fn name(&self) -> (&'static str, i32) {
+        (self.target.definition.name, self.target.build)
+    }
+}
+
+impl Lane {
+    fn load(&self) -> usize {
+        self.riders.iter().map(|rider| rider.load).sum()
+    }
+
+    async fn go(mut self, batch: Batch) -> Result<(Self, Vec<Moved>), StoreError> {
+        let group: Vec<Target> = self.riders.iter().map(|rider| rider.target).collect();
+        if let Some(moved) = self.go_together(&group, &batch).await? {
+            return Ok((self, moved));
+        }
+        let (mut moved, mut stumbling) = (Vec::new(), Vec::new());
+        for target in group {
+            match self.go_together(&[target], &batch).await? {
+                Some(further) => moved.extend(further),
+                None => stumbling.push(target),
+            }
+        }
+        for target in stumbling {
+            moved.push(self.go_to_the_stone(target, &batch).await?);
+        }
+        Ok((self, moved))
+    }
+
+    /// Takes builds through the batch; `None` if one of them cannot take an event of it, and then none has moved.
+    async fn go_together(&mut self, group: &[Target], batch: &Batch) -> Result<Option<Vec<Moved>>, StoreError> {
+        match self.commit(group, batch.from, &batch.entries).await {
+            Ok(moved) => Ok(Some(moved)),
+            Err(error) if concerns_data(&error) => Ok(None),
+            Err(error) => Err(database(error)),
+        }
+    }
+
+    /// Takes one build through the batch event by event, and stops it at the event that it cannot take. That it has stopped
+    /// is a move, too, even if it is at the first event.
+    async fn go_to_the_stone(&mut self, target: Target, batch: &Batch) -> Result<Moved, StoreError> {
+        let mut reached = Moved { target, to: batch.from };
+        for (entry, before) in batch.entries.iter().zip(batch.from..) {
+            match self.commit(&[target], before, std::slice::from_ref(entry)).await {
+                Ok(moved) => match moved.first() {
+                    Some(moved) => reached = *moved,
+                    None => break,
+                },
+                Err(error) if concerns_data(&error) => {
+                    let (projection, build, position) = (target.definition.name, target.build, entry.position);
+                    tracing::error!(projection, build, position, error = %chain(&error), "the projection has stopped at an event");
+                    build::stop(&target, self.driver, position, &error.to_string(), &mut self.connection).await?;
+                    break;
+                }
+                Err(error) => return Err(database(error)),
+            }
+        }
+        Ok(reached)
+    }
+
+    /// Rows and checkpoints of some of the builds in one transaction; answers with those that are still held.
+    async fn commit(&mut self, group: &[Target], from: Position, entries: &[Entry]) -> Result<Vec<Moved>, WriteError> {
+        let to = entries.last().map_or(from, |entry| entry.position);
+        let hold = Hold { group, driver: self.driver, from, to };
+        let committed = self.write(&hold, entries).await;
+        // What the caches have is what was written, and nothing else.
+        let moved = committed.as_deref().unwrap_or_default();
+        for rider in self.riders.iter_mut().filter(|rider| group.contains(&rider.target)) {
+            if moved.contains(&rider.target) {
+                rider.at = to;
+            } else {
+                rider.cache.clear();
+            }
+        }
+        Ok(committed?.into_iter().map(|target| Moved { target, to }).collect())
+    }
+
+    async fn write(&mut self, hold: &Hold<'_>, entries: &[Entry]) -> Result<Vec<Target>, WriteError> {
+        let Self { riders, connection, parked, .. } = self;
+        // Few rows go by one statement, which is a transaction by itself.
+        if entries.len() < COPIED {
+            let mut staged = Staged::new(Way::Statement);
+            stage(riders, hold.group, parked, entries, &mut staged, connection).await?;
+            if staged.write_holding(hold, connection).await? {
+                return Ok(hold.group.to_vec());
+            }
+            riders.iter_mut().for_each(|rider| rider.cache.clear());
+        }
+        let mut transaction = connection.begin().await?;
+        // First of all, so that whoever else wants these builds waits, and then sees that it comes too late.
+        let held = hold.take(&mut transaction).await?;
+        if !held.is_empty() {
+            let mut staged = Staged::new(Way::Transaction);
+            stage(riders, &held, parked, entries, &mut staged, &mut transaction).await?;
+            if !staged.write_holding(&Hold { group: &held, ..*hold }, &mut transaction).await? {
+                return Ok(Vec::new());
+            }
+        }
+        transaction.commit().await?;
+        Ok(held)
+    }
+}
+
+async fn stage(
+    riders: &mut [Rider],
+    group: &[Target],
+    parked: &Parked,
+    entries: &[Entry],
+    staged: &mut Staged,
+    connection: &mut PgConnection,
+) -> Result<(), WriteError> {
+    for rider in riders.iter_mut().filter(|rider| group.contains(&rider.target)) {
+        let before = staged.rows();
+        let known = (&rider.columns, &mut rider.cache);
+        fold::stage(&rider.target, parked, entries, known, staged, connection).await?;
+        rider.load = 1 + staged.rows() - before;
+    }
+    Ok(())
+}
+
+/// Whether an event is to blame, and not the connection or the server.
+pub(super) fn concerns_data(error: &WriteError) -> bool {
+    match error {
+        WriteError::Fold { .. } => true,
+        // Data exceptions, integrity constraints, limits such as the size of an index row.
+        WriteError::Database(sqlx::Error::Database(error)) => {
+            error.code().is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
+        }
+        WriteError::Database(_) => false,
+    }
+}
+
+/// What the connection of one who folds begins with. What a crash takes away are rows together with their checkpoint;
+/// they are folded again from the book. And rows are always found by their keys; on a young table the planner would
+/// rather read all of it.
+pub(super) const FOLDING: &str = "set synchronous_commit = off; set enable_hashjoin = off; set enable_mergejoin = off";
+
+/// A connection of one who folds.
+pub(super) async fn connect(store: &Store) -> Result<PgConnection, StoreError> {
+    let mut connection = store.connection().await?;
+    connection.execute(FOLDING).await?;
+    Ok(connection)
+}
+
+fn database(error: WriteError) -> StoreError {
+    match error {
+        WriteError::Database(error) => error.into(),
+        WriteError::Fold { .. } => unreachable!("an event that cannot be folded concerns data"),
+    }
+}
