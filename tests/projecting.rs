@@ -5,17 +5,20 @@ use std::time::Duration;
 
 use daybook_core::{
     Position,
-    operations::{Operation, RegisterCustomer},
+    domain::Money,
+    operations::{AdjustAccount, OpenAccount, Operation, RegisterCustomer},
     store::{Store, StoreOptions},
 };
 use daybook_projections::{
     BOARD, Projector, ProjectorOptions, ReadError, Reader,
     engine::{
-        Definition, MEMORY, ParkError, RebuildError, Standing, State, park, pause, resume, standings, unpark, verify,
+        Definition, MEMORY, ParkError, RebuildError, Standing, State, park, pause, repair, resume, standings, unpark,
+        verify,
     },
     find,
 };
 use daybook_tests::{
+    commands::id,
     equality,
     history::{LONG, Ledger, varied_history},
 };
@@ -110,6 +113,61 @@ async fn a_projection_that_is_held_stands_still_while_the_others_go_on() {
     assert!(resume("customers", ledger.store.pool()).await.unwrap());
     reader.wait_for("customers", ledger.last, LONG).await.unwrap();
     assert_eq!(differing(&ledger, &find("customers").unwrap()).await, 0);
+    projector.shutdown().await;
+}
+
+/// A process that drives keeps rows in memory that change again and again; what others do to them must not be lost.
+#[tokio::test]
+async fn rows_that_others_write_are_what_the_next_event_changes() {
+    let mut ledger = Ledger::new().await;
+    let projector = ledger.projector(true).await;
+    let reader = Reader::new(&ledger.store, BOARD, Some(&projector));
+    let customer = ledger.act(Operation::RegisterCustomer(RegisterCustomer { name: "Bob".into(), email: None })).await;
+    let usd = |amount| Money::parse(amount, "USD").unwrap();
+    let (currency, time_zone) = (usd("0").currency(), "UTC".into());
+    let open = OpenAccount { customer: id(&customer), currency, name: "the account".into(), time_zone };
+    let account = ledger.act(Operation::OpenAccount(open)).await;
+    let deposit = async |ledger: &mut Ledger, amount| {
+        let (account, description) = (id(&account), "a deposit".into());
+        ledger.act(Operation::AdjustAccount(AdjustAccount { account, amount: usd(amount), description })).await;
+    };
+    let accounts = find("accounts").unwrap();
+    let pool = ledger.database.pool().clone();
+    let balance = async || {
+        let text: String = sqlx::query_scalar("select balance::text from accounts").fetch_one(&pool).await.unwrap();
+        text
+    };
+    deposit(&mut ledger, "1.00").await;
+    ledger.projected(Some(&projector)).await;
+
+    // Set aside before it is folded, and nothing after it either.
+    pause("accounts", ledger.store.pool()).await.unwrap();
+    deposit(&mut ledger, "20.00").await;
+    park(&ledger.store, &accounts, ledger.last, "a test wants it", "staff:anna").await.unwrap();
+    let parked = ledger.last;
+    resume("accounts", ledger.store.pool()).await.unwrap();
+    deposit(&mut ledger, "300.00").await;
+    ledger.projected(Some(&projector)).await;
+    assert_eq!(balance().await, "1.00");
+    unpark(&ledger.store, &accounts, parked, "staff:anna").await.unwrap();
+    assert_eq!(balance().await, "321.00");
+    deposit(&mut ledger, "4000.00").await;
+    reader.wait_for("accounts", ledger.last, LONG).await.unwrap();
+    assert_eq!(balance().await, "4321.00");
+    assert_eq!(differing(&ledger, &accounts).await, 0);
+
+    // A row that somebody has taken away is missed, and folded anew on request.
+    sqlx::query("delete from accounts_v1").execute(&pool).await.unwrap();
+    let before = ledger.last;
+    deposit(&mut ledger, "1.00").await;
+    assert_eq!(stopped(&reader, "accounts", ledger.last).await, before);
+    let error = standing(&ledger, "accounts").await.error.unwrap();
+    assert!(error.contains("there is no row"), "{error}");
+    let key: String = account["id"].as_str().unwrap().into();
+    repair(&ledger.store, &accounts, [key].into()).await.unwrap();
+    resume("accounts", ledger.store.pool()).await.unwrap();
+    reader.wait_for("accounts", ledger.last, LONG).await.unwrap();
+    assert_eq!(balance().await, "4322.00");
     projector.shutdown().await;
 }
 

@@ -33,7 +33,6 @@ use super::{
     latest,
     log::{self, Entry},
     parking::Parked,
-    staged::COPIED,
     upgrade,
 };
 
@@ -163,8 +162,9 @@ struct Work {
     ahead: Option<(Position, Arc<[Entry]>)>,
 }
 
-/// So long the projector lets events come after a few.
-const GATHERING: Duration = Duration::from_millis(2);
+/// So long the projector lets events come, unless somebody waits for them.
+const SHORTEST_REST: Duration = Duration::from_millis(4);
+const LONGEST_REST: Duration = Duration::from_millis(20);
 
 /// Readers that wait for events to come into the rows.
 #[derive(Debug, Default)]
@@ -211,15 +211,18 @@ impl Work {
         let mut listener = None;
         let mut healthy = true;
         while !stop.is_cancelled() {
+            let begun = Instant::now();
             match self.step().await {
                 Ok(Step::Moved(events)) => {
                     healthy = true;
-                    // A few events cost hardly more than one: where nobody waits, some more are let come.
-                    if events < COPIED {
+                    // Where nobody waits for them, events are let come for as long as the last ones took: many cost less than
+                    // the same in small portions, and whoever appends has the machine meanwhile.
+                    if events < self.options.batch as usize {
+                        let rest = begun.elapsed().clamp(SHORTEST_REST, LONGEST_REST);
                         tokio::select! {
                             () = stop.cancelled() => break,
                             () = self.waiting.some() => {}
-                            () = time::sleep(GATHERING) => {}
+                            () = time::sleep(rest) => {}
                         }
                     }
                 }

@@ -215,11 +215,11 @@ pub(super) fn beginning(mode: &str, tables: &[impl AsRef<str>], plans: Plans) ->
     if !tables.is_empty() {
         begin += &format!("; lock table {} in access share mode", tables.join(", "));
     }
-    match plans {
-        Plans::Anew => begin += "; set local plan_cache_mode = force_custom_plan",
-        Plans::Kept => {}
-    }
-    begin
+    let mode = match plans {
+        Plans::Anew => "force_custom_plan",
+        Plans::Kept => "force_generic_plan",
+    };
+    begin + "; set local plan_cache_mode = " + mode
 }
 
 impl Snapshot {
