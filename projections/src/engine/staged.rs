@@ -144,7 +144,13 @@ impl Staged {
              from unnest({names}::text[], {builds}::int[]) g (name, build)
              where p.name = g.name and p.build = g.build and {HELD}"
         );
-        Ok(self.execute(&held, &checkpoint, connection).await? > 0)
+        match self.execute(&held, &checkpoint, connection).await? as usize {
+            0 => Ok(false),
+            moved if moved == hold.group.len() => Ok(true),
+            moved => {
+                Err(sqlx::Error::Protocol(format!("{moved} checkpoints have moved instead of {}", hold.group.len())))
+            }
+        }
     }
 
     async fn send_copies(&mut self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {

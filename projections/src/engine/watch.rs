@@ -1,7 +1,11 @@
 //! The watch: it picks events at random, folds afresh the rows that they concern, and compares them with the rows that
 //! serve. A row that drifts from the book is found without anybody asking for it.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use chrono::{DateTime, Utc};
 use daybook_core::{Position, chain, store::Store};
@@ -58,31 +62,39 @@ const WIDE: usize = 50_000;
 /// Events whose rows are looked at in one turn.
 const EVENTS: usize = 16;
 
+/// After a look it rests so many times as long as that took: rows of long histories must not cost who uses them.
+const REST: u32 = 19;
+/// But not for more than so many pauses.
+const PAUSES: u32 = 60;
+
 /// Looks at some rows of one projection after the other, with a pause after each, until it is dropped.
 pub async fn watch(store: Store, board: &'static [Definition], pause: Duration) {
     let names: Vec<&str> = super::latest(board).iter().map(|definition| definition.name).collect();
     loop {
         for projection in &names {
             time::sleep(pause).await;
-            if let Err(error) = take_turn(&store, board, projection).await {
+            if let Err(error) = take_turn(&store, board, projection, pause).await {
                 tracing::warn!(projection, error = %chain(&error), "the watch cannot look at the rows");
             }
         }
     }
 }
 
-async fn take_turn(store: &Store, board: &[Definition], projection: &str) -> Result<(), RebuildError> {
+async fn take_turn(store: &Store, board: &[Definition], projection: &str, pause: Duration) -> Result<(), RebuildError> {
     let mut connection = store.connection().await?;
     connection.execute(UNHURRIED).await?;
     // Of a version that this program does not have it cannot tell what is right.
     let Some(definition) = build::in_service(board, projection, &mut connection).await? else { return Ok(()) };
     let head = daybook_core::store::head(&mut connection).await?.position;
     let events = if head == 0 { 0 } else { EVENTS };
+    let mut seen = BTreeSet::new();
     for _ in 0..events {
         let position = rand::rng().random_range(1..=head);
-        if let Look::Drifted(differences) = look_on(store, &definition, position, &mut connection).await? {
+        let begun = Instant::now();
+        if let Look::Drifted(differences) = look_on(store, &definition, position, &mut seen, &mut connection).await? {
             tell(&definition, &differences);
         }
+        time::sleep((begun.elapsed() * REST).min(pause * PAUSES)).await;
     }
     connection.close().await?;
     Ok(())
@@ -92,13 +104,15 @@ async fn take_turn(store: &Store, board: &[Definition], projection: &str) -> Res
 pub async fn look(store: &Store, definition: &Definition, position: Position) -> Result<Look, RebuildError> {
     let mut connection = store.connection().await?;
     connection.execute(UNHURRIED).await?;
-    look_on(store, definition, position, &mut connection).await
+    look_on(store, definition, position, &mut BTreeSet::new(), &mut connection).await
 }
 
+/// Passes over rows that have been seen, and notes those that it looks at.
 async fn look_on(
     store: &Store,
     definition: &Definition,
     position: Position,
+    seen: &mut BTreeSet<String>,
     connection: &mut PgConnection,
 ) -> Result<Look, RebuildError> {
     let views: Vec<&str> = definition.tables.iter().map(Table::name).collect();
@@ -113,7 +127,8 @@ async fn look_on(
     let entries = log::read(&mut transaction, store.upcasters(), position - 1, 1).await?;
     let Some(entry) = entries.first() else { return Ok(Look::Nothing) };
     let mut changes = fold::changes(definition, &parked, [entry])?;
-    let keys: BTreeSet<String> = definition.tables.iter().flat_map(|table| table.touched(&mut changes)).collect();
+    let mut keys: BTreeSet<String> = definition.tables.iter().flat_map(|table| table.touched(&mut changes)).collect();
+    keys.retain(|key| seen.insert(key.clone()));
 
     let (mut sound, mut wide) = (0, false);
     let (mut healthy, mut differences) = (BTreeSet::new(), Vec::new());
