@@ -561,7 +561,7 @@ fn delete<R: Row>(target: &str, columns: &[Column], gone: &[R::Key], staged: &mu
     }
 }
 
-fn key_columns<'c, R: Row>(columns: &'c [Column]) -> Vec<&'c Column> {
+fn key_columns<R: Row>(columns: &[Column]) -> Vec<&Column> {
     let column = |name: &&str| columns.iter().find(|column| column.name == **name).expect("a key has its columns");
     R::KEY.iter().map(column).collect()
 }
