@@ -6,8 +6,9 @@ use std::{
 };
 
 use axum::{
+    Json,
     extract::FromRequestParts,
-    http::{HeaderName, HeaderValue, Uri, header, request::Parts},
+    http::{HeaderName, HeaderValue, Uri, request::Parts},
     response::{IntoResponse, Response},
 };
 use daybook_core::Position;
@@ -27,9 +28,6 @@ use crate::{
 const MIN_POSITION: &str = "min-position";
 const PREFER: &str = "prefer";
 const PROJECTION_VERSION: HeaderName = HeaderName::from_static("projection-version");
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
-/// Bytes of an answer that is not a long one.
-const LIKELY: usize = 4096;
 const WAIT: Duration = Duration::from_secs(5);
 const LONGEST_WAIT: u64 = 30;
 
@@ -246,7 +244,7 @@ impl Rows {
     }
 
     pub fn show(self, answer: impl Serialize) -> Response {
-        self.tell(json(&answer))
+        self.tell(Json(answer))
     }
 
     /// The position at which the rows are what is told.
@@ -327,13 +325,6 @@ impl DerefMut for Rows {
     fn deref_mut(&mut self) -> &mut PgConnection {
         &mut self.snapshot
     }
-}
-
-/// The answer as JSON. `axum::Json` writes into a buffer that grows piece by piece, which a long answer pays for.
-fn json(answer: &impl Serialize) -> Response {
-    let mut body = Vec::with_capacity(LIKELY);
-    serde_json::to_writer(&mut body, answer).expect("an answer is plain values");
-    ([(header::CONTENT_TYPE, JSON)], body).into_response()
 }
 
 /// A text that is one of a few.
