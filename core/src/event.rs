@@ -1,10 +1,10 @@
 //! An event as it lies in the book: who did what, when it took effect, when it was written, and where it stands.
 
-use std::{borrow::Cow, collections::HashMap, fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize, Serializer};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::domain::Event;
@@ -176,9 +176,15 @@ pub struct Metadata {
 
 impl Metadata {
     /// Reads the metadata column; what is missing or unreadable there is absent here. Other programs may keep more than
-    /// text in it; of theirs, what is text is read.
+    /// text in it, or no map at all; of theirs, what is text by its name is read.
     pub fn read(column: &str) -> Self {
-        serde_json::from_str(column).map_or_else(|_| Self::of_texts(column), Self::of)
+        let is_map = column.trim_start().starts_with('{');
+        let own = if is_map { serde_json::from_str(column).ok() } else { None };
+        Self::of(own.unwrap_or_else(|| {
+            let mut map: Map<String, Value> = serde_json::from_str(column).unwrap_or_default();
+            map.retain(|_, value| value.is_string());
+            serde_json::from_value(Value::Object(map)).unwrap_or_default()
+        }))
     }
 
     fn of(column: Column<'_, Cow<'_, str>, Cow<'_, str>>) -> Self {
@@ -195,24 +201,6 @@ impl Metadata {
             occurred_at: read(column.occurred_at),
             dated_at: read(column.dated_at),
         }
-    }
-
-    fn of_texts(column: &str) -> Self {
-        let mut map: HashMap<String, Value> = serde_json::from_str(column).unwrap_or_default();
-        let mut text = |name: &str| match map.remove(name) {
-            Some(Value::String(text)) => Some(Cow::Owned(text)),
-            _ => None,
-        };
-        Self::of(Column {
-            actor: text("actor"),
-            causation_id: text("causation_id"),
-            command_id: text("command_id"),
-            correlation_id: text("correlation_id"),
-            dated_at: text("dated_at"),
-            occurred_at: text("occurred_at"),
-            on_behalf_of: text("on_behalf_of"),
-            reason: text("reason"),
-        })
     }
 }
 
