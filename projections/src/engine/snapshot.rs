@@ -217,7 +217,8 @@ pub(super) fn beginning(mode: &str, tables: &[impl AsRef<str>], plans: Plans) ->
     }
     let mode = match plans {
         Plans::Anew => "force_custom_plan",
-        Plans::Kept => "force_generic_plan",
+        // One that was made on a young table must not read all of what becomes a large one.
+        Plans::Kept => "force_generic_plan; set local enable_seqscan = off",
     };
     begin + "; set local plan_cache_mode = " + mode
 }
