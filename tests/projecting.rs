@@ -12,8 +12,8 @@ use daybook_core::{
 use daybook_projections::{
     BOARD, Projector, ProjectorOptions, ReadError, Reader,
     engine::{
-        Definition, MEMORY, ParkError, RebuildError, Standing, State, park, pause, repair, resume, standings, unpark,
-        verify,
+        Definition, MEMORY, ParkError, RebuildError, RebuildOptions, Stage, Standing, State, discard, park, pause,
+        rebuild, repair, resume, roll_back, standings, unpark, verify,
     },
     find,
 };
@@ -168,6 +168,42 @@ async fn rows_that_others_write_are_what_the_next_event_changes() {
     resume("accounts", ledger.store.pool()).await.unwrap();
     reader.wait_for("accounts", ledger.last, LONG).await.unwrap();
     assert_eq!(balance().await, "4322.00");
+    projector.shutdown().await;
+}
+
+/// A projector that does not look by itself which builds there are and whether they are its own: it has to notice.
+async fn who_does_not_look(ledger: &Ledger) -> Projector {
+    let seldom = Duration::from_secs(3600);
+    let options = ProjectorOptions { poll: seldom, lease: seldom, ..ProjectorOptions::default() };
+    Projector::start(&ledger.store, BOARD, Some(ledger.writer.committed()), options).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_took_over_was_mended_or_taken_away_is_noticed_with_the_next_event() {
+    let mut ledger = Ledger::new().await;
+    let projector = who_does_not_look(&ledger).await;
+    let reader = Reader::new(&ledger.store, BOARD, Some(&projector));
+    let customers = find("customers").unwrap();
+    let pool = ledger.database.pool().clone();
+    let told = async |ledger: &mut Ledger| {
+        register(ledger).await;
+        reader.wait_for("customers", ledger.last, LONG).await.unwrap();
+        let told: i64 = sqlx::query_scalar("select count(*) from customers").fetch_one(&pool).await.unwrap();
+        assert_eq!(told as Position, ledger.last, "each event is a customer");
+    };
+    told(&mut ledger).await;
+    // The second rebuild leaves a build that has tables of its own, and not those of the migration.
+    for _ in 0..2 {
+        rebuild(&ledger.store, &customers, &RebuildOptions::default(), |_| {}).await.unwrap();
+        told(&mut ledger).await;
+    }
+    roll_back(&ledger.store, &customers, None).await.unwrap();
+    told(&mut ledger).await;
+    repair(&ledger.store, &customers, ["cus_nobody".to_owned()].into()).await.unwrap();
+    told(&mut ledger).await;
+    discard(&ledger.store, &customers, Stage::Kept).await.unwrap();
+    told(&mut ledger).await;
+    assert_eq!(differing(&ledger, &customers).await, 0);
     projector.shutdown().await;
 }
 

@@ -249,6 +249,7 @@ impl Hold<'_> {
             "select q.name, q.build from projections q
              join unnest({names}::text[], {builds}::int[]) g (name, build) on g.name = q.name and g.build = q.build
              where q.position = {from}::bigint and q.status = 'running' and q.holder = {holder}::uuid
+                 and q.leased_until is not null
              order by q.name, q.build
              for update of q skip locked"
         )
@@ -273,18 +274,21 @@ impl Hold<'_> {
     }
 }
 
-/// Takes the lease of the live builds of a projection away from whoever drives them: what he knows of their rows and of
-/// what is set aside is not so any more. He takes it again, and looks.
-pub(super) async fn take_lease_away(name: &str, transaction: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::query("update projections set holder = null, leased_until = null where name = $1 and stage <> 'building'")
-        .bind(name)
-        .execute(transaction)
-        .await?;
+/// Suspends the lease of the live builds of a projection: what their driver knows of their rows and of what is set aside
+/// is not so any more. They stay his own; he takes the lease again before he goes on, and looks.
+pub(super) async fn suspend_lease(name: &str, transaction: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "update projections set leased_until = null, updated_at = clock_timestamp()
+         where name = $1 and stage <> 'building'",
+    )
+    .bind(name)
+    .execute(transaction)
+    .await?;
     Ok(())
 }
 
 /// Takes or renews the lease on every live build of these definitions that nobody else drives; answers with those that
-/// were not held before.
+/// were not held before. One that is suspended is its driver's as long as it could have run.
 pub(super) async fn lease(
     board: &[Definition],
     driver: Driver,
@@ -297,11 +301,13 @@ pub(super) async fn lease(
         "update projections p
          set holder = $1, leased_until = clock_timestamp() + $2 * interval '1 millisecond'
          from (
-             select q.name, q.build, q.holder is distinct from $1 as taken from projections q
+             select q.name, q.build, q.holder is distinct from $1 or q.leased_until is null as taken
+             from projections q
              join unnest($3::text[], $4::int[]) board (name, version)
                  on board.name = q.name and board.version = q.version
              where q.stage <> 'building'
-                 and (q.holder is null or q.holder = $1 or q.leased_until < clock_timestamp())
+                 and (q.holder is null or q.holder = $1
+                     or coalesce(q.leased_until, q.updated_at + $2 * interval '1 millisecond') < clock_timestamp())
              order by q.name, q.build
              for update of q skip locked
          ) free
@@ -358,17 +364,19 @@ pub(super) async fn sign_of_life(
     Ok(())
 }
 
-/// Stops a build before an event that it cannot fold.
+/// Stops a build before an event that it cannot fold; `false` if it stands elsewhere, somebody else drives it now, or its
+/// driver has to look again.
 pub(super) async fn stop(
     target: &Target,
     driver: Driver,
     at: Position,
     error: &str,
     executor: impl PgExecutor<'_>,
-) -> Result<(), sqlx::Error> {
-    sqlx::query(
+) -> Result<bool, sqlx::Error> {
+    let stopped = sqlx::query(
         "update projections set status = 'stopped', error = $3, error_position = $4, updated_at = clock_timestamp()
-         where name = $1 and build = $2 and position = $4 - 1 and status = 'running' and holder = $5",
+         where name = $1 and build = $2 and position = $4 - 1 and status = 'running' and holder = $5
+             and leased_until is not null",
     )
     .bind(target.definition.name)
     .bind(target.build)
@@ -377,7 +385,7 @@ pub(super) async fn stop(
     .bind(driver.holder)
     .execute(executor)
     .await?;
-    Ok(())
+    Ok(stopped.rows_affected() > 0)
 }
 
 /// Moves the checkpoint of one build, waiting for whoever has its row locked; `false` if somebody else drives it now.

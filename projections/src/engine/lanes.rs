@@ -197,8 +197,11 @@ impl Lane {
                 },
                 Err(error) if concerns_data(&error) => {
                     let (projection, build, position) = (target.definition.name, target.build, entry.position);
-                    tracing::error!(projection, build, position, error = %chain(&error), "the projection has stopped at an event");
-                    build::stop(&target, self.driver, position, &error.to_string(), &mut self.connection).await?;
+                    let why = error.to_string();
+                    // Whoever has lost a build in the meantime has nothing to say about it.
+                    if build::stop(&target, self.driver, position, &why, &mut self.connection).await? {
+                        tracing::error!(projection, build, position, error = %chain(&error), "the projection has stopped at an event");
+                    }
                     break;
                 }
                 Err(error) => return Err(database(error)),

@@ -157,7 +157,7 @@ pub async fn park(
     .bind(position as i64)
     .execute(&mut *transaction)
     .await?;
-    build::take_lease_away(definition.name, &mut transaction).await?;
+    build::suspend_lease(definition.name, &mut transaction).await?;
     transaction.commit().await?;
     Ok(stream)
 }

@@ -209,12 +209,12 @@ enum Step {
 impl Work {
     async fn run(mut self, mut committed: Option<watch::Receiver<Position>>, stop: CancellationToken) {
         let mut listener = None;
-        let mut healthy = true;
+        let mut failures = 0;
         while !stop.is_cancelled() {
             let begun = Instant::now();
             match self.step().await {
                 Ok(Step::Moved(events)) => {
-                    healthy = true;
+                    failures = 0;
                     // Where nobody waits for them, events are let come for as long as the last ones took: many cost less than
                     // the same in small portions, and whoever appends has the machine meanwhile.
                     if events < self.options.batch as usize {
@@ -227,7 +227,7 @@ impl Work {
                     }
                 }
                 Ok(Step::AtHead) => {
-                    healthy = true;
+                    failures = 0;
                     tokio::select! {
                         () = stop.cancelled() => break,
                         () = woken(&mut committed) => {}
@@ -236,13 +236,19 @@ impl Work {
                     }
                 }
                 Err(error) => {
-                    // Said once per disturbance; the checkpoint makes trying again harmless.
-                    if std::mem::replace(&mut healthy, false) {
-                        tracing::error!(error = %chain(&error), "the projections cannot follow the book");
-                    }
                     self.connection = None;
                     self.lanes.forget();
                     self.look_again();
+                    failures += 1;
+                    // The checkpoint makes trying again harmless. At first it is done at once: somebody may have taken a build
+                    // away that was still believed to be there.
+                    if failures == 1 {
+                        continue;
+                    }
+                    // Said once per disturbance.
+                    if failures == 2 {
+                        tracing::error!(error = %chain(&error), "the projections cannot follow the book");
+                    }
                     tokio::select! {
                         () = stop.cancelled() => break,
                         () = time::sleep(self.options.poll) => {}

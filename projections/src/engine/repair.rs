@@ -104,7 +104,7 @@ pub(super) async fn refold(
         }
         Some(_) | None => {}
     }
-    build::take_lease_away(definition.name, &mut transaction).await?;
+    build::suspend_lease(definition.name, &mut transaction).await?;
     transaction.commit().await?;
     Ok(repaired)
 }

@@ -174,14 +174,13 @@ pub(super) async fn switch(
     transaction.execute(&*format!("set local lock_timeout = {}", wait.as_millis() / views)).await?;
     let begun = Instant::now();
     shape::show(next, &serving.tables, transaction).await?;
-    // Whoever drives the one drives the other, too, without waiting for a lease; unless it may not know that version.
+    // Whoever drives the one drives the other, too, once he has looked which serves; unless he may not know that version.
     sqlx::query(
         "update projections p
          set stage = case when p.build = $3 then 'serving' else 'kept' end, stage_since = clock_timestamp(),
-             phase = null,
-             holder = case when p.version = driven.version then driven.holder end,
-             leased_until = case when p.version = driven.version then driven.leased_until end
-         from (select version, holder, leased_until from projections where name = $1 and build = $2) driven
+             phase = null, holder = case when p.version = driven.version then driven.holder end,
+             leased_until = null, updated_at = clock_timestamp()
+         from (select version, holder from projections where name = $1 and build = $2) driven
          where p.name = $1 and p.build in ($2, $3)",
     )
     .bind(&next.name)
