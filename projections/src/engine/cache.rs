@@ -1,5 +1,6 @@
-//! Rows that the driver of a build need not read again: nobody else writes them while it holds its lease. Whoever does,
-//! or parks events, takes the lease away (`build::take_lease_away`), and with it what is kept here.
+//! What the driver of a build need not ask for again: the columns of its tables, and rows, which nobody else writes while
+//! the lease runs. Whoever does, or parks events, suspends the lease (`build::suspend_lease`), and with it what is kept
+//! here.
 
 use std::{
     any::{Any, TypeId},
@@ -10,27 +11,41 @@ use std::{
 
 use lru::LruCache;
 
-use super::table::Row;
+use sqlx::PgConnection;
+
+use super::{
+    build::Target,
+    copy::{Column, Columns},
+    table::Row,
+};
 
 /// Rows per table.
 const ROWS: NonZero<usize> = NonZero::new(4_096).expect("more than none");
 
-#[derive(Default)]
-pub(super) struct Cache(HashMap<TypeId, Box<dyn Any + Send>>);
+pub(super) struct Cache {
+    columns: Columns,
+    rows: HashMap<TypeId, Box<dyn Any + Send>>,
+}
 
 impl Cache {
-    pub fn rows<R: Row>(&mut self) -> &mut LruCache<R::Key, R> {
-        let rows = self.0.entry(TypeId::of::<R>()).or_insert_with(|| Box::new(LruCache::<R::Key, R>::new(ROWS)));
-        rows.downcast_mut().expect("rows stand under their own type")
+    /// Without any rows.
+    pub async fn load(target: &Target, connection: &mut PgConnection) -> Result<Self, sqlx::Error> {
+        Ok(Self { columns: Columns::load(target, connection).await?, rows: HashMap::new() })
     }
 
-    pub fn clear(&mut self) {
-        self.0.clear();
+    /// Of a table, its columns and the rows that are known.
+    pub fn table<R: Row>(&mut self) -> (&[Column], &mut LruCache<R::Key, R>) {
+        let rows = self.rows.entry(TypeId::of::<R>()).or_insert_with(|| Box::new(LruCache::<R::Key, R>::new(ROWS)));
+        (self.columns.of(R::TABLE), rows.downcast_mut().expect("rows stand under their own type"))
+    }
+
+    pub fn forget_rows(&mut self) {
+        self.rows.clear();
     }
 }
 
 impl fmt::Debug for Cache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cache").field("tables", &self.0.len()).finish()
+        f.debug_struct("Cache").field("columns", &self.columns).finish_non_exhaustive()
     }
 }

@@ -98,7 +98,7 @@ pub(super) async fn prepare<R: Row>(
             .map(|(queue, slots)| {
                 let mut written = written(queue, slots)?;
                 let new = std::mem::take(&mut written.new);
-                Ok((written, Copied::of(&target, &Texts::of_rows(&new, &columns))))
+                Ok((written, Copied::of(&target, &Texts::of_rows(&new, &columns)?)))
             })
             .collect();
         // Of several events that do not fit, the first is the one to tell of.

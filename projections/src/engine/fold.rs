@@ -7,7 +7,6 @@ use super::{
     build::Target,
     cache::Cache,
     changes::{Changes, FoldError},
-    copy::Columns,
     log::Entry,
     parking::Parked,
     staged::{Staged, Way},
@@ -36,13 +35,13 @@ pub(super) async fn stage(
     target: &Target,
     parked: &Parked,
     entries: &[Entry],
-    (columns, cache): (&Columns, &mut Cache),
+    cache: &mut Cache,
     staged: &mut Staged,
     connection: &mut PgConnection,
 ) -> Result<(), WriteError> {
     let mut changes = changes(&target.definition, parked, entries)?;
     for table in target.definition.tables {
-        table.stage(&target.table(table), columns, &mut changes, cache, staged, connection).await?;
+        table.stage(&target.table(table), &mut changes, cache, staged, connection).await?;
     }
     Ok(())
 }
@@ -54,9 +53,8 @@ pub(super) async fn apply(
     entries: &[Entry],
     connection: &mut PgConnection,
 ) -> Result<(), WriteError> {
-    let columns = Columns::load(target, connection).await?;
-    let (mut cache, mut staged) = (Cache::default(), Staged::new(Way::Transaction));
-    stage(target, parked, entries, (&columns, &mut cache), &mut staged, connection).await?;
+    let (mut cache, mut staged) = (Cache::load(target, connection).await?, Staged::new(Way::Transaction));
+    stage(target, parked, entries, &mut cache, &mut staged, connection).await?;
     Ok(staged.write(connection).await?)
 }
 

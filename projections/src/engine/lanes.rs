@@ -2,7 +2,7 @@
 //! into lanes, each with a connection of its own. One that stumbles over an event is committed up to the event before it
 //! and stops; the others go on.
 
-use std::{collections::HashMap, num::NonZero, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use daybook_core::{
     Position, chain,
@@ -14,7 +14,6 @@ use sqlx::{Connection, Executor as _, PgConnection};
 use super::{
     build::{self, Driver, Hold, Target},
     cache::Cache,
-    copy::Columns,
     fold,
     log::Entry,
     parking::Parked,
@@ -22,16 +21,10 @@ use super::{
     table::WriteError,
 };
 
-/// From so many events on, more than one lane is worth the connections.
+/// From so many events on, a batch is divided.
 const DIVIDED: usize = 200;
-
-/// Consecutive events of the book.
-#[derive(Clone, Debug)]
-pub(super) struct Batch {
-    /// The position before them.
-    pub from: Position,
-    pub entries: Arc<[Entry]>,
-}
+/// Connections that write at the same time.
+const LANES: usize = 2;
 
 /// How far a build has come with a batch; not to its end, if it stopped at an event.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +36,6 @@ pub(super) struct Moved {
 pub(super) struct Lanes {
     store: Store,
     pub driver: Driver,
-    number: NonZero<usize>,
     connections: Vec<PgConnection>,
     /// By the name and the number of the build.
     riders: HashMap<(&'static str, i32), Rider>,
@@ -53,7 +45,6 @@ pub(super) struct Lanes {
 /// What is known of a build that this process drives.
 struct Rider {
     target: Target,
-    columns: Columns,
     cache: Cache,
     /// The position that the rows in the cache are of.
     at: Position,
@@ -70,9 +61,9 @@ struct Lane {
 }
 
 impl Lanes {
-    pub fn new(store: &Store, driver: Driver, number: NonZero<usize>) -> Self {
+    pub fn new(store: &Store, driver: Driver) -> Self {
         let parked = Arc::default();
-        Self { store: store.clone(), driver, number, connections: Vec::new(), riders: HashMap::new(), parked }
+        Self { store: store.clone(), driver, connections: Vec::new(), riders: HashMap::new(), parked }
     }
 
     /// Forgets everything that may not be so any more, connections included.
@@ -87,10 +78,10 @@ impl Lanes {
         self.parked = Arc::new(parked);
     }
 
-    /// Takes builds that stand at the beginning of a batch through it, and answers with those that this process still
-    /// drives.
-    pub async fn go(&mut self, group: Vec<Target>, batch: Batch) -> Result<Vec<Moved>, StoreError> {
-        let number = if batch.entries.len() < DIVIDED { 1 } else { self.number.get().min(group.len()) };
+    /// Takes builds that stand before a batch of consecutive events through it, and answers with those that this process
+    /// still drives.
+    pub async fn go(&mut self, group: Vec<Target>, batch: Arc<[Entry]>) -> Result<Vec<Moved>, StoreError> {
+        let number = if batch.len() < DIVIDED { 1 } else { LANES };
         while self.connections.len() < number {
             self.connections.push(connect(&self.store).await?);
         }
@@ -98,7 +89,7 @@ impl Lanes {
             std::mem::take(&mut self.connections).into_iter().map(|connection| self.lane(connection)).collect();
         let mut riders = Vec::new();
         for target in group {
-            riders.push(self.rider(target, batch.from, &mut lanes[0].connection).await?);
+            riders.push(self.rider(target, before(&batch), &mut lanes[0].connection).await?);
         }
         // Those that are read together stay together, the others go where least is to be done, the heaviest first.
         riders.sort_by_key(|rider| (rider.target.definition.read_alone, std::cmp::Reverse(rider.load)));
@@ -139,10 +130,7 @@ impl Lanes {
     ) -> Result<Rider, StoreError> {
         match self.riders.remove(&(target.definition.name, target.build)) {
             Some(rider) if rider.at == at => Ok(rider),
-            _ => {
-                let columns = Columns::load(&target, connection).await?;
-                Ok(Rider { target, columns, cache: Cache::default(), at, load: 1 })
-            }
+            _ => Ok(Rider { target, cache: Cache::load(&target, connection).await?, at, load: 1 }),
         }
     }
 }
@@ -158,7 +146,7 @@ impl Lane {
         self.riders.iter().map(|rider| rider.load).sum()
     }
 
-    async fn go(mut self, batch: Batch) -> Result<(Self, Vec<Moved>), StoreError> {
+    async fn go(mut self, batch: Arc<[Entry]>) -> Result<(Self, Vec<Moved>), StoreError> {
         let group: Vec<Target> = self.riders.iter().map(|rider| rider.target).collect();
         if let Some(moved) = self.go_together(&group, &batch).await? {
             return Ok((self, moved));
@@ -177,8 +165,8 @@ impl Lane {
     }
 
     /// Takes builds through the batch; `None` if one of them cannot take an event of it, and then none has moved.
-    async fn go_together(&mut self, group: &[Target], batch: &Batch) -> Result<Option<Vec<Moved>>, StoreError> {
-        match self.commit(group, batch.from, &batch.entries).await {
+    async fn go_together(&mut self, group: &[Target], batch: &[Entry]) -> Result<Option<Vec<Moved>>, StoreError> {
+        match self.commit(group, batch).await {
             Ok(moved) => Ok(Some(moved)),
             Err(error) if concerns_data(&error) => Ok(None),
             Err(error) => Err(database(error)),
@@ -187,10 +175,10 @@ impl Lane {
 
     /// Takes one build through the batch event by event, and stops it at the event that it cannot take. That it has stopped
     /// is a move, too, even if it is at the first event.
-    async fn go_to_the_stone(&mut self, target: Target, batch: &Batch) -> Result<Moved, StoreError> {
-        let mut reached = Moved { target, to: batch.from };
-        for (entry, before) in batch.entries.iter().zip(batch.from..) {
-            match self.commit(&[target], before, std::slice::from_ref(entry)).await {
+    async fn go_to_the_stone(&mut self, target: Target, batch: &[Entry]) -> Result<Moved, StoreError> {
+        let mut reached = Moved { target, to: before(batch) };
+        for entry in batch {
+            match self.commit(&[target], std::slice::from_ref(entry)).await {
                 Ok(moved) => match moved.first() {
                     Some(moved) => reached = *moved,
                     None => break,
@@ -211,8 +199,9 @@ impl Lane {
     }
 
     /// Rows and checkpoints of some of the builds in one transaction; answers with those that are still held.
-    async fn commit(&mut self, group: &[Target], from: Position, entries: &[Entry]) -> Result<Vec<Moved>, WriteError> {
-        let to = entries.last().map_or(from, |entry| entry.position);
+    async fn commit(&mut self, group: &[Target], entries: &[Entry]) -> Result<Vec<Moved>, WriteError> {
+        let from = before(entries);
+        let to = from + entries.len() as Position;
         let hold = Hold { group, driver: self.driver, from, to };
         let committed = self.write(&hold, entries).await;
         // What the caches have is what was written, and nothing else.
@@ -221,7 +210,7 @@ impl Lane {
             if moved.contains(&rider.target) {
                 rider.at = to;
             } else {
-                rider.cache.clear();
+                rider.cache.forget_rows();
             }
         }
         Ok(committed?.into_iter().map(|target| Moved { target, to }).collect())
@@ -236,7 +225,7 @@ impl Lane {
             if staged.write_holding(hold, connection).await? {
                 return Ok(hold.group.to_vec());
             }
-            riders.iter_mut().for_each(|rider| rider.cache.clear());
+            riders.iter_mut().for_each(|rider| rider.cache.forget_rows());
         }
         let mut transaction = connection.begin().await?;
         // First of all, so that whoever else wants these builds waits, and then sees that it comes too late.
@@ -253,6 +242,11 @@ impl Lane {
     }
 }
 
+/// Where the book stands before these events.
+fn before(entries: &[Entry]) -> Position {
+    entries.first().map_or(0, |entry| entry.position - 1)
+}
+
 async fn stage(
     riders: &mut [Rider],
     group: &[Target],
@@ -263,8 +257,7 @@ async fn stage(
 ) -> Result<(), WriteError> {
     for rider in riders.iter_mut().filter(|rider| group.contains(&rider.target)) {
         let before = staged.rows();
-        let known = (&rider.columns, &mut rider.cache);
-        fold::stage(&rider.target, parked, entries, known, staged, connection).await?;
+        fold::stage(&rider.target, parked, entries, &mut rider.cache, staged, connection).await?;
         rider.load = 1 + staged.rows() - before;
     }
     Ok(())

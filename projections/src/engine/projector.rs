@@ -5,7 +5,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    num::NonZero,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -29,7 +28,7 @@ use uuid::Uuid;
 use super::{
     Definition,
     build::{self, Build, Driver, Stage, State, Target},
-    lanes::{self, Batch, Lanes, Moved},
+    lanes::{self, Lanes, Moved},
     latest,
     log::{self, Entry},
     parking::Parked,
@@ -49,8 +48,6 @@ pub struct ProjectorOptions {
     pub lease: Duration,
     /// What to do where this program has a newer version of a projection than the one that serves.
     pub new_versions: NewVersions,
-    /// Connections that write rows at the same time, where there is much to write.
-    pub lanes: NonZero<usize>,
 }
 
 /// How a newer version of a projection comes to serve.
@@ -69,7 +66,6 @@ impl Default for ProjectorOptions {
             poll: Duration::from_millis(500),
             lease: Duration::from_secs(3),
             new_versions: NewVersions::Await,
-            lanes: const { NonZero::new(2).expect("two are some") },
         }
     }
 }
@@ -109,7 +105,7 @@ impl Projector {
             publish,
             waiting: waiting.clone(),
             connection: None,
-            lanes: Lanes::new(store, driver, options.lanes),
+            lanes: Lanes::new(store, driver),
             options,
             builds: Vec::new(),
             looked_at: None,
@@ -293,8 +289,8 @@ impl Work {
             ahead = Some(from);
             let entries = self.entries(from, limit, connection).await?;
             let Some(last) = entries.last() else { continue };
-            let (to, batch) = (last.position, Batch { from, entries: entries.clone() });
-            let moving = self.lanes.go(group.clone(), batch);
+            let to = last.position;
+            let moving = self.lanes.go(group.clone(), entries.clone());
             // A full batch is likely to have another one behind it, which is read meanwhile.
             let moved = if entries.len() == self.options.batch as usize {
                 let next = log::read(connection, self.store.upcasters(), to, self.options.batch);

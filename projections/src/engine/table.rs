@@ -20,7 +20,7 @@ use super::{
     copy::{self, Column, Columns},
     memory::{Memory, Portion},
     staged::{self, Staged, Way},
-    text::Texts,
+    text::{self, Texts},
 };
 
 /// A row as a plain struct; its fields are the columns of its table.
@@ -138,7 +138,6 @@ trait AnyTable: Sync {
     fn stage<'a>(
         &self,
         target: &'a str,
-        columns: &'a Columns,
         changes: &'a mut Changes,
         cache: &'a mut Cache,
         staged: &'a mut Staged,
@@ -207,13 +206,12 @@ impl Table {
     pub(super) async fn stage(
         &self,
         target: &str,
-        columns: &Columns,
         changes: &mut Changes,
         cache: &mut Cache,
         staged: &mut Staged,
         connection: &mut PgConnection,
     ) -> Result<(), WriteError> {
-        self.0.stage(target, columns, changes, cache, staged, connection).await
+        self.0.stage(target, changes, cache, staged, connection).await
     }
 
     /// Loads the rows that the changes touch, applies them, and writes what has changed: on all cores, new rows by COPY,
@@ -325,7 +323,6 @@ impl<R: Row> AnyTable for Typed<R> {
     fn stage<'a>(
         &self,
         target: &'a str,
-        columns: &'a Columns,
         changes: &'a mut Changes,
         cache: &'a mut Cache,
         staged: &'a mut Staged,
@@ -336,27 +333,24 @@ impl<R: Row> AnyTable for Typed<R> {
             if queue.is_empty() {
                 return Ok(());
             }
-            let columns = columns.of(R::TABLE);
+            let (columns, known) = cache.table::<R>();
             let (mut slots, mut unknown) = (BTreeMap::new(), Vec::new());
             for key in keys_of_others(&queue) {
-                match cache.rows::<R>().pop(&key) {
+                match known.pop(&key) {
                     Some(row) => drop(slots.insert(key, Slot::stored(row))),
                     None => unknown.push(key),
                 }
             }
             slots.extend(load::<R>(target, columns, &unknown, connection).await?);
-            let before: BTreeMap<R::Key, R> =
-                slots.iter().filter_map(|(key, slot)| Some((key.clone(), slot.row.clone()?))).collect();
+            let before = rows_of(&slots);
             let Written { new, changed, gone } = written(queue, slots)?;
-            let texts = Texts::of_rows(&new, columns);
-            staged.insert(target, &texts);
-            update(target, columns, &before, &changed, staged);
+            staged.insert(target, &Texts::of_rows(&new, columns)?);
+            update(target, columns, &before, &changed, staged)?;
             delete::<R>(target, columns, &gone, staged);
-            let rows = cache.rows::<R>();
             // What is never changed again would only take the room of what is.
             let new = new.into_iter().filter(|_| R::STAYS_BUT_FOR.is_none());
             for row in new.chain(changed) {
-                rows.put(row.key(), row);
+                known.put(row.key(), row);
             }
             Ok(())
         }
@@ -377,8 +371,7 @@ impl<R: Row> AnyTable for Typed<R> {
             }
             let columns = columns.of(R::TABLE);
             let loaded = load::<R>(target, columns, &keys_of_others(&queue), connection).await?;
-            let before: BTreeMap<R::Key, R> =
-                loaded.iter().filter_map(|(key, slot)| Some((key.clone(), slot.row.clone()?))).collect();
+            let before = rows_of(&loaded);
             let (written, copied) = copy::prepare(queue, loaded, target, columns).await?;
             for copied in copied {
                 copied.send(connection).await?;
@@ -386,7 +379,7 @@ impl<R: Row> AnyTable for Typed<R> {
             for Written { changed, gone, .. } in written {
                 for changed in changed.chunks(ROWS_PER_STATEMENT) {
                     let mut staged = Staged::new(Way::Transaction);
-                    update(target, columns, &before, changed, &mut staged);
+                    update(target, columns, &before, changed, &mut staged)?;
                     staged.write(connection).await?;
                 }
                 for gone in gone.chunks(ROWS_PER_STATEMENT) {
@@ -447,7 +440,7 @@ impl<R: Row> AnyTable for Typed<R> {
             .filter_map(|(_, slot)| slot.row)
             .take(ROWS_PER_STATEMENT)
             .collect();
-        (!rows.is_empty()).then(|| json(&rows))
+        (!rows.is_empty()).then(|| text::json(&rows))
     }
 
     fn sources<'a>(
@@ -542,10 +535,21 @@ pub(super) fn written<R: Row>(queue: Queue<R>, mut slots: BTreeMap<R::Key, Slot<
     Ok(written)
 }
 
+/// The rows as they are before any change.
+fn rows_of<R: Row>(slots: &BTreeMap<R::Key, Slot<R>>) -> BTreeMap<R::Key, R> {
+    slots.iter().filter_map(|(key, slot)| Some((key.clone(), slot.row.clone()?))).collect()
+}
+
 /// Stages what differs of rows that are there.
-fn update<R: Row>(target: &str, columns: &[Column], before: &BTreeMap<R::Key, R>, changed: &[R], staged: &mut Staged) {
+fn update<R: Row>(
+    target: &str,
+    columns: &[Column],
+    before: &BTreeMap<R::Key, R>,
+    changed: &[R],
+    staged: &mut Staged,
+) -> Result<(), sqlx::Error> {
     let old = changed.iter().map(|row| before.get(&row.key()).expect("a row that is changed was there before"));
-    let (old, new) = (Texts::of_rows(old, columns), Texts::of_rows(changed, columns));
+    let (old, new) = (Texts::of_rows(old, columns)?, Texts::of_rows(changed, columns)?);
     let places = 0..new.columns().len();
     let key = R::KEY.iter().filter_map(|name| places.clone().find(|place| new.columns()[*place].name == *name));
     let key: Vec<usize> = key.collect();
@@ -553,6 +557,7 @@ fn update<R: Row>(target: &str, columns: &[Column], before: &BTreeMap<R::Key, R>
     if !differing.is_empty() {
         staged.update(target, &new, &key, &differing);
     }
+    Ok(())
 }
 
 fn delete<R: Row>(target: &str, columns: &[Column], gone: &[R::Key], staged: &mut Staged) {
@@ -564,38 +569,4 @@ fn delete<R: Row>(target: &str, columns: &[Column], gone: &[R::Key], staged: &mu
 fn key_columns<R: Row>(columns: &[Column]) -> Vec<&Column> {
     let column = |name: &&str| columns.iter().find(|column| column.name == **name).expect("a key has its columns");
     R::KEY.iter().map(column).collect()
-}
-
-pub(super) fn json(rows: &[impl Serialize]) -> String {
-    without_nul(serde_json::to_string(rows).expect("a row is plain values"))
-}
-
-/// The book may hold the character NUL in a text, a column of PostgreSQL may not: it becomes the replacement character.
-pub(super) fn without_nul(json: String) -> String {
-    if !json.contains(r"\u0000") {
-        return json;
-    }
-    let mut clean = String::with_capacity(json.len());
-    let mut rest = json.as_str();
-    while let Some(at) = rest.find('\\') {
-        // A backslash and what it escapes go together, so that an escaped backslash before `u0000` stays one.
-        let (escape, length) = if rest[at..].starts_with(r"\u0000") { (r"\ufffd", 6) } else { (&rest[at..at + 2], 2) };
-        clean.push_str(&rest[..at]);
-        clean.push_str(escape);
-        rest = &rest[at + length..];
-    }
-    clean.push_str(rest);
-    clean
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_nul_is_replaced_and_what_only_looks_like_one_is_not() {
-        let texts = ["plain", "a\0b", r"a\u0000b", "\\\0", "\"\0\n"];
-        let read: Vec<String> = serde_json::from_str(&json(&texts)).expect("json");
-        assert_eq!(read, ["plain", "a\u{fffd}b", r"a\u0000b", "\\\u{fffd}", "\"\u{fffd}\n"]);
-    }
 }

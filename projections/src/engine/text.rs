@@ -19,11 +19,15 @@ pub(super) struct Texts<'c> {
 
 impl<'c> Texts<'c> {
     /// Rows of a table with these columns. A column that no field stands for is left out: a newer program has added it.
-    pub fn of_rows<'r, R: Serialize + 'r>(rows: impl IntoIterator<Item = &'r R>, columns: &'c [Column]) -> Self {
+    pub fn of_rows<'r, R: Serialize + 'r>(
+        rows: impl IntoIterator<Item = &'r R>,
+        columns: &'c [Column],
+    ) -> Result<Self, sqlx::Error> {
         let mut rows = rows.into_iter().peekable();
         let fields = rows.peek().map(|row| fields(*row)).unwrap_or_default();
-        let column = |name: &String| columns.iter().find(|column| column.name == *name);
-        Self::of(rows, fields.iter().map(|name| column(name).expect("a field has its column")).collect())
+        let column =
+            |name: String| columns.iter().find(|column| column.name == name).ok_or(sqlx::Error::ColumnNotFound(name));
+        Ok(Self::of(rows, fields.into_iter().map(column).collect::<Result<_, _>>()?))
     }
 
     /// Rows, or keys that are one value or a tuple of them, whose values stand in these columns.
@@ -99,6 +103,13 @@ fn escape(text: &str, lines: &mut String) {
     lines.push_str(rest);
 }
 
+/// The rows as a list in JSON.
+pub(super) fn json(rows: &[impl Serialize]) -> String {
+    let mut written = Vec::new();
+    rows.serialize(&mut Serializer::with_formatter(&mut written, Json)).expect("a row is plain values");
+    String::from_utf8(written).expect("JSON is a text")
+}
+
 /// The fields of the row's struct, in their order.
 fn fields(row: &impl Serialize) -> Vec<String> {
     let mut names = Names::default();
@@ -164,9 +175,8 @@ impl Formatter for &mut Values<'_> {
     fn write_char_escape<W: Write + ?Sized>(&mut self, writer: &mut W, escape: CharEscape) -> io::Result<()> {
         let plain = match escape {
             _ if self.is_name => return Ok(()),
-            CharEscape::AsciiControl(0) if self.is_json() => return writer.write_all(br"\ufffd"),
+            escape if self.is_json() => return Json.write_char_escape(writer, escape),
             CharEscape::AsciiControl(0) => return writer.write_all("\u{fffd}".as_bytes()),
-            escape if self.is_json() => return CompactFormatter.write_char_escape(writer, escape),
             CharEscape::Quote => b'"',
             CharEscape::ReverseSolidus => b'\\',
             CharEscape::Solidus => b'/',
@@ -220,6 +230,18 @@ impl Formatter for &mut Values<'_> {
 
     fn end_object_value<W: Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
         self.end_array_value(writer)
+    }
+}
+
+/// JSON without the character NUL.
+struct Json;
+
+impl Formatter for Json {
+    fn write_char_escape<W: Write + ?Sized>(&mut self, writer: &mut W, escape: CharEscape) -> io::Result<()> {
+        match escape {
+            CharEscape::AsciiControl(0) => writer.write_all(br"\ufffd"),
+            escape => CompactFormatter.write_char_escape(writer, escape),
+        }
     }
 }
 
@@ -295,7 +317,10 @@ mod tests {
             Sample { name: "a \"b\"\\\n\tü", count: Some(-7), sure: true, details: Some(details), word: "x" },
             Sample { name: "", count: None, sure: false, details: None, word: "" },
         ];
-        let texts = Texts::of_rows(&rows, &columns);
+        let texts = Texts::of_rows(&rows, &columns).expect("each field has its column");
+        assert!(
+            matches!(Texts::of_rows(&rows, &columns[1..]), Err(sqlx::Error::ColumnNotFound(name)) if name == "word")
+        );
         assert_eq!(
             texts.columns().iter().map(|column| &*column.name).collect::<Vec<_>>(),
             ["name", "count", "sure", "details", "word"]
@@ -318,7 +343,8 @@ mod tests {
             ("\\\0\"", "\\\u{fffd}\"", r#""\\\ufffd\"""#),
         ] {
             let row = Sample { name: text, count: None, sure: true, details: None, word: text };
-            let texts = Texts::of_rows([&row], &columns);
+            let texts = Texts::of_rows([&row], &columns).expect("each field has its column");
+            assert_eq!(super::json(&[text]), format!("[{json}]"));
             assert_eq!((texts.array(0), texts.array(4)), (vec![Some(plain)], vec![Some(json)]));
         }
     }
