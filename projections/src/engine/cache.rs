@@ -16,7 +16,7 @@ use sqlx::PgConnection;
 use super::{
     build::Target,
     copy::{Column, Columns},
-    table::Row,
+    row::Row,
 };
 
 /// Rows per table.

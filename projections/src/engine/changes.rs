@@ -9,7 +9,7 @@ use std::{
 
 use daybook_core::Position;
 
-use super::table::Row;
+use super::row::Row;
 
 /// Why an event does not fit the rows.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -162,7 +162,7 @@ mod tests {
     use sqlx::FromRow;
 
     use super::*;
-    use crate::engine::table::Source;
+    use crate::engine::row::Source;
 
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromRow)]
     struct Counter {

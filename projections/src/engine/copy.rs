@@ -12,8 +12,9 @@ use tokio::task;
 use super::{
     build::Target,
     changes::{Queue, Slot},
+    row::Row,
     staged::names,
-    table::{Row, WriteError, Written, written},
+    table::{WriteError, Written, written},
     text::Texts,
 };
 

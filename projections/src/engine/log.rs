@@ -9,7 +9,7 @@ use daybook_core::{
 use futures::{TryStreamExt, stream::BoxStream};
 use sqlx::PgConnection;
 
-use super::{Follows, changes::FoldError, table::Source};
+use super::{Follows, changes::FoldError, row::Source};
 use crate::effect::together;
 
 /// An event of the book, or why it cannot be read.

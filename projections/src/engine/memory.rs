@@ -12,7 +12,8 @@ use daybook_core::RecordedEvent;
 use super::{
     Definition, Projection,
     changes::{Changes, FoldError, Slot},
-    table::{Row, WriteError},
+    row::Row,
+    table::WriteError,
 };
 
 /// Which rows to keep, by the first column of their keys: no fold sees more than one row at a time, so any portion of

@@ -17,6 +17,7 @@ mod projector;
 mod proof;
 mod rebuild;
 mod repair;
+mod row;
 mod shape;
 mod snapshot;
 mod staged;
@@ -43,10 +44,11 @@ pub use projector::{NewVersions, Projector, ProjectorOptions};
 pub use proof::{Checksum, Difference, MEMORY, Verified, checksum, checksum_at, verify, verify_kept};
 pub use rebuild::{Phase, Progress, RebuildError, RebuildOptions, Rebuilt, rebuild};
 pub use repair::{Repaired, repair};
+pub use row::{Row, RowKey, Source};
 pub use snapshot::{Freshness, Plans, ReadError, Reader, Snapshot};
 pub use standing::{Building, Kept, Standing, standings};
 pub use switch::{discard, roll_back};
-pub use table::{Row, RowKey, Source, Table};
+pub use table::Table;
 pub use watch::{Drift, Look, look, watch};
 
 /// A read model: how events become rows.

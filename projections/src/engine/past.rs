@@ -30,8 +30,9 @@ use super::{
     log::{self, Entry},
     memory::{Memory, Portion},
     parking::Parked,
+    row::Source,
     snapshot::{Freshness, LOOK_AGAIN, Plans, ReadError, Reader, Snapshot, beginning},
-    table::{Related, Source, Table, WriteError},
+    table::{Related, Table, WriteError},
 };
 use crate::effect::Effects;
 

@@ -24,7 +24,8 @@ use super::{
     parking::Parked,
     proof::{self, Difference, UNHURRIED},
     rebuild::RebuildError,
-    table::{Source, Table},
+    row::Source,
+    table::Table,
 };
 
 /// A row that is not what the book says.
