@@ -1,5 +1,5 @@
 //! What the driver of a build need not ask for again: the columns of its tables, and rows, which nobody else writes while
-//! the lease runs. Whoever does, or parks events, suspends the lease (`build::suspend_lease`), and with it what is kept
+//! the lease runs. Whoever does, or parks events, suspends the lease (`lease::suspend`), and with it what is kept
 //! here.
 
 use std::{

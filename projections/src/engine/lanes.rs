@@ -12,9 +12,10 @@ use futures::future;
 use sqlx::{Connection, Executor as _, PgConnection};
 
 use super::{
-    build::{self, Driver, Hold, Target},
+    build::{self, Target},
     cache::Cache,
     fold,
+    lease::{Driver, Hold},
     log::Entry,
     parking::Parked,
     staged::{COPIED, Staged, Way},

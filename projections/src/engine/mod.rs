@@ -7,6 +7,7 @@ mod changes;
 mod copy;
 mod fold;
 mod lanes;
+mod lease;
 mod log;
 mod memory;
 mod parking;

@@ -14,7 +14,7 @@ use sqlx::{Connection, PgConnection, PgExecutor};
 use super::{
     Definition,
     build::{self, Stage},
-    fold,
+    fold, lease,
     log::{self, Entry},
     rebuild::RebuildError,
     repair,
@@ -157,7 +157,7 @@ pub async fn park(
     .bind(position as i64)
     .execute(&mut *transaction)
     .await?;
-    build::suspend_lease(definition.name, &mut transaction).await?;
+    lease::suspend(definition.name, &mut transaction).await?;
     transaction.commit().await?;
     Ok(stream)
 }

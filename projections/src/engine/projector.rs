@@ -27,9 +27,10 @@ use uuid::Uuid;
 
 use super::{
     Definition,
-    build::{self, Build, Driver, Stage, State, Target},
+    build::{self, Build, Stage, State, Target},
     lanes::{self, Lanes, Moved},
     latest,
+    lease::{self, Driver},
     log::{self, Entry},
     parking::Parked,
     upgrade,
@@ -253,7 +254,7 @@ impl Work {
             }
         }
         if let Some(mut connection) = self.connection
-            && let Err(error) = build::release(self.lanes.driver.holder, &mut connection).await
+            && let Err(error) = lease::release(self.lanes.driver.holder, &mut connection).await
         {
             tracing::warn!(error = %chain(&error), "the leases run out by themselves");
         }
@@ -319,7 +320,7 @@ impl Work {
         let due = |at: Option<Instant>, after: Duration| at.is_none_or(|at| at.elapsed() >= after);
         if due(self.leased_at, self.options.lease / 3) {
             self.looked_at = None;
-            let taken = build::lease(self.board, self.lanes.driver, &mut *connection).await?;
+            let taken = lease::take(self.board, self.lanes.driver, &mut *connection).await?;
             // What was set aside before is known then; whoever sets more aside takes the lease away.
             self.lanes.take(taken, Parked::read(&self.names, &mut *connection).await?);
             self.leased_at = Some(Instant::now());

@@ -17,10 +17,11 @@ use uuid::Uuid;
 
 use super::{
     Definition,
-    build::{self, Driver, Stage, State, Target},
+    build::{self, Stage, State, Target},
     copy::Columns,
     fold,
     lanes::{FOLDING, concerns_data},
+    lease::{self, Driver},
     log,
     parking::Parked,
     pipeline::{self, Folded},
@@ -482,7 +483,7 @@ impl<'a, P: FnMut(Progress) + Send> Builder<'a, P> {
             if useless {
                 remove(build, &mut transaction).await.map_err(|error| busy(target.definition.name, error))?;
             } else {
-                build::release(driver.holder, &mut *transaction).await?;
+                lease::release(driver.holder, &mut *transaction).await?;
             }
         }
         transaction.commit().await?;

@@ -9,6 +9,7 @@ use sqlx::{Connection, Executor as _, PgConnection};
 use super::{
     Definition,
     build::{self, Build, Stage, Target},
+    lease,
     memory::{Memory, Portion},
     parking::{Parked, TakingBack},
     proof::{self, UNHURRIED},
@@ -104,7 +105,7 @@ pub(super) async fn refold(
         }
         Some(_) | None => {}
     }
-    build::suspend_lease(definition.name, &mut transaction).await?;
+    lease::suspend(definition.name, &mut transaction).await?;
     transaction.commit().await?;
     Ok(repaired)
 }

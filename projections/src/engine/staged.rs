@@ -4,8 +4,8 @@
 use sqlx::{Arguments, PgConnection, postgres::PgArguments};
 
 use super::{
-    build::Hold,
     copy::{Column, Copied},
+    lease::Hold,
     text::Texts,
 };
 
