@@ -199,8 +199,14 @@ impl Store {
     /// The connection on which the writer appends.
     pub(crate) async fn writer_connection(&self) -> Result<PgConnection, StoreError> {
         let mut connection = self.connection().await?;
-        // All it asks is answered by an index. Plans made while the tables were small would say otherwise, and stay.
-        connection.execute("set lock_timeout = '10s'; set enable_seqscan = off; set jit = off").await?;
+        // All it asks is answered by an index. Plans made while the tables were small would say otherwise, and stay. And
+        // one plan is as good as another, so that making it anew for each batch would only take time.
+        connection
+            .execute(
+                "set lock_timeout = '10s'; set enable_seqscan = off; set jit = off;
+                 set plan_cache_mode = force_generic_plan",
+            )
+            .await?;
         Ok(connection)
     }
 
