@@ -20,7 +20,7 @@ use crate::{
 const WAITING_SNAPSHOTS: usize = 64;
 
 /// The shortest time between two notifications: each costs a transaction, and wakes every process that listens.
-const PACE: Duration = Duration::from_millis(10);
+const PACE: Duration = Duration::from_millis(50);
 
 /// The tasks beside the loop. They end when the loop drops its ends of the channels.
 #[derive(Debug)]
