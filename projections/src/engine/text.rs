@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use memchr::memchr_iter;
 use serde::Serialize;
 use serde_json::ser::{CharEscape, CompactFormatter, Formatter, Serializer};
 
@@ -44,7 +45,7 @@ impl<'c> Texts<'c> {
         }
         let values = String::from_utf8(written).expect("texts are made of texts");
         let mut begin = 0;
-        let ends = values.match_indices('\0').map(|(end, _)| std::mem::replace(&mut begin, end + 1));
+        let ends = memchr_iter(0, values.as_bytes()).map(|end| std::mem::replace(&mut begin, end + 1));
         let places = ends.zip(nulls).collect();
         Self { columns, values, places }
     }
@@ -90,7 +91,7 @@ impl<'c> Texts<'c> {
 
 fn escape(text: &str, lines: &mut String) {
     let mut rest = text;
-    while let Some(at) = rest.find(['\\', '\t', '\n', '\r']) {
+    while let Some(at) = rest.bytes().position(|byte| matches!(byte, b'\\' | b'\t' | b'\n' | b'\r')) {
         lines.push_str(&rest[..at]);
         lines.push_str(match rest.as_bytes()[at] {
             b'\\' => "\\\\",
