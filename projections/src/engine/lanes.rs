@@ -1,5 +1,5 @@
-//! Lanes: batches on their way into the tables. Builds go through a batch together; where the batch is long, they divide
-//! into lanes, each with a connection of its own. One that stumbles over an event is committed up to the event before it
+//! Lanes: batches on their way into the tables. Builds go through a batch together; where it is full, so that they lie
+//! behind, they divide into lanes, each with a connection of its own. One that stumbles over an event is committed up to the event before it
 //! and stops; the others go on.
 
 use std::{collections::HashMap, sync::Arc};
@@ -22,8 +22,6 @@ use super::{
     table::WriteError,
 };
 
-/// From so many events on, a batch is divided.
-const DIVIDED: usize = 200;
 /// Connections that write at the same time.
 const LANES: usize = 2;
 
@@ -37,6 +35,8 @@ pub(super) struct Moved {
 pub(super) struct Lanes {
     store: Store,
     pub driver: Driver,
+    /// From so many events on, a batch is divided.
+    divided: usize,
     connections: Vec<PgConnection>,
     /// By the name and the number of the build.
     riders: HashMap<(&'static str, i32), Rider>,
@@ -62,9 +62,9 @@ struct Lane {
 }
 
 impl Lanes {
-    pub fn new(store: &Store, driver: Driver) -> Self {
+    pub fn new(store: &Store, driver: Driver, divided: usize) -> Self {
         let parked = Arc::default();
-        Self { store: store.clone(), driver, connections: Vec::new(), riders: HashMap::new(), parked }
+        Self { store: store.clone(), driver, divided, connections: Vec::new(), riders: HashMap::new(), parked }
     }
 
     /// Forgets everything that may not be so any more, connections included.
@@ -82,7 +82,7 @@ impl Lanes {
     /// Takes builds that stand before a batch of consecutive events through it, and answers with those that this process
     /// still drives.
     pub async fn go(&mut self, group: Vec<Target>, batch: Arc<[Entry]>) -> Result<Vec<Moved>, StoreError> {
-        let number = if batch.len() < DIVIDED { 1 } else { LANES };
+        let number = if batch.len() < self.divided { 1 } else { LANES };
         while self.connections.len() < number {
             self.connections.push(connect(&self.store).await?);
         }
@@ -285,6 +285,8 @@ pub(super) const FOLDING: &str = "set synchronous_commit = off; set enable_hashj
 pub(super) async fn connect(store: &Store) -> Result<PgConnection, StoreError> {
     let mut connection = store.connection().await?;
     connection.execute(FOLDING).await?;
+    // The statements are few and come again and again; all of them go by keys, so that one plan is as good as another.
+    connection.execute("set enable_seqscan = off; set plan_cache_mode = force_generic_plan").await?;
     Ok(connection)
 }
 

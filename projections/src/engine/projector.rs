@@ -106,7 +106,7 @@ impl Projector {
             publish,
             waiting: waiting.clone(),
             connection: None,
-            lanes: Lanes::new(store, driver),
+            lanes: Lanes::new(store, driver, options.batch as usize),
             options,
             builds: Vec::new(),
             looked_at: None,
@@ -159,9 +159,8 @@ struct Work {
     ahead: Option<(Position, Arc<[Entry]>)>,
 }
 
-/// So long the projector lets events come, unless somebody waits for them.
-const SHORTEST_REST: Duration = Duration::from_millis(4);
-const LONGEST_REST: Duration = Duration::from_millis(20);
+/// So long the projector lets events come after a batch that was not full, unless somebody waits for them.
+const REST: Duration = Duration::from_millis(50);
 
 /// Readers that wait for events to come into the rows.
 #[derive(Debug, Default)]
@@ -208,18 +207,15 @@ impl Work {
         let mut listener = None;
         let mut failures = 0;
         while !stop.is_cancelled() {
-            let begun = Instant::now();
             match self.step().await {
                 Ok(Step::Moved(events)) => {
                     failures = 0;
-                    // Where nobody waits for them, events are let come for as long as the last ones took: many cost less than
-                    // the same in small portions, and whoever appends has the machine meanwhile.
+                    // Many events cost less than the same in small portions, and whoever appends has the machine meanwhile.
                     if events < self.options.batch as usize {
-                        let rest = begun.elapsed().clamp(SHORTEST_REST, LONGEST_REST);
                         tokio::select! {
                             () = stop.cancelled() => break,
                             () = self.waiting.some() => {}
-                            () = time::sleep(rest) => {}
+                            () = time::sleep(REST) => {}
                         }
                     }
                 }
