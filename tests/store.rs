@@ -142,6 +142,30 @@ async fn a_position_that_would_leave_a_gap_is_refused() {
 }
 
 #[tokio::test]
+async fn a_temporary_table_does_not_pass_for_the_end_of_the_book() {
+    let database = database().await;
+    let application = database.store().await.pool().clone();
+    let mut connection = application.acquire().await.unwrap();
+    sqlx::raw_sql(
+        "create temporary table book_head as select 9000000000000000000 as position, now() as recorded_at;
+         grant all on pg_temp.book_head to public",
+    )
+    .execute(&mut *connection)
+    .await
+    .unwrap();
+    let insert = "insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload,
+            metadata, position, recorded_at)
+        values ('stock', 'a', 1, 'e', '1', '{}', '{}', 1000000, '1999-01-01')";
+    let refused = sqlx::query(insert).execute(&mut *connection).await.unwrap_err();
+    assert_eq!(refused.as_database_error().unwrap().constraint(), Some("events_positions_dense"));
+    let stock =
+        "insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+        values ('stock', 'a', 1, 'e', '1', '{}', '{}')";
+    sqlx::query(stock).execute(&mut *connection).await.unwrap();
+    assert_eq!(database.store().await.head().await.unwrap().position, 1);
+}
+
+#[tokio::test]
 async fn an_event_of_an_unknown_kind_is_named() {
     let database = database().await;
     let store = database.store().await;
