@@ -202,10 +202,7 @@ impl Store {
         // All it asks is answered by an index. Plans made while the tables were small would say otherwise, and stay. And
         // one plan is as good as another, so that making it anew for each batch would only take time.
         connection
-            .execute(
-                "set lock_timeout = '10s'; set enable_seqscan = off; set jit = off;
-                 set plan_cache_mode = force_generic_plan",
-            )
+            .execute("set lock_timeout = '10s'; set enable_seqscan = off; set plan_cache_mode = force_generic_plan")
             .await?;
         Ok(connection)
     }
@@ -241,11 +238,13 @@ fn migrator() -> sqlx::migrate::Migrator {
     sqlx::migrate!("../migrations")
 }
 
-/// What every connection of the application begins with.
+/// What every connection of the application begins with. No query is so long that compiling it would pay; and plans that
+/// are kept are planned for more rows than come.
 fn session(statement_timeout: Duration) -> String {
     let timeout = statement_timeout.as_millis();
     format!(
         "set role {APPLICATION_ROLE};
+         set jit = off;
          set statement_timeout = {timeout};
          set idle_in_transaction_session_timeout = {timeout}"
     )

@@ -81,7 +81,7 @@ async fn read(
     chunks: &mpsc::Sender<Result<Chunk, StoreError>>,
 ) -> Result<(), StoreError> {
     let mut connection = store.connection().await?;
-    connection.execute("set enable_seqscan = off; set jit = off").await?;
+    connection.execute("set enable_seqscan = off").await?;
     let mut limit = FIRST;
     while reached < to {
         let end = to.min(reached + limit);
