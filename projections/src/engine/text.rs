@@ -1,20 +1,26 @@
 //! Rows as the texts that PostgreSQL reads: the lines of a COPY, or arrays that a statement takes apart.
 
-use std::io::{self, Write};
+use std::{
+    fmt::{Display, Write as _},
+    io::{self, Write},
+};
 
-use memchr::memchr_iter;
-use serde::Serialize;
-use serde_json::ser::{CharEscape, CompactFormatter, Formatter, Serializer};
+use serde::{
+    Serialize, Serializer,
+    ser::{Error as _, Impossible, SerializeStruct, SerializeTuple},
+};
+use serde_json::ser::{CharEscape, CompactFormatter, Formatter};
 
 use super::copy::Column;
 
-/// The values of some rows, row after row in the order of their fields.
-#[derive(Debug)]
+/// The values of some rows, row after row in the order of their fields, each as PostgreSQL reads it: a text without
+/// quotation marks, unless it is JSON; and NUL, which the book may hold in a text and PostgreSQL may not, as the replacement
+/// character.
+#[derive(Debug, Default)]
 pub(super) struct Texts<'c> {
     columns: Vec<&'c Column>,
-    /// Each ends with the character NUL, which no text of PostgreSQL holds.
     values: String,
-    /// Where each begins, and whether it is one at all.
+    /// Where each value begins, and whether it is one at all.
     places: Vec<(usize, bool)>,
 }
 
@@ -24,30 +30,24 @@ impl<'c> Texts<'c> {
         rows: impl IntoIterator<Item = &'r R>,
         columns: &'c [Column],
     ) -> Result<Self, sqlx::Error> {
-        let mut rows = rows.into_iter().peekable();
-        let fields = rows.peek().map(|row| fields(*row)).unwrap_or_default();
-        let column =
-            |name: String| columns.iter().find(|column| column.name == name).ok_or(sqlx::Error::ColumnNotFound(name));
-        Ok(Self::of(rows, fields.into_iter().map(column).collect::<Result<_, _>>()?))
-    }
-
-    /// Rows, or keys that are one value or a tuple of them, whose values stand in these columns.
-    pub fn of<'r, R: Serialize + 'r>(rows: impl IntoIterator<Item = &'r R>, columns: Vec<&'c Column>) -> Self {
-        let is_json: Vec<bool> = columns.iter().map(|column| column.is_json()).collect();
-        let (mut written, mut nulls) = (Vec::new(), Vec::new());
+        let mut texts = Self::default();
         for row in rows {
-            let mut values =
-                Values { is_json: &is_json, nulls: &mut nulls, column: 0, depth: 0, is_name: false, is_null: false };
-            row.serialize(&mut Serializer::with_formatter(&mut written, &mut values)).expect("a row is plain values");
-            if values.column == 0 {
-                values.end(&mut written).expect("memory takes what is written");
+            match row.serialize(Writer { texts: &mut texts, table: columns, is_whole: true }) {
+                Ok(()) => {}
+                Err(Unwritable::NoColumn(name)) => return Err(sqlx::Error::ColumnNotFound(name.into())),
+                Err(error @ Unwritable::NotPlain(_)) => panic!("a row is plain values: {error}"),
             }
         }
-        let values = String::from_utf8(written).expect("texts are made of texts");
-        let mut begin = 0;
-        let ends = memchr_iter(0, values.as_bytes()).map(|end| std::mem::replace(&mut begin, end + 1));
-        let places = ends.zip(nulls).collect();
-        Self { columns, values, places }
+        Ok(texts)
+    }
+
+    /// Keys, each one value or a tuple of them, whose values stand in these columns.
+    pub fn of<'r, K: Serialize + 'r>(keys: impl IntoIterator<Item = &'r K>, columns: Vec<&'c Column>) -> Self {
+        let mut texts = Self { columns, ..Self::default() };
+        for key in keys {
+            key.serialize(Writer { texts: &mut texts, table: &[], is_whole: true }).expect("a key is plain values");
+        }
+        texts
     }
 
     pub fn columns(&self) -> &[&'c Column] {
@@ -84,10 +84,36 @@ impl<'c> Texts<'c> {
 
     fn value(&self, number: usize) -> Option<&str> {
         let (begin, is_null) = self.places[number];
-        let end = self.places.get(number + 1).map_or(self.values.len(), |(begin, _)| *begin) - 1;
+        let end = self.places.get(number + 1).map_or(self.values.len(), |(begin, _)| *begin);
         (!is_null).then(|| &self.values[begin..end])
     }
+
+    fn push(&mut self, value: &str) {
+        self.places.push((self.values.len(), false));
+        let mut parts = value.split('\0');
+        self.values.extend(parts.next());
+        parts.for_each(|part| self.values.extend([REPLACEMENT, part]));
+    }
+
+    fn push_null(&mut self) {
+        self.places.push((self.values.len(), true));
+    }
+
+    /// What shows itself without the character NUL: numbers, days, moments.
+    fn push_shown(&mut self, value: impl Display) {
+        self.places.push((self.values.len(), false));
+        write!(self.values, "{value}").expect("memory takes what is written");
+    }
+
+    fn push_json(&mut self, value: &(impl Serialize + ?Sized)) {
+        match json(value) {
+            null if null == "null" => self.push_null(),
+            json => self.push(&json),
+        }
+    }
 }
+
+const REPLACEMENT: &str = "\u{fffd}";
 
 fn escape(text: &str, lines: &mut String) {
     let mut rest = text;
@@ -104,134 +130,12 @@ fn escape(text: &str, lines: &mut String) {
     lines.push_str(rest);
 }
 
-/// The rows as a list in JSON.
-pub(super) fn json(rows: &[impl Serialize]) -> String {
+/// A value, or a list of rows, in JSON.
+pub(super) fn json(value: &(impl Serialize + ?Sized)) -> String {
     let mut written = Vec::new();
-    rows.serialize(&mut Serializer::with_formatter(&mut written, Json)).expect("a row is plain values");
+    let mut serializer = serde_json::Serializer::with_formatter(&mut written, Json);
+    value.serialize(&mut serializer).expect("what rows hold has names that are texts");
     String::from_utf8(written).expect("JSON is a text")
-}
-
-/// The fields of the row's struct, in their order.
-fn fields(row: &impl Serialize) -> Vec<String> {
-    let mut names = Names::default();
-    row.serialize(&mut Serializer::with_formatter(io::sink(), &mut names)).expect("a row is plain values");
-    names.found
-}
-
-/// Writes a row as its values one after the other, each as PostgreSQL reads it: a text without quotation marks, unless it
-/// is JSON; and NUL, which the book may hold in a text and PostgreSQL may not, as the replacement character.
-struct Values<'v> {
-    is_json: &'v [bool],
-    nulls: &'v mut Vec<bool>,
-    column: usize,
-    /// How many objects and lists are open; the first is the row itself.
-    depth: usize,
-    is_name: bool,
-    is_null: bool,
-}
-
-impl Values<'_> {
-    fn is_json(&self) -> bool {
-        self.depth > 1 || self.is_json[self.column]
-    }
-
-    fn end(&mut self, writer: &mut (impl Write + ?Sized)) -> io::Result<()> {
-        self.nulls.push(std::mem::take(&mut self.is_null));
-        self.column += 1;
-        writer.write_all(b"\0")
-    }
-
-    fn open(&mut self, writer: &mut (impl Write + ?Sized), bracket: &[u8]) -> io::Result<()> {
-        self.depth += 1;
-        if self.depth > 1 { writer.write_all(bracket) } else { Ok(()) }
-    }
-
-    fn close(&mut self, writer: &mut (impl Write + ?Sized), bracket: &[u8]) -> io::Result<()> {
-        self.depth -= 1;
-        if self.depth > 0 { writer.write_all(bracket) } else { Ok(()) }
-    }
-}
-
-impl Formatter for &mut Values<'_> {
-    fn write_null<W: Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
-        if self.depth > 1 {
-            return writer.write_all(b"null");
-        }
-        self.is_null = true;
-        Ok(())
-    }
-
-    fn begin_string<W: Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
-        if !self.is_name && self.is_json() { writer.write_all(b"\"") } else { Ok(()) }
-    }
-
-    fn end_string<W: Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.begin_string(writer)
-    }
-
-    fn write_string_fragment<W: Write + ?Sized>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
-        if self.is_name { Ok(()) } else { writer.write_all(fragment.as_bytes()) }
-    }
-
-    fn write_char_escape<W: Write + ?Sized>(&mut self, writer: &mut W, escape: CharEscape) -> io::Result<()> {
-        let plain = match escape {
-            _ if self.is_name => return Ok(()),
-            escape if self.is_json() => return Json.write_char_escape(writer, escape),
-            CharEscape::AsciiControl(0) => return writer.write_all("\u{fffd}".as_bytes()),
-            CharEscape::Quote => b'"',
-            CharEscape::ReverseSolidus => b'\\',
-            CharEscape::Solidus => b'/',
-            CharEscape::Backspace => 8,
-            CharEscape::FormFeed => 12,
-            CharEscape::LineFeed => b'\n',
-            CharEscape::CarriageReturn => b'\r',
-            CharEscape::Tab => b'\t',
-            CharEscape::AsciiControl(control) => control,
-        };
-        writer.write_all(&[plain])
-    }
-
-    fn begin_array<W: Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.open(writer, b"[")
-    }
-
-    fn end_array<W: Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.close(writer, b"]")
-    }
-
-    fn begin_array_value<W: Write + ?Sized>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        if self.depth > 1 && !first { writer.write_all(b",") } else { Ok(()) }
-    }
-
-    fn end_array_value<W: Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
-        if self.depth == 1 { self.end(writer) } else { Ok(()) }
-    }
-
-    fn begin_object<W: Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.open(writer, b"{")
-    }
-
-    fn end_object<W: Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.close(writer, b"}")
-    }
-
-    fn begin_object_key<W: Write + ?Sized>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        self.is_name = self.depth == 1;
-        self.begin_array_value(writer, first)
-    }
-
-    fn end_object_key<W: Write + ?Sized>(&mut self, _: &mut W) -> io::Result<()> {
-        self.is_name = false;
-        Ok(())
-    }
-
-    fn begin_object_value<W: Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
-        if self.depth > 1 { writer.write_all(b":") } else { Ok(()) }
-    }
-
-    fn end_object_value<W: Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.end_array_value(writer)
-    }
 }
 
 /// JSON without the character NUL.
@@ -246,40 +150,207 @@ impl Formatter for Json {
     }
 }
 
-/// Notes the names of a row's fields.
-#[derive(Default)]
-struct Names {
-    found: Vec<String>,
-    depth: usize,
-    is_name: bool,
+#[derive(Debug, thiserror::Error)]
+enum Unwritable {
+    #[error("there is no column `{0}`")]
+    NoColumn(&'static str),
+    #[error("{0}")]
+    NotPlain(String),
 }
 
-impl Formatter for &mut Names {
-    fn write_string_fragment<W: Write + ?Sized>(&mut self, _: &mut W, fragment: &str) -> io::Result<()> {
-        if self.is_name {
-            self.found.push(fragment.to_owned());
+impl serde::ser::Error for Unwritable {
+    fn custom<T: Display>(message: T) -> Self {
+        Self::NotPlain(message.to_string())
+    }
+}
+
+/// Writes a row or a key, or one of its values.
+struct Writer<'w, 'c> {
+    texts: &'w mut Texts<'c>,
+    /// Where the column of a field is looked for.
+    table: &'c [Column],
+    /// Only what is whole has several values; what one of them is made of goes into a column of JSON.
+    is_whole: bool,
+}
+
+/// Writes the values of a row or a key.
+struct Values<'w, 'c> {
+    texts: &'w mut Texts<'c>,
+    table: &'c [Column],
+    column: usize,
+}
+
+impl<'w, 'c> Writer<'w, 'c> {
+    fn values(self) -> Result<Values<'w, 'c>, Unwritable> {
+        let Self { texts, table, is_whole } = self;
+        if is_whole { Ok(Values { texts, table, column: 0 }) } else { Err(not_plain()) }
+    }
+}
+
+fn not_plain() -> Unwritable {
+    Unwritable::custom("a value that is made of others stands in a column that is not JSON")
+}
+
+impl Values<'_, '_> {
+    fn push(&mut self, value: &(impl Serialize + ?Sized)) -> Result<(), Unwritable> {
+        let is_json = self.texts.columns[self.column].is_json();
+        self.column += 1;
+        if is_json {
+            self.texts.push_json(value);
+            return Ok(());
         }
+        value.serialize(Writer { texts: self.texts, table: self.table, is_whole: false })
+    }
+}
+
+impl SerializeStruct for Values<'_, '_> {
+    type Ok = ();
+    type Error = Unwritable;
+
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), Unwritable> {
+        // The first row tells which columns there are.
+        if self.column == self.texts.columns.len() {
+            let column = self.table.iter().find(|column| column.name == name);
+            self.texts.columns.push(column.ok_or(Unwritable::NoColumn(name))?);
+        }
+        self.push(value)
+    }
+
+    fn end(self) -> Result<(), Unwritable> {
+        Ok(())
+    }
+}
+
+impl SerializeTuple for Values<'_, '_> {
+    type Ok = ();
+    type Error = Unwritable;
+
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unwritable> {
+        self.push(value)
+    }
+
+    fn end(self) -> Result<(), Unwritable> {
+        Ok(())
+    }
+}
+
+macro_rules! shown {
+    ($($method:ident $kind:ty),*) => {
+        $(fn $method(self, value: $kind) -> Result<(), Unwritable> {
+            self.texts.push_shown(value);
+            Ok(())
+        })*
+    };
+}
+
+impl<'w, 'c> Serializer for Writer<'w, 'c> {
+    type Ok = ();
+    type Error = Unwritable;
+    type SerializeSeq = Impossible<(), Unwritable>;
+    type SerializeTuple = Values<'w, 'c>;
+    type SerializeTupleStruct = Impossible<(), Unwritable>;
+    type SerializeTupleVariant = Impossible<(), Unwritable>;
+    type SerializeMap = Impossible<(), Unwritable>;
+    type SerializeStruct = Values<'w, 'c>;
+    type SerializeStructVariant = Impossible<(), Unwritable>;
+
+    shown!(
+        serialize_bool bool, serialize_i8 i8, serialize_i16 i16, serialize_i32 i32, serialize_i64 i64, serialize_u8 u8,
+        serialize_u16 u16, serialize_u32 u32, serialize_u64 u64, serialize_f32 f32, serialize_f64 f64
+    );
+
+    fn serialize_char(self, value: char) -> Result<(), Unwritable> {
+        self.serialize_str(value.encode_utf8(&mut [0; 4]))
+    }
+
+    fn serialize_str(self, value: &str) -> Result<(), Unwritable> {
+        self.texts.push(value);
         Ok(())
     }
 
-    fn begin_object<W: Write + ?Sized>(&mut self, _: &mut W) -> io::Result<()> {
-        self.depth += 1;
+    /// Days and moments come this way.
+    fn collect_str<T: Display + ?Sized>(self, value: &T) -> Result<(), Unwritable> {
+        self.texts.push_shown(value);
         Ok(())
     }
 
-    fn end_object<W: Write + ?Sized>(&mut self, _: &mut W) -> io::Result<()> {
-        self.depth -= 1;
+    fn serialize_bytes(self, _: &[u8]) -> Result<(), Unwritable> {
+        Err(not_plain())
+    }
+
+    fn serialize_none(self) -> Result<(), Unwritable> {
+        self.texts.push_null();
         Ok(())
     }
 
-    fn begin_object_key<W: Write + ?Sized>(&mut self, _: &mut W, _: bool) -> io::Result<()> {
-        self.is_name = self.depth == 1;
-        Ok(())
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Unwritable> {
+        value.serialize(self)
     }
 
-    fn end_object_key<W: Write + ?Sized>(&mut self, _: &mut W) -> io::Result<()> {
-        self.is_name = false;
-        Ok(())
+    fn serialize_unit(self) -> Result<(), Unwritable> {
+        self.serialize_none()
+    }
+
+    fn serialize_unit_struct(self, _: &'static str) -> Result<(), Unwritable> {
+        self.serialize_none()
+    }
+
+    fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Result<(), Unwritable> {
+        self.serialize_str(variant)
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<(), Unwritable> {
+        value.serialize(self)
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: &T,
+    ) -> Result<(), Unwritable> {
+        Err(not_plain())
+    }
+
+    fn serialize_seq(self, _: Option<usize>) -> Result<Self::SerializeSeq, Unwritable> {
+        Err(not_plain())
+    }
+
+    fn serialize_tuple(self, _: usize) -> Result<Values<'w, 'c>, Unwritable> {
+        self.values()
+    }
+
+    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Self::SerializeTupleStruct, Unwritable> {
+        Err(not_plain())
+    }
+
+    fn serialize_tuple_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: usize,
+    ) -> Result<Self::SerializeTupleVariant, Unwritable> {
+        Err(not_plain())
+    }
+
+    fn serialize_map(self, _: Option<usize>) -> Result<Self::SerializeMap, Unwritable> {
+        Err(not_plain())
+    }
+
+    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Values<'w, 'c>, Unwritable> {
+        self.values()
+    }
+
+    fn serialize_struct_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: usize,
+    ) -> Result<Self::SerializeStructVariant, Unwritable> {
+        Err(not_plain())
     }
 }
 
