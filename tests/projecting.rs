@@ -172,17 +172,27 @@ async fn rows_that_others_write_are_what_the_next_event_changes() {
 }
 
 /// A projector that does not look by itself which builds there are and whether they are its own: it has to notice.
-async fn who_does_not_look(ledger: &Ledger) -> Projector {
+async fn who_does_not_look(ledger: &Ledger, board: &'static [Definition]) -> Projector {
     let seldom = Duration::from_secs(3600);
     let options = ProjectorOptions { poll: seldom, lease: seldom, ..ProjectorOptions::default() };
-    Projector::start(&ledger.store, BOARD, Some(ledger.writer.committed()), options).await.unwrap()
+    Projector::start(&ledger.store, board, Some(ledger.writer.committed()), options).await.unwrap()
 }
 
 #[tokio::test]
 async fn what_took_over_was_mended_or_taken_away_is_noticed_with_the_next_event() {
+    notices_with_the_next_event(BOARD).await;
+}
+
+/// While nothing else moves, being refused is all that tells it to look.
+#[tokio::test]
+async fn the_same_is_noticed_by_who_drives_nothing_else() {
+    notices_with_the_next_event(Box::leak(Box::new([find("customers").unwrap()]))).await;
+}
+
+async fn notices_with_the_next_event(board: &'static [Definition]) {
     let mut ledger = Ledger::new().await;
-    let projector = who_does_not_look(&ledger).await;
-    let reader = Reader::new(&ledger.store, BOARD, Some(&projector));
+    let projector = who_does_not_look(&ledger, board).await;
+    let reader = Reader::new(&ledger.store, board, Some(&projector));
     let customers = find("customers").unwrap();
     let pool = ledger.database.pool().clone();
     let told = async |ledger: &mut Ledger| {

@@ -76,9 +76,10 @@ pub struct Target {
     pub build: i32,
 }
 
+/// A lease that is suspended counts for as long as a driver takes at most to look again.
 const COLUMNS: &str = "name, build, version, tables, stage, stage_since, position, status, error, error_position, holder, \
-     coalesce(leased_until > clock_timestamp(), false) as leased, phase, begun_at, begun_position, memory_bytes, \
-     updated_at";
+     holder is not null and coalesce(leased_until, updated_at + interval '3 seconds') > clock_timestamp() as leased, \
+     phase, begun_at, begun_position, memory_bytes, updated_at";
 
 impl PartialEq for Target {
     fn eq(&self, other: &Self) -> bool {

@@ -82,7 +82,7 @@ impl Lanes {
     /// Takes builds that stand before a batch of consecutive events through it, and answers with those that this process
     /// still drives.
     pub async fn go(&mut self, group: Vec<Target>, batch: Arc<[Entry]>) -> Result<Vec<Moved>, StoreError> {
-        let number = if batch.len() < self.divided { 1 } else { LANES };
+        let number = if batch.len() < self.divided { 1 } else { LANES.min(group.len()) };
         while self.connections.len() < number {
             self.connections.push(connect(&self.store).await?);
         }

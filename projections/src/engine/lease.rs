@@ -32,7 +32,8 @@ pub(super) struct Hold<'a> {
 }
 
 impl Hold<'_> {
-    /// Locks those of the builds that stand where they should, run, and are driven by nobody else. One that somebody has
+    /// Locks those of the builds that stand where they should, run, and are driven by nobody else under a lease that is
+    /// not suspended. One that somebody has
     /// locked is passed over, so that the others need not wait for it; and everybody locks in one order, so that nobody
     /// waits in a circle. The arguments are places of a statement.
     pub fn lock(names: &str, builds: &str, from: &str, holder: &str) -> String {
@@ -79,7 +80,8 @@ pub(super) async fn suspend(name: &str, transaction: &mut PgConnection) -> Resul
 }
 
 /// Takes or renews the lease on every live build of these definitions that nobody else drives; answers with those that
-/// were not held before. One that is suspended is its driver's as long as it could have run.
+/// were not held before, or were suspended: nothing is known of their rows. One that is suspended is its driver's as long
+/// as it could have run.
 pub(super) async fn take(
     board: &[Definition],
     driver: Driver,

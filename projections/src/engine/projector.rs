@@ -16,6 +16,7 @@ use daybook_core::{
     Position, chain,
     store::{Store, StoreError},
 };
+use futures::FutureExt;
 use sqlx::{PgConnection, postgres::PgListener};
 use tokio::{
     sync::{Notify, watch},
@@ -161,6 +162,8 @@ struct Work {
 
 /// So long the projector lets events come after a batch that was not full, unless somebody waits for them.
 const REST: Duration = Duration::from_millis(50);
+/// So long it waits where no build can be taken further at the moment.
+const REFUSED: Duration = Duration::from_millis(100);
 
 /// Readers that wait for events to come into the rows.
 #[derive(Debug, Default)]
@@ -198,15 +201,21 @@ impl Drop for Waits<'_> {
 enum Step {
     /// By so many events.
     Moved(usize),
+    /// There are events, and every build that could take them is locked, suspended, or somebody else's by now.
+    Refused,
     /// Every build that this process drives is at the head.
     AtHead,
 }
 
 impl Work {
     async fn run(mut self, mut committed: Option<watch::Receiver<Position>>, stop: CancellationToken) {
-        let mut listener = None;
+        let mut listener: Option<PgListener> = None;
         let mut failures = 0;
         while !stop.is_cancelled() {
+            // What has been told until now is what the step looks for.
+            if listener.as_mut().is_some_and(|listener| drained(listener).is_err()) {
+                listener = None;
+            }
             match self.step().await {
                 Ok(Step::Moved(events)) => {
                     failures = 0;
@@ -217,6 +226,13 @@ impl Work {
                             () = self.waiting.some() => {}
                             () = time::sleep(REST) => {}
                         }
+                    }
+                }
+                Ok(Step::Refused) => {
+                    failures = 0;
+                    tokio::select! {
+                        () = stop.cancelled() => break,
+                        () = time::sleep(REFUSED) => {}
                     }
                 }
                 Ok(Step::AtHead) => {
@@ -236,6 +252,7 @@ impl Work {
                     // The checkpoint makes trying again harmless. At first it is done at once: somebody may have taken a build
                     // away that was still believed to be there.
                     if failures == 1 {
+                        tracing::warn!(error = %chain(&error), "the projections were interrupted; trying again");
                         continue;
                     }
                     // Said once per disturbance.
@@ -300,6 +317,9 @@ impl Work {
             if moved.len() < group.len() || moved.iter().any(|moved| moved.to < to) {
                 // Somebody has taken these builds over, has them locked for a moment, or one has stopped.
                 self.look_again();
+                if let Step::AtHead = step {
+                    step = Step::Refused;
+                }
             }
             for Moved { target, to } in moved {
                 let build = self.builds.iter_mut().find(|build| target.is(&build.name, build.build));
@@ -317,7 +337,7 @@ impl Work {
         if due(self.leased_at, self.options.lease / 3) {
             self.looked_at = None;
             let taken = lease::take(self.board, self.lanes.driver, &mut *connection).await?;
-            // What was set aside before is known then; whoever sets more aside takes the lease away.
+            // What was set aside before is known then; whoever sets more aside suspends the lease.
             self.lanes.take(taken, Parked::read(&self.names, &mut *connection).await?);
             self.leased_at = Some(Instant::now());
         }
@@ -373,6 +393,12 @@ impl Work {
             news
         });
     }
+}
+
+/// Takes what has been told already: one look at the book is enough for all of it.
+fn drained(listener: &mut PgListener) -> Result<(), sqlx::Error> {
+    while listener.recv().now_or_never().transpose()?.is_some() {}
+    Ok(())
 }
 
 async fn woken(committed: &mut Option<watch::Receiver<Position>>) {
