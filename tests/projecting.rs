@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use daybook_core::{
     Position,
     domain::Money,
@@ -180,19 +181,9 @@ async fn who_does_not_look(ledger: &Ledger, board: &'static [Definition]) -> Pro
 
 #[tokio::test]
 async fn what_took_over_was_mended_or_taken_away_is_noticed_with_the_next_event() {
-    notices_with_the_next_event(BOARD).await;
-}
-
-/// While nothing else moves, being refused is all that tells it to look.
-#[tokio::test]
-async fn the_same_is_noticed_by_who_drives_nothing_else() {
-    notices_with_the_next_event(Box::leak(Box::new([find("customers").unwrap()]))).await;
-}
-
-async fn notices_with_the_next_event(board: &'static [Definition]) {
     let mut ledger = Ledger::new().await;
-    let projector = who_does_not_look(&ledger, board).await;
-    let reader = Reader::new(&ledger.store, board, Some(&projector));
+    let projector = who_does_not_look(&ledger, BOARD).await;
+    let reader = Reader::new(&ledger.store, BOARD, Some(&projector));
     let customers = find("customers").unwrap();
     let pool = ledger.database.pool().clone();
     let told = async |ledger: &mut Ledger| {
@@ -214,6 +205,37 @@ async fn notices_with_the_next_event(board: &'static [Definition]) {
     discard(&ledger.store, &customers, Stage::Kept).await.unwrap();
     told(&mut ledger).await;
     assert_eq!(differing(&ledger, &customers).await, 0);
+    projector.shutdown().await;
+}
+
+/// Nothing else moves, and no further event tells it to look.
+#[tokio::test]
+async fn who_was_refused_its_turn_tries_again() {
+    let mut ledger = Ledger::new().await;
+    let board: &'static [Definition] = Box::leak(Box::new([find("customers").unwrap()]));
+    let projector = who_does_not_look(&ledger, board).await;
+    let reader = Reader::new(&ledger.store, board, Some(&projector));
+    register(&mut ledger).await;
+    reader.wait_for("customers", ledger.last, LONG).await.unwrap();
+    let mut locked = ledger.database.pool().begin().await.unwrap();
+    sqlx::query("select from projections where name = 'customers' for update").execute(&mut *locked).await.unwrap();
+    register(&mut ledger).await;
+    // It comes with the commit and with the notification, each time in vain.
+    let refused = "select count(*) from pg_stat_activity
+        where datname = current_database() and query ilike 'commit' and query_start > $1";
+    let mut last: DateTime<Utc> = sqlx::query_scalar("select now()").fetch_one(&mut *locked).await.unwrap();
+    let in_vain = async {
+        for _ in 0..2 {
+            while sqlx::query_scalar::<_, i64>(refused).bind(last).fetch_one(ledger.database.pool()).await.unwrap() == 0
+            {
+                tokio::task::yield_now().await;
+            }
+            last = sqlx::query_scalar("select clock_timestamp()").fetch_one(ledger.database.pool()).await.unwrap();
+        }
+    };
+    tokio::time::timeout(LONG, in_vain).await.expect("it tries again");
+    locked.rollback().await.unwrap();
+    reader.wait_for("customers", ledger.last, LONG).await.unwrap();
     projector.shutdown().await;
 }
 
