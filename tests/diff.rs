@@ -185,7 +185,7 @@ async fn an_archive_is_compared_like_the_book_that_it_was_made_of() {
     // What is not as it was signed is not compared.
     let text = fs::read_to_string(&file).unwrap();
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
-    let (last, id) = (lines.len() - 1, key.split('+').nth(2).unwrap());
+    let (last, id) = (lines.len() - 1, key.splitn(3, '+').nth(2).unwrap());
     let swapped = [&lines[..last - 1], &lines[last..], &lines[last - 1..last]].concat();
     for (wrong, said) in [
         (lines[..last].concat(), "the file ends where event"),
