@@ -101,9 +101,13 @@ pub async fn skip_projecting(connection: &mut PgConnection) -> Result<(), Failur
     Ok(())
 }
 
+/// What a rebuild may take of the memory here: where it has little, it proves the rows of a long book in many passes.
+const MEMORY: usize = 2 << 30;
+
 /// Makes the rows of these projections by a rebuild, which is the fastest way to them.
 pub async fn project(server: &Server, database: &str, names: &[&str]) -> Result<(), Failure> {
     let store = daybook::store(server, database).await?;
+    let options = engine::RebuildOptions { memory: MEMORY, ..engine::RebuildOptions::default() };
     for name in names {
         let definition = daybook_projections::find(name).ok_or_else(|| format!("there is no projection `{name}`"))?;
         // What serves has no rows to compare with.
@@ -111,7 +115,7 @@ pub async fn project(server: &Server, database: &str, names: &[&str]) -> Result<
             .bind(name)
             .execute(&mut store.owner_connection().await?)
             .await?;
-        engine::rebuild(&store, &definition, &engine::RebuildOptions::default(), |_| {}).await?;
+        engine::rebuild(&store, &definition, &options, |_| {}).await?;
         engine::discard(&store, &definition, engine::Stage::Kept).await?;
     }
     store.pool().close().await;
