@@ -129,6 +129,23 @@ pub(super) async fn all(names: &[&str], executor: impl PgExecutor<'_>) -> Result
         .await
 }
 
+/// What a reader has to know of a build.
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct Serving {
+    pub name: String,
+    pub version: i32,
+    #[sqlx(try_from = "i64")]
+    pub position: Position,
+}
+
+/// Of these projections the builds that serve.
+pub(super) async fn serving(names: &[&str], executor: impl PgExecutor<'_>) -> Result<Vec<Serving>, sqlx::Error> {
+    sqlx::query_as("select name, version, position from projections where name = any($1) and stage = 'serving'")
+        .bind(names)
+        .fetch_all(executor)
+        .await
+}
+
 /// The build of a projection that is at this stage.
 pub(super) async fn at(name: &str, stage: Stage, executor: impl PgExecutor<'_>) -> Result<Option<Build>, sqlx::Error> {
     sqlx::query_as(&format!("select {COLUMNS} from projections where name = $1 and stage = $2"))

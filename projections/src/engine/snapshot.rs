@@ -228,13 +228,12 @@ impl Snapshot {
     pub(super) async fn of(pool: &PgPool, definitions: &[Definition], begin: String) -> Result<Self, ReadError> {
         let mut transaction = pool.begin_with(begin).await?;
         let names: Vec<&str> = definitions.iter().map(|definition| definition.name).collect();
-        let builds = build::all(&names, &mut *transaction).await?;
-        let serving =
-            names.iter().map(|name| builds.iter().find(|build| build.name == *name && build.stage == Stage::Serving));
-        let positions = serving.clone().map(|build| build.map_or(0, |build| build.position));
+        let standing = build::serving(&names, &mut *transaction).await?;
+        let serving = names.iter().map(|name| standing.iter().find(|serving| serving.name == *name));
+        let positions = serving.clone().map(|serving| serving.map_or(0, |serving| serving.position));
         let position = positions.clone().min().unwrap_or(0);
         let abreast = positions.max().is_none_or(|furthest| furthest == position);
-        let version = serving.flatten().next().map_or(definitions[0].version, |build| build.version);
+        let version = serving.flatten().next().map_or(definitions[0].version, |serving| serving.version);
         Ok(Self { transaction, position, abreast, version, past: None })
     }
 
