@@ -176,7 +176,7 @@ async fn rows_that_others_write_are_what_the_next_event_changes() {
 async fn who_does_not_look(ledger: &Ledger, board: &'static [Definition]) -> Projector {
     let seldom = Duration::from_secs(3600);
     let options = ProjectorOptions { poll: seldom, lease: seldom, ..ProjectorOptions::default() };
-    Projector::start(&ledger.store, board, Some(ledger.writer.committed()), options).await.unwrap()
+    Projector::start(&ledger.store, board, Some(&ledger.writer), options).await.unwrap()
 }
 
 #[tokio::test]
@@ -263,11 +263,41 @@ async fn mend(ledger: &Ledger, position: Position) {
 }
 
 #[tokio::test]
+async fn what_this_process_has_appended_is_not_read_again_unless_it_has_lost_sight_of_the_book() {
+    let mut ledger = Ledger::new().await;
+    varied_history(&mut ledger).await;
+    // So that it can be told who reads.
+    let broken = break_an_event(&ledger, "ticket.taken_up").await;
+    let projector = ledger.projector(true).await;
+    ledger.projected(Some(&projector)).await;
+    projector.shutdown().await;
+
+    // The same once the writer had to connect anew, since nobody knows what has become of the book meanwhile.
+    let mut other = Ledger::new().await;
+    varied_history(&mut other).await;
+    assert_eq!(break_an_event(&other, "ticket.taken_up").await, broken);
+    let of_the_writer: Vec<bool> = sqlx::query_scalar(
+        "select pg_terminate_backend(pid, 10000) from pg_stat_activity
+         where datname = current_database() and query like 'with locked as materialized%'",
+    )
+    .fetch_all(other.database.pool())
+    .await
+    .unwrap();
+    assert_eq!(of_the_writer, [true]);
+    register(&mut other).await;
+    let projector = other.projector(true).await;
+    let reader = Reader::new(&other.store, BOARD, Some(&projector));
+    assert_eq!(stopped(&reader, "tickets", other.last).await, broken - 1);
+    projector.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_broken_event_is_set_aside_with_the_rest_of_its_stream_and_taken_back() {
     let mut ledger = Ledger::new().await;
     varied_history(&mut ledger).await;
     let broken = break_an_event(&ledger, "ticket.taken_up").await;
-    let projector = ledger.projector(true).await;
+    // As another process finds it: the one that has appended it need not read it.
+    let projector = ledger.projector(false).await;
     let reader = Reader::new(&ledger.store, BOARD, Some(&projector));
     let tickets = find("tickets").unwrap();
     let follow = ["history", "journal", "tickets"];

@@ -132,8 +132,8 @@ async fn every_fold_that_is_not_pure_is_caught() {
         .unwrap();
     }
     let pure = ledger.projector(true).await;
-    let committed = Some(ledger.writer.committed());
-    let impure = Projector::start(&ledger.store, IMPURE, committed, ProjectorOptions::default()).await.unwrap();
+    let writer = Some(&ledger.writer);
+    let impure = Projector::start(&ledger.store, IMPURE, writer, ProjectorOptions::default()).await.unwrap();
     varied_history(&mut ledger).await;
     ledger.projected(Some(&pure)).await;
     let reader = Reader::new(&ledger.store, IMPURE, Some(&impure));

@@ -39,7 +39,7 @@ async fn two_projectors_at_once_apply_every_event_once() {
     let mut ledger = Ledger::new().await;
     let small = ProjectorOptions { batch: 3, ..ProjectorOptions::default() };
     let elsewhere = ledger.database.store().await;
-    let here = Projector::start(&ledger.store, BOARD, Some(ledger.writer.committed()), small.clone()).await.unwrap();
+    let here = Projector::start(&ledger.store, BOARD, Some(&ledger.writer), small.clone()).await.unwrap();
     let there = Projector::start(&elsewhere, BOARD, None, small).await.unwrap();
     varied_history(&mut ledger).await;
     ledger.projected(Some(&here)).await;

@@ -155,7 +155,7 @@ async fn register(ledger: &mut Ledger, name: &str) {
 
 async fn start(ledger: &Ledger, board: &'static [Definition], new_versions: NewVersions) -> Projector {
     let options = ProjectorOptions { new_versions, ..ProjectorOptions::default() };
-    Projector::start(&ledger.store, board, Some(ledger.writer.committed()), options).await.unwrap()
+    Projector::start(&ledger.store, board, Some(&ledger.writer), options).await.unwrap()
 }
 
 /// The names that readers see once everything is projected.

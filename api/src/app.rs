@@ -74,7 +74,7 @@ impl App {
     pub async fn start(store: Store, options: AppOptions) -> Result<Running, StoreError> {
         let cursors = CursorKey::of(store.pool()).await?;
         let (handle, writer) = Writer::start(store.clone(), options.writer);
-        let projector = Projector::start(&store, BOARD, Some(handle.committed()), options.projector).await?;
+        let projector = Projector::start(&store, BOARD, Some(&handle), options.projector).await?;
         let keeper = Keeper::start(&store, Some(handle.committed()), options.keeper);
         let reader = Reader::new(&store, BOARD, Some(&projector));
         let background = Background::default();

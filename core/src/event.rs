@@ -117,22 +117,20 @@ pub struct Context {
 }
 
 impl Context {
-    /// The metadata column. `open_from` is the first moment of the open period: what would take effect before it takes
-    /// effect then, and says as `dated_at` what was asked for.
-    pub fn to_metadata(&self, command_id: Uuid, open_from: Option<DateTime<Utc>>) -> String {
-        let text = |time: DateTime<Utc>| Some(time.to_rfc3339_opts(SecondsFormat::AutoSi, true).into());
+    /// What is recorded with the events of a command. `open_from` is the first moment of the open period: what would take
+    /// effect before it takes effect then, and says as `dated_at` what was asked for.
+    pub fn to_metadata(&self, command_id: Uuid, open_from: Option<DateTime<Utc>>) -> Metadata {
         let closed = open_from.filter(|open_from| self.occurred_at < *open_from);
-        let column = Column {
-            actor: Some(&self.actor),
-            causation_id: self.causation_id,
+        Metadata {
+            actor: Some(self.actor.clone()),
+            on_behalf_of: self.on_behalf_of.clone(),
+            reason: self.reason.clone(),
             command_id: Some(command_id),
             correlation_id: Some(self.correlation_id),
-            dated_at: closed.and_then(|_| text(self.occurred_at)),
-            occurred_at: text(closed.unwrap_or(self.occurred_at)),
-            on_behalf_of: self.on_behalf_of.as_ref(),
-            reason: self.reason.as_deref().map(Cow::Borrowed),
-        };
-        serde_json::to_string(&column).expect("a map of texts is JSON")
+            causation_id: self.causation_id,
+            occurred_at: Some(closed.unwrap_or(self.occurred_at)),
+            dated_at: closed.map(|_| self.occurred_at),
+        }
     }
 }
 
@@ -175,6 +173,22 @@ pub struct Metadata {
 }
 
 impl Metadata {
+    /// The metadata column.
+    pub fn to_column(&self) -> String {
+        let text = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::AutoSi, true).into();
+        let column = Column {
+            actor: self.actor.as_ref(),
+            causation_id: self.causation_id,
+            command_id: self.command_id,
+            correlation_id: self.correlation_id,
+            dated_at: self.dated_at.map(text),
+            occurred_at: self.occurred_at.map(text),
+            on_behalf_of: self.on_behalf_of.as_ref(),
+            reason: self.reason.as_deref().map(Cow::Borrowed),
+        };
+        serde_json::to_string(&column).expect("a map of texts is JSON")
+    }
+
     /// Reads the metadata column; what is missing or unreadable there is absent here. Other programs may keep more than
     /// text in it, or no map at all; of theirs, what is text by its name is read.
     pub fn read(column: &str) -> Self {
@@ -230,18 +244,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn metadata_reads_back_its_context() {
-        let context = context();
-        let command_id = Uuid::from_u128(3);
-        let metadata = Metadata::read(&context.to_metadata(command_id, None));
+    fn metadata_is_what_surrounded_the_command_and_reads_back() {
+        let (context, command_id) = (context(), Uuid::from_u128(3));
+        let metadata = context.to_metadata(command_id, None);
         assert_eq!(metadata.command_id, Some(command_id));
+        assert_eq!((metadata.occurred_at, metadata.dated_at), (Some(context.occurred_at), None));
+        assert_eq!(Metadata::read(&metadata.to_column()), metadata);
         assert_eq!(metadata.actor, Some(context.actor));
         assert_eq!(metadata.on_behalf_of, context.on_behalf_of);
         assert_eq!(metadata.reason, context.reason);
         assert_eq!(metadata.correlation_id, Some(context.correlation_id));
         assert_eq!(metadata.causation_id, context.causation_id);
-        assert_eq!(metadata.occurred_at, Some(context.occurred_at));
-        assert_eq!(metadata.dated_at, None);
     }
 
     #[test]
@@ -249,7 +262,8 @@ mod tests {
         let context = context();
         let moment = TimeDelta::microseconds(1);
         let told = |open_from| {
-            let metadata = Metadata::read(&context.to_metadata(Uuid::nil(), Some(open_from)));
+            let metadata = context.to_metadata(Uuid::nil(), Some(open_from));
+            assert_eq!(Metadata::read(&metadata.to_column()), metadata);
             (metadata.occurred_at, metadata.dated_at)
         };
         let later = context.occurred_at + moment;

@@ -136,8 +136,7 @@ impl Ledger {
     pub async fn run(&self) -> Result<Running, ToolError> {
         let (handle, writer) =
             Writer::start(self.store.clone(), WriterOptions { cache: CACHE, ..WriterOptions::default() });
-        let committed = Some(handle.committed());
-        let projector = Projector::start(&self.store, BOARD, committed, ProjectorOptions::default()).await?;
+        let projector = Projector::start(&self.store, BOARD, Some(&handle), ProjectorOptions::default()).await?;
         Ok(Running { handle, writer, projector, store: self.store.clone() })
     }
 

@@ -86,8 +86,8 @@ impl Ledger {
 
     /// Runs until it is shut down; `committed` tells whether the writer wakes it.
     pub async fn projector(&self, committed: bool) -> Projector {
-        let committed = committed.then(|| self.writer.committed());
-        Projector::start(&self.store, BOARD, committed, ProjectorOptions::default())
+        let writer = committed.then_some(&self.writer);
+        Projector::start(&self.store, BOARD, writer, ProjectorOptions::default())
             .await
             .expect("a projector can be started")
     }

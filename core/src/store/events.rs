@@ -33,10 +33,11 @@ pub struct RawEvent {
     pub recorded_at: DateTime<Utc>,
 }
 
-/// An event ready to be appended; its command's metadata is written once and shared.
+/// An event ready to be appended, with its JSON; its command's metadata is written once and shared.
 #[derive(Clone, Copy, Debug)]
 pub struct Addition<'a> {
     pub event: &'a NewEvent,
+    pub payload: &'a str,
     pub metadata: &'a str,
 }
 
@@ -187,7 +188,7 @@ pub async fn append(
         additions.iter().map(|addition| signed(addition.event.sequence)).collect::<Result<_, _>>()?;
     let event_types: Vec<String> = additions.iter().map(|addition| addition.event.event.event_type()).collect();
     let event_versions: Vec<String> = additions.iter().map(|addition| addition.event.event.event_version()).collect();
-    let payloads: Vec<String> = additions.iter().map(|addition| addition.event.event.payload()).collect();
+    let payloads: Vec<&str> = additions.iter().map(|addition| addition.payload).collect();
     let metadata: Vec<&str> = additions.iter().map(|addition| addition.metadata).collect();
     let keys: Vec<Uuid> = answers.iter().map(|(key, _)| *key).collect();
     let fingerprints: Vec<&[u8]> = answers.iter().map(|(_, given)| given.fingerprint.as_slice()).collect();
@@ -251,7 +252,7 @@ pub async fn stands(
     position: Position,
     addition: &Addition<'_>,
 ) -> Result<bool, StoreError> {
-    let NewEvent { stream, sequence, event } = addition.event;
+    let NewEvent { stream, sequence, .. } = addition.event;
     let found = sqlx::query_scalar(
         "select exists (
              select from events
@@ -263,7 +264,7 @@ pub async fn stands(
     .bind(stream.aggregate_type)
     .bind(&*stream.aggregate_id)
     .bind(signed(*sequence)?)
-    .bind(event.payload())
+    .bind(addition.payload)
     .bind(addition.metadata)
     .fetch_one(connection)
     .await?;

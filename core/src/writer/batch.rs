@@ -7,17 +7,21 @@ use std::{
     sync::Arc,
 };
 
+use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use tokio::time::Instant;
 
-use super::{Aggregates, Done, ExecuteError, Failure, Loaded, NewEvent, Outcome, StreamKey, UnitOfWork, Waiting};
+use super::{
+    Aggregates, Done, ExecuteError, Failure, Loaded, NewEvent, Outcome, StreamKey, UnitOfWork, Waiting,
+    recent::Recorded,
+};
 use crate::{
     cause::chain,
     domain::{
-        Books,
+        Books, Event,
         posting::{Unbalanced, balanced},
     },
-    event::Position,
+    event::{Metadata, Position, RecordedEvent},
     store::{
         StoreError, Upcasters,
         events::{self, Addition},
@@ -50,8 +54,7 @@ pub(super) struct Batch {
     given: HashMap<KeyDigest, Given>,
     /// The keys first answered in this batch.
     new_keys: Vec<KeyDigest>,
-    /// Each event with the metadata of its command.
-    events: Vec<(NewEvent, Arc<str>)>,
+    decided: Vec<Decided>,
     /// What the aggregates were before the batch.
     before: HashMap<StreamKey, Option<Loaded>>,
     unreadable: HashMap<StreamKey, Arc<StoreError>>,
@@ -60,6 +63,21 @@ pub(super) struct Batch {
     looks_ahead: usize,
     /// How often the next command has asked for aggregates.
     rounds: usize,
+}
+
+/// An event that is to be appended.
+#[derive(Debug)]
+struct Decided {
+    event: NewEvent,
+    payload: String,
+    surroundings: Arc<Surroundings>,
+}
+
+/// What is recorded with each event of a command.
+#[derive(Debug)]
+struct Surroundings {
+    metadata: Metadata,
+    column: String,
 }
 
 /// What is done about streams that a command creates under identifiers of its own.
@@ -77,6 +95,38 @@ enum Decision {
     Missing(Vec<StreamKey>),
 }
 
+impl Decided {
+    fn of(event: NewEvent, surroundings: &Arc<Surroundings>) -> Self {
+        Self { payload: event.event.payload(), event, surroundings: Arc::clone(surroundings) }
+    }
+
+    fn addition(&self) -> Addition<'_> {
+        Addition { event: &self.event, payload: &self.payload, metadata: &self.surroundings.column }
+    }
+
+    fn recorded(self, position: Position, recorded_at: DateTime<Utc>) -> Recorded {
+        let Self { event: NewEvent { stream, sequence, event }, payload, surroundings } = self;
+        let recorded = Recorded {
+            size: payload.len() + surroundings.column.len(),
+            event: Arc::new(RecordedEvent {
+                position,
+                aggregate_id: stream.aggregate_id.into(),
+                sequence,
+                event,
+                metadata: surroundings.metadata.clone(),
+                recorded_at,
+            }),
+        };
+        debug_assert_eq!(
+            Event::decode(stream.aggregate_type, &payload).ok().as_ref(),
+            Some(&recorded.event.event),
+            "an event is what is read of it"
+        );
+        debug_assert_eq!(Metadata::read(&surroundings.column), recorded.event.metadata, "and so is what surrounds it");
+        recorded
+    }
+}
+
 impl Batch {
     /// An empty batch, to be appended where the book ends.
     pub fn new(base: Position, created: Created) -> Self {
@@ -88,7 +138,7 @@ impl Batch {
             base,
             given: HashMap::new(),
             new_keys: Vec::new(),
-            events: Vec::new(),
+            decided: Vec::new(),
             before: HashMap::new(),
             unreadable: HashMap::new(),
             periods: StreamKey::of(&Books::id()),
@@ -169,19 +219,29 @@ impl Batch {
         None
     }
 
-    /// Appends what was decided and keeps what is to be answered; answers whether the book ended where it had to.
-    pub async fn append(&self, connection: &mut PgConnection) -> Result<bool, StoreError> {
-        let additions: Vec<Addition<'_>> =
-            self.events.iter().map(|(event, metadata)| Addition { event, metadata }).collect();
+    /// Appends what was decided and keeps what is to be answered; answers with the time of recording, or with `None`, and
+    /// then nothing is done, if the book does not end where it had to.
+    pub async fn append(&self, connection: &mut PgConnection) -> Result<Option<DateTime<Utc>>, StoreError> {
+        let additions: Vec<Addition<'_>> = self.decided.iter().map(Decided::addition).collect();
         let answers: Vec<(KeyDigest, &Given)> =
             self.new_keys.iter().filter_map(|key| Some((*key, self.given.get(key)?))).collect();
-        Ok(events::append(connection, self.base, &additions, &answers).await?.is_some())
+        events::append(connection, self.base, &additions, &answers).await
+    }
+
+    /// The events as they stand in the book now.
+    pub fn recorded(&mut self, recorded_at: DateTime<Utc>) -> Vec<Recorded> {
+        let positions = self.base + 1..;
+        mem::take(&mut self.decided)
+            .into_iter()
+            .zip(positions)
+            .map(|(event, at)| event.recorded(at, recorded_at))
+            .collect()
     }
 
     /// Whether the batch stands in the book already: its first event, or its first key, where that must be.
     pub async fn stands(&self, transaction: &mut PgConnection) -> Result<bool, StoreError> {
-        if let Some((event, metadata)) = self.events.first() {
-            return events::stands(transaction, self.base + 1, &Addition { event, metadata }).await;
+        if let Some(decided) = self.decided.first() {
+            return events::stands(transaction, self.base + 1, &decided.addition()).await;
         }
         Ok(!idempotency::given(transaction, self.new_keys.get(..1).unwrap_or_default()).await?.is_empty())
     }
@@ -203,12 +263,12 @@ impl Batch {
 
     /// The number of its commands, or of its events, if those are more.
     pub fn size(&self) -> usize {
-        self.waiting.len().max(self.events.len())
+        self.waiting.len().max(self.decided.len())
     }
 
     /// Whether there is nothing to commit.
     pub fn records_nothing(&self) -> bool {
-        self.events.is_empty() && self.new_keys.is_empty()
+        self.decided.is_empty() && self.new_keys.is_empty()
     }
 
     /// The keys of commands that the domain has refused. Had they been answered before, they would get that answer.
@@ -226,12 +286,12 @@ impl Batch {
 
     /// Where the book ends after this batch.
     pub fn last(&self) -> Position {
-        self.base + self.events.len() as u64
+        self.base + self.decided.len() as u64
     }
 
     /// The streams that grew.
     pub fn grown(&self) -> HashSet<&StreamKey> {
-        self.events.iter().map(|(event, _)| &event.stream).collect()
+        self.decided.iter().map(|decided| &decided.event.stream).collect()
     }
 
     /// Whether the batch has changed this stream.
@@ -279,8 +339,10 @@ impl Batch {
             self.before.entry(stream).or_insert(before);
         }
         if !events.is_empty() {
-            let metadata: Arc<str> = waiting.command.context.to_metadata(waiting.command.id, open_from).into();
-            self.events.extend(events.into_iter().map(|event| (event, Arc::clone(&metadata))));
+            let metadata = waiting.command.context.to_metadata(waiting.command.id, open_from);
+            let surroundings = Arc::new(Surroundings { column: metadata.to_column(), metadata });
+            // While the batch before is being appended there is time to write them.
+            self.decided.extend(events.into_iter().map(|event| Decided::of(event, &surroundings)));
         }
         let position = self.last();
         if let (Some(key), Some(idempotency)) = (self.keys[index], &waiting.command.idempotency) {
@@ -338,7 +400,7 @@ mod tests {
 
     use super::*;
     use crate::domain::{
-        AccountEvent, Event, Money,
+        AccountEvent, Money,
         account::{ChargeOrigin, RevenueShare},
     };
 

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use chrono::{DateTime, Utc};
 use futures::poll;
 use sqlx::{Connection, PgConnection, Postgres, Transaction};
 use tokio::{
@@ -21,7 +22,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Aggregates, Counters, ExecuteError, Failure, Loaded, StreamKey, Waiting, WriterOptions,
+    Aggregates, Counters, ExecuteError, Failure, Loaded, Recent, StreamKey, Waiting, WriterOptions,
     aside::Aside,
     batch::{Batch, Created, Verdict},
 };
@@ -58,6 +59,7 @@ pub(super) struct Corridor {
     waiting: mpsc::Receiver<Waiting>,
     stop: CancellationToken,
     committed: watch::Sender<Position>,
+    recent: Arc<Recent>,
     counters: Arc<Counters>,
     aside: Aside,
     /// The one that is appended on; a batch in flight has it with it.
@@ -85,8 +87,8 @@ struct Landed {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
-    /// It is durable, and was decided on what the book held.
-    Stands,
+    /// It is durable, and was decided on what the book held. If it has events, they were recorded at this time.
+    Stands(Option<DateTime<Utc>>),
     /// The book ends elsewhere, or has one of its keys or events already: nothing was done.
     Elsewhere,
 }
@@ -115,11 +117,13 @@ impl Corridor {
         waiting: mpsc::Receiver<Waiting>,
         stop: CancellationToken,
         committed: watch::Sender<Position>,
+        recent: Arc<Recent>,
         counters: Arc<Counters>,
     ) -> Self {
         let aside = Aside::start(&store, committed.subscribe());
         let aggregates = Aggregates::new(options.cache);
-        Self { store, options, waiting, stop, committed, counters, aside, connection: None, aggregates, reached: 0 }
+        let connection = None;
+        Self { store, options, waiting, stop, committed, recent, counters, aside, connection, aggregates, reached: 0 }
     }
 
     pub async fn run(mut self) {
@@ -227,9 +231,9 @@ impl Corridor {
     /// is decided again.
     async fn land(&mut self, landed: Landed, mut next: Batch) -> (Option<Batch>, Batch) {
         let Landed { mut batch, snapshots, connection, outcome } = landed;
-        if let Ok(Outcome::Stands) = outcome {
+        if let Ok(Outcome::Stands(recorded_at)) = outcome {
             self.connection = Some(connection);
-            self.recorded(&batch);
+            self.recorded(&mut batch, recorded_at);
             self.aside.write(&mut self.aggregates, snapshots);
             self.aggregates.trim(|stream| next.changes(stream));
             return (Some(batch), next);
@@ -334,14 +338,15 @@ impl Corridor {
         let recording = async {
             batch.recall(&mut transaction).await?;
             batch.decide(&mut transaction, self.store.upcasters(), &mut self.aggregates).await?;
-            if !batch.records_nothing() && !batch.append(&mut transaction).await? {
-                return Err(StoreError::HeadMoved { from: head.position });
+            if batch.records_nothing() {
+                return Ok(None);
             }
-            Ok(())
+            let recorded_at = batch.append(&mut transaction).await?;
+            recorded_at.map(Some).ok_or(StoreError::HeadMoved { from: head.position })
         };
         let mut outcome = within(patience, recording).await.map_err(Trouble::of);
-        if outcome.is_ok() && batch.records_nothing() {
-            outcome = release(transaction, patience).await;
+        if let Ok(None) = outcome {
+            outcome = release(transaction, patience).await.map(|()| None);
         } else if outcome.is_ok()
             && let Err(error) = within(patience, async { Ok(transaction.commit().await?) }).await
         {
@@ -350,13 +355,16 @@ impl Corridor {
             *lost = Some(batch);
             return Err(Trouble::Lost(error));
         }
-        if let Err(trouble) = outcome {
-            batch.undo(&mut self.aggregates);
-            *waiting = batch.waiting;
-            return Err(trouble);
-        }
-        self.recorded(&batch);
+        let recorded_at = match outcome {
+            Ok(recorded_at) => recorded_at,
+            Err(trouble) => {
+                batch.undo(&mut self.aggregates);
+                *waiting = batch.waiting;
+                return Err(trouble);
+            }
+        };
         let snapshots = self.aside.due(&self.aggregates, &batch, self.options.snapshot_every);
+        self.recorded(&mut batch, recorded_at);
         self.aside.write(&mut self.aggregates, snapshots);
         *waiting = batch.waiting;
         Ok(batch.verdicts)
@@ -399,7 +407,7 @@ impl Corridor {
         }
         let mut pause = FIRST_PAUSE;
         loop {
-            let error = match within(CONNECTING, self.store.writer_connection()).await {
+            let error = match self.connect().await {
                 Ok(connection) => return Some(connection),
                 Err(error) => Arc::new(error),
             };
@@ -420,12 +428,18 @@ impl Corridor {
         }
     }
 
+    async fn connect(&self) -> Result<PgConnection, StoreError> {
+        // Whatever comes now may be another book, such as one that was restored.
+        self.recent.forget();
+        within(CONNECTING, self.store.writer_connection()).await
+    }
+
     /// A new connection, for commands that may have been recorded on the one before; `None` if it takes too long.
     async fn reconnected(&self) -> Option<PgConnection> {
         let until = Instant::now() + self.options.deadline;
         let mut pause = FIRST_PAUSE;
         loop {
-            match within(CONNECTING, self.store.writer_connection()).await {
+            match self.connect().await {
                 Ok(connection) => return Some(connection),
                 Err(error) => tracing::warn!(error = %chain(&error), "the writer cannot connect"),
             }
@@ -438,12 +452,16 @@ impl Corridor {
     }
 
     /// A batch is durable.
-    fn recorded(&mut self, batch: &Batch) {
+    fn recorded(&mut self, batch: &mut Batch, recorded_at: Option<DateTime<Utc>>) {
         self.reached = batch.last();
         self.counters.batches.fetch_add(1, Ordering::Relaxed);
         self.counters.events.fetch_add(batch.last() - batch.base(), Ordering::Relaxed);
-        self.publish(batch.last());
         tracing::debug!(commands = batch.waiting.len(), reached = self.reached, "batch");
+        if let Some(recorded_at) = recorded_at {
+            self.recent.extend(batch.recorded(recorded_at));
+        }
+        // Whoever is woken by it looks there first.
+        self.publish(self.reached);
     }
 
     fn answer_all(&self, waiting: Vec<Waiting>, verdicts: Vec<Verdict>) {
@@ -489,17 +507,17 @@ async fn landing(flight: &mut Option<Flight>) -> Landed {
 /// Records a batch where the book has to end, or finds out that what it was decided on still holds.
 async fn record(connection: &mut PgConnection, batch: &Batch) -> Result<Outcome, StoreError> {
     let refused = batch.keys_of_refused();
-    let stands = if !refused.is_empty() && !idempotency::given(connection, &refused).await?.is_empty() {
-        false
-    } else if batch.records_nothing() {
-        head(connection).await?.position == batch.base()
-    } else {
-        match batch.append(connection).await {
-            Err(error) if error.is_collision() || error.is_repetition() => false,
-            appended => appended?,
-        }
-    };
-    Ok(if stands { Outcome::Stands } else { Outcome::Elsewhere })
+    if !refused.is_empty() && !idempotency::given(connection, &refused).await?.is_empty() {
+        return Ok(Outcome::Elsewhere);
+    }
+    if batch.records_nothing() {
+        let stands = head(connection).await?.position == batch.base();
+        return Ok(if stands { Outcome::Stands(None) } else { Outcome::Elsewhere });
+    }
+    match batch.append(connection).await {
+        Err(error) if error.is_collision() || error.is_repetition() => Ok(Outcome::Elsewhere),
+        appended => Ok(appended?.map_or(Outcome::Elsewhere, |recorded_at| Outcome::Stands(Some(recorded_at)))),
+    }
 }
 
 async fn begin(connection: &mut PgConnection) -> Result<(Transaction<'_, Postgres>, Head), StoreError> {

@@ -7,6 +7,7 @@ pub mod aggregates;
 mod aside;
 mod batch;
 mod corridor;
+mod recent;
 pub mod unit_of_work;
 
 use std::{
@@ -26,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub use aggregates::{Aggregates, Loaded, StreamKey};
+pub use recent::Recent;
 pub use unit_of_work::{NewEvent, Outcome, UnitOfWork};
 
 use crate::{
@@ -130,6 +132,7 @@ impl Default for WriterOptions {
 pub struct WriterHandle {
     queue: mpsc::Sender<Waiting>,
     committed: watch::Receiver<Position>,
+    recent: Arc<Recent>,
     stop: CancellationToken,
     counters: Arc<Counters>,
     deadline: Duration,
@@ -186,6 +189,11 @@ impl WriterHandle {
         self.committed.clone()
     }
 
+    /// The events that were committed last.
+    pub fn recent(&self) -> Arc<Recent> {
+        Arc::clone(&self.recent)
+    }
+
     /// Whether commands are taken no more: the writer was told to stop, or has fallen.
     pub fn is_closed(&self) -> bool {
         self.queue.is_closed()
@@ -223,15 +231,17 @@ impl Writer {
         let (queue, waiting) = mpsc::channel(options.queue);
         let (publish, committed) = watch::channel(0);
         let counters = Arc::new(Counters::default());
+        let recent = Arc::new(Recent::default());
         let stop = CancellationToken::new();
         let handle = WriterHandle {
             queue,
             committed,
+            recent: Arc::clone(&recent),
             stop: stop.clone(),
             counters: Arc::clone(&counters),
             deadline: options.deadline,
         };
-        let corridor = corridor::Corridor::new(store, options, waiting, stop.clone(), publish, counters);
+        let corridor = corridor::Corridor::new(store, options, waiting, stop.clone(), publish, recent, counters);
         let running = tokio::spawn(corridor.run());
         (handle, Self { stop, running })
     }

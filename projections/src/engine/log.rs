@@ -1,6 +1,6 @@
 //! Reading the book: events after a position, decoded once for all projections that go in lock-step.
 
-use std::collections::BTreeSet;
+use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 
 use daybook_core::{
     Position, RecordedEvent, chain,
@@ -16,16 +16,32 @@ use crate::effect::together;
 #[derive(Debug)]
 pub(super) struct Entry {
     pub position: Position,
-    pub aggregate_type: String,
+    pub aggregate_type: Cow<'static, str>,
     pub aggregate_id: String,
-    pub event: Result<RecordedEvent, FoldError>,
+    pub event: Result<Arc<RecordedEvent>, FoldError>,
 }
 
 impl Entry {
     /// An unreadable event is an entry, too: it concerns only the projections that follow it.
     pub fn of(raw: RawEvent, upcasters: &Upcasters) -> Self {
-        let event = raw.decode(upcasters).map_err(|error| FoldError::Unreadable { reason: chain(&error) });
-        Self { position: raw.position, aggregate_type: raw.aggregate_type, aggregate_id: raw.aggregate_id, event }
+        let event = raw.decode(upcasters).map(Arc::new);
+        let event = event.map_err(|error| FoldError::Unreadable { reason: chain(&error) });
+        Self {
+            position: raw.position,
+            aggregate_type: raw.aggregate_type.into(),
+            aggregate_id: raw.aggregate_id,
+            event,
+        }
+    }
+
+    /// An event that this process has appended itself.
+    pub fn own(event: Arc<RecordedEvent>) -> Self {
+        Self {
+            position: event.position,
+            aggregate_type: event.event.aggregate_type().into(),
+            aggregate_id: event.aggregate_id.clone(),
+            event: Ok(event),
+        }
     }
 
     /// Whether the entry after this one was made by the same command. Of an event that cannot be read nobody can tell.

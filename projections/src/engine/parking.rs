@@ -1,7 +1,10 @@
 //! Parking: what a projection cannot fold is set aside by somebody's decision, together with the rest of its stream,
 //! so that the projection goes on and what belongs together keeps its order. Nothing is skipped silently.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeSet, HashMap},
+};
 
 use chrono::{DateTime, Utc};
 use daybook_core::{
@@ -64,14 +67,14 @@ pub enum ParkError {
 pub(super) struct Parked(HashMap<String, Streams>);
 
 /// By type and identifier: the first event that is set aside.
-type Streams = HashMap<(String, String), Position>;
+type Streams = HashMap<(Cow<'static, str>, String), Position>;
 
 impl Parked {
     pub async fn read(names: &[&str], executor: impl PgExecutor<'_>) -> Result<Self, sqlx::Error> {
         let mut parked: HashMap<String, Streams> = HashMap::new();
         for stream in list(names, executor).await? {
             let ParkedStream { projection, aggregate_type, aggregate_id, from_position, .. } = stream;
-            parked.entry(projection).or_default().insert((aggregate_type, aggregate_id), from_position);
+            parked.entry(projection).or_default().insert((aggregate_type.into(), aggregate_id), from_position);
         }
         Ok(Self(parked))
     }
@@ -113,7 +116,7 @@ pub async fn park(
     let entries = log::read(&mut transaction, store.upcasters(), before, 1).await?;
     let entry = entries.into_iter().next().ok_or(ParkError::NoEvent(position))?;
     if !definition.follows.includes(&entry.aggregate_type) {
-        return Err(ParkError::NotFollowed(entry.aggregate_type));
+        return Err(ParkError::NotFollowed(entry.aggregate_type.into_owned()));
     }
     let builds = build::lock(definition.name, &mut transaction).await?;
     let live = builds.iter().filter(|build| build.stage != Stage::Building);

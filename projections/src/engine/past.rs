@@ -325,7 +325,7 @@ impl Past {
         rows: &mut Memory,
     ) -> Result<(), ReadError> {
         // Of an event that cannot be read nobody can tell when it took effect.
-        let readable: Vec<_> = command.iter().filter_map(|entry| entry.event.as_ref().ok()).collect();
+        let readable: Vec<_> = command.iter().filter_map(|entry| entry.event.as_deref().ok()).collect();
         let times = match effects {
             Some(effects) => effects.of(&readable),
             None => readable.iter().map(|event| event.occurred_at()).collect(),

@@ -15,6 +15,7 @@ use std::{
 use daybook_core::{
     Position, chain,
     store::{Store, StoreError},
+    writer::{Recent, WriterHandle},
 };
 use futures::FutureExt;
 use sqlx::{PgConnection, postgres::PgListener};
@@ -82,13 +83,13 @@ pub struct Projector {
 }
 
 impl Projector {
-    /// Starts to follow the book. `committed` wakes it after each commit of this process; the commits of others are
-    /// told by notification. The board may list several versions of a projection: the newest is the program's own, the
+    /// Starts to follow the book. The writer of this process, if it has one, wakes it after each commit, and hands its events
+    /// over; the commits of others are told by notification. The board may list several versions of a projection: the newest is the program's own, the
     /// others are those that it can still drive while they serve or are kept.
     pub async fn start(
         store: &Store,
         board: &'static [Definition],
-        committed: Option<watch::Receiver<Position>>,
+        writer: Option<&WriterHandle>,
         options: ProjectorOptions,
     ) -> Result<Self, StoreError> {
         build::register(board, store).await?;
@@ -112,8 +113,10 @@ impl Projector {
             builds: Vec::new(),
             looked_at: None,
             leased_at: None,
+            recent: writer.map(WriterHandle::recent).unwrap_or_default(),
             ahead: None,
         };
+        let committed = writer.map(WriterHandle::committed);
         let task = tokio::spawn(work.run(committed, stop.clone()));
         Ok(Self { stop, positions, waiting, task })
     }
@@ -156,6 +159,8 @@ struct Work {
     looked_at: Option<Instant>,
     /// When the leases were last taken or renewed.
     leased_at: Option<Instant>,
+    /// What this process has appended itself.
+    recent: Arc<Recent>,
     /// What was read of the book in advance, by the position before it.
     ahead: Option<(Position, Arc<[Entry]>)>,
 }
@@ -247,6 +252,7 @@ impl Work {
                 Err(error) => {
                     self.connection = None;
                     self.lanes.forget();
+                    self.recent.forget();
                     self.look_again();
                     failures += 1;
                     // The checkpoint makes trying again harmless. At first it is done at once: somebody may have taken a build
@@ -305,8 +311,9 @@ impl Work {
             let Some(last) = entries.last() else { continue };
             let to = last.position;
             let moving = self.lanes.go(group.clone(), entries.clone());
-            // A full batch is likely to have another one behind it, which is read meanwhile.
-            let moved = if entries.len() == self.options.batch as usize {
+            // A full batch is likely to have another one behind it, which is read meanwhile, unless it is at hand.
+            let is_full = entries.len() == self.options.batch as usize;
+            let moved = if is_full && self.recent.after(to, 1).is_empty() {
                 let next = log::read(connection, self.store.upcasters(), to, self.options.batch);
                 let (moved, next) = tokio::join!(moving, next);
                 self.ahead = Some((to, next?.into()));
@@ -361,9 +368,16 @@ impl Work {
         connection: &mut PgConnection,
     ) -> Result<Arc<[Entry]>, StoreError> {
         match self.ahead.take() {
-            Some((after, entries)) if after == from && (1..=limit as usize).contains(&entries.len()) => Ok(entries),
-            _ => Ok(log::read(connection, self.store.upcasters(), from, limit).await?.into()),
+            Some((after, entries)) if after == from && (1..=limit as usize).contains(&entries.len()) => {
+                return Ok(entries);
+            }
+            _ => {}
         }
+        let own = self.recent.after(from, limit as usize);
+        if own.is_empty() {
+            return Ok(log::read(connection, self.store.upcasters(), from, limit).await?.into());
+        }
+        Ok(own.into_iter().map(Entry::own).collect())
     }
 
     /// The build as this process drives it, if it does.
