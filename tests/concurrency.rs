@@ -20,10 +20,17 @@ use daybook_core::{
     store::{RawEvent, Upcasters},
     writer::{ExecuteError, WriterHandle},
 };
+use daybook_projections::{
+    BOARD, Projector, ProjectorOptions, Reader,
+    engine::{MEMORY, verify},
+    find,
+};
 use daybook_tests::{
     TestDatabase,
     commands::{command, id, keyed, noon, register},
-    database, whole_book,
+    database,
+    history::LONG,
+    whole_book,
 };
 use futures::future::join_all;
 use proptest::prelude::*;
@@ -104,6 +111,9 @@ async fn check(tasks: Vec<Vec<Step>>) {
     let database = database().await;
     let (one, running) = database.writer().await;
     let (other, running_too) = database.writer().await;
+    // It takes over what one of the two appends, and reads what the other does.
+    let store = database.store().await;
+    let projector = Projector::start(&store, BOARD, Some(&one), ProjectorOptions::default()).await.unwrap();
     let parties = Parties::open(&one).await;
 
     let tasks = tasks.into_iter().enumerate().map(|(number, steps)| {
@@ -113,6 +123,14 @@ async fn check(tasks: Vec<Vec<Step>>) {
     let seen: Vec<Seen> = join_all(tasks).await.into_iter().flat_map(|seen| seen.unwrap()).collect();
     running.shutdown().await;
     running_too.shutdown().await;
+
+    let head = store.head().await.unwrap().position;
+    let reader = Reader::new(&store, BOARD, Some(&projector));
+    for name in ["accounts", "account_statement", "journal", "history"] {
+        reader.wait_for(name, head, LONG).await.unwrap();
+        assert_eq!(verify(&store, &find(name).unwrap(), MEMORY).await.unwrap().different, 0, "{name}");
+    }
+    projector.shutdown().await;
 
     let paper = agree(seen);
     histories_agree(&database, &parties, &paper).await;

@@ -265,6 +265,7 @@ async fn mend(ledger: &Ledger, position: Position) {
 #[tokio::test]
 async fn what_this_process_has_appended_is_not_read_again_unless_it_has_lost_sight_of_the_book() {
     let mut ledger = Ledger::new().await;
+    ledger.writer.recent();
     varied_history(&mut ledger).await;
     // So that it can be told who reads.
     let broken = break_an_event(&ledger, "ticket.taken_up").await;
@@ -274,6 +275,7 @@ async fn what_this_process_has_appended_is_not_read_again_unless_it_has_lost_sig
 
     // The same once the writer had to connect anew, since nobody knows what has become of the book meanwhile.
     let mut other = Ledger::new().await;
+    other.writer.recent();
     varied_history(&mut other).await;
     assert_eq!(break_an_event(&other, "ticket.taken_up").await, broken);
     let of_the_writer: Vec<bool> = sqlx::query_scalar(
@@ -288,6 +290,27 @@ async fn what_this_process_has_appended_is_not_read_again_unless_it_has_lost_sig
     let projector = other.projector(true).await;
     let reader = Reader::new(&other.store, BOARD, Some(&projector));
     assert_eq!(stopped(&reader, "tickets", other.last).await, broken - 1);
+    projector.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_event_of_another_book_makes_no_rows() {
+    let mut ledger = Ledger::new().await;
+    ledger.writer.recent();
+    varied_history(&mut ledger).await;
+    // As if the one that was restored had another last event.
+    sqlx::raw_sql(
+        "alter table events disable trigger refuse_change;
+         update events set recorded_at = recorded_at + interval '1 second',
+             payload = json_build_object('other', payload)
+         where position = (select max(position) from events)",
+    )
+    .execute(ledger.database.pool())
+    .await
+    .unwrap();
+    let projector = ledger.projector(true).await;
+    let reader = Reader::new(&ledger.store, BOARD, Some(&projector));
+    assert_eq!(stopped(&reader, "history", ledger.last).await, ledger.last - 1);
     projector.shutdown().await;
 }
 

@@ -84,9 +84,9 @@ impl Ledger {
         done.answer
     }
 
-    /// Runs until it is shut down; `committed` tells whether the writer wakes it.
-    pub async fn projector(&self, committed: bool) -> Projector {
-        let writer = committed.then_some(&self.writer);
+    /// Runs until it is shut down; `beside_writer` tells whether the writer wakes it and hands its events over.
+    pub async fn projector(&self, beside_writer: bool) -> Projector {
+        let writer = beside_writer.then_some(&self.writer);
         Projector::start(&self.store, BOARD, writer, ProjectorOptions::default())
             .await
             .expect("a projector can be started")

@@ -54,7 +54,7 @@ pub(super) struct Batch {
     given: HashMap<KeyDigest, Given>,
     /// The keys first answered in this batch.
     new_keys: Vec<KeyDigest>,
-    decided: Vec<Decided>,
+    drafts: Vec<Draft>,
     /// What the aggregates were before the batch.
     before: HashMap<StreamKey, Option<Loaded>>,
     unreadable: HashMap<StreamKey, Arc<StoreError>>,
@@ -65,17 +65,17 @@ pub(super) struct Batch {
     rounds: usize,
 }
 
-/// An event that is to be appended.
+/// An event that is to be appended, and its JSON.
 #[derive(Debug)]
-struct Decided {
+struct Draft {
     event: NewEvent,
     payload: String,
-    surroundings: Arc<Surroundings>,
+    of_command: Arc<CommandMetadata>,
 }
 
 /// What is recorded with each event of a command.
-#[derive(Debug)]
-struct Surroundings {
+#[derive(Clone, Debug)]
+struct CommandMetadata {
     metadata: Metadata,
     column: String,
 }
@@ -95,35 +95,31 @@ enum Decision {
     Missing(Vec<StreamKey>),
 }
 
-impl Decided {
-    fn of(event: NewEvent, surroundings: &Arc<Surroundings>) -> Self {
-        Self { payload: event.event.payload(), event, surroundings: Arc::clone(surroundings) }
+impl Draft {
+    fn of(event: NewEvent, of_command: &Arc<CommandMetadata>) -> Self {
+        let payload = event.event.payload();
+        // Whoever takes the event over from memory relies on it.
+        if cfg!(debug_assertions) {
+            let read = Event::decode(event.stream.aggregate_type, &payload).expect("what is written can be read");
+            assert_eq!((&read, &read.payload()), (&event.event, &payload), "an event is what is read of it");
+            assert_eq!(Metadata::read(&of_command.column), of_command.metadata, "and so is what surrounds it");
+        }
+        Self { event, payload, of_command: Arc::clone(of_command) }
     }
 
     fn addition(&self) -> Addition<'_> {
-        Addition { event: &self.event, payload: &self.payload, metadata: &self.surroundings.column }
+        Addition { event: &self.event, payload: &self.payload, metadata: &self.of_command.column }
     }
 
     fn recorded(self, position: Position, recorded_at: DateTime<Utc>) -> Recorded {
-        let Self { event: NewEvent { stream, sequence, event }, payload, surroundings } = self;
-        let recorded = Recorded {
-            size: payload.len() + surroundings.column.len(),
-            event: Arc::new(RecordedEvent {
-                position,
-                aggregate_id: stream.aggregate_id.into(),
-                sequence,
-                event,
-                metadata: surroundings.metadata.clone(),
-                recorded_at,
-            }),
-        };
-        debug_assert_eq!(
-            Event::decode(stream.aggregate_type, &payload).ok().as_ref(),
-            Some(&recorded.event.event),
-            "an event is what is read of it"
-        );
-        debug_assert_eq!(Metadata::read(&surroundings.column), recorded.event.metadata, "and so is what surrounds it");
-        recorded
+        let Self { event: NewEvent { stream, sequence, event }, payload, of_command } = self;
+        let CommandMetadata { metadata, column } = Arc::unwrap_or_clone(of_command);
+        let size = payload.len() + column.len();
+        let aggregate_id = stream.aggregate_id.into();
+        Recorded {
+            event: Arc::new(RecordedEvent { position, aggregate_id, sequence, event, metadata, recorded_at }),
+            size,
+        }
     }
 }
 
@@ -138,7 +134,7 @@ impl Batch {
             base,
             given: HashMap::new(),
             new_keys: Vec::new(),
-            decided: Vec::new(),
+            drafts: Vec::new(),
             before: HashMap::new(),
             unreadable: HashMap::new(),
             periods: StreamKey::of(&Books::id()),
@@ -222,26 +218,27 @@ impl Batch {
     /// Appends what was decided and keeps what is to be answered; answers with the time of recording, or with `None`, and
     /// then nothing is done, if the book does not end where it had to.
     pub async fn append(&self, connection: &mut PgConnection) -> Result<Option<DateTime<Utc>>, StoreError> {
-        let additions: Vec<Addition<'_>> = self.decided.iter().map(Decided::addition).collect();
+        let additions: Vec<Addition<'_>> = self.drafts.iter().map(Draft::addition).collect();
         let answers: Vec<(KeyDigest, &Given)> =
             self.new_keys.iter().filter_map(|key| Some((*key, self.given.get(key)?))).collect();
         events::append(connection, self.base, &additions, &answers).await
     }
 
-    /// The events as they stand in the book now.
-    pub fn recorded(&mut self, recorded_at: DateTime<Utc>) -> Vec<Recorded> {
-        let positions = self.base + 1..;
-        mem::take(&mut self.decided)
-            .into_iter()
-            .zip(positions)
-            .map(|(event, at)| event.recorded(at, recorded_at))
-            .collect()
+    /// What is left of it once it is durable: who waits for which verdict, and its events as they stand in the book now, if
+    /// it is known when they were recorded.
+    pub fn landed(
+        self,
+        recorded_at: Option<DateTime<Utc>>,
+    ) -> (impl Iterator<Item = (Waiting, Verdict)>, impl Iterator<Item = Recorded>) {
+        let drafts = self.drafts.into_iter().zip(self.base + 1..);
+        let events = recorded_at.map(|time| drafts.map(move |(draft, position)| draft.recorded(position, time)));
+        (self.waiting.into_iter().zip(self.verdicts), events.into_iter().flatten())
     }
 
     /// Whether the batch stands in the book already: its first event, or its first key, where that must be.
     pub async fn stands(&self, transaction: &mut PgConnection) -> Result<bool, StoreError> {
-        if let Some(decided) = self.decided.first() {
-            return events::stands(transaction, self.base + 1, &decided.addition()).await;
+        if let Some(draft) = self.drafts.first() {
+            return events::stands(transaction, self.base + 1, &draft.addition()).await;
         }
         Ok(!idempotency::given(transaction, self.new_keys.get(..1).unwrap_or_default()).await?.is_empty())
     }
@@ -263,12 +260,12 @@ impl Batch {
 
     /// The number of its commands, or of its events, if those are more.
     pub fn size(&self) -> usize {
-        self.waiting.len().max(self.decided.len())
+        self.waiting.len().max(self.drafts.len())
     }
 
     /// Whether there is nothing to commit.
     pub fn records_nothing(&self) -> bool {
-        self.decided.is_empty() && self.new_keys.is_empty()
+        self.drafts.is_empty() && self.new_keys.is_empty()
     }
 
     /// The keys of commands that the domain has refused. Had they been answered before, they would get that answer.
@@ -286,12 +283,12 @@ impl Batch {
 
     /// Where the book ends after this batch.
     pub fn last(&self) -> Position {
-        self.base + self.decided.len() as u64
+        self.base + self.drafts.len() as u64
     }
 
     /// The streams that grew.
     pub fn grown(&self) -> HashSet<&StreamKey> {
-        self.decided.iter().map(|decided| &decided.event.stream).collect()
+        self.drafts.iter().map(|draft| &draft.event.stream).collect()
     }
 
     /// Whether the batch has changed this stream.
@@ -340,9 +337,9 @@ impl Batch {
         }
         if !events.is_empty() {
             let metadata = waiting.command.context.to_metadata(waiting.command.id, open_from);
-            let surroundings = Arc::new(Surroundings { column: metadata.to_column(), metadata });
-            // While the batch before is being appended there is time to write them.
-            self.decided.extend(events.into_iter().map(|event| Decided::of(event, &surroundings)));
+            let of_command = Arc::new(CommandMetadata { column: metadata.to_column(), metadata });
+            // Mostly the batch before is being appended meanwhile, so that there is time for it.
+            self.drafts.extend(events.into_iter().map(|event| Draft::of(event, &of_command)));
         }
         let position = self.last();
         if let (Some(key), Some(idempotency)) = (self.keys[index], &waiting.command.idempotency) {

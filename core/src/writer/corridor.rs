@@ -93,6 +93,13 @@ enum Outcome {
     Elsewhere,
 }
 
+/// A batch that stands in the book.
+struct Durable {
+    batch: Batch,
+    /// If it has events, and that is known.
+    recorded_at: Option<DateTime<Utc>>,
+}
+
 /// Why a batch was not recorded under the lock.
 enum Trouble {
     NotRecorded(StoreError),
@@ -138,15 +145,15 @@ impl Corridor {
         let (mut open, mut drained) = (true, false);
         let mut flight: Option<Flight> = None;
         let mut next = self.batch_after(self.reached);
-        let mut durable: Option<Batch> = None;
+        let mut durable: Option<Durable> = None;
         loop {
             if flight.is_none() && !next.waiting.is_empty() {
                 flight = self.launch(next).await;
                 next = self.batch_after(flight.as_ref().map_or(self.reached, |flight| flight.last));
             }
             // Only now, so that the database is at work meanwhile.
-            if let Some(batch) = durable.take() {
-                self.answer_all(batch.waiting, batch.verdicts);
+            if let Some(durable) = durable.take() {
+                self.tell(durable);
             }
             if flight.is_none() && drained {
                 break;
@@ -229,15 +236,17 @@ impl Corridor {
 
     /// What has become of a batch. If it is durable, its commands are to be answered; if not, what was decided after it
     /// is decided again.
-    async fn land(&mut self, landed: Landed, mut next: Batch) -> (Option<Batch>, Batch) {
+    async fn land(&mut self, landed: Landed, mut next: Batch) -> (Option<Durable>, Batch) {
         let Landed { mut batch, snapshots, connection, outcome } = landed;
         if let Ok(Outcome::Stands(recorded_at)) = outcome {
             self.connection = Some(connection);
-            self.recorded(&mut batch, recorded_at);
+            self.note(&batch);
             self.aside.write(&mut self.aggregates, snapshots);
             self.aggregates.trim(|stream| next.changes(stream));
-            return (Some(batch), next);
+            return (Some(Durable { batch, recorded_at }), next);
         }
+        // The book may be another one than before, such as one that was restored.
+        self.recent.forget();
         next.undo(&mut self.aggregates);
         batch.undo(&mut self.aggregates);
         match outcome {
@@ -281,9 +290,9 @@ impl Corridor {
                 return self.fail_all(waiting, &Failure::OutcomeUnknown);
             };
             let trouble = match self.record_locked(&mut connection, &mut waiting, &mut lost, created).await {
-                Ok(verdicts) => {
+                Ok(durable) => {
                     self.connection = Some(connection);
-                    self.answer_all(waiting, verdicts);
+                    self.tell(durable);
                     return self.aggregates.trim(|_| false);
                 }
                 Err(trouble) => trouble,
@@ -317,18 +326,19 @@ impl Corridor {
         waiting: &mut Vec<Waiting>,
         lost: &mut Option<Batch>,
         created: Created,
-    ) -> Result<Vec<Verdict>, Trouble> {
+    ) -> Result<Durable, Trouble> {
         let patience = self.options.patience;
         let (mut transaction, head) = within(patience, begin(connection)).await.map_err(Trouble::of)?;
         if let Some(batch) = &lost {
             // Whoever still appends it on the lost connection either held the lock before, or comes too late now.
             let stands = within(patience, batch.stands(&mut transaction)).await.map_err(Trouble::of)?;
-            if let Some(batch) = lost.take_if(|_| stands) {
+            if let Some(mut batch) = lost.take_if(|_| stands) {
                 release(transaction, patience).await?;
                 self.aggregates.clear();
                 self.reached = head.position;
                 self.publish(head.position);
-                return Ok(batch.verdicts);
+                batch.waiting = mem::take(waiting);
+                return Ok(Durable { batch, recorded_at: None });
             }
             *lost = None;
         }
@@ -364,10 +374,9 @@ impl Corridor {
             }
         };
         let snapshots = self.aside.due(&self.aggregates, &batch, self.options.snapshot_every);
-        self.recorded(&mut batch, recorded_at);
+        self.note(&batch);
         self.aside.write(&mut self.aggregates, snapshots);
-        *waiting = batch.waiting;
-        Ok(batch.verdicts)
+        Ok(Durable { batch, recorded_at })
     }
 
     /// Brings what is in memory up to the locked head, if other processes have appended.
@@ -452,20 +461,21 @@ impl Corridor {
     }
 
     /// A batch is durable.
-    fn recorded(&mut self, batch: &mut Batch, recorded_at: Option<DateTime<Utc>>) {
+    fn note(&mut self, batch: &Batch) {
         self.reached = batch.last();
         self.counters.batches.fetch_add(1, Ordering::Relaxed);
         self.counters.events.fetch_add(batch.last() - batch.base(), Ordering::Relaxed);
         tracing::debug!(commands = batch.waiting.len(), reached = self.reached, "batch");
-        if let Some(recorded_at) = recorded_at {
-            self.recent.extend(batch.recorded(recorded_at));
-        }
-        // Whoever is woken by it looks there first.
-        self.publish(self.reached);
     }
 
-    fn answer_all(&self, waiting: Vec<Waiting>, verdicts: Vec<Verdict>) {
-        for (waiting, verdict) in waiting.into_iter().zip(verdicts) {
+    /// Tells everybody of a durable batch.
+    fn tell(&self, Durable { batch, recorded_at }: Durable) {
+        let last = batch.last();
+        let (answers, events) = batch.landed(recorded_at);
+        // Whoever is woken by the position looks for the events first.
+        self.recent.extend(events);
+        self.publish(last);
+        for (waiting, verdict) in answers {
             self.answer(waiting, verdict);
         }
     }

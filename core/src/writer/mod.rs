@@ -189,8 +189,9 @@ impl WriterHandle {
         self.committed.clone()
     }
 
-    /// The events that were committed last.
+    /// The events that were committed last, beginning now.
     pub fn recent(&self) -> Arc<Recent> {
+        self.recent.want();
         Arc::clone(&self.recent)
     }
 

@@ -3,28 +3,31 @@
 
 use std::{
     collections::VecDeque,
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
+    fmt, mem,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use crate::event::{Position, RecordedEvent};
 
-/// The bytes of JSON whose events are kept at most.
+/// What the events may take of the memory, roughly: as much as their JSON, and something for each of them.
 const ROOM: usize = 16 << 20;
-/// What an event takes beside its JSON, roughly.
 const OVERHEAD: usize = 500;
 
 /// An event that is durable, and how much JSON it is.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Recorded {
     pub event: Arc<RecordedEvent>,
     pub size: usize,
 }
 
 /// The last events of this process, without a gap between them. Where another process has appended meanwhile, or the
-/// writer has lost sight of the book, they begin anew.
+/// writer had to connect anew, they begin anew. They are kept only if somebody wants them.
 #[derive(Default)]
 pub struct Recent {
+    wanted: AtomicBool,
     kept: Mutex<Kept>,
 }
 
@@ -47,24 +50,35 @@ impl Recent {
 
     /// Forgets all of them.
     pub fn forget(&self) {
-        self.with(|kept| *kept = Kept::default());
+        // They are freed when nobody waits for the lock any more.
+        drop(self.with(mem::take));
+    }
+
+    pub(super) fn want(&self) {
+        self.wanted.store(true, Ordering::Relaxed);
     }
 
     /// Adds what has become durable.
-    pub(super) fn extend(&self, events: Vec<Recorded>) {
-        self.with(|kept| events.into_iter().for_each(|recorded| kept.push(recorded)));
+    pub(super) fn extend(&self, events: impl Iterator<Item = Recorded>) {
+        if !self.wanted.load(Ordering::Relaxed) {
+            return;
+        }
+        let events: Vec<Recorded> = events.collect();
+        let mut forgotten = Vec::new();
+        self.with(|kept| events.into_iter().for_each(|recorded| kept.push(recorded, &mut forgotten)));
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut Kept) -> T) -> T {
-        // Whoever fell while he had it was none of its own few lines.
+        // Nothing that is done with the lock can leave half of itself behind.
         work(&mut self.kept.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl Kept {
-    fn push(&mut self, recorded: Recorded) {
+    /// Those that make room for it are handed out, to be freed later.
+    fn push(&mut self, recorded: Recorded, forgotten: &mut Vec<Recorded>) {
         if self.events.back().is_some_and(|last| last.event.position + 1 != recorded.event.position) {
-            *self = Self::default();
+            forgotten.extend(mem::take(self).events);
         }
         self.size += recorded.size + OVERHEAD;
         self.events.push_back(recorded);
@@ -72,6 +86,7 @@ impl Kept {
             && let Some(oldest) = self.events.pop_front()
         {
             self.size -= oldest.size + OVERHEAD;
+            forgotten.push(oldest);
         }
     }
 }
@@ -101,15 +116,21 @@ mod tests {
         Recorded { event: Arc::new(event), size }
     }
 
+    fn wanted() -> Recent {
+        let recent = Recent::default();
+        recent.want();
+        recent
+    }
+
     fn positions(recent: &Recent, after: Position, limit: usize) -> Vec<Position> {
         recent.after(after, limit).iter().map(|event| event.position).collect()
     }
 
     #[test]
     fn events_are_told_from_any_of_them_on() {
-        let recent = Recent::default();
+        let recent = wanted();
         assert!(positions(&recent, 0, 9).is_empty());
-        recent.extend((5..=8).map(|position| recorded(position, 1)).collect());
+        recent.extend((5..=8).map(|position| recorded(position, 1)));
         assert_eq!(positions(&recent, 4, 9), [5, 6, 7, 8]);
         assert_eq!(positions(&recent, 5, 2), [6, 7]);
         // Before them there are others, and after them nobody knows.
@@ -120,8 +141,8 @@ mod tests {
 
     #[test]
     fn what_others_have_appended_between_is_not_passed_over() {
-        let recent = Recent::default();
-        recent.extend(vec![recorded(1, 1), recorded(2, 1), recorded(4, 1)]);
+        let recent = wanted();
+        recent.extend([1, 2, 4].into_iter().map(|position| recorded(position, 1)));
         assert!(positions(&recent, 0, 9).is_empty());
         assert_eq!(positions(&recent, 3, 9), [4]);
         recent.forget();
@@ -130,14 +151,21 @@ mod tests {
 
     #[test]
     fn the_oldest_make_room() {
-        let recent = Recent::default();
-        recent.extend((1..=4).map(|position| recorded(position, ROOM / 3)).collect());
+        let recent = wanted();
+        recent.extend((1..=4).map(|position| recorded(position, ROOM / 3)));
         assert!(positions(&recent, 1, 9).is_empty());
         assert_eq!(positions(&recent, 2, 9), [3, 4]);
         // One that is too large by itself is read from the book.
-        recent.extend(vec![recorded(5, ROOM)]);
+        recent.extend([recorded(5, ROOM)].into_iter());
         assert!(positions(&recent, 4, 9).is_empty());
-        recent.extend(vec![recorded(6, 1)]);
+        recent.extend([recorded(6, 1)].into_iter());
         assert_eq!(positions(&recent, 5, 9), [6]);
+    }
+
+    #[test]
+    fn what_nobody_wants_is_not_kept() {
+        let recent = Recent::default();
+        recent.extend([recorded(1, 1)].into_iter());
+        assert!(positions(&recent, 0, 9).is_empty());
     }
 }

@@ -203,7 +203,8 @@ impl Lane {
     async fn commit(&mut self, group: &[Target], entries: &[Entry]) -> Result<Vec<Moved>, WriteError> {
         let from = before(entries);
         let to = from + entries.len() as Position;
-        let hold = Hold { group, driver: self.driver, from, to };
+        let last = entries.last().and_then(|last| last.event.as_ref().ok());
+        let hold = Hold { group, driver: self.driver, from, to, recorded_at: last.map(|last| last.recorded_at) };
         let committed = self.write(&hold, entries).await;
         // What the caches have is what was written, and nothing else.
         let moved = committed.as_deref().unwrap_or_default();

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use daybook_core::Position;
 use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
@@ -29,19 +30,26 @@ pub(super) struct Hold<'a> {
     pub driver: Driver,
     pub from: Position,
     pub to: Position,
+    /// When the last of these events was recorded, if it can be read.
+    pub recorded_at: Option<DateTime<Utc>>,
 }
 
 impl Hold<'_> {
     /// Locks those of the builds that stand where they should, run, and are driven by nobody else under a lease that is
-    /// not suspended. One that somebody has
-    /// locked is passed over, so that the others need not wait for it; and everybody locks in one order, so that nobody
-    /// waits in a circle. The arguments are places of a statement.
-    pub fn lock(names: &str, builds: &str, from: &str, holder: &str) -> String {
+    /// not suspended. One that somebody has locked is passed over, so that the others need not wait for it; and everybody
+    /// locks in one order, so that nobody waits in a circle. None is locked if the last event stands otherwise in this
+    /// book: then it comes from another one, such as that of a server which somebody else has taken the place of. The
+    /// arguments are places of a statement.
+    pub fn lock([names, builds, from, holder, to, recorded_at]: [&str; 6]) -> String {
         format!(
             "select q.name, q.build from projections q
              join unnest({names}::text[], {builds}::int[]) g (name, build) on g.name = q.name and g.build = q.build
              where q.position = {from}::bigint and q.status = 'running' and q.holder = {holder}::uuid
                  and q.leased_until is not null
+                 and ({recorded_at}::timestamptz is null or exists (
+                     select from events e
+                     where e.position = {to}::bigint and e.recorded_at = {recorded_at}::timestamptz
+                 ))
              order by q.name, q.build
              for update of q skip locked"
         )
@@ -54,11 +62,13 @@ impl Hold<'_> {
     /// Locks the builds until the transaction ends; answers with those that are held.
     pub async fn take(&self, transaction: &mut PgConnection) -> Result<Vec<Target>, sqlx::Error> {
         let (names, builds) = self.names();
-        let held: Vec<(String, i32)> = sqlx::query_as(&Self::lock("$1", "$2", "$3", "$4"))
+        let held: Vec<(String, i32)> = sqlx::query_as(&Self::lock(["$1", "$2", "$3", "$4", "$5", "$6"]))
             .bind(names)
             .bind(builds)
             .bind(self.from as i64)
             .bind(self.driver.holder)
+            .bind(self.to as i64)
+            .bind(self.recorded_at)
             .fetch_all(transaction)
             .await?;
         let is_held = |target: &&Target| held.iter().any(|(name, build)| target.is(name, *build));

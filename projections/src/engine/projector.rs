@@ -83,9 +83,10 @@ pub struct Projector {
 }
 
 impl Projector {
-    /// Starts to follow the book. The writer of this process, if it has one, wakes it after each commit, and hands its events
-    /// over; the commits of others are told by notification. The board may list several versions of a projection: the newest is the program's own, the
-    /// others are those that it can still drive while they serve or are kept.
+    /// Starts to follow the book. The writer of this process on the same ledger, if it has one, wakes it after each commit,
+    /// and hands its events over; the commits of others are told by notification. The board may list several versions of a
+    /// projection: the newest is the program's own, the others are those that it can still drive while they serve or are
+    /// kept.
     pub async fn start(
         store: &Store,
         board: &'static [Definition],
@@ -252,7 +253,7 @@ impl Work {
                 Err(error) => {
                     self.connection = None;
                     self.lanes.forget();
-                    self.recent.forget();
+                    self.forget_events();
                     self.look_again();
                     failures += 1;
                     // The checkpoint makes trying again harmless. At first it is done at once: somebody may have taken a build
@@ -322,8 +323,10 @@ impl Work {
                 moving.await?
             };
             if moved.len() < group.len() || moved.iter().any(|moved| moved.to < to) {
-                // Somebody has taken these builds over, has them locked for a moment, or one has stopped.
+                // Somebody has taken these builds over, has them locked for a moment, one has stopped, or the events are none
+                // of this book.
                 self.look_again();
+                self.forget_events();
                 if let Step::AtHead = step {
                     step = Step::Refused;
                 }
@@ -356,6 +359,12 @@ impl Work {
         Ok(())
     }
 
+    /// What comes next is read from the book.
+    fn forget_events(&mut self) {
+        self.recent.forget();
+        self.ahead = None;
+    }
+
     fn look_again(&mut self) {
         (self.looked_at, self.leased_at) = (None, None);
     }
@@ -367,11 +376,11 @@ impl Work {
         limit: u32,
         connection: &mut PgConnection,
     ) -> Result<Arc<[Entry]>, StoreError> {
-        match self.ahead.take() {
-            Some((after, entries)) if after == from && (1..=limit as usize).contains(&entries.len()) => {
-                return Ok(entries);
-            }
-            _ => {}
+        if let Some((after, entries)) = self.ahead.take()
+            && after == from
+            && (1..=limit as usize).contains(&entries.len())
+        {
+            return Ok(entries);
         }
         let own = self.recent.after(from, limit as usize);
         if own.is_empty() {

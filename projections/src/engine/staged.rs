@@ -123,10 +123,11 @@ impl Staged {
         let (names, builds) = hold.names();
         let (names, builds) = (self.argument(names), self.argument(builds));
         let (from, to) = (self.argument(hold.from as i64), self.argument(hold.to as i64));
+        let recorded_at = self.argument(hold.recorded_at);
         let (holder, lease) = (self.argument(hold.driver.holder), self.argument(hold.driver.lease_milliseconds()));
         let held = format!(
             "select count(*) = cardinality({names}::text[]) as sure from ({}) locked",
-            Hold::lock(&names, &builds, &from, &holder)
+            Hold::lock([&names, &builds, &from, &holder, &to, &recorded_at])
         );
         // A row that somebody has taken away must not be missed in silence: no checkpoint can be negative, so that the
         // constraint undoes everything.
