@@ -1,6 +1,6 @@
 //! Lanes: batches on their way into the tables. Builds go through a batch together; where it is full, so that they lie
-//! behind, they divide into lanes, each with a connection of its own. One that stumbles over an event is committed up to the event before it
-//! and stops; the others go on.
+//! behind, they divide into lanes, each with a connection of its own. One that stumbles over an event is committed up to
+//! the event before it and stops; the others go on.
 
 use std::{collections::HashMap, sync::Arc};
 
