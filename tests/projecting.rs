@@ -265,7 +265,7 @@ async fn mend(ledger: &Ledger, position: Position) {
 #[tokio::test]
 async fn what_this_process_has_appended_is_not_read_again_unless_it_has_lost_sight_of_the_book() {
     let mut ledger = Ledger::new().await;
-    ledger.writer.recent();
+    ledger.writer.keep_recent();
     varied_history(&mut ledger).await;
     // So that it can be told who reads.
     let broken = break_an_event(&ledger, "ticket.taken_up").await;
@@ -275,7 +275,7 @@ async fn what_this_process_has_appended_is_not_read_again_unless_it_has_lost_sig
 
     // The same once the writer had to connect anew, since nobody knows what has become of the book meanwhile.
     let mut other = Ledger::new().await;
-    other.writer.recent();
+    other.writer.keep_recent();
     varied_history(&mut other).await;
     assert_eq!(break_an_event(&other, "ticket.taken_up").await, broken);
     let of_the_writer: Vec<bool> = sqlx::query_scalar(
@@ -296,7 +296,7 @@ async fn what_this_process_has_appended_is_not_read_again_unless_it_has_lost_sig
 #[tokio::test]
 async fn an_event_of_another_book_makes_no_rows() {
     let mut ledger = Ledger::new().await;
-    ledger.writer.recent();
+    ledger.writer.keep_recent();
     varied_history(&mut ledger).await;
     // As if the one that was restored had another last event.
     sqlx::raw_sql(

@@ -189,8 +189,8 @@ impl WriterHandle {
         self.committed.clone()
     }
 
-    /// The events that were committed last, beginning now.
-    pub fn recent(&self) -> Arc<Recent> {
+    /// The last events that are committed, kept from now on.
+    pub fn keep_recent(&self) -> Arc<Recent> {
         self.recent.want();
         Arc::clone(&self.recent)
     }

@@ -114,7 +114,7 @@ impl Projector {
             builds: Vec::new(),
             looked_at: None,
             leased_at: None,
-            recent: writer.map(WriterHandle::recent).unwrap_or_default(),
+            recent: writer.map(WriterHandle::keep_recent).unwrap_or_default(),
             ahead: None,
         };
         let committed = writer.map(WriterHandle::committed);
