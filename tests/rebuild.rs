@@ -13,8 +13,10 @@ use daybook_tests::{
     commands::id,
     equality,
     history::{LONG, Ledger, varied_history},
+    load::long_book,
     operator::break_the_book,
 };
+use sqlx::PgPool;
 use tokio::sync::Notify;
 
 #[tokio::test]
@@ -217,6 +219,66 @@ async fn a_book_that_cannot_be_folded_leaves_the_serving_tables_alone() {
         other => panic!("{other:?}"),
     }
     assert_eq!(checksum(&tickets, &mut connection).await.unwrap(), served);
+    projector.shutdown().await;
+}
+
+/// More events than a rebuild reads at once at first.
+const MANY: i64 = 2_500;
+
+/// Appends the event of an account's fifth entry once more, with something else in its payload.
+async fn enter_again(pool: &PgPool, change: &str) {
+    sqlx::query(&format!(
+        "insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+         select aggregate_type, aggregate_id, {MANY} + 1, event_type, event_version, payload::jsonb {change}, metadata
+         from events where position = 6"
+    ))
+    .execute(pool)
+    .await
+    .unwrap();
+}
+
+/// The tables are filled before they have keys, so that nothing is in the way of the second row at first.
+#[tokio::test]
+async fn of_two_distant_events_that_make_the_same_row_a_rebuild_names_the_second() {
+    let ledger = Ledger::new().await;
+    long_book(ledger.database.pool(), 1, MANY).await;
+    enter_again(ledger.database.pool(), "").await;
+    let statement = find("account_statement").unwrap();
+    match rebuild(&ledger.store, &statement, &RebuildOptions::default(), |_| {}).await {
+        Err(RebuildError::Fold { position, reason }) => {
+            assert_eq!(position, MANY as u64 + 1);
+            assert!(reason.contains("duplicate key"), "{reason}");
+        }
+        other => panic!("{other:?}"),
+    }
+    let left = r"select count(*) from pg_class where relname like '%\_b2'";
+    assert_eq!(sqlx::query_scalar::<_, i64>(left).fetch_one(ledger.database.pool()).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_rebuild_finds_the_row_of_a_distant_event() {
+    let ledger = Ledger::new().await;
+    long_book(ledger.database.pool(), 1, MANY).await;
+    let change = format!(
+        r#"|| jsonb_build_object('credited', payload::jsonb -> 'credited' || '{{"entry": {MANY}, "reverses": 5}}')"#
+    );
+    enter_again(ledger.database.pool(), &change).await;
+    let projector = ledger.projector(true).await;
+    let statement = find("account_statement").unwrap();
+    let rebuilt = rebuild(&ledger.store, &statement, &RebuildOptions::default(), |_| {}).await.unwrap();
+    assert_eq!((rebuilt.position, rebuilt.proof.different), (MANY as u64 + 1, 0));
+    let reversed = "select reversed_by from account_statement where entry = 5";
+    let reversed: Option<i64> = sqlx::query_scalar(reversed).fetch_one(ledger.store.pool()).await.unwrap();
+    assert_eq!(reversed, Some(MANY));
+    // It has all indexes that the table of the migration has, the key among them.
+    let indexes = "select indisprimary, indisunique, substring(pg_get_indexdef(indexrelid) from ' (USING .*)$')
+                   from pg_index where indrelid = $1::regclass order by 1, 2, 3";
+    for table in ["account_statement_v1", "account_days_v1"] {
+        let of = async |table: &str| -> Vec<(bool, bool, String)> {
+            sqlx::query_as(indexes).bind(table).fetch_all(ledger.database.pool()).await.unwrap()
+        };
+        assert_eq!(of(table).await, of(&format!("{table}_b2")).await);
+    }
     projector.shutdown().await;
 }
 

@@ -87,6 +87,10 @@ impl Changes {
         self.queues.get_mut(&TypeId::of::<R>()).map(|queue| std::mem::take(of_rows(queue))).unwrap_or_default()
     }
 
+    pub(super) fn queue<R: Row>(&mut self) -> &Queue<R> {
+        of_rows(self.queues.entry(TypeId::of::<R>()).or_insert_with(|| Box::new(Queue::<R>::new())))
+    }
+
     fn push<R: Row>(&mut self, change: Change<R>) {
         let queue = self.queues.entry(TypeId::of::<R>()).or_insert_with(|| Box::new(Queue::<R>::new()));
         of_rows::<R>(queue).push((self.position, change));
@@ -103,6 +107,11 @@ impl<R: Row> Change<R> {
             Self::Insert(row) => row.key(),
             Self::Update(key, _) | Self::Upsert(key, ..) | Self::Delete(key) => key.clone(),
         }
+    }
+
+    /// Whether the row may be there already, so that it must be known first.
+    pub fn looks_up(&self) -> bool {
+        !matches!(self, Self::Insert(_))
     }
 
     /// Applies the change to the rows that the batch knows.

@@ -278,6 +278,9 @@ impl<'a, P: FnMut(Progress) + Send> Builder<'a, P> {
     async fn run(&mut self) -> Result<Rebuilt, RebuildError> {
         self.fill().await?;
         self.tell(Phase::Indexing);
+        if !self.make_keys(self.target.definition.tables.iter()).await? {
+            self.fill().await?;
+        }
         shape::index(&self.target, &mut self.owner).await?;
         self.fill().await?;
         let live = self.compare_with_live().await?;
@@ -311,18 +314,59 @@ impl<'a, P: FnMut(Progress) + Send> Builder<'a, P> {
         }
     }
 
-    /// Folds up to this position of the book.
+    /// Makes the keys of these tables, as far as they are missing; outside of the transactions that write, since it may take
+    /// long and there must be signs of life. `false` if rows of two events have a key in common: then everything begins anew
+    /// with the keys in place, and comes to a stop at the second of the events.
+    async fn make_keys(&mut self, tables: impl Iterator<Item = &'static Table>) -> Result<bool, RebuildError> {
+        for table in tables {
+            match shape::key(table, &self.target, &mut self.owner).await {
+                Ok(()) => {}
+                Err(error) if error.as_database_error().is_some_and(|error| error.is_unique_violation()) => {
+                    self.begin_anew().await?;
+                    return Ok(false);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(true)
+    }
+
+    async fn begin_anew(&mut self) -> Result<(), RebuildError> {
+        let mut transaction = self.owner.begin().await?;
+        if !build::advance(&self.target, self.driver, (self.position, 0), &mut *transaction).await? {
+            return Err(RebuildError::Lost(self.target.definition.name));
+        }
+        shape::empty(&self.target, &mut transaction).await?;
+        for table in self.target.definition.tables {
+            shape::key(table, &self.target, &mut transaction).await?;
+        }
+        transaction.commit().await?;
+        self.position = 0;
+        Ok(())
+    }
+
+    /// Folds up to this position of the book, unless everything begins anew.
     async fn fill_to(&mut self, to: Position) -> Result<(), RebuildError> {
         let columns = Columns::load(&self.target, &mut self.owner).await?;
         let chunk = self.options.memory / CHUNK_SHARE;
         let (definition, parked) = (self.target.definition, self.parked.clone());
         let mut folded = pipeline::folded(self.store, definition, parked, (self.position, to), chunk);
         while let Some(chunk) = folded.recv().await {
-            let chunk = chunk?;
+            let mut chunk = chunk?;
             let to = chunk.to;
+            let looked_up = definition
+                .tables
+                .iter()
+                .filter(|table| chunk.changes.iter_mut().any(|changes| table.looks_up(changes)));
+            if !self.make_keys(looked_up).await? {
+                return Ok(());
+            }
             match self.write(chunk, &columns).await {
                 Ok(()) => {}
                 Err(WriteOrLost::Write(error)) if concerns_data(&error) => {
+                    if !self.make_keys(definition.tables.iter()).await? {
+                        return Ok(());
+                    }
                     return Err(self.find_stone(to, error).await?);
                 }
                 Err(WriteOrLost::Write(error)) => return Err(error.into()),

@@ -4,9 +4,12 @@
 use daybook_core::store::APPLICATION_ROLE;
 use sqlx::{Executor as _, PgConnection};
 
-use super::build::{Build, Target};
+use super::{
+    build::{Build, Target},
+    table::Table,
+};
 
-/// Makes the tables of a build, with their keys and without the indexes that only readers need.
+/// Makes the tables of a build, without keys and indexes: rows come faster into a table that has none.
 pub(super) async fn create(target: &Target, owner: &mut PgConnection) -> Result<(), sqlx::Error> {
     for table in target.definition.tables {
         let (shape, made) = (target.definition.shape(table), target.table(table));
@@ -19,12 +22,32 @@ pub(super) async fn create(target: &Target, owner: &mut PgConnection) -> Result<
         .await?;
         let statement = format!(
             "create table {made} (like {shape} including all excluding indexes) {};
-             alter table {made} add primary key ({});
              grant select, insert, update, delete, truncate on {made} to {APPLICATION_ROLE}",
             parameters.unwrap_or_default(),
-            table.key().join(", ")
         );
         owner.execute(&*statement).await?;
+    }
+    Ok(())
+}
+
+/// Makes the key of a table that has none yet.
+pub(super) async fn key(table: &Table, target: &Target, owner: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let made = target.table(table);
+    let is_there: bool =
+        sqlx::query_scalar("select exists (select from pg_index where indrelid = $1::regclass and indisprimary)")
+            .bind(&made)
+            .fetch_one(&mut *owner)
+            .await?;
+    if !is_there {
+        owner.execute(&*format!("alter table {made} add primary key ({})", table.key().join(", "))).await?;
+    }
+    Ok(())
+}
+
+/// Takes all rows of a build away.
+pub(super) async fn empty(target: &Target, owner: &mut PgConnection) -> Result<(), sqlx::Error> {
+    for table in target.definition.tables {
+        owner.execute(&*format!("truncate {}", target.table(table))).await?;
     }
     Ok(())
 }

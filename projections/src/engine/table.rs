@@ -12,7 +12,7 @@ use sqlx::PgConnection;
 
 use super::{
     cache::Cache,
-    changes::{Change, Changes, FoldError, Queue, Slot},
+    changes::{Changes, FoldError, Queue, Slot},
     copy::{self, Column, Columns},
     memory::{Memory, Portion},
     row::{Row, RowKey, Source},
@@ -58,6 +58,7 @@ trait AnyTable: Sync {
         staged: &'a mut Staged,
         connection: &'a mut PgConnection,
     ) -> BoxFuture<'a, Result<(), WriteError>>;
+    fn looks_up(&self, changes: &mut Changes) -> bool;
     fn write<'a>(
         &self,
         target: &'a str,
@@ -127,6 +128,11 @@ impl Table {
         connection: &mut PgConnection,
     ) -> Result<(), WriteError> {
         self.0.stage(target, changes, cache, staged, connection).await
+    }
+
+    /// Whether the changes touch rows that may be there already.
+    pub(super) fn looks_up(&self, changes: &mut Changes) -> bool {
+        self.0.looks_up(changes)
     }
 
     /// Loads the rows that the changes touch, applies them, and writes what has changed: on all cores, new rows by COPY,
@@ -272,6 +278,10 @@ impl<R: Row> AnyTable for Typed<R> {
         .boxed()
     }
 
+    fn looks_up(&self, changes: &mut Changes) -> bool {
+        changes.queue::<R>().iter().any(|(_, change)| change.looks_up())
+    }
+
     fn write<'a>(
         &self,
         target: &'a str,
@@ -399,7 +409,7 @@ impl<R: Row> AnyTable for Typed<R> {
 
 /// The keys of the rows that must be known before the changes can be applied.
 fn keys_of_others<R: Row>(queue: &Queue<R>) -> Vec<R::Key> {
-    let others = queue.iter().filter(|(_, change)| !matches!(change, Change::Insert(_)));
+    let others = queue.iter().filter(|(_, change)| change.looks_up());
     let mut keys: Vec<R::Key> = others.map(|(_, change)| change.key()).collect();
     keys.sort_unstable();
     keys.dedup();
