@@ -13,6 +13,8 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, de::IntoDeserializer};
 use sqlx::{FromRow, PgConnection, Row, postgres::PgRow};
 
+use crate::journal::concerning;
+
 pub use self::check::{CheckError, check};
 
 /// Which entries to tell of, always whole ones. Days are those of UTC.
@@ -111,21 +113,26 @@ impl Selection {
 }
 
 /// The selected lines, and the earlier ones that lead to the opening balances.
-const CHOSEN: &str = "
-    chosen as (
-        select position, leg, ledger_account, account_id, amount, currency, event_type, occurred_at, recorded_at,
-            case when ledger_account = 'customer_wallets' then account_id end as wallet,
-            (occurred_at at time zone 'UTC')::date as day
-        from journal_lines
-        where position <= $1
-            and ($2::text is null or account_id = $2)
-            and ($3::timestamptz is null or occurred_at < $3)
-    )";
+fn chosen(selection: &Selection) -> String {
+    format!(
+        "chosen as (
+             select position, leg, ledger_account, account_id, amount, currency, event_type, occurred_at, recorded_at,
+                 case when ledger_account = 'customer_wallets' then account_id end as wallet,
+                 (occurred_at at time zone 'UTC')::date as day
+             from {} as line
+             where position <= $1
+                 and ($2::text is null or account_id = $2)
+                 and ($3::timestamptz is null or occurred_at < $3)
+         )",
+        concerning(selection.account.as_ref())
+    )
+}
 
 /// The currencies in use, by their codes.
 pub async fn currencies(connection: &mut PgConnection, selection: &Selection) -> Result<Vec<CurrencyUse>, sqlx::Error> {
+    let chosen = chosen(selection);
     let query = format!(
-        "with {CHOSEN}
+        "with {chosen}
          select currency, max(scale(trim_scale(amount))) as decimals, max(day) as last_day
          from chosen
          group by currency
@@ -145,8 +152,9 @@ pub async fn accounts<E: From<sqlx::Error>>(
     selection: &Selection,
     each: impl FnMut(AccountUse) -> Result<(), E>,
 ) -> Result<(), E> {
+    let chosen = chosen(selection);
     let query = format!(
-        "with {CHOSEN}
+        "with {chosen}
          select used.ledger_account, used.wallet, a.name, used.currencies, used.first_day
          from (
              select ledger_account, wallet, array_agg(distinct currency order by currency) as currencies,
@@ -167,8 +175,9 @@ pub async fn openings<E: From<sqlx::Error>>(
     selection: &Selection,
     each: impl FnMut(Opening) -> Result<(), E>,
 ) -> Result<(), E> {
+    let chosen = chosen(selection);
     let query = format!(
-        "with {CHOSEN}
+        "with {chosen}
          select ledger_account, wallet, currency, amount,
              -sum(amount) over (
                  partition by currency order by ledger_account, wallet rows unbounded preceding
@@ -196,8 +205,9 @@ pub async fn lines<E: From<sqlx::Error>>(
     selection: &Selection,
     each: impl FnMut(Line) -> Result<(), E>,
 ) -> Result<(), E> {
+    let chosen = chosen(selection);
     let query = format!(
-        "with {CHOSEN},
+        "with {chosen},
          running as (
              select position, leg, ledger_account, wallet, account_id, amount, currency, event_type, occurred_at,
                  recorded_at, day,
@@ -230,8 +240,9 @@ pub async fn balances<E: From<sqlx::Error>>(
     selection: &Selection,
     each: impl FnMut(Balance) -> Result<(), E>,
 ) -> Result<(), E> {
+    let chosen = chosen(selection);
     let query = format!(
-        "with {CHOSEN}
+        "with {chosen}
          select ledger_account, wallet, currency, sum(amount) as amount
          from chosen
          group by ledger_account, wallet, currency

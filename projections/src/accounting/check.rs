@@ -16,7 +16,7 @@ use sqlx::{FromRow, PgConnection};
 use super::Selection;
 use crate::{
     engine::Projection,
-    journal::{self, Journal, JournalLineRow},
+    journal::{self, Journal, JournalLineRow, concerning},
     statement::{self, AccountStatement},
 };
 
@@ -158,7 +158,7 @@ impl Legs {
     async fn open(connection: &mut PgConnection, selection: &Selection) -> Result<Self, sqlx::Error> {
         // All of it will be read, so that nothing is won by a plan that begins early.
         sqlx::query("set local cursor_tuple_fraction = 1").execute(&mut *connection).await?;
-        sqlx::query(
+        let query = format!(
             "declare legs no scroll cursor for
              select l.position, l.leg, l.ledger_account, l.account_id, l.amount, l.currency, l.event_type,
                  l.occurred_at, l.dated_at, l.recorded_at, l.sum, s.entry, s.description, s.origin, s.origin_id
@@ -169,17 +169,15 @@ impl Legs {
                          partition by ledger_account, account_id, currency order by position, leg
                          rows unbounded preceding
                      ) as sum
-                 from journal_lines
+                 from {} as line
                  where position <= $1 and ($2::text is null or account_id = $2)
              ) as l
              left join account_statement s
                  on s.account_id = l.account_id and s.occurred_at = l.occurred_at and s.position = l.position
              order by l.position, l.leg",
-        )
-        .bind(selection.known_at)
-        .bind(&selection.account)
-        .execute(connection)
-        .await?;
+            concerning(selection.account.as_ref())
+        );
+        sqlx::query(&query).bind(selection.known_at).bind(&selection.account).execute(connection).await?;
         Ok(Self(VecDeque::new()))
     }
 
