@@ -6,7 +6,9 @@ use std::{sync::Arc, time::Duration};
 use daybook_core::operations::{JoinGroup, Operation, RegisterCustomer};
 use daybook_projections::{
     BOARD, Freshness, Lasting, Moment, Projector, ProjectorOptions, ReadError, Reader,
-    engine::{Difference, MEMORY, Phase, RebuildError, RebuildOptions, State, checksum, rebuild, standings, verify},
+    engine::{
+        Difference, MEMORY, Phase, Progress, RebuildError, RebuildOptions, State, checksum, rebuild, standings, verify,
+    },
     find, payment,
 };
 use daybook_tests::{
@@ -15,9 +17,10 @@ use daybook_tests::{
     history::{LONG, Ledger, varied_history},
     load::long_book,
     operator::break_the_book,
+    program,
 };
 use sqlx::PgPool;
-use tokio::sync::Notify;
+use tokio::{process::Command, sync::Notify};
 
 #[tokio::test]
 async fn live_rows_are_rebuilt_rows_are_a_fresh_fold() {
@@ -251,8 +254,42 @@ async fn of_two_distant_events_that_make_the_same_row_a_rebuild_names_the_second
         }
         other => panic!("{other:?}"),
     }
+    let output = Command::new(program("daybook"))
+        .args(["rebuild", "account_statement", "--database-url", ledger.database.url()])
+        .output()
+        .await
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains(&format!("event {} cannot be folded", MANY + 1)), "{said}");
     let left = r"select count(*) from pg_class where relname like '%\_b2'";
     assert_eq!(sqlx::query_scalar::<_, i64>(left).fetch_one(ledger.database.pool()).await.unwrap(), 0);
+}
+
+/// What a key may hold is bounded, and is no matter either before there is one.
+#[tokio::test]
+async fn an_event_whose_row_is_too_large_for_its_key_is_named_by_a_rebuild() {
+    let mut ledger = Ledger::new().await;
+    let customer = ledger.act(Operation::RegisterCustomer(RegisterCustomer { name: "Ada".into(), email: None })).await;
+    sqlx::query(
+        "insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+         select aggregate_type, aggregate_id, 2, 'customer.joined_group', '1.0',
+             json_build_object('joined_group', json_build_object('group', (
+                 select string_agg(md5(number::text), '') from generate_series(1, 200) number
+             ))),
+             metadata
+         from events where aggregate_id = $1",
+    )
+    .bind(customer["id"].as_str().unwrap())
+    .execute(ledger.database.pool())
+    .await
+    .unwrap();
+    match rebuild(&ledger.store, &find("customers").unwrap(), &RebuildOptions::default(), |_| {}).await {
+        Err(RebuildError::Fold { position, reason }) => {
+            assert_eq!(position, ledger.last + 1);
+            assert!(reason.contains("exceeds"), "{reason}");
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 #[tokio::test]
@@ -265,8 +302,16 @@ async fn a_rebuild_finds_the_row_of_a_distant_event() {
     enter_again(ledger.database.pool(), &change).await;
     let projector = ledger.projector(true).await;
     let statement = find("account_statement").unwrap();
-    let rebuilt = rebuild(&ledger.store, &statement, &RebuildOptions::default(), |_| {}).await.unwrap();
+    let mut keyed_at = Vec::new();
+    let note = |progress: Progress| {
+        if progress.phase == Phase::Indexing {
+            keyed_at.push(progress.position);
+        }
+    };
+    let rebuilt = rebuild(&ledger.store, &statement, &RebuildOptions::default(), note).await.unwrap();
     assert_eq!((rebuilt.position, rebuilt.proof.different), (MANY as u64 + 1, 0));
+    let (first, last) = (keyed_at[0], keyed_at[1]);
+    assert!(first == 0 && last > 0 && last < rebuilt.position, "a key is there before it is needed: {keyed_at:?}");
     let reversed = "select reversed_by from account_statement where entry = 5";
     let reversed: Option<i64> = sqlx::query_scalar(reversed).fetch_one(ledger.store.pool()).await.unwrap();
     assert_eq!(reversed, Some(MANY));
@@ -279,6 +324,61 @@ async fn a_rebuild_finds_the_row_of_a_distant_event() {
         };
         assert_eq!(of(table).await, of(&format!("{table}_b2")).await);
     }
+    projector.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_table_in_use_that_lacks_its_key_gets_it_when_a_program_starts() {
+    let mut ledger = Ledger::new().await;
+    varied_history(&mut ledger).await;
+    sqlx::raw_sql("alter table accounts_v1 drop constraint accounts_v1_pkey")
+        .execute(ledger.database.pool())
+        .await
+        .unwrap();
+    let projector = ledger.projector(true).await;
+    let keys = "select count(*) from pg_index where indrelid = 'accounts_v1'::regclass and indisprimary";
+    assert_eq!(sqlx::query_scalar::<_, i64>(keys).fetch_one(ledger.database.pool()).await.unwrap(), 1);
+    projector.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_migration_exchanges_the_index_of_the_journal_in_all_builds() {
+    let mut ledger = Ledger::new().await;
+    let projector = ledger.projector(true).await;
+    varied_history(&mut ledger).await;
+    rebuild(&ledger.store, &find("journal").unwrap(), &RebuildOptions::default(), |_| {}).await.unwrap();
+    let by_account = "select pg_get_indexdef(indexrelid) from pg_index
+                      where indrelid in ('journal_lines_v1'::regclass, 'journal_lines_v1_b2'::regclass)
+                          and pg_get_indexdef(indexrelid) like '%(account_id, %'
+                      order by 1";
+    let now: Vec<String> = sqlx::query_scalar(by_account).fetch_all(ledger.database.pool()).await.unwrap();
+    assert!(now.len() == 2 && now.iter().all(|index| index.contains("leg = 1")), "{now:?}");
+    // As they were.
+    sqlx::raw_sql(
+        "do $$
+         declare
+             made regclass;
+             index regclass;
+         begin
+             foreach made in array array['journal_lines_v1', 'journal_lines_v1_b2'] loop
+                 select indexrelid into strict index from pg_index
+                 where indrelid = made and pg_get_indexdef(indexrelid) like '%(account_id, %';
+                 execute format('drop index %s', index);
+                 execute format('create index on %s (account_id, position) where (account_id is not null)', made);
+             end loop;
+         end
+         $$",
+    )
+    .execute(ledger.database.pool())
+    .await
+    .unwrap();
+    let migration = include_str!("../migrations/0022_journal_index.sql");
+    sqlx::raw_sql(migration).execute(ledger.database.pool()).await.unwrap();
+    let without_names = |indexes: Vec<String>| -> Vec<String> {
+        indexes.iter().map(|index| index.split_once(" ON ").unwrap().1.to_owned()).collect()
+    };
+    let then: Vec<String> = sqlx::query_scalar(by_account).fetch_all(ledger.database.pool()).await.unwrap();
+    assert_eq!(without_names(then), without_names(now));
     projector.shutdown().await;
 }
 

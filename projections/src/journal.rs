@@ -186,16 +186,20 @@ pub async fn list(
 }
 
 /// Where a query finds the lines that concern the customer's account `$2`, or all lines if none is asked for. An index has
-/// the first leg of each entry, and the others concern the same account; they are looked up for each of them, in place of
-/// a join that may begin at the first line of the journal.
+/// the first leg of each entry; the others concern the same account at the same time, and are looked up for each of those
+/// that are wanted, in place of a join that may begin at the first line of the journal.
 pub(crate) fn concerning(account: Option<&String>) -> &'static str {
     if account.is_none() {
         return "journal_lines";
     }
-    "(select entry.position, l.leg, l.ledger_account, l.account_id, l.amount, l.currency, l.event_type, l.occurred_at,
+    "(select entry.position, l.leg, l.ledger_account, l.account_id, l.amount, l.currency, l.event_type, entry.occurred_at,
           l.dated_at, l.recorded_at
       from journal_lines entry
-      cross join lateral (select * from journal_lines legs where legs.position = entry.position order by leg) l
+      cross join lateral (
+          select * from journal_lines legs
+          where legs.position = entry.position and legs.occurred_at = entry.occurred_at
+          order by leg
+      ) l
       where entry.account_id = $2 and entry.leg = 1)"
 }
 

@@ -41,11 +41,21 @@ impl Progress {
     }
 
     pub fn advance(&mut self, by: u64) {
+        let done = match &self.shown {
+            Shown::Nothing => 0,
+            Shown::Bar(bar) => bar.position(),
+            Shown::Lines { done, .. } => *done,
+        };
+        self.reach(done + by);
+    }
+
+    /// So much is done now; less than before, where the work has begun anew.
+    pub fn reach(&mut self, reached: u64) {
         match &mut self.shown {
             Shown::Nothing => {}
-            Shown::Bar(bar) => bar.inc(by),
+            Shown::Bar(bar) => bar.set_position(reached),
             Shown::Lines { what, note, total, done, begun, last } => {
-                *done += by;
+                *done = reached;
                 if last.elapsed() >= Duration::from_secs(5) {
                     *last = Instant::now();
                     let rate = u128::from(*done) * 1000 / begun.elapsed().as_millis().max(1);

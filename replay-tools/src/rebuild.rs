@@ -59,10 +59,8 @@ async fn rebuild(store: &Store, definition: &Definition, arguments: &Arguments) 
         dry_run: arguments.dry_run,
         afresh: arguments.afresh,
     };
-    let mut reached = 0;
     let rebuilt = engine::rebuild(store, definition, &options, |told| {
-        progress.advance(told.position - reached);
-        reached = told.position;
+        progress.reach(told.position);
         progress.note(&format!("{}, {} MiB", phase(told.phase), told.memory >> 20), told.head);
     })
     .await?;

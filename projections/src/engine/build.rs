@@ -99,6 +99,11 @@ impl Target {
 }
 
 impl Build {
+    /// Whether it is one of this version of a projection.
+    pub fn is(&self, definition: &Definition) -> bool {
+        (self.name.as_str(), self.version) == (definition.name, definition.version)
+    }
+
     /// Where the rows of a table lie, by the name under which readers see it.
     pub fn table(&self, name: &str) -> String {
         made(name, self.version, self.build)
@@ -304,6 +309,27 @@ pub(super) async fn advance(
     .execute(executor)
     .await?;
     Ok(moved.rows_affected() > 0)
+}
+
+/// Puts a build that is being made back to where the book begins; `false` if somebody else makes it now.
+pub(super) async fn begin_anew(
+    target: &Target,
+    driver: Driver,
+    executor: impl PgExecutor<'_>,
+) -> Result<bool, sqlx::Error> {
+    let begun = sqlx::query(
+        "update projections
+         set position = 0, begun_at = clock_timestamp(), begun_position = 0, updated_at = clock_timestamp(),
+             leased_until = clock_timestamp() + $4 * interval '1 millisecond'
+         where name = $1 and build = $2 and stage = 'building' and holder = $3",
+    )
+    .bind(target.definition.name)
+    .bind(target.build)
+    .bind(driver.holder)
+    .bind(driver.lease_milliseconds())
+    .execute(executor)
+    .await?;
+    Ok(begun.rows_affected() > 0)
 }
 
 /// Lets what serves go on where it stopped at an event: a program that starts may be one that can fold it. If it cannot, it

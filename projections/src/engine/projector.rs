@@ -35,7 +35,7 @@ use super::{
     lease::{self, Driver},
     log::{self, Entry},
     parking::Parked,
-    upgrade,
+    shape, upgrade,
 };
 
 /// How far the serving build of each projection has come, as far as this process knows.
@@ -94,6 +94,7 @@ impl Projector {
         options: ProjectorOptions,
     ) -> Result<Self, StoreError> {
         build::register(board, store).await?;
+        shape::mend_keys(board, store).await?;
         build::try_again(board, store.pool()).await?;
         let stop = CancellationToken::new();
         let (publish, positions) = watch::channel(Positions::new());

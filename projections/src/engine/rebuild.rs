@@ -315,13 +315,19 @@ impl<'a, P: FnMut(Progress) + Send> Builder<'a, P> {
     }
 
     /// Makes the keys of these tables, as far as they are missing; outside of the transactions that write, since it may take
-    /// long and there must be signs of life. `false` if rows of two events have a key in common: then everything begins anew
-    /// with the keys in place, and comes to a stop at the second of the events.
+    /// long and there must be signs of life. `false` if the rows do not allow it, such as those of two events with a key in
+    /// common: then everything begins anew with the keys in place, and comes to a stop at the event that does not fit.
     async fn make_keys(&mut self, tables: impl Iterator<Item = &'static Table>) -> Result<bool, RebuildError> {
         for table in tables {
-            match shape::key(table, &self.target, &mut self.owner).await {
+            if shape::has_key(table, &self.target, &mut self.owner).await? {
+                continue;
+            }
+            self.tell(Phase::Indexing);
+            match shape::make_key(table, &self.target, &mut self.owner).await.map_err(WriteError::Database) {
                 Ok(()) => {}
-                Err(error) if error.as_database_error().is_some_and(|error| error.is_unique_violation()) => {
+                Err(error) if concerns_data(&error) => {
+                    let (projection, table) = (self.target.definition.name, table.name());
+                    tracing::warn!(projection, table, error = %chain(&error), "rows of a rebuild do not fit their key; it begins anew, to find the event");
                     self.begin_anew().await?;
                     return Ok(false);
                 }
@@ -333,15 +339,15 @@ impl<'a, P: FnMut(Progress) + Send> Builder<'a, P> {
 
     async fn begin_anew(&mut self) -> Result<(), RebuildError> {
         let mut transaction = self.owner.begin().await?;
-        if !build::advance(&self.target, self.driver, (self.position, 0), &mut *transaction).await? {
+        if !build::begin_anew(&self.target, self.driver, &mut *transaction).await? {
             return Err(RebuildError::Lost(self.target.definition.name));
         }
         shape::empty(&self.target, &mut transaction).await?;
         for table in self.target.definition.tables {
-            shape::key(table, &self.target, &mut transaction).await?;
+            shape::make_key(table, &self.target, &mut transaction).await?;
         }
         transaction.commit().await?;
-        self.position = 0;
+        (self.position, self.resumed_at) = (0, None);
         Ok(())
     }
 

@@ -1,11 +1,15 @@
 //! The tables of a build: made like those of the migrations, indexed once they are filled, shown to readers by the
 //! views, and taken away.
 
-use daybook_core::store::APPLICATION_ROLE;
-use sqlx::{Executor as _, PgConnection};
+use daybook_core::{
+    chain,
+    store::{APPLICATION_ROLE, Store, StoreError},
+};
+use sqlx::{Connection, Executor as _, PgConnection};
 
 use super::{
-    build::{Build, Target},
+    Definition,
+    build::{self, Build, Stage, Target},
     table::Table,
 };
 
@@ -30,16 +34,65 @@ pub(super) async fn create(target: &Target, owner: &mut PgConnection) -> Result<
     Ok(())
 }
 
-/// Makes the key of a table that has none yet.
-pub(super) async fn key(table: &Table, target: &Target, owner: &mut PgConnection) -> Result<(), sqlx::Error> {
-    let made = target.table(table);
-    let is_there: bool =
-        sqlx::query_scalar("select exists (select from pg_index where indrelid = $1::regclass and indisprimary)")
-            .bind(&made)
-            .fetch_one(&mut *owner)
-            .await?;
-    if !is_there {
-        owner.execute(&*format!("alter table {made} add primary key ({})", table.key().join(", "))).await?;
+pub(super) async fn has_key(
+    table: &Table,
+    target: &Target,
+    connection: &mut PgConnection,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("select exists (select from pg_index where indrelid = $1::regclass and indisprimary)")
+        .bind(target.table(table))
+        .fetch_one(connection)
+        .await
+}
+
+/// Makes the key of a table, unless it is there. The table can be read until the index becomes the key.
+pub(super) async fn make_key(table: &Table, target: &Target, owner: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let (made, columns) = (target.table(table), table.key().join(", "));
+    let mut transaction = owner.begin().await?;
+    // Somebody who was killed while he made it may still be at it, as far as the server knows.
+    transaction.execute(&*format!("lock table {made} in share row exclusive mode")).await?;
+    if !has_key(table, target, &mut transaction).await? {
+        let statement = format!(
+            "create unique index {made}_pkey on {made} ({columns});
+             alter table {made} add primary key using index {made}_pkey"
+        );
+        transaction.execute(&*statement).await?;
+    }
+    transaction.commit().await
+}
+
+/// Makes the keys that builds in use lack. A program of before this one may have gone on with a build that had none yet: it
+/// takes for granted that the tables of a build have keys.
+pub(super) async fn mend_keys(board: &[Definition], store: &Store) -> Result<(), StoreError> {
+    let names: Vec<&str> = board.iter().map(|definition| definition.name).collect();
+    let in_use = build::all(&names, store.pool()).await?.into_iter().filter(|build| build.stage != Stage::Building);
+    let targets = in_use.filter_map(|build| {
+        let of_version = |definition: &&Definition| build.is(definition);
+        Some(Target { definition: *board.iter().find(of_version)?, build: build.build })
+    });
+    let tables: Vec<(Target, &Table)> =
+        targets.flat_map(|target| target.definition.tables.iter().map(move |table| (target, table))).collect();
+    let made: Vec<String> = tables.iter().map(|(target, table)| target.table(table)).collect();
+    let keyless: Vec<String> = sqlx::query_scalar(
+        "select made from unnest($1::text[]) made
+         where not exists (select from pg_index where indrelid = to_regclass(made) and indisprimary)",
+    )
+    .bind(&made)
+    .fetch_all(store.pool())
+    .await?;
+    for (target, table) in tables.iter().filter(|(target, table)| keyless.contains(&target.table(table))) {
+        let made = target.table(table);
+        match make_key(table, target, &mut store.owner_connection().await?).await {
+            Ok(()) => tracing::warn!(table = made, "the table of a projection had no key, and has one now"),
+            Err(error) => {
+                let error = chain(&error);
+                tracing::error!(
+                    table = made,
+                    error,
+                    "the table of a projection has no key, and can have none: rebuild the projection"
+                );
+            }
+        }
     }
     Ok(())
 }

@@ -118,6 +118,8 @@ pub async fn project(server: &Server, database: &str, names: &[&str]) -> Result<
         engine::rebuild(&store, &definition, &options, |_| {}).await?;
         engine::discard(&store, &definition, engine::Stage::Kept).await?;
     }
+    // Or the server would begin with it by itself while something is measured.
+    sqlx::query("vacuum").execute(&mut store.owner_connection().await?).await?;
     store.pool().close().await;
     server.quiet().await
 }

@@ -16,7 +16,7 @@ use daybook_projections::BOARD;
 use futures::{StreamExt, TryStreamExt, stream};
 use hyper::{StatusCode, body::Bytes};
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time};
 use uuid::Uuid;
 
 use crate::{
@@ -113,6 +113,14 @@ async fn follow(running: &Running) -> Result<(), Failure> {
     for definition in BOARD {
         running.app().reader().wait_for(definition.name, head, PATIENCE).await?;
     }
+    Ok(())
+}
+
+/// Waits until the tree of the transparency log has all events.
+pub async fn logged(running: &Running) -> Result<(), Failure> {
+    let head = running.app().store().head().await?.position;
+    let mut kept = running.keeper().kept();
+    time::timeout(PATIENCE, kept.wait_for(|kept| kept.size >= head)).await??;
     Ok(())
 }
 
