@@ -8,6 +8,7 @@ mod copy;
 mod fold;
 mod lanes;
 mod lease;
+mod life;
 mod log;
 mod memory;
 mod parking;

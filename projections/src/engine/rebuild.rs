@@ -12,7 +12,7 @@ use daybook_core::{
 };
 use serde::{Serialize, Serializer};
 use sqlx::{Connection, Executor as _, PgConnection};
-use tokio::{sync::watch, task::JoinHandle, time};
+use tokio::time;
 use uuid::Uuid;
 
 use super::{
@@ -22,6 +22,7 @@ use super::{
     fold,
     lanes::{FOLDING, concerns_data},
     lease::{self, Driver},
+    life::Life,
     log,
     parking::Parked,
     pipeline::{self, Folded},
@@ -141,9 +142,8 @@ pub(super) const LAST_EVENTS: Position = 500;
 const ATTEMPTS: u32 = 600;
 const GENTLE: u32 = 100;
 pub(super) const PATIENCE: Duration = Duration::from_millis(100);
-/// How long a build belongs to its process after the last sign of life, and how often there is one.
+/// How long a build belongs to its process after the last sign of life.
 const LEASE: Duration = Duration::from_secs(3);
-const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
 /// How long the comparison waits for the build that serves to come as far as the new one, and how often it looks.
 const LOOKS: u32 = 100;
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -545,40 +545,6 @@ impl<'a, P: FnMut(Progress) + Send> Builder<'a, P> {
         self.most_memory = self.most_memory.max(memory);
         self.life.tell(phase, memory);
         (self.progress)(Progress { phase, position: self.position, head: self.head.max(self.position), memory });
-    }
-}
-
-/// Signs of life: while a build is being made, its row tells that somebody is at work, on what, and at what cost.
-struct Life {
-    told: watch::Sender<(Phase, u64)>,
-    task: JoinHandle<()>,
-}
-
-impl Life {
-    fn begin(store: &Store, target: &Target, driver: Driver) -> Self {
-        let (told, news) = watch::channel((Phase::Filling, 0));
-        let (pool, name, build) = (store.pool().clone(), target.definition.name, target.build);
-        let task = tokio::spawn(async move {
-            loop {
-                let (phase, memory) = *news.borrow();
-                let signed = build::sign_of_life(name, build, driver, phase.as_str(), memory, &pool).await;
-                if let Err(error) = signed {
-                    tracing::warn!(projection = name, error = %chain(&error), "a rebuild cannot tell that it goes on");
-                }
-                time::sleep(SIGN_OF_LIFE).await;
-            }
-        });
-        Self { told, task }
-    }
-
-    fn tell(&self, phase: Phase, memory: u64) {
-        self.told.send_replace((phase, memory));
-    }
-}
-
-impl Drop for Life {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 
