@@ -87,13 +87,13 @@ impl Changes {
         self.queues.get_mut(&TypeId::of::<R>()).map(|queue| std::mem::take(of_rows(queue))).unwrap_or_default()
     }
 
-    pub(super) fn queue<R: Row>(&mut self) -> &Queue<R> {
+    pub(super) fn queue<R: Row>(&mut self) -> &mut Queue<R> {
         of_rows(self.queues.entry(TypeId::of::<R>()).or_insert_with(|| Box::new(Queue::<R>::new())))
     }
 
     fn push<R: Row>(&mut self, change: Change<R>) {
-        let queue = self.queues.entry(TypeId::of::<R>()).or_insert_with(|| Box::new(Queue::<R>::new()));
-        of_rows::<R>(queue).push((self.position, change));
+        let position = self.position;
+        self.queue().push((position, change));
     }
 }
 
