@@ -34,6 +34,7 @@ pub(super) async fn create(target: &Target, owner: &mut PgConnection) -> Result<
     Ok(())
 }
 
+/// Whether a table has its key already.
 pub(super) async fn has_key(
     table: &Table,
     target: &Target,
@@ -82,14 +83,17 @@ pub(super) async fn mend_keys(board: &[Definition], store: &Store) -> Result<(),
     .await?;
     for (target, table) in tables.iter().filter(|(target, table)| keyless.contains(&target.table(table))) {
         let made = target.table(table);
-        match make_key(table, target, &mut store.owner_connection().await?).await {
+        let mut owner = store.owner_connection().await?;
+        // Nobody's start waits for a dump.
+        owner.execute("set lock_timeout = '10s'").await?;
+        match make_key(table, target, &mut owner).await {
             Ok(()) => tracing::warn!(table = made, "the table of a projection had no key, and has one now"),
             Err(error) => {
                 let error = chain(&error);
                 tracing::error!(
                     table = made,
                     error,
-                    "the table of a projection has no key, and can have none: rebuild the projection"
+                    "the table of a projection has no key, and could not be given one: rebuild the projection"
                 );
             }
         }
