@@ -147,6 +147,23 @@ async fn a_ledger_restored_from_an_older_backup_signs_no_fork() {
 }
 
 #[tokio::test]
+async fn a_tree_does_not_grow_past_an_event_that_is_missing() {
+    let ledger = SignedLedger::of_events(5, 400, &[300]).await;
+    let mut connection = ledger.store.connection().await.unwrap();
+    ledger.append("another", 100).await;
+    // In the middle of a portion, and as the first of it.
+    for missing in [450, 401] {
+        ledger.tamper(&format!("delete from events where position = {missing}")).await;
+        let refused = add_events(&mut connection, 2_000).await.unwrap_err().to_string();
+        let gap = format!("after position {} comes {}", missing - 1, missing + 1);
+        assert!(refused.contains(&gap), "{refused}");
+        let kept: i64 =
+            sqlx::query_scalar("select size from transparency_log").fetch_one(ledger.store.pool()).await.unwrap();
+        assert_eq!(kept, 400);
+    }
+}
+
+#[tokio::test]
 async fn a_tree_that_a_crash_has_set_back_is_signed_once_it_has_come_so_far_again() {
     let ledger = SignedLedger::of_events(5, 400, &[300]).await;
     ledger.tamper("delete from log_tiles; update transparency_log set size = 0").await;

@@ -6,8 +6,8 @@ use daybook_verify::tree::{self, Place, TileBuilder, Tiles};
 use sqlx::{Connection, PgConnection, PgExecutor};
 use tlog_tiles::{Hash, Tile};
 
-use super::{LogError, standing};
-use crate::store::{events::signed, read_events};
+use super::{LogError, scan::read_leaves_to_gap, standing};
+use crate::store::{StoreError, events::signed};
 
 /// Reads tiles by their places; what is not there is missing in the answer, too.
 pub async fn read_tiles(connection: &mut PgConnection, places: &[Place]) -> Result<Tiles, LogError> {
@@ -74,13 +74,14 @@ pub struct Added {
 /// done it.
 pub async fn add_events(connection: &mut PgConnection, limit: u32) -> Result<Added, LogError> {
     let size = standing(&mut *connection).await?.size;
-    let events = read_events(&mut *connection, size, limit).await?;
-    if events.is_empty() {
+    // Hashed before the row is locked, so that nobody waits for it.
+    let (leaves, beyond) = read_leaves_to_gap(&mut *connection, size + 1, size + u64::from(limit)).await?;
+    if let Some(found) = beyond {
+        return Err(StoreError::Gap { after: size + leaves.len() as u64, found }.into());
+    }
+    if leaves.is_empty() {
         return Ok(Added { size, ..Added::default() });
     }
-    // Hashed before the row is locked, so that nobody waits for it.
-    let mut buffer = Vec::new();
-    let leaves: Vec<Hash> = events.iter().map(|event| event.to_log().leaf_with(&mut buffer)).collect();
     let goes_on = leaves.len() == limit as usize;
 
     let mut transaction = connection.begin().await?;
