@@ -60,6 +60,25 @@ async fn large_streams_are_written_aside_ever_more_rarely() {
     assert_eq!(loaded.sequence - loaded.snapshot_sequence, 1);
 }
 
+/// They are written again and again as a stream grows.
+#[tokio::test]
+async fn snapshots_are_compressed_in_the_way_that_takes_least_time() {
+    let database = database().await;
+    let has_lz4: bool =
+        sqlx::query_scalar("select 'lz4' = any(enumvals) from pg_settings where name = 'default_toast_compression'")
+            .fetch_one(database.pool())
+            .await
+            .unwrap();
+    let method: String = sqlx::query_scalar(
+        "select attcompression::text from pg_attribute
+         where attrelid = 'aggregate_snapshots'::regclass and attname = 'state'",
+    )
+    .fetch_one(database.pool())
+    .await
+    .unwrap();
+    assert_eq!(method, if has_lz4 { "l" } else { "" });
+}
+
 async fn passed_over(spoil: &str) {
     let (database, account) = database_with_history().await;
     let spoilt = sqlx::query(spoil).execute(database.pool()).await.unwrap();

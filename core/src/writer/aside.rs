@@ -45,7 +45,7 @@ impl Aside {
     pub fn due(&self, aggregates: &Aggregates, batch: &Batch, snapshot_every: u64) -> Vec<(StreamKey, Loaded)> {
         let due = |loaded: &Loaded| {
             // The longer the stream, the rarer: all snapshots of a stream together stay proportional to its length.
-            let enough = snapshot_every.max(loaded.snapshot_sequence / 4);
+            let enough = snapshot_every.max(loaded.snapshot_sequence / 2);
             loaded.sequence - loaded.snapshot_sequence >= enough
         };
         let grown = batch.grown().into_iter().filter_map(|stream| Some((stream, aggregates.get(stream)?)));
