@@ -225,41 +225,49 @@ async fn a_statement_adds_up_from_any_moment_and_as_it_was_known() {
     let filter = account::Filter { currency: Some("USD".into()), customer: None };
     let dollars = account::list(&mut rows, &filter, None, 1).await.unwrap().remove(0);
     let whole = statement::Period::default();
-    let all = statement::statement(&mut rows, &dollars.id, &whole, None, 1_000).await.unwrap();
-    assert_eq!((all.opening, all.closing, all.lines.len() as i64), (Decimal::ZERO, dollars.balance, dollars.entries));
+    let all = statement::statement(&mut rows, &dollars.id, &whole, 1_000).await.unwrap();
+    assert_eq!((all.opening, all.closing(), all.lines.len() as i64), (Decimal::ZERO, dollars.balance, dollars.entries));
+    for portion in [1, 2, all.lines.len()] {
+        assert_eq!(statement::statement(&mut rows, &dollars.id, &whole, portion).await.unwrap(), all);
+    }
     // Nothing here was recorded out of order, so both orders tell the same balances.
-    assert!(all.lines.iter().all(|(line, running)| line.balance == *running));
-    let reversed = all.lines.iter().find(|(line, _)| line.reversed_by.is_some()).unwrap().0.clone();
-    let by = all.lines.iter().find(|(line, _)| Some(line.entry) == reversed.reversed_by).unwrap().0.clone();
+    let recorded: Vec<Decimal> =
+        sqlx::query_scalar("select balance from account_statement where account_id = $1 order by entry")
+            .bind(&dollars.id)
+            .fetch_all(&mut *rows)
+            .await
+            .unwrap();
+    assert_eq!(all.lines.iter().map(|line| line.balance).collect::<Vec<_>>(), recorded);
+    let reversed = all.lines.iter().find(|line| line.reversed_by.is_some()).unwrap();
+    let by = all.lines.iter().find(|line| Some(line.entry) == reversed.reversed_by).unwrap();
     assert_eq!(by.reverses, Some(reversed.entry));
-    assert!(all.lines.iter().any(|(line, _)| line.transfer.is_some()));
 
-    for (at, (line, running)) in all.lines.iter().enumerate() {
+    for (at, line) in all.lines.iter().enumerate() {
         let moment = line.occurred_at;
         let until = statement::Period { to: Some(moment), ..whole.clone() };
         let since = statement::Period { from: Some(moment), ..whole.clone() };
-        let until = statement::statement(&mut rows, &dollars.id, &until, None, 1_000).await.unwrap();
-        let since = statement::statement(&mut rows, &dollars.id, &since, None, 1_000).await.unwrap();
-        assert_eq!(until.closing, since.opening);
-        assert_eq!(until.lines.len() + since.lines.len(), all.lines.len());
-        assert_eq!((until.opening, since.closing), (Decimal::ZERO, dollars.balance));
+        let until = statement::statement(&mut rows, &dollars.id, &until, 1_000).await.unwrap();
+        let since = statement::statement(&mut rows, &dollars.id, &since, 2).await.unwrap();
+        assert_eq!(until.closing(), since.opening);
+        assert_eq!([until.lines, since.lines].concat(), all.lines);
+        assert_eq!(until.opening, Decimal::ZERO);
+        let nothing = statement::Period { from: Some(moment), to: Some(moment), ..whole.clone() };
+        let nothing = statement::statement(&mut rows, &dollars.id, &nothing, 1_000).await.unwrap();
+        assert_eq!((nothing.opening, nothing.closing(), nothing.lines.len()), (since.opening, since.opening, 0));
 
-        let place = statement::Place { occurred_at: moment, position: line.position };
-        let rest = statement::statement(&mut rows, &dollars.id, &whole, Some(place), 1_000).await.unwrap();
-        assert_eq!(rest.lines, all.lines[at + 1..]);
         let known = statement::Period { moment: known_at(line.position), ..whole.clone() };
-        let known = statement::statement(&mut rows, &dollars.id, &known, None, 1_000).await.unwrap();
+        let known = statement::statement(&mut rows, &dollars.id, &known, 1_000).await.unwrap();
         // Nobody knew yet what would be taken back later, or once more.
         let recorded = &all.lines[..=at];
-        let until_then = recorded.iter().cloned().map(|(mut row, running)| {
-            let taking_back = recorded.iter().filter(|(other, _)| other.reverses == Some(row.entry));
-            row.reversed_by = taking_back.map(|(other, _)| other.entry).max();
-            (row, running)
+        let until_then = recorded.iter().cloned().map(|mut line| {
+            let taking_back = recorded.iter().filter(|other| other.reverses == Some(line.entry));
+            line.reversed_by = taking_back.map(|other| other.entry).max();
+            line
         });
-        assert_eq!((known.closing, known.lines), (*running, until_then.collect()));
+        assert_eq!((known.closing(), known.lines), (line.balance, until_then.collect()));
         let as_of = Some(moment + TimeDelta::microseconds(1));
-        let at_once = all.lines.iter().rev().find(|(line, _)| line.occurred_at == moment).unwrap();
-        assert_eq!(statement::balance(&mut rows, &dollars.id, as_of, None).await.unwrap(), at_once.1);
+        let at_once = all.lines.iter().rev().find(|line| line.occurred_at == moment).unwrap();
+        assert_eq!(statement::balance(&mut rows, &dollars.id, as_of, None).await.unwrap(), at_once.balance);
     }
 }
 

@@ -5,9 +5,8 @@
 //! that are added meanwhile come before the first page and disturb no walk.
 
 use axum::{
-    Json,
     http::{HeaderValue, Uri, header},
-    response::{IntoResponse, Response},
+    response::Response,
 };
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
@@ -16,7 +15,7 @@ use sha2::Sha256;
 use sqlx::PgPool;
 use utoipa::ToSchema;
 
-use crate::error::ApiError;
+use crate::{error::ApiError, wire::json};
 
 pub const DEFAULT_LIMIT: u32 = 50;
 pub const MAX_LIMIT: u32 = 200;
@@ -131,7 +130,7 @@ impl<T: Serialize> Page<T> {
     /// The answer, with a link to the next page.
     pub fn answer(self, uri: &Uri) -> Response {
         let link = self.next_cursor.as_ref().map(|cursor| next_link(uri, cursor));
-        let mut response = Json(self).into_response();
+        let mut response = json(&self);
         if let Some(link) = link {
             response.headers_mut().insert(header::LINK, link);
         }

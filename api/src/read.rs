@@ -6,7 +6,6 @@ use std::{
 };
 
 use axum::{
-    Json,
     extract::FromRequestParts,
     http::{HeaderName, HeaderValue, Uri, request::Parts},
     response::{IntoResponse, Response},
@@ -22,6 +21,7 @@ use crate::{
     moment::AskedMoment,
     page::{CursorKey, Page, Wanted},
     past::Admitted,
+    wire::json,
     write::LEDGER_POSITION,
 };
 
@@ -244,7 +244,7 @@ impl Rows {
     }
 
     pub fn show(self, answer: impl Serialize) -> Response {
-        self.tell(Json(answer))
+        self.tell(json(&answer))
     }
 
     /// The position at which the rows are what is told.

@@ -14,13 +14,12 @@ use axum::{
 };
 use chrono::{DateTime, Days, NaiveDate, Utc};
 use chrono_tz::Tz;
-use daybook_core::midnight;
+use daybook_core::{domain::Currency, midnight};
 use daybook_projections::{
     Moment, Plans, books,
-    statement::{self as read_model, Period, Place, StatementRow},
+    statement::{self as read_model, Period, StatementLine},
 };
 pub use format::Format;
-use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -30,9 +29,12 @@ use crate::{
     app::App,
     error::ApiError,
     moment::AskedMoment,
-    read::{Fresh, Rows},
+    read::Fresh,
     wire::{AccountRef, Amount, Ref},
 };
+
+/// So many lines are read at a time.
+const PORTION: usize = 5_000;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -106,21 +108,21 @@ impl StatementShown {
 }
 
 impl LineShown {
-    fn of(row: StatementRow, balance: Decimal) -> Self {
+    fn of(line: StatementLine, currency: Currency) -> Self {
         Self {
-            amount: Amount::of(row.amount, &row.currency),
-            balance: Amount::of(balance, &row.currency),
-            entry: row.entry,
-            position: row.position,
-            occurred_at: row.occurred_at,
-            dated_at: row.dated_at,
-            recorded_at: row.recorded_at,
-            origin: row.origin,
-            origin_id: row.origin_id,
-            description: row.description,
-            due_on: row.due_on,
-            reverses: row.reverses,
-            reversed_by: row.reversed_by,
+            amount: Amount::in_currency(line.amount, currency),
+            balance: Amount::in_currency(line.balance, currency),
+            entry: line.entry,
+            position: line.position,
+            occurred_at: line.occurred_at,
+            dated_at: line.dated_at,
+            recorded_at: line.recorded_at,
+            origin: line.origin,
+            origin_id: line.origin_id,
+            description: line.description,
+            due_on: line.due_on,
+            reverses: line.reverses,
+            reversed_by: line.reversed_by,
         }
     }
 }
@@ -167,15 +169,18 @@ pub async fn statement(
     let (at, head) = (rows.moment(), rows.position());
     let known = closed_at.or(at.known_at);
     let period = Period { from: begin, to: end, moment: Moment { known_at: known, ..at } };
-    let (opening, closing, lines) = whole(&mut rows, id.as_str(), &period).await?;
+    let read = read_model::statement(&mut rows, id.as_str(), &period, PORTION).await?;
+    let (opening, closing) =
+        (Amount::of(read.opening, &account.currency), Amount::of(read.closing(), &account.currency));
+    let currency = opening.0.currency();
     let statement = StatementShown {
         account: account.id,
         time_zone: account.time_zone,
         from,
         to,
-        opening: Amount::of(opening, &account.currency),
-        closing: Amount::of(closing, &account.currency),
-        lines,
+        opening,
+        closing,
+        lines: read.lines.into_iter().map(|line| LineShown::of(line, currency)).collect(),
         closed: closed_at.is_some(),
         position: known.unwrap_or(head),
     };
@@ -185,30 +190,6 @@ pub async fn statement(
         Format::Html => rows.tell(html::page(&statement)),
         Format::Text => rows.tell(written(text::CONTENT_TYPE, text::write(&statement))),
     })
-}
-
-/// All lines of a period, read in portions.
-async fn whole(
-    rows: &mut Rows,
-    account: &str,
-    period: &Period,
-) -> Result<(Decimal, Decimal, Vec<LineShown>), ApiError> {
-    const PORTION: i64 = 5_000;
-    let first = read_model::statement(rows, account, period, None, PORTION).await?;
-    let (opening, closing) = (first.opening, first.closing);
-    let mut portion = first.lines;
-    let mut lines = Vec::with_capacity(portion.len());
-    loop {
-        let full = portion.len() as i64 == PORTION;
-        let last = portion.last().map(|(row, _)| Place { occurred_at: row.occurred_at, position: row.position });
-        lines.extend(portion.into_iter().map(|(row, balance)| LineShown::of(row, balance)));
-        match last {
-            Some(last) if full => {
-                portion = read_model::statement(rows, account, period, Some(last), PORTION).await?.lines;
-            }
-            _ => return Ok((opening, closing, lines)),
-        }
-    }
 }
 
 fn written(content_type: &'static str, content: impl IntoResponse) -> Response {

@@ -2,6 +2,10 @@
 
 use std::{fmt, marker::PhantomData};
 
+use axum::{
+    http::{HeaderValue, header},
+    response::{IntoResponse, Response},
+};
 use daybook_core::domain::{self, Currency, Id, Money, MoneyError, Noun, Rounding, money::parse_decimal};
 use rust_decimal::Decimal;
 use serde::{
@@ -15,6 +19,13 @@ use utoipa::{
         schema::{Schema, Type},
     },
 };
+
+/// What was read, in JSON. axum's own asks its buffer for room with every sign of it, which a long answer feels.
+pub fn json(answer: &impl Serialize) -> Response {
+    let mut written = Vec::with_capacity(4096);
+    serde_json::to_writer(&mut written, answer).expect("what is told has names that are texts");
+    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], written).into_response()
+}
 
 /// A body, or a query, that says nothing.
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -97,7 +108,10 @@ impl ToSchema for Amount {
 impl Amount {
     /// An amount that a row holds, in the row's currency.
     pub fn of(amount: Decimal, currency: &str) -> Self {
-        let currency = currency.parse().expect("a row holds a currency that the domain has accepted");
+        Self::in_currency(amount, currency.parse().expect("a row holds a currency that the domain has accepted"))
+    }
+
+    pub fn in_currency(amount: Decimal, currency: Currency) -> Self {
         Self(Money::round(amount, currency, Rounding::default()))
     }
 }

@@ -237,55 +237,98 @@ impl Period {
 }
 
 /// The place of a line in a statement: lines go by the time they took effect, then by the order of recording.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    pub occurred_at: DateTime<Utc>,
-    pub position: i64,
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    occurred_at: DateTime<Utc>,
+    position: i64,
 }
 
-/// A page of a statement.
+/// A statement for a period.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Statement {
     /// Before the first moment of the period.
     pub opening: Decimal,
-    /// After the last moment of the period, whatever page this is.
-    pub closing: Decimal,
-    /// Each line with the balance after it in this order.
-    pub lines: Vec<(StatementRow, Decimal)>,
+    pub lines: Vec<StatementLine>,
 }
 
-/// The statement of an account for a period; `after` is the place of the last line of the page before this one.
-///
-/// The text of the query has only the conditions that are asked for, so that one plan is good for all who ask the same.
+/// What a statement tells of an entry; see [`StatementRow`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct StatementLine {
+    pub entry: i64,
+    pub position: i64,
+    pub occurred_at: DateTime<Utc>,
+    pub dated_at: Option<DateTime<Utc>>,
+    pub recorded_at: DateTime<Utc>,
+    pub origin: String,
+    pub origin_id: Option<String>,
+    pub description: String,
+    pub amount: Decimal,
+    pub due_on: Option<NaiveDate>,
+    pub reverses: Option<i64>,
+    pub reversed_by: Option<i64>,
+    /// After this line, in the order of the statement.
+    pub balance: Decimal,
+}
+
+impl Statement {
+    /// After the last moment of the period.
+    pub fn closing(&self) -> Decimal {
+        self.lines.last().map_or(self.opening, |line| line.balance)
+    }
+}
+
+/// The statement of an account for a period, read in portions of so many lines.
 pub async fn statement(
     connection: &mut PgConnection,
     account_id: &str,
     period: &Period,
-    after: Option<Place>,
-    limit: i64,
+    portion: usize,
 ) -> Result<Statement, sqlx::Error> {
-    let (to, before, known_at) = (period.bounded(period.to), period.moment.before(), period.moment.position());
-    let balances = |query: &mut QueryBuilder<'_, Postgres>| {
-        let opening = |query: &mut QueryBuilder<'_, Postgres>| match period.from {
-            Some(from) => push_balance(query, account_id, period.bounded(Some(from)), known_at),
-            None => _ = query.push("0::numeric"),
-        };
-        opening(query);
-        query.push(", ");
-        push_balance(query, account_id, to, known_at);
-        query.push(", ");
-        match after {
-            None => opening(query),
-            Some(place) => push_balance_after(query, account_id, place, known_at),
+    let mut rows = lines(&mut *connection, account_id, period, None, portion).await?;
+    // With the first line comes what was there before.
+    let opening = match (period.from, rows.first()) {
+        (None, _) => Decimal::ZERO,
+        (Some(_), Some(row)) => row.try_get(COLUMNS)?,
+        (Some(from), None) => {
+            let before = period.bounded(Some(from));
+            balance(&mut *connection, account_id, before, period.moment.position()).await?
         }
     };
+    let mut statement = Statement { opening, lines: Vec::with_capacity(rows.len()) };
+    loop {
+        let full = rows.len() == portion;
+        for row in &rows {
+            statement.lines.push(read_line(row, statement.closing())?);
+        }
+        match statement.lines.last() {
+            Some(StatementLine { occurred_at, position, .. }) if full => {
+                let last = Place { occurred_at: *occurred_at, position: *position };
+                rows = lines(&mut *connection, account_id, period, Some(last), portion).await?;
+            }
+            _ => return Ok(statement),
+        }
+    }
+}
+
+/// The next lines after a place, and with each of the first ones the balance before all of them, if the period begins at
+/// some moment.
+///
+/// The text of the query has only the conditions that are asked for, so that one plan is good for all who ask the same.
+async fn lines(
+    connection: &mut PgConnection,
+    account_id: &str,
+    period: &Period,
+    after: Option<Place>,
+    limit: usize,
+) -> Result<Vec<PgRow>, sqlx::Error> {
+    let (to, before, known_at) = (period.bounded(period.to), period.moment.before(), period.moment.position());
     let mut query = QueryBuilder::new(
-        "select account_id, entry, position, occurred_at, dated_at, recorded_at, origin, origin_id, transfer, description,
-             amount, balance, currency, due_on, reverses, ",
+        "select entry, position, occurred_at, dated_at, recorded_at, origin, origin_id, description, amount, due_on,
+             reverses, ",
     );
     // A row tells what takes its entry back now: of another moment that has to be looked up.
     if known_at.is_none() && before.is_none() {
-        query.push("reversed_by, ");
+        query.push("reversed_by");
     } else {
         query.push(
             "(select r.entry from account_statement r
@@ -294,10 +337,13 @@ pub async fn statement(
         );
         known_at.map(|known_at| query.push(" and r.position <= ").push_bind(known_at));
         before.map(|before| query.push(" and r.occurred_at < ").push_bind(before));
-        query.push(" order by r.entry desc limit 1), ");
+        query.push(" order by r.entry desc limit 1)");
     }
-    // They are worked out once, and stand in each row.
-    balances(&mut query);
+    // It is worked out once, and stands in each row.
+    if let (Some(from), None) = (period.from, after) {
+        query.push(", ");
+        push_balance(&mut query, account_id, period.bounded(Some(from)), known_at);
+    }
     query.push(" from account_statement s where account_id = ").push_bind(account_id);
     period.from.map(|from| query.push(" and occurred_at >= ").push_bind(from));
     to.map(|to| query.push(" and occurred_at < ").push_bind(to));
@@ -305,48 +351,30 @@ pub async fn statement(
     if let Some(Place { occurred_at, position }) = after {
         query.push(" and (occurred_at, position) > (").push_bind(occurred_at).push(", ").push_bind(position).push(")");
     }
-    query.push(" order by occurred_at, position limit ").push_bind(limit);
-    let rows = query.build().fetch_all(&mut *connection).await?;
-
-    let (opening, closing, mut running): (Decimal, Decimal, Decimal) = match rows.first() {
-        Some(row) => (row.try_get(COLUMNS)?, row.try_get(COLUMNS + 1)?, row.try_get(COLUMNS + 2)?),
-        None => {
-            let mut query = QueryBuilder::new("select ");
-            balances(&mut query);
-            query.build_query_as().fetch_one(connection).await?
-        }
-    };
-    let mut lines = Vec::with_capacity(rows.len());
-    for row in &rows {
-        let row = read_line(row)?;
-        running += row.amount;
-        lines.push((row, running));
-    }
-    Ok(Statement { opening, closing, lines })
+    query.push(" order by occurred_at, position limit ").push_bind(limit as i64);
+    query.build().fetch_all(connection).await
 }
 
-/// Of a line, before the balances.
-const COLUMNS: usize = 16;
+/// Of a line, before the balance.
+const COLUMNS: usize = 12;
 
 /// A line by the places of its columns; their names would have to be looked up in every row.
-fn read_line(row: &PgRow) -> Result<StatementRow, sqlx::Error> {
-    Ok(StatementRow {
-        account_id: row.try_get(0)?,
-        entry: row.try_get(1)?,
-        position: row.try_get(2)?,
-        occurred_at: row.try_get(3)?,
-        dated_at: row.try_get(4)?,
-        recorded_at: row.try_get(5)?,
-        origin: row.try_get(6)?,
-        origin_id: row.try_get(7)?,
-        transfer: row.try_get(8)?,
-        description: row.try_get(9)?,
-        amount: row.try_get(10)?,
-        balance: row.try_get(11)?,
-        currency: row.try_get(12)?,
-        due_on: row.try_get(13)?,
-        reverses: row.try_get(14)?,
-        reversed_by: row.try_get(15)?,
+fn read_line(row: &PgRow, before: Decimal) -> Result<StatementLine, sqlx::Error> {
+    let amount: Decimal = row.try_get(8)?;
+    Ok(StatementLine {
+        entry: row.try_get(0)?,
+        position: row.try_get(1)?,
+        occurred_at: row.try_get(2)?,
+        dated_at: row.try_get(3)?,
+        recorded_at: row.try_get(4)?,
+        origin: row.try_get(5)?,
+        origin_id: row.try_get(6)?,
+        description: row.try_get(7)?,
+        amount,
+        due_on: row.try_get(9)?,
+        reverses: row.try_get(10)?,
+        reversed_by: row.try_get(11)?,
+        balance: before + amount,
     })
 }
 
@@ -389,19 +417,6 @@ fn push_balance(
             before.map(|before| query.push(" and occurred_at < ").push_bind(before));
         }
     }
-    query.push("), 0)");
-}
-
-fn push_balance_after(
-    query: &mut QueryBuilder<'_, Postgres>,
-    account_id: &str,
-    Place { occurred_at, position }: Place,
-    known_at: Option<i64>,
-) {
-    push_balance(query, account_id, Some(occurred_at), known_at);
-    query.push(" + coalesce((select sum(amount) from account_statement where account_id = ");
-    query.push_bind(account_id.to_owned()).push(" and occurred_at = ").push_bind(occurred_at);
-    query.push(" and position <= ").push_bind(known_at.map_or(position, |known_at| known_at.min(position)));
     query.push("), 0)");
 }
 
