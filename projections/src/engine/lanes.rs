@@ -10,6 +10,7 @@ use daybook_core::{
 };
 use futures::future;
 use sqlx::{Connection, Executor as _, PgConnection};
+use tokio::{runtime::Handle, task};
 
 use super::{
     build::{self, Target},
@@ -105,7 +106,10 @@ impl Lanes {
                 if lane.riders.is_empty() {
                     Ok((lane, Vec::new()))
                 } else {
-                    tokio::spawn(lane.go(batch)).await.expect("a lane does not fall")
+                    // On a thread of its own: folding a batch takes milliseconds, and a worker that is busy for so long keeps whoever
+                    // waits for the database waiting, this process's writer first of all.
+                    let runtime = Handle::current();
+                    task::spawn_blocking(move || runtime.block_on(lane.go(batch))).await.expect("a lane does not fall")
                 }
             }
         });
