@@ -49,15 +49,22 @@ async fn a_snapshot_beyond_its_stream_is_passed_over() {
 #[tokio::test]
 async fn large_streams_are_written_aside_ever_more_rarely() {
     let (database, account) = database_with_history().await;
-    let options = WriterOptions { snapshot_every: 1, ..WriterOptions::default() };
-    let (writer, running) = database.writer_with(options).await;
-    // The tail is long enough by now; but one event more is too little for a stream of this length.
-    for _ in 0..2 {
-        writer.execute(adjust(&account, usd("1.00"))).await.unwrap();
-    }
-    running.shutdown().await;
-    let loaded = load(&database, &account).await;
-    assert_eq!(loaded.sequence - loaded.snapshot_sequence, 1);
+    // By itself every event would be enough.
+    let adjusted = async |times: u64| {
+        let options = WriterOptions { snapshot_every: 1, ..WriterOptions::default() };
+        let (writer, running) = database.writer_with(options).await;
+        for _ in 0..times {
+            writer.execute(adjust(&account, usd("1.00"))).await.unwrap();
+        }
+        running.shutdown().await;
+        load(&database, &account).await
+    };
+    // The tail is long enough by now.
+    let first = adjusted(1).await;
+    assert_eq!(first.snapshot_sequence, first.sequence);
+    let half = first.sequence / 2;
+    assert_eq!(adjusted(half - 1).await.snapshot_sequence, first.sequence);
+    assert_eq!(adjusted(1).await.snapshot_sequence, first.sequence + half);
 }
 
 /// They are written again and again as a stream grows.

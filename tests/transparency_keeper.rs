@@ -151,12 +151,18 @@ async fn a_tree_does_not_grow_past_an_event_that_is_missing() {
     let ledger = SignedLedger::of_events(5, 400, &[300]).await;
     let mut connection = ledger.store.connection().await.unwrap();
     ledger.append("another", 100).await;
-    // In the middle of a portion, and as the first of it.
-    for missing in [450, 401] {
-        ledger.tamper(&format!("delete from events where position = {missing}")).await;
-        let refused = add_events(&mut connection, 2_000).await.unwrap_err().to_string();
-        let gap = format!("after position {} comes {}", missing - 1, missing + 1);
-        assert!(refused.contains(&gap), "{refused}");
+    for (deleted, limit, missing) in [
+        ("position > 480", 2_000, 481),
+        ("position = 450", 2_000, 450),
+        ("position = 401", 2_000, 401),
+        // So many that none is left to be read.
+        ("position = 401", 1, 401),
+        ("position > 400", 2_000, 401),
+    ] {
+        ledger.tamper(&format!("delete from events where {deleted}")).await;
+        let refused = add_events(&mut connection, limit).await.unwrap_err().to_string();
+        let expected = format!("event {missing} is missing in the book, which goes on to position 500;");
+        assert!(refused.starts_with(&expected), "{deleted}: {refused}");
         let kept: i64 =
             sqlx::query_scalar("select size from transparency_log").fetch_one(ledger.store.pool()).await.unwrap();
         assert_eq!(kept, 400);

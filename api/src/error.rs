@@ -230,6 +230,7 @@ impl From<LogError> for ApiError {
             | LogError::Restored { .. }
             | LogError::Spoilt(_)
             | LogError::Missing(_)
+            | LogError::Absent { .. }
             | LogError::Lost
             | LogError::File { .. }
             | LogError::LastSigned { .. }

@@ -74,6 +74,10 @@ pub enum LogError {
     Spoilt(u64),
     #[error("event {0} is missing in the book, but it is in the log's tree; `daybook verify --full` tells more")]
     Missing(Position),
+    #[error(
+        "event {missing} is missing in the book, which goes on to position {end}; `daybook verify --full` tells more"
+    )]
+    Absent { missing: Position, end: Position },
     #[error("{} cannot be read or written; what was signed last is kept beside the log's key, and nothing is signed without", path.display())]
     File { path: PathBuf, source: io::Error },
     #[error(

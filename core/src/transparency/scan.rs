@@ -63,26 +63,15 @@ pub(super) async fn read_leaves(
     from: Position,
     to: Position,
 ) -> Result<Vec<Hash>, ScanError> {
-    Ok(read_leaves_to_gap(connection, from, to).await?.0)
-}
-
-/// The same, and the first event after what is missing, if there is one.
-pub(super) async fn read_leaves_to_gap(
-    connection: &mut PgConnection,
-    from: Position,
-    to: Position,
-) -> Result<(Vec<Hash>, Option<Position>), ScanError> {
-    let (mut leaves, mut buffer, mut due, mut beyond) = (Vec::new(), Vec::new(), from, None);
+    let (mut leaves, mut buffer, mut due) = (Vec::new(), Vec::new(), from);
     scan(connection, from, to, |event| {
         if event.position == due {
             due += 1;
             leaves.push(event.leaf_with(&mut buffer));
-        } else {
-            beyond.get_or_insert(event.position);
         }
     })
     .await?;
-    Ok((leaves, beyond))
+    Ok(leaves)
 }
 
 /// What follows the header; `None` if it has not arrived as a whole.
