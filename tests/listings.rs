@@ -238,6 +238,14 @@ async fn a_statement_adds_up_from_any_moment_and_as_it_was_known() {
             .await
             .unwrap();
     assert_eq!(all.lines.iter().map(|line| line.balance).collect::<Vec<_>>(), recorded);
+    let transfers: i64 = sqlx::query_scalar(
+        "select count(*) from account_statement where account_id = $1 and transfer is not null and origin = 'transfer'",
+    )
+    .bind(&dollars.id)
+    .fetch_one(&mut *rows)
+    .await
+    .unwrap();
+    assert!(transfers > 0);
     let reversed = all.lines.iter().find(|line| line.reversed_by.is_some()).unwrap();
     let by = all.lines.iter().find(|line| Some(line.entry) == reversed.reversed_by).unwrap();
     assert_eq!(by.reverses, Some(reversed.entry));
