@@ -67,13 +67,13 @@ impl Projection for Accounts {
                 change(row);
             });
         };
-        match account_event.clone() {
+        match account_event {
             AccountEvent::Opened { customer, currency, name, time_zone } => changes.insert(AccountRow {
                 id: event.aggregate_id.clone(),
                 customer_id: customer.as_str().into(),
-                name,
+                name: name.clone(),
                 currency: currency.code().into(),
-                time_zone,
+                time_zone: time_zone.clone(),
                 balance: Decimal::ZERO,
                 held: Decimal::ZERO,
                 credit_limit: Decimal::ZERO,
@@ -84,15 +84,24 @@ impl Projection for Accounts {
                 position,
                 changed_position: position,
             }),
-            AccountEvent::CreditLimitSet { limit } => change(Box::new(move |row| row.credit_limit = limit.amount())),
+            AccountEvent::CreditLimitSet { limit } => {
+                let limit = limit.amount();
+                change(Box::new(move |row| row.credit_limit = limit));
+            }
             AccountEvent::PostPaidAllowed {} => change(Box::new(|row| row.post_paid = true)),
             AccountEvent::PostPaidRevoked {} => change(Box::new(|row| row.post_paid = false)),
             AccountEvent::AutomaticAllocationSwitchedOn {} => change(Box::new(|row| row.automatic_allocation = true)),
             AccountEvent::AutomaticAllocationSwitchedOff {} => change(Box::new(|row| row.automatic_allocation = false)),
             AccountEvent::Credited { amount, .. } => enter(amount.amount(), &mut change),
             AccountEvent::Charged { amount, .. } => enter(-amount.amount(), &mut change),
-            AccountEvent::Held { amount, .. } => change(Box::new(move |row| row.held += amount.amount())),
-            AccountEvent::HoldReleased { amount, .. } => change(Box::new(move |row| row.held -= amount.amount())),
+            AccountEvent::Held { amount, .. } => {
+                let amount = amount.amount();
+                change(Box::new(move |row| row.held += amount));
+            }
+            AccountEvent::HoldReleased { amount, .. } => {
+                let amount = amount.amount();
+                change(Box::new(move |row| row.held -= amount));
+            }
             // Which funds cover which charges moves no money.
             AccountEvent::Allocated { .. } | AccountEvent::Released { .. } => {}
         }

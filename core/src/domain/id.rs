@@ -1,6 +1,6 @@
 //! Identifiers: a prefix that names the noun, then a time-ordered ULID or a name given from outside.
 
-use std::{borrow::Cow, fmt, hash, marker::PhantomData, str::FromStr};
+use std::{borrow::Cow, fmt, hash, marker::PhantomData, str::FromStr, sync::Arc};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -16,7 +16,8 @@ pub trait Noun {
 /// The identifier of one `N`, such as `acc_01J9ZK…`: unique for ever, never reused, sortable by time of creation
 /// unless it was [named](Id::named) from outside.
 pub struct Id<N> {
-    text: Box<str>,
+    // Shared: an account's state has thousands of them, and a command copies whole nodes of its maps.
+    text: Arc<str>,
     noun: PhantomData<fn() -> N>,
 }
 
@@ -32,7 +33,7 @@ impl<N: Noun> Id<N> {
     /// The identifier made of a UUID; version 7 keeps identifiers sortable by time.
     pub fn from_uuid(uuid: Uuid) -> Self {
         let ulid = Ulid::from_bytes(uuid.into_bytes());
-        Self::from_text(format!("{}_{ulid}", N::PREFIX))
+        Self::from_text(&format!("{}_{ulid}", N::PREFIX))
     }
 
     /// The identifier that carries a name given from outside, such as a gateway's own payment id.
@@ -41,10 +42,10 @@ impl<N: Noun> Id<N> {
         if name.is_empty() || name.len() > 128 || !name.chars().all(well_formed) {
             return Err(IdError::Malformed);
         }
-        Ok(Self::from_text(format!("{}_{name}", N::PREFIX)))
+        Ok(Self::from_text(&format!("{}_{name}", N::PREFIX)))
     }
 
-    fn from_text(text: String) -> Self {
+    fn from_text(text: &str) -> Self {
         Self { text: text.into(), noun: PhantomData }
     }
 }

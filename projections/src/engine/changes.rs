@@ -116,31 +116,30 @@ impl<R: Row> Change<R> {
 
     /// Applies the change to the rows that the batch knows.
     pub fn apply(self, slots: &mut BTreeMap<R::Key, Slot<R>>) -> Result<(), FoldError> {
-        let key = self.key();
-        let missing = || FoldError::RowMissing { table: R::TABLE, key: format!("{key:?}") };
+        let missing = |key: &R::Key| FoldError::RowMissing { table: R::TABLE, key: format!("{key:?}") };
         match self {
-            Self::Insert(row) => match slots.entry(key.clone()) {
+            Self::Insert(row) => match slots.entry(row.key()) {
                 Entry::Occupied(slot) if slot.get().row.is_some() => {
-                    return Err(FoldError::RowExists { table: R::TABLE, key: format!("{key:?}") });
+                    return Err(FoldError::RowExists { table: R::TABLE, key: format!("{:?}", slot.key()) });
                 }
                 Entry::Occupied(mut slot) => slot.get_mut().set(Some(row)),
                 Entry::Vacant(slot) => {
                     slot.insert(Slot { stored: false, row: Some(row), changed: true });
                 }
             },
-            Self::Update(_, change) => {
-                let slot = slots.get_mut(&key).ok_or_else(missing)?;
-                change(slot.row.as_mut().ok_or_else(missing)?);
+            Self::Update(key, change) => {
+                let slot = slots.get_mut(&key).ok_or_else(|| missing(&key))?;
+                change(slot.row.as_mut().ok_or_else(|| missing(&key))?);
                 slot.changed = true;
             }
-            Self::Upsert(_, default, change) => {
+            Self::Upsert(key, default, change) => {
                 let slot = slots.entry(key).or_insert(Slot { stored: false, row: None, changed: true });
                 change(slot.row.get_or_insert_with(default));
                 slot.changed = true;
             }
-            Self::Delete(_) => match slots.get_mut(&key) {
+            Self::Delete(key) => match slots.get_mut(&key) {
                 Some(slot) if slot.row.is_some() => slot.set(None),
-                _ => return Err(missing()),
+                _ => return Err(missing(&key)),
             },
         }
         Ok(())
