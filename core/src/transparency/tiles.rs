@@ -2,22 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
-use daybook_verify::{
-    LogEvent,
-    tree::{self, Place, TileBuilder, Tiles},
-};
-use futures::TryStreamExt;
-use sqlx::{Connection, PgConnection, PgExecutor, Row, postgres::PgRow};
+use daybook_verify::tree::{self, Place, TileBuilder, Tiles};
+use sqlx::{Connection, PgConnection, PgExecutor};
 use tlog_tiles::{Hash, Tile};
 
 use super::{LogError, standing};
 use crate::{
     event::Position,
-    store::{
-        events::{signed, unsigned},
-        head,
-    },
+    store::{StoreError, events::signed, head, read_events},
 };
 
 /// Reads tiles by their places; what is not there is missing in the answer, too.
@@ -115,52 +107,22 @@ pub async fn add_events(connection: &mut PgConnection, limit: u32) -> Result<Add
 }
 
 /// The leaves of the events after a position, so many at most. None of those that the book has counted may be missing.
-///
-/// Read as rows and not by COPY, whose text would be another one with each pass: whoever watches the statements of a
-/// server would see nothing else.
 async fn next_leaves(connection: &mut PgConnection, after: Position, limit: u32) -> Result<Vec<Hash>, LogError> {
     // First, so that what is appended meanwhile is not taken for missing.
-    let mut end = head(&mut *connection).await?.position;
-    let (mut leaves, mut buffer, mut due) = (Vec::new(), Vec::new(), after + 1);
-    let mut rows = sqlx::query(
-        "select position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload::text,
-             metadata::text, recorded_at
-         from events
-         where position > $1 and position <= $1 + $2
-         order by position",
-    )
-    .bind(signed(after)?)
-    .bind(i64::from(limit))
-    .fetch(connection);
-    while let Some(row) = rows.try_next().await? {
-        let event = log_event(&row)?;
-        if event.position != due {
-            end = end.max(event.position);
-            break;
+    let end = head(&mut *connection).await?.position;
+    let events = match read_events(connection, after, limit).await {
+        Ok(events) => events,
+        Err(StoreError::Gap { after, found }) => {
+            return Err(LogError::Absent { missing: after + 1, end: end.max(found) });
         }
-        leaves.push(event.leaf_with(&mut buffer));
-        due += 1;
+        Err(error) => return Err(error.into()),
+    };
+    let last = events.last().map_or(after, |event| event.position);
+    if last < end.min(after + u64::from(limit)) {
+        return Err(LogError::Absent { missing: last + 1, end });
     }
-    if due <= end.min(after + u64::from(limit)) {
-        return Err(LogError::Absent { missing: due, end });
-    }
-    Ok(leaves)
-}
-
-/// An event whose texts stay in the row.
-fn log_event(row: &PgRow) -> Result<LogEvent<'_>, LogError> {
-    let text = |column| row.try_get::<&str, usize>(column).map(Into::into);
-    Ok(LogEvent {
-        position: unsigned(row.try_get(0)?)?,
-        aggregate_type: text(1)?,
-        aggregate_id: text(2)?,
-        sequence: unsigned(row.try_get(3)?)?,
-        event_type: text(4)?,
-        event_version: text(5)?,
-        payload: text(6)?,
-        metadata: text(7)?,
-        recorded_at_us: row.try_get::<DateTime<Utc>, _>(8)?.timestamp_micros(),
-    })
+    let mut buffer = Vec::new();
+    Ok(events.iter().map(|event| event.to_log().leaf_with(&mut buffer)).collect())
 }
 
 /// Writes tiles as they now are.
