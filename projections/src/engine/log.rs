@@ -8,6 +8,7 @@ use daybook_core::{
 };
 use futures::{TryStreamExt, stream::BoxStream};
 use sqlx::PgConnection;
+use tokio::task;
 
 use super::{Follows, changes::FoldError, row::Source};
 use crate::effect::together;
@@ -57,7 +58,11 @@ pub(super) async fn read(
     after: Position,
     limit: u32,
 ) -> Result<Vec<Entry>, StoreError> {
-    Ok(read_events(connection, after, limit).await?.into_iter().map(|raw| Entry::of(raw, upcasters)).collect())
+    let events = read_events(connection, after, limit).await?;
+    let upcasters = upcasters.clone();
+    // Not on a worker, for the same reason as a lane's folding.
+    let decode = move || events.into_iter().map(|raw| Entry::of(raw, &upcasters)).collect();
+    Ok(task::spawn_blocking(decode).await.expect("decoding does not fall"))
 }
 
 /// Of the events after one position up to another, those that are followed.
