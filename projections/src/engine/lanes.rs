@@ -1,6 +1,6 @@
-//! Lanes: batches on their way into the tables. Builds go through a batch together; where it is full, so that they lie
-//! behind, they divide into lanes, each with a connection of its own. One that stumbles over an event is committed up to
-//! the event before it and stops; the others go on.
+//! Lanes: batches on their way into the tables. Builds go through a batch together; where one full batch follows another,
+//! so that they lie behind, they divide into lanes, each with a connection of its own. One that stumbles over an event
+//! is committed up to the event before it and stops; the others go on.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -26,6 +26,10 @@ use super::{
 /// Connections that write at the same time.
 const LANES: usize = 2;
 
+/// After so many full batches one after the other, builds divide. What comes in for a moment is done by one lane: a second
+/// one takes from whoever appends.
+const PATIENCE: usize = 4;
+
 /// How far a build has come with a batch; not to its end, if it stopped at an event.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Moved {
@@ -36,8 +40,8 @@ pub(super) struct Moved {
 pub(super) struct Lanes {
     store: Store,
     pub driver: Driver,
-    /// From so many events on, a batch is divided.
-    divided: usize,
+    /// From so many events on, a batch is full.
+    full: usize,
     connections: Vec<PgConnection>,
     /// By the name and the number of the build.
     riders: HashMap<(&'static str, i32), Rider>,
@@ -52,6 +56,8 @@ struct Rider {
     at: Position,
     /// Rows that its last batch wrote.
     load: usize,
+    /// Full batches since the last one that was not.
+    full_ones: usize,
 }
 
 /// Builds that go through a batch in one transaction.
@@ -63,9 +69,9 @@ struct Lane {
 }
 
 impl Lanes {
-    pub fn new(store: &Store, driver: Driver, divided: usize) -> Self {
+    pub fn new(store: &Store, driver: Driver, full: usize) -> Self {
         let parked = Arc::default();
-        Self { store: store.clone(), driver, divided, connections: Vec::new(), riders: HashMap::new(), parked }
+        Self { store: store.clone(), driver, full, connections: Vec::new(), riders: HashMap::new(), parked }
     }
 
     /// Forgets everything that may not be so any more, connections included.
@@ -83,16 +89,22 @@ impl Lanes {
     /// Takes builds that stand before a batch of consecutive events through it, and answers with those that this process
     /// still drives.
     pub async fn go(&mut self, group: Vec<Target>, batch: Arc<[Entry]>) -> Result<Vec<Moved>, StoreError> {
-        let number = if batch.len() < self.divided { 1 } else { LANES.min(group.len()) };
-        while self.connections.len() < number {
-            self.connections.push(connect(&self.store).await?);
+        let mut connections = std::mem::take(&mut self.connections);
+        if connections.is_empty() {
+            connections.push(connect(&self.store).await?);
         }
-        let mut lanes: Vec<Lane> =
-            std::mem::take(&mut self.connections).into_iter().map(|connection| self.lane(connection)).collect();
         let mut riders = Vec::new();
         for target in group {
-            riders.push(self.rider(target, before(&batch), &mut lanes[0].connection).await?);
+            let mut rider = self.rider(target, before(&batch), &mut connections[0]).await?;
+            rider.full_ones = if batch.len() < self.full { 0 } else { rider.full_ones + 1 };
+            riders.push(rider);
         }
+        let lie_behind = riders.iter().all(|rider| rider.full_ones > PATIENCE);
+        let number = if lie_behind { LANES.min(riders.len()) } else { 1 };
+        while connections.len() < number {
+            connections.push(connect(&self.store).await?);
+        }
+        let mut lanes: Vec<Lane> = connections.into_iter().map(|connection| self.lane(connection)).collect();
         // Those that are read together stay together, the others go where least is to be done, the heaviest first.
         riders.sort_by_key(|rider| (rider.target.definition.read_alone, std::cmp::Reverse(rider.load)));
         for rider in riders {
@@ -135,7 +147,7 @@ impl Lanes {
     ) -> Result<Rider, StoreError> {
         match self.riders.remove(&(target.definition.name, target.build)) {
             Some(rider) if rider.at == at => Ok(rider),
-            _ => Ok(Rider { target, cache: Cache::load(&target, connection).await?, at, load: 1 }),
+            _ => Ok(Rider { target, cache: Cache::load(&target, connection).await?, at, load: 1, full_ones: 0 }),
         }
     }
 }
