@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use daybook_verify::tree::{self, Place, TileBuilder, Tiles};
 use sqlx::{Connection, PgConnection, PgExecutor};
 use tlog_tiles::{Hash, Tile};
+use tokio::task;
 
 use super::{LogError, standing};
 use crate::{
@@ -121,8 +122,12 @@ async fn next_leaves(connection: &mut PgConnection, after: Position, limit: u32)
     if last < end.min(after + u64::from(limit)) {
         return Err(LogError::Absent { missing: last + 1, end });
     }
-    let mut buffer = Vec::new();
-    Ok(events.iter().map(|event| event.to_log().leaf_with(&mut buffer)).collect())
+    // So many hashes take milliseconds, for which no worker is taken from those who wait for the database.
+    let hash = move || {
+        let mut buffer = Vec::new();
+        events.iter().map(|event| event.to_log().leaf_with(&mut buffer)).collect()
+    };
+    Ok(task::spawn_blocking(hash).await.expect("hashing does not fall"))
 }
 
 /// Writes tiles as they now are.

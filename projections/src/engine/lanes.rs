@@ -56,7 +56,7 @@ struct Rider {
     at: Position,
     /// Rows that its last batch wrote.
     load: usize,
-    /// Full batches since the last one that was not.
+    /// Full batches that it has gone through since the last one that was not.
     full_ones: usize,
 }
 
@@ -95,14 +95,19 @@ impl Lanes {
         }
         let mut riders = Vec::new();
         for target in group {
-            let mut rider = self.rider(target, before(&batch), &mut connections[0]).await?;
-            rider.full_ones = if batch.len() < self.full { 0 } else { rider.full_ones + 1 };
-            riders.push(rider);
+            riders.push(self.rider(target, before(&batch), &mut connections[0]).await?);
         }
-        let lie_behind = riders.iter().all(|rider| rider.full_ones > PATIENCE);
-        let number = if lie_behind { LANES.min(riders.len()) } else { 1 };
+        let is_full = batch.len() >= self.full;
+        let lie_behind = is_full && riders.iter().all(|rider| rider.full_ones >= PATIENCE);
+        let mut number = if lie_behind { LANES.min(riders.len()) } else { 1 };
         while connections.len() < number {
-            connections.push(connect(&self.store).await?);
+            match connect(&self.store).await {
+                Ok(connection) => connections.push(connection),
+                Err(error) => {
+                    tracing::debug!(error = %chain(&error), "one lane has to do");
+                    number = connections.len();
+                }
+            }
         }
         let mut lanes: Vec<Lane> = connections.into_iter().map(|connection| self.lane(connection)).collect();
         // Those that are read together stay together, the others go where least is to be done, the heaviest first.
@@ -125,11 +130,16 @@ impl Lanes {
                 }
             }
         });
+        let last = batch.last().map(|last| last.position);
         let mut moved = Vec::new();
         for outcome in future::join_all(going).await {
             let (lane, of_lane) = outcome?;
             self.connections.push(lane.connection);
-            self.riders.extend(lane.riders.into_iter().map(|rider| (rider.name(), rider)));
+            for mut rider in lane.riders {
+                let further = usize::from(last == Some(rider.at));
+                rider.full_ones = if is_full { rider.full_ones + further } else { 0 };
+                self.riders.insert(rider.name(), rider);
+            }
             moved.extend(of_lane);
         }
         Ok(moved)
@@ -147,7 +157,8 @@ impl Lanes {
     ) -> Result<Rider, StoreError> {
         match self.riders.remove(&(target.definition.name, target.build)) {
             Some(rider) if rider.at == at => Ok(rider),
-            _ => Ok(Rider { target, cache: Cache::load(&target, connection).await?, at, load: 1, full_ones: 0 }),
+            // Whoever begins with a full batch lies behind already.
+            _ => Ok(Rider { target, cache: Cache::load(&target, connection).await?, at, load: 1, full_ones: PATIENCE }),
         }
     }
 }
