@@ -5,6 +5,7 @@ mod build;
 mod cache;
 mod changes;
 mod copy;
+mod error;
 mod fold;
 mod lanes;
 mod lease;
@@ -38,13 +39,14 @@ use daybook_core::{
 
 pub use build::{Stage, State, Target, in_service, pause, resume};
 pub use changes::{Changes, FoldError};
+pub use error::RebuildError;
 pub use memory::Memory;
 pub use parking::{ParkError, ParkedStream, park, unpark};
 pub use past::{Candidate, Known, Lasting, Moment};
 pub use process::memory as resident_memory;
 pub use projector::{NewVersions, Projector, ProjectorOptions};
 pub use proof::{Checksum, Difference, MEMORY, Verified, checksum, checksum_at, verify, verify_kept};
-pub use rebuild::{Phase, Progress, RebuildError, RebuildOptions, Rebuilt, rebuild};
+pub use rebuild::{Phase, Progress, RebuildOptions, Rebuilt, rebuild};
 pub use repair::{Repaired, repair};
 pub use row::{Row, RowKey, Source};
 pub use snapshot::{Freshness, Plans, ReadError, Reader, Snapshot};

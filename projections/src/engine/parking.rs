@@ -17,9 +17,9 @@ use sqlx::{Connection, PgConnection, PgExecutor};
 use super::{
     Definition,
     build::{self, Stage},
+    error::RebuildError,
     fold, lease,
     log::{self, Entry},
-    rebuild::RebuildError,
     repair,
 };
 

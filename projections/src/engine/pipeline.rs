@@ -14,10 +14,10 @@ use tokio::{sync::mpsc, task};
 use super::{
     Definition,
     changes::Changes,
+    error::RebuildError,
     fold,
     log::{self, Entry},
     parking::Parked,
-    rebuild::RebuildError,
     table::WriteError,
 };
 

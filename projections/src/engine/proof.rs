@@ -20,10 +20,11 @@ use super::{
     Definition,
     build::{self, Build, Stage, Target},
     copy::{self, Column},
+    error::RebuildError,
     memory::{Memory, Portion},
     parking::Parked,
     pipeline,
-    rebuild::{CHUNK_SHARE, RebuildError},
+    rebuild::CHUNK_SHARE,
     table::{Table, WriteError},
 };
 

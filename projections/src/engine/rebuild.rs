@@ -6,10 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use daybook_core::{
-    Position, chain,
-    store::{Store, StoreError},
-};
+use daybook_core::{Position, chain, store::Store};
 use serde::{Serialize, Serializer};
 use sqlx::{Connection, Executor as _, PgConnection};
 use tokio::time;
@@ -19,6 +16,7 @@ use super::{
     Definition,
     build::{self, Stage, State, Target},
     copy::Columns,
+    error::RebuildError,
     fold,
     lanes::{FOLDING, concerns_data},
     lease::{self, Driver},
@@ -27,9 +25,9 @@ use super::{
     parking::Parked,
     pipeline::{self, Folded},
     process,
-    proof::{self, Difference, UNHURRIED, Verified},
+    proof::{self, UNHURRIED, Verified},
     shape,
-    switch::{busy, fold_rest, is_lock_timeout, lock_shortly, readers_wait, remove, switch},
+    switch::{busy, fold_rest, lock_shortly, readers_wait, remove, switch},
     table::{Table, WriteError},
 };
 
@@ -98,38 +96,6 @@ pub struct Rebuilt {
 
 fn microseconds<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
     duration.map(|duration| duration.as_micros() as u64).serialize(serializer)
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum RebuildError {
-    #[error("event {position} cannot be folded: {reason}")]
-    Fold { position: Position, reason: String },
-    #[error("another process is building `{0}`")]
-    UnderWay(&'static str),
-    #[error("another process has taken the build of `{0}` over")]
-    Lost(&'static str),
-    #[error("readers held the tables of `{0}` for too long")]
-    Busy(&'static str),
-    #[error("{} rows of the new build differ from a fresh fold: {}", .0.different, keys(&.0.differences))]
-    Unproven(Box<Verified>),
-    #[error("`{name}` has no build that is {stage}")]
-    Nothing { name: &'static str, stage: &'static str },
-    #[error("of `{name}`, version {serving} serves, and this program has version {program}")]
-    OtherVersion { name: &'static str, serving: i32, program: i32 },
-    #[error("`{name}` has come to position {position}, and {wanted} was asked for")]
-    Behind { name: &'static str, position: Position, wanted: Position },
-    #[error("the build of `{name}` that is kept is at position {kept}, and the one that serves at {serving}")]
-    KeptBehind { name: &'static str, kept: Position, serving: Position },
-    #[error("of `{name}`, build {serving} serves now")]
-    OtherBuild { name: &'static str, serving: i32 },
-    #[error("the build of `{name}` that is kept has stopped: {error}")]
-    KeptStopped { name: &'static str, error: String },
-    #[error("events of `{0}` were parked or taken back meanwhile")]
-    ParkedMeanwhile(&'static str),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Database(#[from] sqlx::Error),
 }
 
 /// The share of the memory that a chunk of the book may take as it is read; folded it takes several times as much, and
@@ -568,25 +534,5 @@ enum WriteOrLost {
 impl<E: Into<WriteError>> From<E> for WriteOrLost {
     fn from(error: E) -> Self {
         Self::Write(error.into())
-    }
-}
-
-impl RebuildError {
-    pub(super) fn is_lock_timeout(&self) -> bool {
-        matches!(self, Self::Database(error) if is_lock_timeout(error))
-    }
-}
-
-fn keys(differences: &[Difference]) -> String {
-    let keys = differences.iter().map(|difference| format!("{} {}", difference.table, difference.key));
-    keys.collect::<Vec<_>>().join(", ")
-}
-
-impl From<WriteError> for RebuildError {
-    fn from(error: WriteError) -> Self {
-        match error {
-            WriteError::Fold { position, error } => Self::Fold { position, reason: error.to_string() },
-            WriteError::Database(error) => Self::Database(error),
-        }
     }
 }

@@ -9,11 +9,11 @@ use sqlx::{Connection, Executor as _, PgConnection};
 use super::{
     Definition,
     build::{self, Build, Stage, Target},
+    error::RebuildError,
     lease,
     memory::{Memory, Portion},
     parking::{Parked, TakingBack},
     proof::{self, UNHURRIED},
-    rebuild::RebuildError,
     table::Table,
     watch,
 };

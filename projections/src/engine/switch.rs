@@ -10,11 +10,12 @@ use tokio::time;
 use super::{
     Definition,
     build::{self, Build, Stage, State, Target},
+    error::RebuildError,
     fold,
     lanes::FOLDING,
     log,
     parking::Parked,
-    rebuild::{LAST_EVENTS, PATIENCE, RebuildError},
+    rebuild::{LAST_EVENTS, PATIENCE},
     shape,
 };
 

@@ -9,8 +9,9 @@ use tokio::time;
 use super::{
     Definition,
     build::{self, Stage},
+    error::RebuildError,
     latest,
-    rebuild::{RebuildError, RebuildOptions, rebuild},
+    rebuild::{RebuildOptions, rebuild},
 };
 
 /// How long to wait before trying again, when another process builds or the database does not do its part.

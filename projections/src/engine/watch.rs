@@ -18,12 +18,12 @@ use tokio::time;
 use super::{
     Definition,
     build::{self, Build, Stage, State, Target},
+    error::RebuildError,
     fold,
     log::{self, Entry},
     memory::{Memory, Portion},
     parking::Parked,
     proof::{self, Difference, UNHURRIED},
-    rebuild::RebuildError,
     row::Source,
     table::Table,
 };
