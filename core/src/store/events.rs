@@ -272,7 +272,7 @@ pub async fn stands(
 }
 
 /// PostgreSQL has no unsigned integers; what we store fits into both.
-pub(crate) fn unsigned(number: i64) -> Result<u64, sqlx::Error> {
+pub(super) fn unsigned(number: i64) -> Result<u64, sqlx::Error> {
     u64::try_from(number).map_err(|error| sqlx::Error::Decode(error.into()))
 }
 
