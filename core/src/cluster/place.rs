@@ -304,6 +304,7 @@ fn tunables(options: &ClusterOptions) -> String {
 # Daybook's first values. They are yours to change; sockets and durability are set by Daybook at each start.
 max_connections = {max_connections}
 shared_buffers = 256MB
+min_wal_size = 1GB
 max_wal_size = 4GB
 checkpoint_timeout = 15min
 jit = off
