@@ -12,6 +12,7 @@ use daybook_tests::{
 };
 use futures::future::join_all;
 use postgres_es::{PostgresEventRepository, postgres_cqrs};
+use sqlx::PgConnection;
 
 #[tokio::test]
 async fn positions_are_dense_and_times_never_go_back() {
@@ -122,23 +123,136 @@ async fn what_is_written_stays_as_it_is() {
 async fn a_position_that_would_leave_a_gap_is_refused() {
     let database = database().await;
     let application = database.store().await.pool().clone();
-    let insert = "insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload,
-            metadata, position, recorded_at)
-        select 'stock', 'a', number, 'e', '1', '{}', '{}', position, coalesce(at, now())
-        from unnest($1::bigint[], $2::timestamptz[]) with ordinality as new (position, at, number)";
-    let refusal = async |positions: &[i64], times: &[&str]| {
+    let insert = async |positions: &[Option<i64>], times: &[&str]| {
+        // Each time another stream.
+        let insert = "insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload,
+                metadata, position, recorded_at)
+            select 'stock', gen_random_uuid()::text, number, 'e', '1', '{}', '{}', position, coalesce(at, now())
+            from unnest($1::bigint[], $2::timestamptz[]) with ordinality as new (position, at, number)";
         let inserted = sqlx::query(insert).bind(positions).bind(times).execute(&application).await;
-        let refused = inserted.unwrap_err();
-        refused.as_database_error().unwrap().constraint().unwrap().to_owned()
+        inserted.map_err(|refused| refused.as_database_error().unwrap().constraint().unwrap().to_owned())
     };
-    assert_eq!(refusal(&[2], &[]).await, "events_positions_dense");
-    assert_eq!(refusal(&[1, 3], &[]).await, "events_positions_dense");
-    assert_eq!(refusal(&[0], &[]).await, "events_position_check");
-    assert_eq!(refusal(&[1, 1], &[]).await, "events_position_key");
-    assert_eq!(refusal(&[1], &["1969-12-31"]).await, "events_recorded_in_order");
-    assert_eq!(refusal(&[1, 2], &["2026-01-01", "2026-01-02"]).await, "events_recorded_in_order");
-    sqlx::query(insert).bind([1_i64, 2]).bind(Vec::<String>::new()).execute(&application).await.unwrap();
+    let refusal = async |positions: &[Option<i64>], times: &[&str]| insert(positions, times).await.unwrap_err();
+    let append = async |positions: &[Option<i64>], times: &[&str]| {
+        insert(positions, times).await.unwrap();
+        database.store().await.head().await.unwrap().position
+    };
+    assert_eq!(refusal(&[Some(2)], &[]).await, "events_positions_dense");
+    assert_eq!(refusal(&[Some(1), Some(3)], &[]).await, "events_positions_dense");
+    assert_eq!(refusal(&[Some(0)], &[]).await, "events_position_check");
+    assert_eq!(refusal(&[Some(1), Some(1)], &[]).await, "events_position_key");
+    assert_eq!(refusal(&[Some(1)], &["1969-12-31"]).await, "events_recorded_in_order");
+    assert_eq!(refusal(&[Some(1), Some(2)], &["2026-01-01", "2026-01-02"]).await, "events_recorded_in_order");
+    assert_eq!(append(&[Some(1), Some(2)], &[]).await, 2);
+    assert_eq!(append(&[], &[]).await, 2);
+    assert_eq!(append(&[None, None], &[]).await, 4, "rows without positions of their own");
+    assert_eq!(refusal(&[Some(6)], &[]).await, "events_positions_dense");
+    assert_eq!(refusal(&[Some(5)], &["2026-01-01"]).await, "events_recorded_in_order");
+    assert_eq!(append(&[Some(5)], &["2099-01-01"]).await, 5);
+    // A row without a position gets the time of the head, if that is later than the clock.
+    let at_once = ["2099-01-01", "2099-01-01"];
+    assert_eq!(refusal(&[None, Some(8)], &at_once).await, "events_positions_dense", "the first one takes 6");
+    assert_eq!(append(&[None, Some(7)], &at_once).await, 7);
+}
+
+#[tokio::test]
+async fn a_position_whose_event_is_dropped_leaves_no_gap() {
+    let database = database().await;
+    let application = database.store().await.pool().clone();
+    let insert = |rows: &str| {
+        let insert = format!(
+            "insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
+                 position, recorded_at)
+             select 'stock', 'a', sequence, 'e', '1', '{{}}', '{{}}', position, at
+             from (values {rows}) as new (sequence, position, at)
+             on conflict do nothing"
+        );
+        let application = application.clone();
+        async move { sqlx::query(&insert).execute(&application).await }
+    };
+    insert("(1, null::bigint, null::timestamptz)").await.unwrap();
+    for rows in [
+        "(1, null::bigint, null::timestamptz)",
+        "(1, null, null), (2, 3, '2999-01-01'::timestamptz)",
+        "(2, 2, '1969-01-01'::timestamptz), (3, null, null)",
+    ] {
+        let refused = insert(rows).await.unwrap_err();
+        assert_eq!(refused.as_database_error().unwrap().constraint(), Some("events_positions_dense"), "{rows}");
+    }
+    insert("(2, null::bigint, null::timestamptz)").await.unwrap();
     assert_eq!(database.store().await.head().await.unwrap().position, 2);
+}
+
+/// Both functions act in the owner's name: a table of one's own must not get that out of them.
+#[tokio::test]
+async fn the_triggers_of_the_events_serve_no_other_table() {
+    let database = database().await;
+    let application = database.store().await.pool().clone();
+    let head = "select position from book_head";
+    for trigger in [
+        "after insert on mine referencing new table as appended for each statement execute function advance_head()",
+        "after insert on mine for each statement execute function advance_head()",
+        "before insert on mine for each row execute function give_position()",
+    ] {
+        let mut connection = application.acquire().await.unwrap();
+        let made = format!(
+            "create temporary table mine (position bigint, recorded_at timestamptz);
+             create temporary table appended as select 1::bigint as position, now() as recorded_at;
+             grant all on pg_temp.appended to public;
+             create trigger mine {trigger}"
+        );
+        sqlx::raw_sql(&made).execute(&mut *connection).await.unwrap();
+        let refused = sqlx::query("insert into mine values (1, now())").execute(&mut *connection).await.unwrap_err();
+        assert_eq!(refused.as_database_error().unwrap().code().as_deref(), Some("42501"), "{trigger}");
+        assert_eq!(sqlx::query_scalar::<_, i64>(head).fetch_one(&mut *connection).await.unwrap(), 0, "{trigger}");
+        connection.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_append_looks_at_no_more_of_the_head_while_somebody_reads_for_long() {
+    let database = database().await;
+    let application = database.store().await.pool().clone();
+    let mut reading = database.pool().begin().await.unwrap();
+    sqlx::raw_sql("set transaction isolation level repeatable read; select from events")
+        .execute(&mut *reading)
+        .await
+        .unwrap();
+    let mut connection = application.acquire().await.unwrap();
+    // As the writer's connection does.
+    sqlx::raw_sql("set enable_seqscan = off; set plan_cache_mode = force_generic_plan")
+        .execute(&mut *connection)
+        .await
+        .unwrap();
+    let mut blocks_of_appends = async |positions: std::ops::Range<i64>| {
+        let before = blocks_of_head(&mut connection).await;
+        for position in positions {
+            let append = "with locked as materialized (select recorded_at from book_head where position = $1 - 1 for update)
+                insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
+                    position, recorded_at)
+                select 'stock', 'a', $1, 'e', '1', '{}', '{}', $1, greatest(recorded_at, clock_timestamp()) from locked";
+            sqlx::query(append).bind(position).execute(&mut *connection).await.unwrap();
+        }
+        blocks_of_head(&mut connection).await - before
+    };
+    let first = blocks_of_appends(1..101).await;
+    blocks_of_appends(101..1901).await;
+    let last = blocks_of_appends(1901..2001).await;
+    reading.rollback().await.unwrap();
+    assert_eq!(database.store().await.head().await.unwrap().position, 2000);
+    assert!(last < first * 2, "{first} blocks for a hundred appends became {last}");
+}
+
+/// How many blocks of the head of the book, and of its index, the server has looked at.
+async fn blocks_of_head(connection: &mut PgConnection) -> i64 {
+    sqlx::query("select pg_stat_force_next_flush()").execute(&mut *connection).await.unwrap();
+    sqlx::query_scalar(
+        "select heap_blks_hit + heap_blks_read + idx_blks_hit + idx_blks_read
+         from pg_statio_all_tables where relid = 'book_head'::regclass",
+    )
+    .fetch_one(connection)
+    .await
+    .unwrap()
 }
 
 #[tokio::test]

@@ -260,7 +260,9 @@ async fn read_log(store: &Store, full: &Options, kept: &Kept, findings: &mut Fin
     let (head, last, signed): (i64, i64, i64) = sqlx::query_as(
         "select position, (select coalesce(max(position), 0) from events),
              (select coalesce(max(size), 0) from log_checkpoints)
-         from book_head",
+         from book_head
+         order by position desc
+         limit 1",
     )
     .fetch_one(store.pool())
     .await?;

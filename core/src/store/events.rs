@@ -59,8 +59,11 @@ impl FromRow<'_, PgRow> for RawEvent {
 
 /// Where the book ends.
 pub async fn head(executor: impl PgExecutor<'_>) -> Result<Head, StoreError> {
+    // Of the versions of its row that are kept for others who read, the last one.
     let (position, recorded_at) =
-        sqlx::query_as("select position, recorded_at from book_head").fetch_one(executor).await?;
+        sqlx::query_as("select position, recorded_at from book_head order by position desc limit 1")
+            .fetch_one(executor)
+            .await?;
     Ok(Head { position: unsigned(position)?, recorded_at })
 }
 
@@ -74,7 +77,7 @@ pub async fn position_at(pool: &PgPool, moment: DateTime<Utc>) -> Result<Option<
     }
     // Whoever appends now has taken his time already, perhaps an earlier one than this moment: he goes first.
     let (position, recorded_at, passed): (i64, DateTime<Utc>, bool) = sqlx::query_as(
-        "with head as materialized (select position, recorded_at from book_head for share)
+        "with head as materialized (select position, recorded_at from book_head order by position desc limit 1 for share)
          select position, recorded_at, $1 < clock_timestamp() from head",
     )
     .bind(moment)
@@ -112,7 +115,7 @@ async fn search(pool: &PgPool, moment: DateTime<Utc>, last: Position) -> Result<
 pub async fn lock_head(transaction: &mut PgConnection) -> Result<Head, StoreError> {
     // The time is taken once the lock is held, so that the order of times is the order of positions.
     let (position, recorded_at) = sqlx::query_as(
-        "with head as materialized (select position, recorded_at from book_head for update)
+        "with head as materialized (select position, recorded_at from book_head order by position desc limit 1 for update)
          select position, greatest(recorded_at, clock_timestamp()) from head",
     )
     .fetch_one(transaction)
