@@ -16,8 +16,9 @@ use crate::{
     measure::{Contestant, Counts, Run, Section, Unit},
 };
 
-/// Commands into one account before the next one has its turn, so that a short history stays short.
-const COMMANDS: usize = 1000;
+/// Commands into one account before the next one has its turn: few, so that a short history stays short, and enough that
+/// one stall of the disk does not decide.
+const COMMANDS: usize = 4000;
 /// So many before them are not counted, nor is the one before these, which loads the account: right after that nothing is
 /// in the processor's caches that appending needs.
 const WARMING_UP: usize = 256;
