@@ -5,6 +5,7 @@
 mod api;
 mod books;
 mod cluster;
+mod columns;
 mod concurrency;
 mod crash;
 mod diff;

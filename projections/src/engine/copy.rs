@@ -1,4 +1,4 @@
-//! Writing many rows by COPY: the changes are applied and the lines made on all cores, since rows do not see each other.
+//! Writing many rows by COPY: the changes are applied and the rows laid out on all cores, since they do not see each other.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -10,6 +10,7 @@ use sqlx::PgConnection;
 use tokio::task;
 
 use super::{
+    binary,
     build::Target,
     changes::{Queue, Slot},
     row::Row,
@@ -67,25 +68,31 @@ pub(super) async fn columns(table: &str, connection: &mut PgConnection) -> Resul
 #[derive(Debug)]
 pub(super) struct Copied {
     statement: String,
-    lines: String,
+    body: Vec<u8>,
 }
 
 impl Copied {
     pub fn of(table: &str, rows: &Texts<'_>) -> Self {
-        Self { statement: format!("copy {table} ({}) from stdin", names(rows.columns())), lines: rows.lines() }
+        debug_assert!(rows.rows() > 0, "without rows the columns are not known");
+        let into = format!("copy {table} ({}) from stdin", names(rows.columns()));
+        match binary::of(rows) {
+            Some(body) => Self { statement: format!("{into} (format binary)"), body },
+            None => Self { statement: into, body: rows.lines().into_bytes() },
+        }
     }
 
     pub async fn send(self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-        if !self.lines.is_empty() {
-            let mut copy = connection.copy_in_raw(&self.statement).await?;
-            copy.send(self.lines.into_bytes()).await?;
-            copy.finish().await?;
-        }
+        let mut copy = connection.copy_in_raw(&self.statement).await?;
+        copy.send(self.body).await?;
+        copy.finish().await?;
         Ok(())
     }
 }
 
-/// Applies the changes, and makes the lines of the new rows.
+/// What is to be done, and the new rows of it, if there are any.
+type Prepared<R> = (Written<R>, Option<Copied>);
+
+/// Applies the changes, and makes of the new rows what a COPY takes.
 pub(super) async fn prepare<R: Row>(
     queue: Queue<R>,
     loaded: BTreeMap<R::Key, Slot<R>>,
@@ -94,12 +101,13 @@ pub(super) async fn prepare<R: Row>(
 ) -> Result<(Vec<Written<R>>, Vec<Copied>), WriteError> {
     let (target, columns) = (target.to_owned(), columns.to_vec());
     let work = move || {
-        let outcomes: Vec<Result<(Written<R>, Copied), WriteError>> = partitions(queue, loaded)
+        let outcomes: Vec<Result<Prepared<R>, WriteError>> = partitions(queue, loaded)
             .into_par_iter()
             .map(|(queue, slots)| {
                 let mut written = written(queue, slots)?;
-                let new = std::mem::take(&mut written.new);
-                Ok((written, Copied::of(&target, &Texts::of_rows(&new, &columns)?)))
+                let new = Texts::of_rows(&std::mem::take(&mut written.new), &columns)?;
+                let copied = (new.rows() > 0).then(|| Copied::of(&target, &new));
+                Ok((written, copied))
             })
             .collect();
         // Of several events that do not fit, the first is the one to tell of.
@@ -109,7 +117,7 @@ pub(super) async fn prepare<R: Row>(
             match outcome {
                 Ok((written, copied)) => {
                     done.0.push(written);
-                    done.1.push(copied);
+                    done.1.extend(copied);
                 }
                 Err(error) if first.as_ref().is_none_or(|first| error.position() < first.position()) => {
                     first = Some(error);

@@ -296,10 +296,11 @@ async fn stage(
 pub(super) fn concerns_data(error: &WriteError) -> bool {
     match error {
         WriteError::Fold { .. } => true,
-        // Data exceptions, integrity constraints, limits such as the size of an index row.
-        WriteError::Database(sqlx::Error::Database(error)) => {
-            error.code().is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
-        }
+        // Data exceptions, integrity constraints, limits such as the size of an index row; but not a binary format that the
+        // table does not have (any more), which no event can help.
+        WriteError::Database(sqlx::Error::Database(error)) => error.code().is_some_and(|code| {
+            ["22", "23", "54"].iter().any(|class| code.starts_with(class)) && !["22P03", "22P04"].contains(&&*code)
+        }),
         WriteError::Database(_) => false,
     }
 }

@@ -1,6 +1,7 @@
 //! The engine under the projections: it reads the book from a checkpoint, folds, and writes rows and checkpoint in one
 //! transaction. A projection itself is a pure fold and knows nothing of any of this.
 
+mod binary;
 mod build;
 mod cache;
 mod changes;

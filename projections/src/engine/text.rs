@@ -1,4 +1,5 @@
-//! Rows as the texts that PostgreSQL reads: the lines of a COPY, or arrays that a statement takes apart.
+//! Rows as the texts that PostgreSQL reads: arrays that a statement takes apart, or the lines of a COPY, unless this one gets
+//! what `binary` makes of them.
 
 use std::{
     fmt::{Display, Write as _},
@@ -58,31 +59,38 @@ impl<'c> Texts<'c> {
         self.places.len().checked_div(self.columns.len()).unwrap_or_default()
     }
 
+    /// Bytes of all values together.
+    pub fn length(&self) -> usize {
+        self.values.len()
+    }
+
     /// Of all rows the values in one of the columns.
     pub fn array(&self, column: usize) -> Vec<Option<&str>> {
-        (0..self.rows()).map(|row| self.value(row * self.columns.len() + column)).collect()
+        (0..self.rows()).map(|row| self.value(row, column)).collect()
     }
 
     /// Whether a column is another one in these rows than in the same rows before.
     pub fn differs(&self, other: &Self, column: usize) -> bool {
-        let width = self.columns.len();
-        (0..self.rows()).any(|row| self.value(row * width + column) != other.value(row * width + column))
+        (0..self.rows()).any(|row| self.value(row, column) != other.value(row, column))
     }
 
     /// The rows in the text format of COPY.
     pub fn lines(&self) -> String {
         let mut lines = String::with_capacity(self.values.len() + 2 * self.places.len());
-        for number in 0..self.places.len() {
-            match self.value(number) {
-                Some(value) => escape(value, &mut lines),
-                None => lines.push_str("\\N"),
+        for row in 0..self.rows() {
+            for column in 0..self.columns.len() {
+                match self.value(row, column) {
+                    Some(value) => escape(value, &mut lines),
+                    None => lines.push_str("\\N"),
+                }
+                lines.push(if column + 1 == self.columns.len() { '\n' } else { '\t' });
             }
-            lines.push(if (number + 1) % self.columns.len() == 0 { '\n' } else { '\t' });
         }
         lines
     }
 
-    fn value(&self, number: usize) -> Option<&str> {
+    pub fn value(&self, row: usize, column: usize) -> Option<&str> {
+        let number = row * self.columns.len() + column;
         let (begin, is_null) = self.places[number];
         let end = self.places.get(number + 1).map_or(self.values.len(), |(begin, _)| *begin);
         (!is_null).then(|| &self.values[begin..end])
