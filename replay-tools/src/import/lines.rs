@@ -4,15 +4,19 @@ use std::{
     collections::{HashMap, HashSet},
     fs::File,
     io::{BufReader, Read},
+    ops::RangeInclusive,
     path::{Path, PathBuf},
 };
 
-use chrono::{DateTime, Duration, NaiveDateTime, TimeZone, Utc};
+use chrono::{DateTime, Datelike, Duration, NaiveDateTime, TimeZone, Utc};
 use chrono_tz::Tz;
 use daybook_core::domain::money::parse_decimal;
 use flate2::read::MultiGzDecoder;
 use rust_decimal::Decimal;
 use serde::Deserialize;
+
+/// Years that PostgreSQL can keep in every form, and so that what is due later lies in one of them, too.
+const INVOICED_IN: RangeInclusive<i32> = 1..=9998;
 
 /// A row of the file. The columns are found by their names.
 #[derive(Debug, Deserialize)]
@@ -184,6 +188,12 @@ impl Lines {
         }
         let local = NaiveDateTime::parse_from_str(&row.invoice_date, "%Y-%m-%d %H:%M:%S")
             .map_err(|_| malformed(format!("InvoiceDate `{}` is not like 2010-12-01 08:26:00", row.invoice_date)))?;
+        let in_calendar = |year| INVOICED_IN.contains(&year);
+        let invoiced_at = in_calendar(local.year()).then(|| instant(local, self.zone));
+        let invoiced_at = invoiced_at.filter(|at| in_calendar(at.year())).ok_or_else(|| {
+            let (first, last) = (INVOICED_IN.start(), INVOICED_IN.end());
+            malformed(format!("InvoiceDate `{}` does not lie in the years {first} to {last}", row.invoice_date))
+        })?;
         let customer = row.customer_id.trim().trim_end_matches(".0").to_owned();
         if customer.len() > 64 || !customer.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_') {
             return Err(malformed(format!("CustomerID `{}` is not a number or a short name", row.customer_id)));
@@ -195,7 +205,7 @@ impl Lines {
             return Err(malformed("Country is empty".into()));
         }
         let line = Line { item: row.stock_code, description: row.description, quantity, unit_price };
-        Ok((row.invoice_no, kind, customer, row.country, instant(local, self.zone), line))
+        Ok((row.invoice_no, kind, customer, row.country, invoiced_at, line))
     }
 
     fn malformed(&self, line: u64, reason: String) -> Malformed {
@@ -271,6 +281,9 @@ mod tests {
         assert!(refused("2,A,tea,x,2011-01-01 10:00:00,1.00,7,France").1.contains("Quantity"));
         assert!(refused("2,A,tea,1,2011-01-01 10:00:00,1e3,7,France").1.contains("UnitPrice"));
         assert!(refused("2,A,tea,1,01/01/2011,1.00,7,France").1.contains("InvoiceDate"));
+        for year in ["0000", "-0001", "9999", "+10000"] {
+            assert!(refused(&format!("2,A,tea,1,{year}-01-01 10:00:00,1.00,7,France")).1.contains("InvoiceDate"));
+        }
         assert!(refused("Z2,A,tea,1,2011-01-01 10:00:00,1.00,7,France").1.contains("InvoiceNo"));
         assert!(refused("2,A,tea,-1,2011-01-01 10:00:00,1.00,7,France").1.contains("negative"));
         assert!(refused("C2,A,tea,1,2011-01-01 10:00:00,1.00,7,France").1.contains("negative"));
