@@ -153,12 +153,20 @@ pub struct Aggregates {
     weight: usize,
     /// The weight above which the least recently used aggregates are forgotten.
     limit: usize,
+    /// The most that one of them counts. One that is heavier than all that may stay would otherwise be forgotten after each
+    /// batch and loaded for the next, which takes a second where there are hundreds of thousands of open entries; now
+    /// four such are kept as long as they are in use.
+    heaviest: usize,
 }
 
 impl Aggregates {
     /// `limit` is in units of about a hundred bytes, as [`LedgerAggregate::weight`].
     pub fn new(limit: usize) -> Self {
-        Self { loaded: LruCache::unbounded(), weight: 0, limit }
+        Self { loaded: LruCache::unbounded(), weight: 0, limit, heaviest: (limit / 4).max(1) }
+    }
+
+    fn counted(&self, loaded: &Loaded) -> usize {
+        loaded.any().weight().min(self.heaviest)
     }
 
     pub fn get(&self, stream: &StreamKey) -> Option<&Loaded> {
@@ -168,17 +176,17 @@ impl Aggregates {
     /// Applies the next event of a stream, if that stream is in memory.
     pub fn apply(&mut self, stream: &StreamKey, event: Event) {
         if let Some(loaded) = self.loaded.peek_mut(stream) {
-            self.weight -= loaded.any().weight();
+            let before = loaded.any().weight().min(self.heaviest);
             loaded.apply(event);
-            self.weight += loaded.any().weight();
+            self.weight = self.weight - before + loaded.any().weight().min(self.heaviest);
         }
     }
 
     /// Answers with what was there before.
     pub fn insert(&mut self, stream: StreamKey, loaded: Loaded) -> Option<Loaded> {
-        self.weight += loaded.any().weight();
+        self.weight += self.counted(&loaded);
         let before = self.loaded.put(stream, loaded);
-        self.weight -= before.as_ref().map_or(0, |before| before.any().weight());
+        self.weight -= before.as_ref().map_or(0, |before| self.counted(before));
         before
     }
 
@@ -189,7 +197,7 @@ impl Aggregates {
 
     pub fn remove(&mut self, stream: &StreamKey) {
         if let Some(before) = self.loaded.pop(stream) {
-            self.weight -= before.any().weight();
+            self.weight -= self.counted(&before);
         }
     }
 
@@ -219,9 +227,90 @@ impl Aggregates {
                     self.loaded.put(stream, used_last);
                     break;
                 }
-                Some((_, forgotten)) => self.weight -= forgotten.any().weight(),
+                Some((_, forgotten)) => self.weight -= self.counted(&forgotten),
                 None => break,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Clone, Debug)]
+    struct Weighing(usize);
+
+    impl State for Weighing {
+        fn boxed_clone(&self) -> Box<dyn State> {
+            Box::new(self.clone())
+        }
+
+        fn as_any(&self) -> &dyn Any {
+            self
+        }
+
+        fn as_any_mut(&mut self) -> &mut dyn Any {
+            self
+        }
+
+        fn apply_event(&mut self, _: Event) {}
+
+        fn weight(&self) -> usize {
+            self.0
+        }
+
+        fn fold_version(&self) -> i32 {
+            1
+        }
+
+        fn to_json(&self) -> String {
+            String::new()
+        }
+
+        fn restore(&mut self, _: &str) -> Result<(), serde_json::Error> {
+            Ok(())
+        }
+    }
+
+    fn stream(id: &str) -> StreamKey {
+        StreamKey { aggregate_type: Account::TYPE, aggregate_id: id.into() }
+    }
+
+    fn insert(cache: &mut Aggregates, id: &str, weight: usize) {
+        cache.insert(stream(id), Loaded { state: Box::new(Weighing(weight)), sequence: 1, snapshot_sequence: 0 });
+    }
+
+    #[test]
+    fn what_is_heavier_than_the_cache_stays_while_it_is_in_use() {
+        let mut cache = Aggregates::new(40);
+        insert(&mut cache, "heavy", 1_000);
+        for number in 0..100 {
+            insert(&mut cache, &number.to_string(), 1);
+            cache.promote(&stream("heavy"));
+            cache.trim(|_| false);
+        }
+        assert!(cache.get(&stream("heavy")).is_some());
+        assert_eq!((cache.loaded.len(), cache.weight), (31, 40), "of the others those that were used last stay");
+
+        for number in 100..200 {
+            insert(&mut cache, &number.to_string(), 1);
+            cache.trim(|_| false);
+        }
+        assert!(cache.get(&stream("heavy")).is_none(), "it was not used for long");
+        assert_eq!((cache.loaded.len(), cache.weight), (40, 40));
+    }
+
+    #[test]
+    fn no_more_than_four_heavy_ones_stay() {
+        let mut cache = Aggregates::new(40);
+        for id in ["a", "b", "c", "d", "e"] {
+            insert(&mut cache, id, 1_000);
+            cache.trim(|_| false);
+        }
+        assert_eq!((cache.loaded.len(), cache.weight), (4, 40));
+        cache.remove(&stream("e"));
+        insert(&mut cache, "d", 1);
+        assert_eq!((cache.loaded.len(), cache.weight), (3, 21));
     }
 }
