@@ -29,7 +29,7 @@ pub struct Config {
     #[arg(long, env = "DAYBOOK_BATCH", default_value_t = 1000, value_name = "COMMANDS", value_parser = clap::value_parser!(u32).range(1..))]
     pub batch: u32,
 
-    /// How much of the ledger the writer keeps in memory, in MiB.
+    /// How much of the ledger the writer keeps in memory, in MiB; what is larger than a quarter of that counts as a quarter.
     #[arg(long, env = "DAYBOOK_CACHE", default_value_t = 40, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub cache: u32,
 

@@ -108,7 +108,7 @@ pub struct WriterOptions {
     pub deadline: Duration,
     /// How long the database may take for any one step of a batch.
     pub patience: Duration,
-    /// The size of the cache of aggregates, in units of about a hundred bytes.
+    /// The size of the cache of aggregates, in units of about a hundred bytes, of which one counts a quarter at most.
     pub cache: usize,
     /// After how many events an aggregate is written aside; large ones wait longer.
     pub snapshot_every: u64,
