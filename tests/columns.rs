@@ -1,6 +1,8 @@
 //! What a fold makes is what lies in the table, digit by digit, for a column of each type: PostgreSQL reads the same values
 //! from their texts.
 
+use std::ops::Range;
+
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 use cqrs_es::Aggregate;
 use daybook_core::{
@@ -122,24 +124,31 @@ async fn differing(ledger: &Ledger) -> Vec<(Option<String>, Option<String>)> {
     sqlx::query_as(compared).fetch_all(ledger.database.pool()).await.unwrap()
 }
 
-async fn lie_in_the_table_as_they_were_folded(note: &str) {
-    let mut ledger = Ledger::new().await;
+/// With the note in a column of this type.
+fn migration(note: &str) -> String {
     let columns = format!(
         "id text primary key, sure boolean not null, small integer not null, large bigint, number numeric not null,
          day date, moment timestamptz not null, note {note}, details jsonb"
     );
-    let migration = format!(
+    format!(
         "create table samples_v1 ({columns}); create view samples as select * from samples_v1;
          create table expected ({columns});
          grant select on samples to daybook_app; grant select, insert, update, delete on samples_v1 to daybook_app"
-    );
-    sqlx::raw_sql(&migration).execute(ledger.database.pool()).await.unwrap();
+    )
+}
+
+async fn register(ledger: &mut Ledger, numbers: Range<usize>) {
+    for number in numbers {
+        ledger.act(Operation::RegisterCustomer(RegisterCustomer { name: number.to_string(), email: None })).await;
+    }
+}
+
+async fn lie_in_the_table_as_they_were_folded(note: &str) {
+    let mut ledger = Ledger::new().await;
+    sqlx::raw_sql(&migration(note)).execute(ledger.database.pool()).await.unwrap();
     expect(&ledger).await;
     // Before anybody projects, so that they are one batch.
-    for number in 0..EVENTS {
-        let register = RegisterCustomer { name: number.to_string(), email: None };
-        ledger.act(Operation::RegisterCustomer(register)).await;
-    }
+    register(&mut ledger, 0..EVENTS).await;
 
     let projector = Projector::start(&ledger.store, BOARD, None, ProjectorOptions::default()).await.unwrap();
     Reader::new(&ledger.store, BOARD, Some(&projector)).wait_for("samples", ledger.last, LONG).await.unwrap();
@@ -158,4 +167,32 @@ async fn values_of_all_types_lie_in_the_table_as_they_were_folded() {
 #[tokio::test]
 async fn a_column_of_another_type_makes_no_difference() {
     lie_in_the_table_as_they_were_folded("varchar(40)").await;
+}
+
+#[tokio::test]
+async fn a_type_that_was_altered_in_place_is_noticed() {
+    let mut ledger = Ledger::new().await;
+    sqlx::raw_sql(&migration("text")).execute(ledger.database.pool()).await.unwrap();
+    expect(&ledger).await;
+    let projector = Projector::start(&ledger.store, BOARD, None, ProjectorOptions::default()).await.unwrap();
+    let reader = Reader::new(&ledger.store, BOARD, Some(&projector));
+    register(&mut ledger, 0..1).await;
+    reader.wait_for("samples", ledger.last, LONG).await.unwrap();
+
+    // It knows the columns, and waits with one event while the others come, which then are a batch for a COPY.
+    let mut altering = ledger.database.pool().begin().await.unwrap();
+    sqlx::raw_sql("drop view samples; lock table samples_v1").execute(&mut *altering).await.unwrap();
+    register(&mut ledger, 1..2).await;
+    let waits = "select exists (select from pg_locks where relation = 'samples_v1'::regclass and not granted)";
+    while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&mut *altering).await.unwrap() {
+        tokio::task::yield_now().await;
+    }
+    register(&mut ledger, 2..EVENTS).await;
+    let alter = "alter table samples_v1 alter moment type date; create view samples as select * from samples_v1;
+                 grant select on samples to daybook_app; alter table expected alter moment type date";
+    sqlx::raw_sql(alter).execute(&mut *altering).await.unwrap();
+    altering.commit().await.unwrap();
+    reader.wait_for("samples", ledger.last, LONG).await.unwrap();
+    assert_eq!(differing(&ledger).await, []);
+    projector.shutdown().await;
 }

@@ -76,12 +76,12 @@ impl Layout {
             Self::Bigint => out.extend(parsed::<i64>(value)?.to_be_bytes()),
             Self::Numeric => numeric(value, out)?,
             Self::Date => {
-                let days = plain(parsed(value)?)?.signed_duration_since(EPOCH).num_days();
+                let days = readable(parsed(value)?)?.signed_duration_since(EPOCH).num_days();
                 out.extend(i32::try_from(days).ok()?.to_be_bytes());
             }
             Self::Moment => {
                 let moment = DateTime::parse_from_rfc3339(value).ok()?.naive_utc();
-                let since = plain(moment.date())?.and_time(moment.time()) - EPOCH.and_time(NaiveTime::MIN);
+                let since = readable(moment.date())?.and_time(moment.time()) - EPOCH.and_time(NaiveTime::MIN);
                 // Finer than a microsecond PostgreSQL would round.
                 if since.subsec_nanos() % 1_000 != 0 {
                     return None;
@@ -104,7 +104,7 @@ fn parsed<T: FromStr>(value: &str) -> Option<T> {
 }
 
 /// A day as PostgreSQL reads it, too: of other years it takes no text, so that such a row could not be found again.
-fn plain(day: NaiveDate) -> Option<NaiveDate> {
+fn readable(day: NaiveDate) -> Option<NaiveDate> {
     (1..=9999).contains(&day.year()).then_some(day)
 }
 
