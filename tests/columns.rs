@@ -170,7 +170,7 @@ async fn a_column_of_another_type_makes_no_difference() {
 }
 
 #[tokio::test]
-async fn a_type_that_was_altered_in_place_is_noticed() {
+async fn rows_are_right_after_a_type_was_altered_in_place() {
     let mut ledger = Ledger::new().await;
     sqlx::raw_sql(&migration("text")).execute(ledger.database.pool()).await.unwrap();
     expect(&ledger).await;
