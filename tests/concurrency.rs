@@ -277,7 +277,7 @@ impl Task {
             account: self.parties.accounts[account].clone(),
             payer: self.parties.payers[account / CURRENCIES.len()].clone(),
             numbering: Numbering::Series("INV".into()),
-            issued_on: noon().date_naive(),
+            issued_on: Some(noon().date_naive()),
             due_in_days: 0,
             policy: RoundingPolicy::default(),
             lines: vec![DraftLine {

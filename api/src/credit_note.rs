@@ -71,25 +71,25 @@ pub async fn issue(
     State(app): State<App>,
     Writing { body, request }: Writing<NewCreditNote>,
 ) -> Result<Written, ApiError> {
-    let effective_at = body.effective_at.unwrap_or_else(Utc::now);
-    let issued_on = body.issued_on.unwrap_or_else(|| effective_at.date_naive());
-    in_calendar(issued_on, "/issued_on")?;
+    if let Some(issued_on) = body.issued_on {
+        in_calendar(issued_on, "/issued_on")?;
+    }
     let operation = IssueCreditNote {
         account: body.account.0,
         payer: body.payer.0,
-        numbering: DocumentNumber::or_series_of(body.numbering, "CRN", issued_on),
-        issued_on,
+        numbering: DocumentNumber::or_series_of_the_year(body.numbering, "CRN"),
+        issued_on: body.issued_on,
         policy: body.policy.into(),
         lines: body.lines.into_iter().map(Into::into).collect(),
     };
-    let command = request.command(Operation::IssueCreditNote(operation), Some(effective_at), body.reason)?;
+    let command = request.command(Operation::IssueCreditNote(operation), body.effective_at, body.reason)?;
     let of_lines = [
         ("foreign-invoice", "/lines"),
         ("invoice-line-not-found", "/lines"),
         ("invoice-not-found", "/lines"),
         ("line-out-of-range", "/lines"),
     ];
-    app.create("/v1/credit-notes", command, &[NAMED_IN_DOCUMENT, of_lines].concat()).await
+    app.create("/v1/credit-notes", command, &[&NAMED_IN_DOCUMENT[..], &of_lines].concat()).await
 }
 
 impl From<NewCreditLine> for CreditRequest {

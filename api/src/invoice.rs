@@ -1,10 +1,10 @@
 //! Invoices over HTTP: issued once, final from their first moment.
 
 use axum::{extract::State, http::Uri, response::Response};
-use chrono::{DateTime, Datelike, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use cqrs_es::Aggregate;
 use daybook_core::{
-    domain::{self, Invoice, InvoiceId, invoice, payer::PayerSnapshot, tax},
+    domain::{self, Currency, ExactMoney, Invoice, InvoiceId, invoice, payer::PayerSnapshot, tax},
     operations::{IssueInvoice, Numbering, Operation},
     store::read_stream,
 };
@@ -29,9 +29,9 @@ use crate::{
 pub struct NewInvoice {
     account: AccountRef,
     payer: PayerRef,
-    /// The next number of the year's series, unless it is told otherwise.
+    /// The next number of the series of the year in which it is issued, such as `INV-2026`, unless another is given.
     numbering: Option<DocumentNumber>,
-    /// The day on which it takes effect, unless it is told.
+    /// The day on which it takes effect in the time zone of the account, unless another is given.
     issued_on: Option<NaiveDate>,
     #[serde(default)]
     due_in_days: u16,
@@ -119,28 +119,29 @@ pub async fn issue(
     State(app): State<App>,
     Writing { body, request }: Writing<NewInvoice>,
 ) -> Result<Written, ApiError> {
-    let effective_at = body.effective_at.unwrap_or_else(Utc::now);
-    let issued_on = body.issued_on.unwrap_or_else(|| effective_at.date_naive());
-    in_calendar(issued_on, "/issued_on")?;
+    if let Some(issued_on) = body.issued_on {
+        in_calendar(issued_on, "/issued_on")?;
+    }
     let operation = IssueInvoice {
         account: body.account.0,
         payer: body.payer.0,
-        numbering: DocumentNumber::or_series_of(body.numbering, "INV", issued_on),
-        issued_on,
+        numbering: DocumentNumber::or_series_of_the_year(body.numbering, "INV"),
+        issued_on: body.issued_on,
         due_in_days: body.due_in_days,
         policy: body.policy.into(),
         lines: body.lines.into_iter().map(Into::into).collect(),
         discount: body.discount.map(Into::into),
     };
-    let command = request.command(Operation::IssueInvoice(operation), Some(effective_at), body.reason)?;
+    let command = request.command(Operation::IssueInvoice(operation), body.effective_at, body.reason)?;
     app.create("/v1/invoices", command, &NAMED_IN_DOCUMENT).await
 }
 
-pub const NAMED_IN_DOCUMENT: [(&str, &str); 4] = [
+pub const NAMED_IN_DOCUMENT: [(&str, &str); 5] = [
     ("account-not-found", "/account"),
     ("payer-deactivated", "/payer"),
     ("payer-not-found", "/payer"),
     ("malformed-id", "/numbering/series"),
+    ("number-taken", "/numbering/given"),
 ];
 
 /// An invoice is never changed.
@@ -173,12 +174,12 @@ async fn is_final(app: &App, invoice: &InvoiceId) -> ApiError {
 }
 
 impl DocumentNumber {
-    /// The numbering that was asked for, else the year's series.
-    pub fn or_series_of(numbering: Option<Self>, prefix: &str, issued_on: NaiveDate) -> Numbering {
+    /// The numbering that was asked for, else the series of the year.
+    pub fn or_series_of_the_year(numbering: Option<Self>, prefix: &'static str) -> Numbering {
         match numbering {
             Some(Self::Series(series)) => Numbering::Series(series),
             Some(Self::Given(number)) => Numbering::Given(number.0),
-            None => Numbering::Series(format!("{prefix}-{}", issued_on.year())),
+            None => Numbering::SeriesOfTheYear(prefix),
         }
     }
 }
@@ -298,8 +299,9 @@ pub struct LineShown {
     description: String,
     quantity: Number,
     unit_price: Number,
-    /// Its share of the document's discount.
-    discount: Amount,
+    /// Its share of the document's discount. Finer than the currency only where the lines cannot bear whole units of it.
+    #[schema(value_type = Amount)]
+    discount: ExactMoney,
     /// Quantity times unit price less discount, exact.
     amount: Number,
     tax_rate: Number,
@@ -343,14 +345,14 @@ impl From<InvoiceRow> for InvoiceShown {
 }
 
 impl LineShown {
-    fn of(row: InvoiceLineRow, currency: &str) -> Self {
+    fn of(row: InvoiceLineRow, currency: Currency) -> Self {
         Self {
             number: row.number,
             item: row.item,
             description: row.description,
             quantity: Number(row.quantity),
             unit_price: Number(row.unit_price),
-            discount: Amount::of(row.discount, currency),
+            discount: ExactMoney { amount: row.discount, currency },
             amount: Number(row.amount),
             tax_rate: Number(row.tax_rate),
             credited_quantity: Number(row.credited_quantity),
@@ -391,8 +393,8 @@ pub async fn show(
     let mut rows = app.read_one("invoices", id.as_str(), moment, fresh).await?;
     let found = read_model::get(&mut rows, id.as_str()).await?;
     let found = found.ok_or_else(|| ApiError::new("invoice-not-found", "there is no such invoice"))?;
-    let currency = found.currency.clone();
+    let currency = found.currency.parse().expect("a row holds a currency that the domain has accepted");
     let lines = read_model::lines(&mut rows, id.as_str()).await?;
-    let lines = lines.into_iter().map(|line| LineShown::of(line, &currency)).collect();
+    let lines = lines.into_iter().map(|line| LineShown::of(line, currency)).collect();
     Ok(rows.show(InvoiceShown { lines: Some(lines), ..found.into() }))
 }

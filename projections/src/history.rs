@@ -109,7 +109,9 @@ fn entities(event: &RecordedEvent) -> BTreeSet<&str> {
         Event::Discounts(event) => of_discounts(event, &mut mentions),
         Event::Expense(event) => of_expense(event, &mut mentions),
         Event::Invoice(event) => of_invoice(event, &mut mentions),
-        Event::NumberSeries(NumberSeriesEvent::Taken { document, .. }) => {
+        Event::NumberSeries(
+            NumberSeriesEvent::Taken { document, .. } | NumberSeriesEvent::Reserved { document, .. },
+        ) => {
             mentions.0.insert(document);
         }
         Event::Order(event) => of_order(event, &mut mentions),

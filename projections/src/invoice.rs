@@ -190,7 +190,7 @@ fn line_rows(invoice_id: &str, document: &Document) -> impl Iterator<Item = Invo
         description: line.description.clone(),
         quantity: line.quantity,
         unit_price: line.unit_price,
-        discount: line.discount.amount(),
+        discount: line.discount.amount,
         amount: line.amount,
         tax_rate: line.tax_rate,
         credited_quantity: Decimal::ZERO,

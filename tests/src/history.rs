@@ -233,7 +233,7 @@ async fn documents(ledger: &mut Ledger, customer: &CustomerId, account: &Account
         account: account.clone(),
         payer: payer.clone(),
         numbering: Numbering::Series("INV".into()),
-        issued_on,
+        issued_on: Some(issued_on),
         due_in_days: 14,
         policy: RoundingPolicy::default(),
         lines: vec![line("a", dec!(1)), line("b", dec!(5))],
@@ -255,7 +255,7 @@ async fn documents(ledger: &mut Ledger, customer: &CustomerId, account: &Account
         account: account.clone(),
         payer: payer.clone(),
         numbering: Numbering::Given("CN-1".into()),
-        issued_on,
+        issued_on: Some(issued_on),
         policy: RoundingPolicy::default(),
         lines: vec![
             CreditRequest::Line { invoice, line: to_credit, item: "b".into(), description: "returned".into() },

@@ -6,7 +6,7 @@
 
 use std::str::FromStr;
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
 use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
 use imbl::{OrdMap, OrdSet};
@@ -433,6 +433,13 @@ impl Ledger {
 
     pub fn next_entry(&self) -> Entry {
         self.last_entry + 1
+    }
+
+    /// The local day of the account at a moment: the day that its documents bear.
+    pub fn day_of(&self, at: DateTime<Utc>) -> NaiveDate {
+        // The zone was known when the account was opened. A release of the database that drops a name keeps an alias.
+        let zone = Tz::from_str(&self.time_zone).unwrap_or(Tz::UTC);
+        at.with_timezone(&zone).date_naive()
     }
 
     pub fn held(&self) -> Decimal {

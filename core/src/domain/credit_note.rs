@@ -73,7 +73,7 @@ pub enum CreditNoteRejection {
     #[error("a credit note needs at least one line")]
     NoLines,
     #[error(
-        "a quantity and a price have at most 6 decimals, a tax rate at most 4, and the amount of line {line} lies above 0 and below 10^15"
+        "a quantity is not negative and has at most 6 decimals, a price is not negative and has at most 8, a tax rate at most 4, and the amount of line {line} stays below 10^15 (below 10^13 where it has more than 12 decimals)"
     )]
     LineOutOfRange { line: u32 },
     #[error("a credit note over nothing credits nothing")]
@@ -122,6 +122,8 @@ impl CreditDocument {
         for line in &self.lines {
             let in_range = super::invoice::exact_amount(line.quantity, line.unit_price).is_some()
                 && super::invoice::is_tax_rate(line.tax_rate)
+                && line.quantity >= Decimal::ZERO
+                && line.unit_price >= Decimal::ZERO
                 && line.amount >= Decimal::ZERO;
             if !in_range {
                 return Err(CreditNoteRejection::LineOutOfRange { line: line.number });

@@ -11,7 +11,12 @@ use uuid::Uuid;
 pub trait Noun {
     /// The part before the underscore, such as `acc`.
     const PREFIX: &'static str;
+    /// Whether others choose its names, such as a gateway its payment ids: these have more signs than ours.
+    const NAMED_BY_OTHERS: bool = false;
 }
+
+/// The most bytes of a name that others have chosen.
+const LONGEST_NAME: usize = 600;
 
 /// The identifier of one `N`, such as `acc_01J9ZK…`: unique for ever, never reused, sortable by time of creation
 /// unless it was [named](Id::named) from outside.
@@ -27,6 +32,8 @@ pub enum IdError {
     WrongPrefix { expected: &'static str },
     #[error("an identifier has 1 to 128 characters of A-Z a-z 0-9 . _ : - after its prefix")]
     Malformed,
+    #[error("a name from outside has 1 to {LONGEST_NAME} bytes, no control character, and no space at its ends")]
+    MalformedName,
 }
 
 impl<N: Noun> Id<N> {
@@ -38,8 +45,12 @@ impl<N: Noun> Id<N> {
 
     /// The identifier that carries a name given from outside, such as a gateway's own payment id.
     pub fn named(name: &str) -> Result<Self, IdError> {
-        let well_formed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | ':' | '-');
-        if name.is_empty() || name.len() > 128 || !name.chars().all(well_formed) {
+        let is_ours = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | ':' | '-');
+        if N::NAMED_BY_OTHERS {
+            if name.is_empty() || name.len() > LONGEST_NAME || name.trim() != name || name.contains(char::is_control) {
+                return Err(IdError::MalformedName);
+            }
+        } else if name.is_empty() || name.len() > 128 || !name.chars().all(is_ours) {
             return Err(IdError::Malformed);
         }
         Ok(Self::from_text(&format!("{}_{name}", N::PREFIX)))

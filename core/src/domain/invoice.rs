@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AccountId, CreditNoteId, Currency, CustomerId, Id, LedgerAggregate, Money, Noun, Rounding,
+    AccountId, CreditNoteId, Currency, CustomerId, ExactMoney, Id, LedgerAggregate, Money, Noun, Rounding,
     account::Entry,
     money::proportion,
     payer::PayerSnapshot,
@@ -86,8 +86,8 @@ pub struct InvoiceLine {
     pub description: String,
     pub quantity: Decimal,
     pub unit_price: Decimal,
-    /// Its share of the document's discount.
-    pub discount: Money,
+    /// Its share of the document's discount: whole units of the currency, except where the lines cannot bear those.
+    pub discount: ExactMoney,
     /// Quantity times unit price less discount, exact.
     pub amount: Decimal,
     pub tax_rate: Decimal,
@@ -152,7 +152,7 @@ pub enum InvoiceRejection {
     #[error("line {line} would be negative: what is owed to the customer goes on a credit note")]
     LineNegative { line: u32 },
     #[error(
-        "a quantity has at most 6 decimals, a price at most 6, a tax rate at most 4 and lies between 0 and 1000, and the amount of line {line} stays below 10^15"
+        "a quantity has at most 6 decimals, a price at most 8, a tax rate at most 4 and lies between 0 and 1000, and the amount of line {line} stays below 10^15 (below 10^13 where it has more than 12 decimals)"
     )]
     LineOutOfRange { line: u32 },
     #[error(
@@ -247,13 +247,28 @@ impl Invoice {
     }
 }
 
-/// Quantity times unit price, exact: the bounds keep every product within the 28 digits of a decimal.
+/// Quantity times unit price, exact: at most 6 and 8 decimals. The product of two decimals is rounded silently where it
+/// has more than 28 digits, so that the digits are multiplied as integers.
 pub fn exact_amount(quantity: Decimal, unit_price: Decimal) -> Option<Decimal> {
-    let limit = Decimal::from(1_000_000_000_000_000_u64);
-    if quantity.normalize().scale() > 6 || unit_price.normalize().scale() > 6 {
+    let (quantity, unit_price) = (quantity.normalize(), unit_price.normalize());
+    if quantity.scale() > 6 || unit_price.scale() > 8 {
         return None;
     }
-    quantity.checked_mul(unit_price).filter(|amount| amount.abs() < limit).map(|amount| amount.normalize())
+    let digits = quantity.mantissa().checked_mul(unit_price.mantissa())?;
+    let amount = Decimal::try_from_i128_with_scale(digits, quantity.scale() + unit_price.scale()).ok()?.normalize();
+    sums_exactly([amount]).then_some(amount)
+}
+
+/// Whether these amounts and their sum stay within the 28 digits of a decimal: below 10^15, and below 10^13 where one of
+/// them has more than 12 decimals.
+pub fn sums_exactly(amounts: impl IntoIterator<Item = Decimal> + Clone) -> bool {
+    let is_fine = amounts.clone().into_iter().any(|amount| amount.normalize().scale() > 12);
+    let limit = Decimal::from(if is_fine { 10_000_000_000_000_u64 } else { 1_000_000_000_000_000 });
+    let mut sum = Decimal::ZERO;
+    amounts.into_iter().all(|amount| {
+        sum += amount.abs();
+        sum < limit
+    })
 }
 
 pub fn is_tax_rate(rate: Decimal) -> bool {
@@ -271,6 +286,9 @@ impl Draft {
         let mut lines = Vec::with_capacity(self.lines.len());
         for (line, number) in self.lines.into_iter().zip(1..) {
             lines.push(line.numbered(number, self.currency)?);
+        }
+        if !sums_exactly(lines.iter().map(|line| line.amount)) {
+            return Err(InvoiceRejection::LineOutOfRange { line: 1 });
         }
         if let Some(discount) = self.discount {
             spread(discount, &mut lines, self.currency, self.policy.rounding)?;
@@ -314,14 +332,15 @@ impl DraftLine {
             description: self.description,
             quantity: self.quantity,
             unit_price: self.unit_price,
-            discount: Money::zero(currency),
+            discount: Money::zero(currency).into(),
             amount,
             tax_rate: self.tax_rate,
         })
     }
 }
 
-/// A discount is rounded once and split over the lines in proportion to their amounts.
+/// A discount is rounded once and split over the lines in proportion to their amounts. One that reaches the sum of the
+/// lines takes exactly that sum, so that no fraction of the smallest unit stays behind and becomes a unit.
 fn spread(
     discount: DocumentDiscount,
     lines: &mut [InvoiceLine],
@@ -336,36 +355,42 @@ fn spread(
         {
             return Err(out_of_range);
         }
-        DocumentDiscount::Percent(percent) => sum * percent / Decimal::ONE_HUNDRED,
+        DocumentDiscount::Percent(percent) if percent == Decimal::ONE_HUNDRED => sum,
+        DocumentDiscount::Percent(percent) => {
+            Money::round(sum * percent / Decimal::ONE_HUNDRED, currency, rounding).amount().min(sum)
+        }
         DocumentDiscount::AmountOff(off) if off.is_negative() || off.currency() != currency => {
             return Err(out_of_range);
         }
-        DocumentDiscount::AmountOff(off) => off.amount(),
+        DocumentDiscount::AmountOff(off) => off.amount().min(sum),
     };
-    // Never below zero: a discount cannot make the customer a creditor.
-    let saving = Money::round(saving.min(sum), currency, rounding);
-    let saving = if saving.amount() > sum { Money::round(sum, currency, Rounding::TowardsZero) } else { saving };
-    let weights: Vec<Decimal> = lines.iter().map(|line| line.amount).collect();
-    for (line, part) in lines.iter_mut().zip(within_lines(saving.split(&weights), &weights)) {
-        line.discount = part;
-        line.amount = (line.amount - part.amount()).normalize();
+    let amounts: Vec<Decimal> = lines.iter().map(|line| line.amount).collect();
+    for (line, share) in lines.iter_mut().zip(shares(saving, &amounts, currency)) {
+        line.discount = ExactMoney { amount: share, currency };
+        line.amount = (line.amount - share).normalize();
     }
     Ok(())
 }
 
-/// No line goes below zero: where a part rounded up is more than a line finer than the currency can bear, the rest
-/// goes to the first lines that can, and what none can bear is not taken off.
-fn within_lines(parts: Vec<Money>, lines: &[Decimal]) -> Vec<Money> {
-    let bearable = |part: &Money, line: &Decimal| Money::round(*line, part.currency(), Rounding::TowardsZero).amount();
-    let over = |(part, line): (&Money, &Decimal)| (part.amount() - bearable(part, line)).max(Decimal::ZERO);
-    let mut excess: Decimal = parts.iter().zip(lines).map(over).sum();
-    let take = |(part, line): (Money, &Decimal)| {
-        let bearable = bearable(&part, line);
-        let borne = (part.amount() + excess).min(bearable);
-        excess -= (borne - part.amount()).max(Decimal::ZERO);
-        Money::round(borne, part.currency(), Rounding::TowardsZero)
-    };
-    parts.into_iter().zip(lines).map(take).collect()
+/// What each line bears of a saving that is not more than their sum. The shares are whole units of the currency as far
+/// as the lines can bear these; what is left, less than a unit of each line, is taken from the first lines that have it.
+fn shares(saving: Decimal, lines: &[Decimal], currency: Currency) -> Vec<Decimal> {
+    let whole = |exact: Decimal| Money::round(exact, currency, Rounding::TowardsZero).amount();
+    let mut shares: Vec<Decimal> =
+        Money::round(saving, currency, Rounding::TowardsZero).split(lines).into_iter().map(Money::amount).collect();
+    for (share, line) in shares.iter_mut().zip(lines) {
+        *share = (*share).min(whole(*line));
+    }
+    let mut left = saving - shares.iter().sum::<Decimal>();
+    for in_whole_units in [true, false] {
+        for (share, line) in shares.iter_mut().zip(lines) {
+            let room = line - *share;
+            let more = if in_whole_units { whole(room).min(whole(left)) } else { room.min(left) };
+            *share += more;
+            left -= more;
+        }
+    }
+    shares
 }
 
 impl Standing {
@@ -441,12 +466,13 @@ impl LineLeft {
             (Some(quantity), None) if quantity == self.quantity => (quantity, self.amount),
             (Some(quantity), None) if quantity > self.quantity || self.of_quantity.is_zero() => return Err(over),
             (Some(quantity), None) => {
-                let share = proportion(self.of_amount, quantity, self.of_quantity).round_dp(6);
+                let decimals = self.of_amount.normalize().scale().max(6);
+                let share = proportion(self.of_amount, quantity, self.of_quantity).round_dp(decimals);
                 (quantity, share.min(self.amount))
             }
         };
         let nothing = quantity.is_zero() && amount.is_zero();
-        let too_fine = amount.normalize().scale() > 12 || quantity.normalize().scale() > 6;
+        let too_fine = amount.normalize().scale() > 14 || quantity.normalize().scale() > 6;
         if nothing || too_fine || quantity < Decimal::ZERO || amount < Decimal::ZERO {
             return Err(over);
         }

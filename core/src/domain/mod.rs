@@ -35,7 +35,7 @@ pub use discount::{Discount, DiscountId, Discounts, DiscountsEvent};
 pub use expense::{Expense, ExpenseEvent, ExpenseId};
 pub use id::{Id, IdError, Noun};
 pub use invoice::{Invoice, InvoiceEvent, InvoiceId};
-pub use money::{Currency, Money, MoneyError, Rounding};
+pub use money::{Currency, ExactMoney, Money, MoneyError, Rounding};
 pub use number_series::{NumberSeries, NumberSeriesEvent};
 pub use order::{Order, OrderEvent, OrderId};
 pub use payer::{Payer, PayerEvent, PayerId};

@@ -17,6 +17,21 @@ pub struct Money {
     currency: Currency,
 }
 
+/// An exact amount that may be finer than its currency, such as a line's share of a discount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExactMoney {
+    #[serde(serialize_with = "rust_decimal::serde::str::serialize", deserialize_with = "plain_decimal")]
+    pub amount: Decimal,
+    pub currency: Currency,
+}
+
+impl From<Money> for ExactMoney {
+    fn from(Money { amount, currency }: Money) -> Self {
+        Self { amount, currency }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MoneyError {
     #[error("`{code}` is not a currency of ISO 4217 with a smallest unit")]

@@ -146,7 +146,7 @@ pub enum OrderRejection {
     #[error("an item needs a product")]
     ProductMissing,
     #[error(
-        "item {item} has more than 6 decimals in its quantity or price, 4 in its tax rate, or an amount that is negative or not below 10^15"
+        "item {item} needs a quantity above zero with at most 6 decimals, a price of at least zero with at most 8, a tax rate with at most 4, and an amount below 10^15 (below 10^13 where it has more than 12 decimals)"
     )]
     ItemOutOfRange { item: u32 },
     #[error("a part of a period has fewer days than the period, and at least one")]
@@ -242,7 +242,7 @@ impl ItemRequest {
             return Err(OrderRejection::ProductMissing);
         }
         let out_of_range = OrderRejection::ItemOutOfRange { item };
-        if !is_tax_rate(self.tax_rate) {
+        if !is_tax_rate(self.tax_rate) || self.quantity <= Decimal::ZERO || self.unit_price < Decimal::ZERO {
             return Err(out_of_range);
         }
         let mut exact = exact_amount(self.quantity, self.unit_price).ok_or(out_of_range.clone())?;
@@ -252,8 +252,7 @@ impl ItemRequest {
             }
             exact = exact.checked_mul(days.into()).ok_or(out_of_range.clone())? / Decimal::from(of);
         }
-        let list = Money::round(exact, currency, policy.rounding);
-        if list.is_negative() { Err(out_of_range) } else { Ok(list) }
+        Ok(Money::round(exact, currency, policy.rounding))
     }
 
     /// The quote: list price, less the discount, plus tax.

@@ -158,6 +158,8 @@ pub enum PaymentRejection {
     UnknownRefund,
     #[error("the gateway's payment id belongs to payment {payment}")]
     AssignedElsewhere { payment: PaymentId },
+    #[error("the gateway's own payment id is missing")]
+    GatewayPaymentMissing,
 }
 
 impl PaymentRejection {
@@ -173,6 +175,7 @@ impl PaymentRejection {
             Self::RefundExists => "refund-exists",
             Self::UnknownRefund => "refund-not-found",
             Self::AssignedElsewhere { .. } => "gateway-payment-assigned",
+            Self::GatewayPaymentMissing => "gateway-payment-missing",
         }
     }
 }
@@ -251,6 +254,7 @@ pub enum Payment {
 
 impl Noun for Payment {
     const PREFIX: &'static str = "pay";
+    const NAMED_BY_OTHERS: bool = true;
 }
 
 impl LedgerAggregate for Payment {

@@ -2,7 +2,7 @@
 //! written in earlier versions is brought to this one when it is read.
 
 /// Every event type of the ledger with its present version, in the order of the alphabet.
-pub const PRESENT_VERSIONS: [(&str, &str); 63] = [
+pub const PRESENT_VERSIONS: [(&str, &str); 64] = [
     ("account.allocated", "1.0"),
     ("account.automatic_allocation_switched_off", "1.0"),
     ("account.automatic_allocation_switched_on", "1.0"),
@@ -28,10 +28,11 @@ pub const PRESENT_VERSIONS: [(&str, &str); 63] = [
     ("expense.reinstated", "1.0"),
     ("expense.reversed", "1.0"),
     ("invoice.due_again", "1.0"),
-    ("invoice.finalised", "1.0"),
+    ("invoice.finalised", "1.1"),
     ("invoice.lines_credited", "1.0"),
     ("invoice.paid", "1.0"),
     ("invoice.part_paid", "1.0"),
+    ("number_series.reserved", "1.0"),
     ("number_series.taken", "1.0"),
     ("order.deleted", "1.0"),
     ("order.item_added", "1.0"),

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Answer, Refusal, allocation, answer, reason_given};
+use super::{Answer, Refusal, allocation, answer, reason_given, today};
 use crate::{
     domain::{
         Account, AccountId, Currency, CustomerId, Money,
@@ -98,7 +98,7 @@ impl ReleaseHold {
 impl AdjustAccount {
     pub(super) fn decide(&self, books: &mut UnitOfWork<'_>) -> Result<Answer, Refusal> {
         reason_given(books)?;
-        let today = books.context().occurred_at.date_naive();
+        let today = today(books, &self.account)?;
         let entry = books.get(&self.account).ledger()?.next_entry();
         let description = self.description.clone();
         if self.amount.is_negative() {

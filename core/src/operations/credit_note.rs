@@ -12,7 +12,8 @@ use crate::{
         AccountId, CreditNote, CreditNoteId, Currency, Event, InvoiceEvent, InvoiceId, Money, PayerId,
         account::{AccountCommand, Credit, Entry, FundsOrigin},
         credit_note::{CreditDocument, CreditLine, CreditNoteCommand, CreditNoteRejection, InvoiceLineRef},
-        invoice::{DraftLine, InvoiceCommand, LineToCredit, exact_amount, is_tax_rate},
+        invoice::{DraftLine, InvoiceCommand, LineToCredit, exact_amount, is_tax_rate, sums_exactly},
+        number_series::DocumentKind,
         tax::{RoundingPolicy, TaxedLine, Totals},
     },
     writer::UnitOfWork,
@@ -23,7 +24,8 @@ pub struct IssueCreditNote {
     pub account: AccountId,
     pub payer: PayerId,
     pub numbering: Numbering,
-    pub issued_on: NaiveDate,
+    /// The local day of the account on which it takes effect, unless another is given.
+    pub issued_on: Option<NaiveDate>,
     /// For free-standing lines; lines of an invoice follow the policy of the invoice.
     pub policy: RoundingPolicy,
     pub lines: Vec<CreditRequest>,
@@ -39,11 +41,13 @@ pub enum CreditRequest {
 
 impl IssueCreditNote {
     pub(super) fn decide(&self, books: &mut UnitOfWork<'_>) -> Result<Answer, Refusal> {
+        let at = books.context().occurred_at;
         let ledger = books.get(&self.account).ledger()?;
         let (customer, currency, entry) = (ledger.customer.clone(), ledger.currency(), ledger.next_entry());
+        let issued_on = self.issued_on.unwrap_or_else(|| ledger.day_of(at));
         let payer = books.get(&self.payer).snapshot(&self.payer, &customer)?;
         let credit_note = books.new_id::<CreditNote>();
-        let number = self.numbering.number(books, credit_note.as_str())?;
+        let number = self.numbering.number(books, DocumentKind::CreditNote, credit_note.as_str(), issued_on)?;
 
         let mut lines = self.free_lines()?;
         let free: Vec<TaxedLine> =
@@ -63,7 +67,7 @@ impl IssueCreditNote {
             account: self.account.clone(),
             customer,
             payer,
-            issued_on: self.issued_on,
+            issued_on,
             currency,
             lines: lines.into_values().collect(),
             totals,
@@ -121,13 +125,16 @@ impl IssueCreditNote {
             if let CreditRequest::Free(DraftLine { item, description, quantity, unit_price, tax_rate }) =
                 request.clone()
             {
-                let amount = exact_amount(quantity, unit_price).filter(|_| is_tax_rate(tax_rate));
+                // Minus times minus would be a credit of pieces that nobody has.
+                let is_owed = quantity > Decimal::ZERO && unit_price >= Decimal::ZERO && is_tax_rate(tax_rate);
+                let amount = exact_amount(quantity, unit_price).filter(|_| is_owed);
                 let amount = amount.ok_or(CreditNoteRejection::LineOutOfRange { line: number })?;
                 let line = CreditLine { number, of: None, item, description, quantity, unit_price, amount, tax_rate };
                 lines.insert(number, line);
             }
         }
-        Ok(lines)
+        let amounts = lines.values().map(|line: &CreditLine| line.amount);
+        if sums_exactly(amounts) { Ok(lines) } else { Err(CreditNoteRejection::LineOutOfRange { line: 1 }) }
     }
 
     fn credit_invoice(

@@ -3,7 +3,7 @@
 use rust_decimal::Decimal;
 use serde_json::json;
 
-use super::{Answer, Refusal, allocation, answer, reason_given};
+use super::{Answer, Refusal, allocation, answer, reason_given, today};
 use crate::{
     domain::{
         AccountId, Expense, ExpenseId, Money, Rounding,
@@ -142,13 +142,12 @@ fn charge(
         amount: amounts.total,
         description: description.into(),
         revenue: Some(revenue(amounts)),
-        due_on: books.context().occurred_at.date_naive(),
+        due_on: today(books, account)?,
         reverses,
         overdraft: Overdraft::Permitted,
     };
     books.execute(account, AccountCommand::Charge(charge))?;
-    books.execute(account, AccountCommand::ApplyCredit { charge: entry })?;
-    Ok(())
+    allocation::apply_credit(books, account, entry)
 }
 
 /// Credits a part of an expense or all of it: the payments that covered that much are free again, and the credit

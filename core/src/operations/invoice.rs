@@ -9,7 +9,7 @@ use crate::{
         AccountId, Id, Invoice, NumberSeries, PayerId,
         account::{AccountCommand, Charge, ChargeOrigin, Overdraft, RevenueShare},
         invoice::{DocumentDiscount, Draft, DraftLine, InvoiceCommand},
-        number_series::NumberSeriesCommand,
+        number_series::{DocumentKind, NumberSeriesCommand, numbered, series_of},
         tax::{RoundingPolicy, Totals},
     },
     writer::UnitOfWork,
@@ -20,7 +20,8 @@ pub struct IssueInvoice {
     pub account: AccountId,
     pub payer: PayerId,
     pub numbering: Numbering,
-    pub issued_on: NaiveDate,
+    /// The local day of the account on which it takes effect, unless another is given.
+    pub issued_on: Option<NaiveDate>,
     /// Days until it is due.
     pub due_in_days: u16,
     pub policy: RoundingPolicy,
@@ -31,20 +32,36 @@ pub struct IssueInvoice {
 /// Where the number of a document comes from.
 #[derive(Clone, Debug)]
 pub enum Numbering {
-    /// The next number of a series, such as `INV-2026`: contiguous, whatever fails.
+    /// The next number of a series, such as `INV-2026`: contiguous, whatever fails, but for numbers that were given.
     Series(String),
+    /// The next number of the series of the year in which the document is issued: `INV` in 2026 is `INV-2026`.
+    SeriesOfTheYear(&'static str),
     /// The number that the document had where it was issued first.
     Given(String),
 }
 
 impl Numbering {
-    pub(super) fn number(&self, books: &mut UnitOfWork<'_>, document: &str) -> Result<String, Refusal> {
+    /// The number of a document of this kind, which no other of the kind has or will have.
+    pub(super) fn number(
+        &self,
+        books: &mut UnitOfWork<'_>,
+        kind: DocumentKind,
+        document: &str,
+        issued_on: NaiveDate,
+    ) -> Result<String, Refusal> {
+        let document = String::from(document);
+        let next_of = |books: &mut UnitOfWork<'_>, name: &str| {
+            let series: Id<NumberSeries> = Id::named(name).map_err(OperationRejection::from)?;
+            books.execute(&series, NumberSeriesCommand::Take { document: document.clone() })?;
+            Ok(numbered(name, books.get(&series).last))
+        };
         match self {
-            Self::Given(number) => Ok(number.clone()),
-            Self::Series(name) => {
-                let series: Id<NumberSeries> = Id::named(name).map_err(OperationRejection::from)?;
-                books.execute(&series, NumberSeriesCommand::Take { document: document.into() })?;
-                Ok(format!("{name}-{:06}", books.get(&series).last))
+            Self::Series(name) => next_of(books, name),
+            Self::SeriesOfTheYear(prefix) => next_of(books, &format!("{prefix}-{}", issued_on.year())),
+            Self::Given(number) => {
+                let (series, place) = series_of(kind, number).map_err(OperationRejection::from)?;
+                books.execute(&series, NumberSeriesCommand::Reserve { number: place, kind, document })?;
+                Ok(number.clone())
             }
         }
     }
@@ -52,20 +69,22 @@ impl Numbering {
 
 impl IssueInvoice {
     pub(super) fn decide(&self, books: &mut UnitOfWork<'_>) -> Result<Answer, Refusal> {
+        let at = books.context().occurred_at;
         let ledger = books.get(&self.account).ledger()?;
         let (customer, currency, entry) = (ledger.customer.clone(), ledger.currency(), ledger.next_entry());
+        let issued_on = self.issued_on.unwrap_or_else(|| ledger.day_of(at));
         let payer = books.get(&self.payer).snapshot(&self.payer, &customer)?;
         let invoice = books.new_id::<Invoice>();
-        let number = self.numbering.number(books, invoice.as_str())?;
-        let due_on = self.issued_on.checked_add_signed(Duration::days(self.due_in_days.into()));
-        let due_on = due_on.filter(|due_on| (1..=9999).contains(&due_on.year()) && self.issued_on.year() >= 1);
+        let number = self.numbering.number(books, DocumentKind::Invoice, invoice.as_str(), issued_on)?;
+        let due_on = issued_on.checked_add_signed(Duration::days(self.due_in_days.into()));
+        let due_on = due_on.filter(|due_on| (1..=9999).contains(&due_on.year()) && issued_on.year() >= 1);
         let due_on = due_on.ok_or(OperationRejection::DateOutOfRange)?;
         let draft = Draft {
             number: number.clone(),
             account: self.account.clone(),
             customer,
             payer,
-            issued_on: self.issued_on,
+            issued_on,
             due_on,
             currency,
             policy: self.policy,

@@ -16,6 +16,7 @@ mod refund;
 mod ticket;
 mod transfer;
 
+use chrono::NaiveDate;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -36,7 +37,7 @@ pub use transfer::TransferFunds;
 
 use crate::{
     domain::{
-        IdError, account::AccountRejection, books::BooksRejection, credit_note::CreditNoteRejection,
+        AccountId, IdError, account::AccountRejection, books::BooksRejection, credit_note::CreditNoteRejection,
         customer::CustomerRejection, discount::DiscountsRejection, expense::ExpenseRejection,
         invoice::InvoiceRejection, number_series::NumberSeriesRejection, order::OrderRejection, payer::PayerRejection,
         payment::PaymentRejection, service::ServiceRejection, ticket::TicketRejection,
@@ -226,6 +227,12 @@ impl Operation {
 
 fn answer(fields: impl Serialize) -> Answer {
     serde_json::to_value(fields).expect("an answer is a plain object")
+}
+
+/// The local day of an account on which the command takes effect.
+fn today(books: &mut UnitOfWork<'_>, account: &AccountId) -> Result<NaiveDate, AccountRejection> {
+    let at = books.context().occurred_at;
+    Ok(books.get(account).ledger()?.day_of(at))
 }
 
 /// A person who corrects the books says why.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::{Answer, OperationRejection, Refusal, allocation, answer};
+use super::{Answer, OperationRejection, Refusal, allocation, answer, today};
 use crate::{
     domain::{
         AccountId, Expense, Money, Order, OrderId, PayerId, Payment, PaymentId, Service,
@@ -240,7 +240,7 @@ fn charge_item(
             tax: item.tax.amount(),
             residue: rust_decimal::Decimal::ZERO,
         }),
-        due_on: books.context().occurred_at.date_naive(),
+        due_on: today(books, account)?,
         reverses: None,
         overdraft: Overdraft::Refused,
     };

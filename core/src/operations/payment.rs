@@ -1,9 +1,8 @@
 //! Payments: from the first request to the money on the account, whoever reports it and however often.
 
-use chrono::NaiveDate;
 use serde_json::json;
 
-use super::{Answer, OperationRejection, Refusal, allocation, answer, order};
+use super::{Answer, OperationRejection, Refusal, allocation, answer, order, today};
 use crate::{
     domain::{
         AccountId, Id, IdError, Money, PayerId, Payment, PaymentId,
@@ -137,7 +136,7 @@ impl GatewayNotice {
                 Status::Credited | Status::PartlyReturned | Status::Returned | Status::Fraudulent,
             ) => {}
             (NoticeOutcome::Succeeded, _) => {
-                let gateway = Some(self.gateway_payment()?);
+                let gateway = Some(self.gateway_payment(books)?);
                 credit_or_confirm(books, &payment, None, gateway)?;
             }
             (
@@ -160,7 +159,7 @@ impl GatewayNotice {
 
     /// The payment that the notice speaks of: ours if it names one, else the one whose stream bears the gateway's id.
     fn payment(&self, books: &mut UnitOfWork<'_>) -> Result<PaymentId, Refusal> {
-        let by_gateway = self.gateway_payment()?;
+        let by_gateway = self.gateway_payment(books)?;
         match (books.get(&by_gateway).clone(), &self.payment) {
             (Payment::Started(_), None) => {}
             (Payment::Started(_), Some(ours)) => self.paid_elsewhere(books, ours, &by_gateway)?,
@@ -196,7 +195,7 @@ impl GatewayNotice {
         let start = PaymentCommand::Start {
             account: self.account.clone(),
             payer: None,
-            method: self.gateway.clone(),
+            method: self.gateway.to_lowercase(),
             amount: self.amount,
             purpose,
         };
@@ -226,13 +225,24 @@ impl GatewayNotice {
         Ok(())
     }
 
-    fn gateway_payment(&self) -> Result<PaymentId, Refusal> {
-        // The colon parts the two names, so that no two pairs make one identifier.
-        if self.gateway.is_empty() || self.gateway.contains(':') {
-            return Err(OperationRejection::Name(IdError::Malformed).into());
+    /// The stream that bears the gateway's id. Names of gateways that differ in case only are one gateway.
+    fn gateway_payment(&self, books: &mut UnitOfWork<'_>) -> Result<PaymentId, Refusal> {
+        if self.gateway_payment.trim().is_empty() {
+            return Err(PaymentRejection::GatewayPaymentMissing.into());
         }
-        let name = format!("{}:{}", self.gateway, self.gateway_payment);
-        Ok(Id::named(&name).map_err(OperationRejection::from)?)
+        // The colon parts the two names, so that no two pairs make one identifier.
+        let plain = |name: &str| !name.is_empty() && name.trim() == name;
+        if !plain(&self.gateway) || self.gateway.contains(':') || !plain(&self.gateway_payment) {
+            return Err(OperationRejection::Name(IdError::MalformedName).into());
+        }
+        let id = |gateway: &str| Id::named(&format!("{gateway}:{}", self.gateway_payment));
+        let folded = id(&self.gateway.to_lowercase()).map_err(OperationRejection::from)?;
+        let as_given = id(&self.gateway).map_err(OperationRejection::from)?;
+        // Streams were named as the gateway was spelt, before spellings were one: their notices find them again.
+        if as_given != folded && *books.get(&as_given) != Payment::Unknown {
+            return Ok(as_given);
+        }
+        Ok(folded)
     }
 }
 
@@ -335,7 +345,7 @@ pub(super) fn take_back(
             amount,
             description: description.into(),
             revenue: None,
-            due_on: today(books),
+            due_on: today(books, account)?,
             reverses: Some(funds),
             overdraft: Overdraft::Permitted,
         };
@@ -344,10 +354,6 @@ pub(super) fn take_back(
     }
     allocation::spread_free_credit(books, account)?;
     allocation::settle_invoices(books)
-}
-
-fn today(books: &UnitOfWork<'_>) -> NaiveDate {
-    books.context().occurred_at.date_naive()
 }
 
 fn standing(books: &mut UnitOfWork<'_>, payment: &PaymentId) -> Result<Answer, Refusal> {

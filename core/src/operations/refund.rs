@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Answer, Refusal, answer, payment::take_back};
+use super::{Answer, Refusal, answer, payment::take_back, today};
 use crate::{
     domain::{
         Money, PaymentId, Refund, RefundId,
@@ -51,7 +51,7 @@ impl StartRefund {
             amount,
             description: format!("refund of payment {}", self.payment),
             revenue: None,
-            due_on: books.context().occurred_at.date_naive(),
+            due_on: today(books, &account)?,
             reverses: None,
             overdraft: Overdraft::Permitted,
         };

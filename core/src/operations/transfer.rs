@@ -3,7 +3,7 @@
 use rust_decimal::Decimal;
 use serde_json::json;
 
-use super::{Answer, OperationRejection, Refusal, allocation, answer};
+use super::{Answer, OperationRejection, Refusal, allocation, answer, today};
 use crate::{
     domain::{
         AccountId, Money, Rounding,
@@ -61,7 +61,7 @@ impl TransferFunds {
             amount: self.amount,
             description: format!("transfer of {} for {received}", self.amount),
             revenue: None,
-            due_on: books.context().occurred_at.date_naive(),
+            due_on: today(books, &self.from)?,
             reverses: None,
             overdraft: Overdraft::Refused,
         };

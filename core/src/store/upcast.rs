@@ -4,7 +4,7 @@
 use std::{fmt, ops::Deref, str::FromStr, sync::Arc};
 
 use chrono::{DateTime, Utc};
-use cqrs_es::persist::{EventUpcaster, SemanticVersion, SerializedEvent};
+use cqrs_es::persist::{EventUpcaster, SemanticVersion, SemanticVersionEventUpcaster, SerializedEvent};
 use serde_json::Value;
 
 use super::{RawEvent, StoreError, Unreadable};
@@ -16,7 +16,10 @@ use crate::{
 /// All upcasters, in the order in which they are tried; each brings one version of one event to the next. Programs on
 /// the stock postgres-es repository are given the same list.
 pub fn upcasters() -> Vec<Box<dyn EventUpcaster>> {
-    Vec::new()
+    vec![
+        // In 1.1 the share that a line bears of a discount may be finer than the currency; 1.0 had none that was.
+        Box::new(SemanticVersionEventUpcaster::new("invoice.finalised", "1.1", Box::new(std::convert::identity))),
+    ]
 }
 
 /// The upcasters that a ledger is read with, in the order in which they are tried. Unless told otherwise these are all
@@ -143,7 +146,6 @@ fn decode(aggregate_type: &str, event_type: &str, payload: &str) -> Result<Event
 
 #[cfg(test)]
 mod tests {
-    use cqrs_es::persist::SemanticVersionEventUpcaster;
     use serde_json::json;
 
     use super::*;

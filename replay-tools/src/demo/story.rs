@@ -285,7 +285,7 @@ async fn invoice_month(
         account: client.account.clone(),
         payer: client.payer.clone(),
         numbering: Numbering::Series(format!("INV-{}", first.year())),
-        issued_on: at.date_naive(),
+        issued_on: Some(at.date_naive()),
         due_in_days: 14,
         policy: RoundingPolicy::default(),
         lines: lines.collect(),
@@ -311,7 +311,7 @@ async fn invoice_month(
             account: client.account.clone(),
             payer: client.payer.clone(),
             numbering: Numbering::Series(format!("CN-{}", first.year())),
-            issued_on: (at + Duration::days(15)).date_naive(),
+            issued_on: Some((at + Duration::days(15)).date_naive()),
             policy: RoundingPolicy::default(),
             lines: vec![CreditRequest::Line { invoice, line: whole_line, item, description }],
         };

@@ -238,7 +238,7 @@ impl<'a> Import<'a> {
             account,
             payer,
             numbering: Numbering::Given(document.number.clone()),
-            issued_on: document.at.with_timezone(&self.arguments.time_zone).date_naive(),
+            issued_on: Some(document.at.with_timezone(&self.arguments.time_zone).date_naive()),
             due_in_days: self.arguments.due_in_days,
             policy: RoundingPolicy::default(),
             lines: document.lines.iter().map(|line| draft(line, line.quantity)).collect(),
@@ -272,7 +272,7 @@ impl<'a> Import<'a> {
             account,
             payer,
             numbering: Numbering::Given(document.number.clone()),
-            issued_on: document.at.with_timezone(&self.arguments.time_zone).date_naive(),
+            issued_on: Some(document.at.with_timezone(&self.arguments.time_zone).date_naive()),
             policy: RoundingPolicy::default(),
             lines: requests,
         }))

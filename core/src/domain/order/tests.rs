@@ -161,7 +161,7 @@ fn an_item_without_a_product_is_refused() {
 fn an_item_out_of_range_is_refused() {
     let most = number("79228162514264337593543950335");
     for request in [
-        vps("0.0000001"),
+        vps("0.000000001"),
         vps("-0.01"),
         vps("1000000000000000"),
         ItemRequest { quantity: number("0.0000001"), ..vps("1") },

@@ -11,7 +11,7 @@ use crate::{
         payer::PayerRejection,
         tax::TaxRounding,
     },
-    operations::{ChangePayer, ChangeTerms, CreditRequest, IssueCreditNote, PayerChange, Terms},
+    operations::{ChangePayer, ChangeTerms, CreditRequest, IssueCreditNote, PayerChange, RecordExpense, Terms},
 };
 
 const THREE: [(&str, &str); 3] = [("10.03", "15"); 3];
@@ -21,7 +21,7 @@ fn credit_note(account: &AccountId, payer: &PayerId, lines: Vec<CreditRequest>) 
         account: account.clone(),
         payer: payer.clone(),
         numbering: Numbering::Series("CN-2026".into()),
-        issued_on: day("2026-07-20"),
+        issued_on: Some(day("2026-07-20")),
         policy: RoundingPolicy::default(),
         lines,
     })
@@ -87,7 +87,7 @@ fn s36_a_discount_is_rounded_once_and_split_over_the_lines() {
     else {
         panic!("the invoice is final")
     };
-    let parts: Vec<Decimal> = document.lines.iter().map(|line| line.discount.amount()).collect();
+    let parts: Vec<Decimal> = document.lines.iter().map(|line| line.discount.amount).collect();
     assert_eq!(parts, ["1.50", "1.49", "1.49"].map(number));
 }
 
@@ -371,6 +371,135 @@ fn a_due_date_beyond_the_calendar_is_refused() {
     let payer = books.payer(&account);
     let issued_on = day("9999-12-31");
     let last = invoice(&account, &payer, &[("1.00", "0")]);
-    let refusal = books.refused(Operation::IssueInvoice(IssueInvoice { issued_on, due_in_days: 1, ..last }));
+    let refusal =
+        books.refused(Operation::IssueInvoice(IssueInvoice { issued_on: Some(issued_on), due_in_days: 1, ..last }));
     assert_eq!(refusal.code(), "date-out-of-range");
+}
+
+#[test]
+fn a_discount_of_the_whole_leaves_nothing_due() {
+    for (lines, discount) in [
+        (vec![line("2.25", "64.22", "19")], DocumentDiscount::Percent(number("100"))),
+        (vec![line("2.25", "64.22", "19")], DocumentDiscount::AmountOff(usd("144.50"))),
+        (vec![line("1", "0.004", "900"); 9], DocumentDiscount::Percent(number("100"))),
+        (vec![line("1", "0.004", "0"), line("2.25", "64.22", "7")], DocumentDiscount::AmountOff(usd("1000.00"))),
+    ] {
+        let mut books = Books::new();
+        let account = books.account("USD");
+        let payer = books.payer(&account);
+        let draft = IssueInvoice { lines, discount: Some(discount), ..invoice(&account, &payer, &[]) };
+        let invoice: InvoiceId = id(&books.done(Operation::IssueInvoice(draft)));
+        let standing = books.state(&invoice).standing().expect("it is final");
+        assert_eq!((standing.due, standing.paid), (usd("0.00"), true));
+    }
+}
+
+#[test]
+fn a_discount_on_lines_below_the_smallest_unit_is_taken_off() {
+    let mut books = Books::new();
+    let account = books.account("USD");
+    let payer = books.payer(&account);
+    let lines = vec![line("1", "0.004", "0"); 10];
+    let discount = Some(DocumentDiscount::Percent(number("50")));
+    let draft = IssueInvoice { lines, discount, ..invoice(&account, &payer, &[]) };
+    assert_eq!(amount(&books.done(Operation::IssueInvoice(draft)), "total"), number("0.02"));
+}
+
+#[test]
+fn a_price_has_eight_decimals() {
+    let mut books = Books::new();
+    let account = books.account("USD");
+    let payer = books.payer(&account);
+    let storage = line("1951593", "0.00000548", "0");
+    let draft = IssueInvoice { lines: vec![storage.clone()], ..invoice(&account, &payer, &[]) };
+    let answer = books.done(Operation::IssueInvoice(draft));
+    assert_eq!(amount(&answer, "total"), number("10.69"));
+    let half = of(&id(&answer), 1, Some("975796.5"), None);
+    let credit = books.done(credit_note(&account, &payer, vec![half]));
+    assert_eq!(amount(&credit, "total"), number("5.35"));
+    let free = CreditRequest::Free(storage);
+    assert_eq!(amount(&books.done(credit_note(&account, &payer, vec![free])), "total"), number("10.69"));
+}
+
+#[test]
+fn no_two_documents_of_a_kind_have_one_number() {
+    let mut books = Books::new();
+    let account = books.account("USD");
+    let payer = books.payer(&account);
+    let issue = |numbering: Numbering| {
+        Operation::IssueInvoice(IssueInvoice { numbering, ..invoice(&account, &payer, &[("1.00", "0")]) })
+    };
+    let given = |number: &str| issue(Numbering::Given(number.into()));
+    let next = || issue(Numbering::Series("ABC".into()));
+
+    books.done(given("ABC-000001"));
+    assert_eq!(text(&books.done(next()), "number"), "ABC-000002");
+    for taken in ["ABC-000001", "ABC-000002"] {
+        assert_eq!(books.refused(given(taken)).code(), "number-taken");
+    }
+    books.done(given("ABC-000004"));
+    assert_eq!(text(&books.done(next()), "number"), "ABC-000003");
+    assert_eq!(text(&books.done(next()), "number"), "ABC-000005");
+    for alone in ["2024/0001/17", "536365", "№ 5"] {
+        books.done(given(alone));
+        assert_eq!(books.refused(given(alone)).code(), "number-taken");
+    }
+    // A credit note is another kind of document.
+    let line = CreditRequest::Free(line("1", "1.00", "0"));
+    let Operation::IssueCreditNote(note) = credit_note(&account, &payer, vec![line]) else { unreachable!() };
+    for number in ["ABC-000001", "536365"] {
+        let note = || {
+            let numbering = Numbering::Given(number.into());
+            Operation::IssueCreditNote(IssueCreditNote { numbering, ..note.clone() })
+        };
+        books.done(note());
+        assert_eq!(books.refused(note()).code(), "number-taken");
+    }
+}
+
+#[test]
+fn documents_bear_the_local_day_of_their_account() {
+    for (zone, at, local, due) in [
+        ("Asia/Tokyo", "2026-12-31T15:30:00Z", "2027-01-01", "2027-01-15"),
+        ("America/Los_Angeles", "2027-01-01T07:30:00Z", "2026-12-31", "2027-01-14"),
+        ("Pacific/Auckland", "2026-12-31T11:30:00Z", "2027-01-01", "2027-01-15"),
+    ] {
+        let mut books = Books::new();
+        let account = books.account_in(zone);
+        let payer = books.payer(&account);
+        books.context.occurred_at = at.parse().expect("a moment");
+        let numbering = Numbering::SeriesOfTheYear("INV");
+        let local_day = IssueInvoice { numbering, issued_on: None, ..invoice(&account, &payer, &[("1.00", "0")]) };
+        let issued = books.done(Operation::IssueInvoice(local_day.clone()));
+        assert_eq!(text(&issued, "number"), format!("INV-{}-000001", &local[..4]));
+        let document = books.document(&id(&issued));
+        assert_eq!((document.issued_on, document.due_on), (day(local), day(due)), "{zone}");
+
+        let explicit = IssueInvoice { issued_on: Some(day("2026-06-30")), ..local_day };
+        let issued = books.done(Operation::IssueInvoice(explicit));
+        assert_eq!(books.document(&id(&issued)).issued_on, day("2026-06-30"));
+
+        let expense = RecordExpense {
+            account: account.clone(),
+            description: "work".into(),
+            quantity: number("1"),
+            net: usd("1.00"),
+            tax_rate: number("0"),
+        };
+        books.done(Operation::RecordExpense(expense));
+        let ledger = books.ledger(&account);
+        assert_eq!(ledger.charges[&ledger.last_entry].due_on, day(local), "{zone}");
+    }
+}
+
+#[test]
+fn a_free_credit_of_minus_times_minus_is_refused() {
+    let mut books = Books::new();
+    let account = books.account("USD");
+    let payer = books.payer(&account);
+    for odd in [line("-1", "-10", "0"), line("0", "10", "0"), line("-2", "0", "0"), line("1", "-0.001", "0")] {
+        let lines = vec![CreditRequest::Free(line("1", "1.00", "0")), CreditRequest::Free(odd)];
+        let refusal = books.refused(credit_note(&account, &payer, lines));
+        assert_eq!(refusal, CreditNoteRejection::LineOutOfRange { line: 2 }.into());
+    }
 }

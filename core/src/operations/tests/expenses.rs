@@ -4,7 +4,8 @@ use super::*;
 use crate::{
     domain::{ExpenseId, account::AccountRejection, expense::ExpenseRejection},
     operations::{
-        AdjustExpense, AllocatePayment, ChargeRef, RecordExpense, ReinstateExpense, ReverseExpense, StartRefund,
+        AdjustExpense, AllocatePayment, ChangeTerms, ChargeRef, RecordExpense, ReinstateExpense, ReverseExpense,
+        StartRefund, Terms,
     },
 };
 
@@ -136,6 +137,24 @@ fn money_is_released_from_every_charge_of_an_adjusted_expense() {
     let back = AllocatePayment { payment: payment.clone(), from: None, to: from, amount: usd("14.00") };
     books.done(Operation::AllocatePayment(back));
     assert_eq!(free(&books, &payment), number("85.00"));
+}
+
+#[test]
+fn without_automatic_allocation_an_expense_stays_uncovered() {
+    let mut books = Books::new();
+    let account = books.account("USD");
+    let terms = Terms::AutomaticAllocationOff;
+    books.done(Operation::ChangeTerms(ChangeTerms { account: account.clone(), terms }));
+    let payment = books.paid(&account, "100.00");
+    let expense = id(&books.done(record(&account, usd("10.00"), "20")));
+    let untouched = |books: &Books| assert_eq!(free(books, &payment), number("100.00"));
+    untouched(&books);
+    books.done(adjust(&expense, "20.00"));
+    untouched(&books);
+    books.done(reverse(&expense));
+    books.done(reinstate(&expense));
+    untouched(&books);
+    assert_eq!(books.balance(&account), number("80.00"));
 }
 
 #[test]

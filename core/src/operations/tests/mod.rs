@@ -9,7 +9,7 @@ mod payments;
 mod random;
 mod tickets;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use rust_decimal::Decimal;
@@ -21,10 +21,10 @@ use super::{
 };
 use crate::{
     domain::{
-        Account, AccountEvent, AccountId, Event, Id, Invoice, InvoiceEvent, InvoiceId, LedgerAggregate, Money, Noun,
-        OrderId, PayerId, Payment, PaymentId,
+        Account, AccountEvent, AccountId, CreditNoteEvent, Event, Id, Invoice, InvoiceEvent, InvoiceId,
+        LedgerAggregate, Money, Noun, OrderId, PayerId, Payment, PaymentId,
         account::{Entry, Ledger},
-        invoice::DraftLine,
+        invoice::{Document, DraftLine},
         payer::{Address, PayerKind},
         payment::{Purpose, Status},
         posting::balanced,
@@ -143,6 +143,10 @@ impl Books {
             let read = Event::decode(event.aggregate_type(), &event.payload());
             assert_eq!(read.as_ref().ok(), Some(event), "an event reads back as it was written: {read:?}");
         }
+        let mut numbers = BTreeSet::new();
+        for (kind, number) in self.events.iter().filter_map(|new| number_of(&new.event)) {
+            assert!(numbers.insert((kind, number)), "two documents have the number {number}");
+        }
         let mut streams: BTreeMap<&StreamKey, Vec<&NewEvent>> = BTreeMap::new();
         for new in &self.events {
             streams.entry(&new.stream).or_default().push(new);
@@ -249,12 +253,32 @@ impl Books {
     }
 
     fn account_of(&mut self, customer: &crate::domain::CustomerId, currency: &str) -> AccountId {
+        self.opened(customer, currency, "Europe/Berlin")
+    }
+
+    /// A customer's account in dollars, kept in another time zone.
+    fn account_in(&mut self, time_zone: &str) -> AccountId {
+        let customer =
+            id(&self.done(Operation::RegisterCustomer(RegisterCustomer { name: "Ada Byron".into(), email: None })));
+        self.opened(&customer, "USD", time_zone)
+    }
+
+    fn opened(&mut self, customer: &crate::domain::CustomerId, currency: &str, time_zone: &str) -> AccountId {
         id(&self.done(Operation::OpenAccount(OpenAccount {
             customer: customer.clone(),
             currency: currency.parse().expect("a currency"),
             name: "main".into(),
-            time_zone: "Europe/Berlin".into(),
+            time_zone: time_zone.into(),
         })))
+    }
+
+    /// An invoice as it was issued.
+    fn document(&self, invoice: &InvoiceId) -> &Document {
+        let mut of_it = self.events.iter().filter(|new| &*new.stream.aggregate_id == invoice.as_str());
+        match of_it.next().map(|new| &new.event) {
+            Some(Event::Invoice(InvoiceEvent::Finalised(document))) => document,
+            other => panic!("an invoice begins with its document, not with {other:?}"),
+        }
     }
 
     fn payer(&mut self, account: &AccountId) -> PayerId {
@@ -297,6 +321,15 @@ impl Books {
 
     fn money(&self, account: &AccountId, amount: &str) -> Money {
         Money::parse(amount, self.ledger(account).currency().code()).expect("an amount of the account's currency")
+    }
+}
+
+/// The number of the document that an event issues, and the kind of the document.
+fn number_of(event: &Event) -> Option<(&'static str, &str)> {
+    match event {
+        Event::Invoice(InvoiceEvent::Finalised(document)) => Some(("invoice", &document.number)),
+        Event::CreditNote(CreditNoteEvent::Issued(document)) => Some(("credit note", &document.number)),
+        _ => None,
     }
 }
 
@@ -358,7 +391,7 @@ fn invoice(account: &AccountId, payer: &PayerId, lines: &[(&str, &str)]) -> Issu
         account: account.clone(),
         payer: payer.clone(),
         numbering: Numbering::Series("INV-2026".into()),
-        issued_on: day("2026-07-12"),
+        issued_on: Some(day("2026-07-12")),
         due_in_days: 14,
         policy: RoundingPolicy::default(),
         lines: lines.iter().map(|(price, rate)| line("1", price, rate)).collect(),

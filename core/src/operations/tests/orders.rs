@@ -289,3 +289,17 @@ fn prices_at_the_edge_of_what_can_be_kept_are_refused_not_recorded() {
     let add = AddOrderItem { order, item: vps("900000000000000") };
     assert_eq!(books.refused(Operation::AddOrderItem(add)), out_of_range(2));
 }
+
+#[test]
+fn an_item_of_no_pieces_or_of_minus_times_minus_is_refused() {
+    let mut books = Books::new();
+    let account = books.account("USD");
+    let order = id(&books.done(place(&account, vec![vps("1.00")])));
+    for (quantity, unit_price) in [("-1", "-10"), ("0", "10"), ("-2", "0"), ("1", "-0.001"), ("1", "0.000000001")] {
+        let odd = || ItemRequest { quantity: number(quantity), unit_price: number(unit_price), ..vps("1.00") };
+        let refused = |item| OrderRejection::ItemOutOfRange { item }.into();
+        assert_eq!(books.refused(place(&account, vec![vps("1.00"), odd()])), refused(2));
+        let add = AddOrderItem { order: OrderId::clone(&order), item: odd() };
+        assert_eq!(books.refused(Operation::AddOrderItem(add)), refused(2));
+    }
+}

@@ -99,11 +99,48 @@ fn a_notice_of_another_amount_or_account_is_refused() {
 fn a_gateway_whose_name_could_be_mistaken_is_refused() {
     let mut books = Books::new();
     let account = books.account("USD");
-    for gateway in ["", "stripe:eu"] {
+    for gateway in ["", " ", "stripe ", "stripe:eu"] {
         let odd = GatewayNotice { gateway: gateway.into(), ..notice(&account, "1", "25.00", NoticeOutcome::Succeeded) };
         let refusal = books.refused(Operation::GatewayNotice(odd));
         assert_eq!(refusal.code(), "malformed-id");
     }
+}
+
+#[test]
+fn a_notice_without_the_gateways_payment_id_is_refused() {
+    let mut books = Books::new();
+    let account = books.account("USD");
+    for missing in ["", " "] {
+        let refusal =
+            books.refused(Operation::GatewayNotice(notice(&account, missing, "7.00", NoticeOutcome::Succeeded)));
+        assert_eq!(refusal, PaymentRejection::GatewayPaymentMissing.into());
+    }
+}
+
+#[test]
+fn a_gateways_payment_id_has_any_signs_but_control_characters() {
+    let mut books = Books::new();
+    let account = books.account("USD");
+    let ids = ["RF18 5390 0754 7034", "2024/0001/17", "Zahlung №5", "a%2Fb?c#d"];
+    for gateway_payment in ids {
+        books.done(Operation::GatewayNotice(notice(&account, gateway_payment, "1.00", NoticeOutcome::Succeeded)));
+    }
+    assert_eq!(books.statement(&account).len(), ids.len());
+    for odd in ["a\nb", "a\0", " a"] {
+        let refusal = books.refused(Operation::GatewayNotice(notice(&account, odd, "1.00", NoticeOutcome::Succeeded)));
+        assert_eq!(refusal.code(), "malformed-id");
+    }
+}
+
+#[test]
+fn gateways_whose_names_differ_in_case_are_one() {
+    let mut books = Books::new();
+    let account = books.account("USD");
+    for gateway in ["stripe", "Stripe", "STRIPE"] {
+        let notice = notice(&account, "pi_1", "25.00", NoticeOutcome::Succeeded);
+        books.done(Operation::GatewayNotice(GatewayNotice { gateway: gateway.into(), ..notice }));
+    }
+    assert_eq!(books.statement(&account), [number("25.00")]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::{
         CustomerId, ExpenseId, OrderId, RefundId,
         account::HoldId,
         discount::{Audience, Scope, Value},
-        invoice::LineToCredit,
+        invoice::{DocumentDiscount, LineToCredit},
         order::ItemRequest,
     },
     operations::{
@@ -116,13 +116,22 @@ impl World {
                     DraftLine { unit_price: Decimal::new(cents.into(), 3), ..line("3", "1", "19") },
                     DraftLine { unit_price: exact, ..line("1", "1", "0") },
                 ],
+                numbering: match flag {
+                    true => Numbering::Series("INV-2026".into()),
+                    false => Numbering::Given(format!("INV-2026-{:06}", 1 + thing % 20)),
+                },
+                discount: match other % 4 {
+                    0 => Some(DocumentDiscount::Percent(Decimal::from(1 + cents % 100))),
+                    1 => Some(DocumentDiscount::AmountOff(money)),
+                    _ => None,
+                },
                 ..invoice(&account, &payer, &[])
             }),
             12 => Operation::IssueCreditNote(IssueCreditNote {
                 account,
                 payer,
                 numbering: Numbering::Series("CN-2026".into()),
-                issued_on: day("2026-07-20"),
+                issued_on: Some(day("2026-07-20")),
                 policy: RoundingPolicy::default(),
                 lines: vec![CreditRequest::Line {
                     invoice: pick(&self.invoices, thing)?,
