@@ -190,7 +190,7 @@ async fn what_the_address_names_and_what_the_body_names_are_told_apart() {
         app.post("/v1/orders", order).await.refused(422, "account-not-found")["errors"][0]["pointer"],
         "/account"
     );
-    let items = json!([{ "product": "vps", "unit_price": "1" }, { "product": "vps", "unit_price": "0.0000001" }]);
+    let items = json!([{ "product": "vps", "unit_price": "1" }, { "product": "vps", "unit_price": "0.000000001" }]);
     let order = json!({ "account": account, "description": "VPS", "items": items });
     assert_eq!(
         app.post("/v1/orders", order).await.refused(422, "item-out-of-range")["errors"][0]["pointer"],

@@ -257,7 +257,7 @@ pub struct AccountShown {
     currency: String,
     time_zone: String,
     balance: Amount,
-    /// Set aside.
+    /// Set aside: holds, and money that is dated ahead.
     held: Amount,
     credit_limit: Amount,
     /// What can be spent; nothing limits a post-paid account.
@@ -274,7 +274,10 @@ pub struct AccountShown {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct BalanceShown {
     account: String,
+    /// Of all entries that the question is about; without `as_of` also of those that are dated ahead.
     balance: Amount,
+    /// Of the entries that have taken effect by now, or by `as_of`.
+    in_effect: Amount,
     as_of: Option<DateTime<Utc>>,
     /// The position of the book that the balance is told at.
     position: u64,
@@ -347,9 +350,13 @@ pub async fn balance(
     let account = existing(&mut rows, id.as_str()).await?;
     let (before, known_at) = (rows.moment().before(), rows.moment().position());
     let balance = statement::balance(&mut rows, id.as_str(), before, known_at).await?;
-    let balance = Amount::of(balance, &account.currency);
+    let in_effect = match before {
+        Some(_) => balance,
+        None => statement::balance(&mut rows, id.as_str(), Some(Utc::now()), known_at).await?,
+    };
+    let [balance, in_effect] = [balance, in_effect].map(|balance| Amount::of(balance, &account.currency));
     let (as_of, position) = (moment.as_of(), rows.position());
-    Ok(rows.show(BalanceShown { account: account.id, balance, as_of, position }))
+    Ok(rows.show(BalanceShown { account: account.id, balance, in_effect, as_of, position }))
 }
 
 /// The account, if there was one in the book at the moment that is asked about: as of any time, since entries may take

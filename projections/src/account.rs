@@ -24,7 +24,7 @@ pub struct AccountRow {
     /// IANA name; the days and months of statements are those of this zone.
     pub time_zone: String,
     pub balance: Decimal,
-    /// Set aside, not yet spent.
+    /// Set aside, not yet spent: holds, and what is dated ahead.
     pub held: Decimal,
     pub credit_limit: Decimal,
     pub post_paid: bool,
@@ -99,6 +99,14 @@ impl Projection for Accounts {
                 change(Box::new(move |row| row.held += amount));
             }
             AccountEvent::HoldReleased { amount, .. } => {
+                let amount = amount.amount();
+                change(Box::new(move |row| row.held -= amount));
+            }
+            AccountEvent::FundsSetAside { amount, .. } => {
+                let amount = amount.amount();
+                change(Box::new(move |row| row.held += amount));
+            }
+            AccountEvent::FundsSetFree { amount, .. } => {
                 let amount = amount.amount();
                 change(Box::new(move |row| row.held -= amount));
             }

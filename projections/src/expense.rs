@@ -172,7 +172,9 @@ fn fold_account(event: &RecordedEvent, account_event: &AccountEvent, changes: &m
         | AccountEvent::Credited { .. }
         | AccountEvent::Charged { .. }
         | AccountEvent::Held { .. }
-        | AccountEvent::HoldReleased { .. } => {}
+        | AccountEvent::HoldReleased { .. }
+        | AccountEvent::FundsSetAside { .. }
+        | AccountEvent::FundsSetFree { .. } => {}
     }
 }
 

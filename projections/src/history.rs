@@ -141,7 +141,9 @@ fn of_account<'a>(event: &'a AccountEvent, mentions: &mut Mentions<'a>) {
         | AccountEvent::PostPaidAllowed {}
         | AccountEvent::PostPaidRevoked {}
         | AccountEvent::AutomaticAllocationSwitchedOn {}
-        | AccountEvent::AutomaticAllocationSwitchedOff {} => {}
+        | AccountEvent::AutomaticAllocationSwitchedOff {}
+        | AccountEvent::FundsSetAside { .. }
+        | AccountEvent::FundsSetFree { .. } => {}
     }
 }
 

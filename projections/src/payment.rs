@@ -270,7 +270,9 @@ fn fold_account(event: &RecordedEvent, account_event: &AccountEvent, changes: &m
         | AccountEvent::AutomaticAllocationSwitchedOn {}
         | AccountEvent::AutomaticAllocationSwitchedOff {}
         | AccountEvent::Held { .. }
-        | AccountEvent::HoldReleased { .. } => {}
+        | AccountEvent::HoldReleased { .. }
+        | AccountEvent::FundsSetAside { .. }
+        | AccountEvent::FundsSetFree { .. } => {}
     }
 }
 

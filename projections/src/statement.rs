@@ -136,7 +136,9 @@ pub(crate) fn line_of(event: &RecordedEvent) -> Option<StatementRow> {
         | AccountEvent::Allocated { .. }
         | AccountEvent::Released { .. }
         | AccountEvent::Held { .. }
-        | AccountEvent::HoldReleased { .. } => None,
+        | AccountEvent::HoldReleased { .. }
+        | AccountEvent::FundsSetAside { .. }
+        | AccountEvent::FundsSetFree { .. } => None,
     }
 }
 

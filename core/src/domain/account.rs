@@ -167,6 +167,16 @@ pub enum AccountCommand {
     ReleaseHold {
         hold: HoldId,
     },
+    /// What these funds brought is not available before they take effect.
+    SetAside {
+        funds: Entry,
+        amount: Money,
+        until: DateTime<Utc>,
+    },
+    /// Funds that were set aside have taken effect, or are taken back.
+    SetFree {
+        funds: Entry,
+    },
 }
 
 /// Money in.
@@ -255,6 +265,16 @@ pub enum AccountEvent {
         hold: HoldId,
         amount: Money,
     },
+    /// Funds are dated ahead: what they brought cannot be spent, nor covers anything by itself, until then.
+    FundsSetAside {
+        funds: Entry,
+        amount: Money,
+        until: DateTime<Utc>,
+    },
+    FundsSetFree {
+        funds: Entry,
+        amount: Money,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -334,6 +354,13 @@ pub struct Funds {
     pub covers: Vec<(Entry, Money)>,
 }
 
+/// What funds brought that do not count yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FundsAhead {
+    pub amount: Money,
+    pub until: DateTime<Utc>,
+}
+
 /// Money that went out, and what covers it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OpenCharge {
@@ -356,10 +383,12 @@ pub struct Ledger {
     pub post_paid: bool,
     pub automatic_allocation: bool,
     pub holds: OrdMap<String, Money>,
+    /// Funds that are dated ahead.
+    pub ahead: OrdMap<Entry, FundsAhead>,
     pub last_entry: Entry,
     pub funds: OrdMap<Entry, Funds>,
     pub charges: OrdMap<Entry, OpenCharge>,
-    /// Funds with a free part, oldest first.
+    /// Funds with a part that can cover charges, oldest first.
     free_funds: OrdSet<Entry>,
     /// Charges with an uncovered part, oldest due first.
     due: OrdSet<(NaiveDate, Entry)>,
@@ -378,7 +407,7 @@ impl Noun for Account {
 }
 
 impl LedgerAggregate for Account {
-    const FOLD_VERSION: i32 = 1;
+    const FOLD_VERSION: i32 = 2;
 
     fn weight(&self) -> usize {
         match self {
@@ -442,11 +471,18 @@ impl Ledger {
         at.with_timezone(&zone).date_naive()
     }
 
+    /// What of the balance cannot be spent: holds, and what is dated ahead.
     pub fn held(&self) -> Decimal {
-        self.holds.values().map(|amount| amount.amount()).sum()
+        let held: Decimal = self.holds.values().map(|amount| amount.amount()).sum();
+        held + self.ahead.values().map(|ahead| ahead.amount.amount()).sum::<Decimal>()
     }
 
-    /// What can be spent: balance plus credit limit minus holds. Nothing limits a post-paid account.
+    /// Funds that have taken effect by a moment and are still set aside, oldest first.
+    pub fn in_effect_by(&self, moment: DateTime<Utc>) -> Vec<Entry> {
+        self.ahead.iter().filter(|(_, ahead)| ahead.until <= moment).map(|(&funds, _)| funds).collect()
+    }
+
+    /// What can be spent: balance plus credit limit minus what is held. Nothing limits a post-paid account.
     pub fn available(&self) -> Option<Decimal> {
         (!self.post_paid).then(|| self.balance.amount() + self.credit_limit.amount() - self.held())
     }
@@ -461,10 +497,15 @@ impl Ledger {
         self.funds.get(&funds).map_or(Money::zero(self.currency()), |funds| funds.free)
     }
 
+    /// What of these funds can cover a charge now: nothing while they are dated ahead.
+    pub fn usable(&self, funds: Entry) -> Money {
+        if self.ahead.contains_key(&funds) { Money::zero(self.currency()) } else { self.free(funds) }
+    }
+
     /// What of these funds can go back to the payer: nothing was bought with it, and no hold or debt needs it.
     pub fn refundable(&self, funds: Entry) -> Money {
         let spare = (self.balance.amount() - self.held()).max(Decimal::ZERO);
-        self.money(self.free(funds).amount().min(spare))
+        self.money(self.usable(funds).amount().min(spare))
     }
 
     pub fn uncovered(&self, charge: Entry) -> Money {
@@ -528,7 +569,8 @@ impl Ledger {
 
     /// Funds to the open charges, oldest due first, up to a limit.
     fn cover_oldest(&self, funds: Entry, limit: Decimal) -> Result<Vec<AccountEvent>, AccountRejection> {
-        let mut left = self.funds_entry(funds)?.free.amount().min(limit);
+        self.funds_entry(funds)?;
+        let mut left = self.usable(funds).amount().min(limit);
         let mut events = Vec::new();
         for &(_, charge) in &self.due {
             if left <= Decimal::ZERO {
@@ -599,7 +641,10 @@ impl Ledger {
             C::Credit(credit) => vec![self.credited(credit)?],
             C::Charge(charge) => vec![self.charged(charge)?],
             C::CoverDebt { funds } => {
-                let before = self.balance.amount() - self.funds_entry(funds)?.free.amount();
+                self.funds_entry(funds)?;
+                // What is dated ahead closes no debt of today.
+                let ahead: Decimal = self.ahead.values().map(|ahead| ahead.amount.amount()).sum();
+                let before = self.balance.amount() - ahead - self.usable(funds).amount();
                 let over_limit = !self.post_paid && before + self.credit_limit.amount() < Decimal::ZERO;
                 if over_limit { self.cover_oldest(funds, -before)? } else { Vec::new() }
             }
@@ -678,6 +723,15 @@ impl Ledger {
                 let amount = *self.holds.get(hold.as_str()).ok_or(R::UnknownHold)?;
                 vec![E::HoldReleased { hold, amount }]
             }
+            C::SetAside { funds, amount, until } => {
+                self.spendable(amount)?;
+                self.funds_entry(funds)?;
+                vec![E::FundsSetAside { funds, amount, until }]
+            }
+            C::SetFree { funds } => match self.ahead.get(&funds) {
+                Some(&FundsAhead { amount, .. }) => vec![E::FundsSetFree { funds, amount }],
+                None => Vec::new(),
+            },
         };
         Ok(events)
     }
@@ -712,6 +766,16 @@ impl Ledger {
             AccountEvent::HoldReleased { hold, .. } => {
                 self.holds.remove(hold.as_str());
             }
+            AccountEvent::FundsSetAside { funds, amount, until } => {
+                self.ahead.insert(funds, FundsAhead { amount, until });
+                self.free_funds.remove(&funds);
+            }
+            AccountEvent::FundsSetFree { funds, .. } => {
+                self.ahead.remove(&funds);
+                if !self.free(funds).is_zero() {
+                    self.free_funds.insert(funds);
+                }
+            }
         }
     }
 
@@ -722,7 +786,7 @@ impl Ledger {
         if let Some(funds) = self.funds.get_mut(&funds_entry) {
             funds.free = moved(funds.free, -amount);
             change_share(&mut funds.covers, charge_entry, amount, moved, currency);
-            if funds.free.is_zero() {
+            if funds.free.is_zero() || self.ahead.contains_key(&funds_entry) {
                 self.free_funds.remove(&funds_entry);
             } else {
                 self.free_funds.insert(funds_entry);
@@ -805,6 +869,7 @@ impl Aggregate for Account {
                     post_paid: false,
                     automatic_allocation: true,
                     holds: OrdMap::new(),
+                    ahead: OrdMap::new(),
                     last_entry: 0,
                     funds: OrdMap::new(),
                     charges: OrdMap::new(),
@@ -833,6 +898,8 @@ impl DomainEvent for AccountEvent {
             Self::Released { .. } => "account.released",
             Self::Held { .. } => "account.held",
             Self::HoldReleased { .. } => "account.hold_released",
+            Self::FundsSetAside { .. } => "account.funds_set_aside",
+            Self::FundsSetFree { .. } => "account.funds_set_free",
         }
         .into()
     }

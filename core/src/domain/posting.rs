@@ -134,7 +134,9 @@ fn account_postings(event: &AccountEvent) -> JournalEntry {
         | AccountEvent::Allocated { .. }
         | AccountEvent::Released { .. }
         | AccountEvent::Held { .. }
-        | AccountEvent::HoldReleased { .. } => Vec::new(),
+        | AccountEvent::HoldReleased { .. }
+        | AccountEvent::FundsSetAside { .. }
+        | AccountEvent::FundsSetFree { .. } => Vec::new(),
     }
 }
 

@@ -48,6 +48,13 @@ fn of_account(event: &AccountEvent) -> Option<Rule> {
         }
         AccountEvent::Held { .. } => rule("funds-held", "Money is set aside; the balance stays, less can be spent."),
         AccountEvent::HoldReleased { .. } => rule("hold-released", "Money set aside can be spent again."),
+        AccountEvent::FundsSetAside { .. } => rule(
+            "funds-set-aside",
+            "Money is dated ahead: the balance of all entries has it, but it can be spent only once it takes effect.",
+        ),
+        AccountEvent::FundsSetFree { .. } => {
+            rule("funds-set-free", "Money that was dated ahead has taken effect and can be spent, or is taken back.")
+        }
         AccountEvent::Opened { .. }
         | AccountEvent::CreditLimitSet { .. }
         | AccountEvent::PostPaidAllowed {}

@@ -2,13 +2,15 @@
 //! written in earlier versions is brought to this one when it is read.
 
 /// Every event type of the ledger with its present version, in the order of the alphabet.
-pub const PRESENT_VERSIONS: [(&str, &str); 64] = [
+pub const PRESENT_VERSIONS: [(&str, &str); 66] = [
     ("account.allocated", "1.0"),
     ("account.automatic_allocation_switched_off", "1.0"),
     ("account.automatic_allocation_switched_on", "1.0"),
     ("account.charged", "1.0"),
     ("account.credit_limit_set", "1.0"),
     ("account.credited", "1.0"),
+    ("account.funds_set_aside", "1.0"),
+    ("account.funds_set_free", "1.0"),
     ("account.held", "1.0"),
     ("account.hold_released", "1.0"),
     ("account.opened", "1.0"),

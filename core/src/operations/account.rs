@@ -116,7 +116,7 @@ impl AdjustAccount {
         } else {
             let (origin, amount) = (FundsOrigin::Adjustment, self.amount);
             let credit = Credit { origin, amount, description, revenue: None, reverses: None };
-            books.execute(&self.account, AccountCommand::Credit(credit))?;
+            allocation::credit(books, &self.account, credit)?;
             books.execute(&self.account, AccountCommand::CoverOldest { funds: entry })?;
         }
         allocation::settle_invoices(books)?;

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use chrono::TimeDelta;
 use serde_json::json;
 
 use super::{Answer, OperationRejection, Refusal, answer, reason_given};
 use crate::{
     domain::{
         AccountId, Currency, Event, ExpenseId, InvoiceId, Money, PaymentId, Rounding,
-        account::{AccountCommand, AccountEvent, AccountRejection, ChargeOrigin, Entry},
+        account::{AccountCommand, AccountEvent, AccountRejection, ChargeOrigin, Credit, Entry, FundsOrigin},
         expense::ExpenseRejection,
         invoice::InvoiceCommand,
         payment::PaymentRejection,
@@ -108,7 +109,7 @@ fn allocate(
 ) -> Result<(), Refusal> {
     let ledger = books.get(account).ledger()?;
     let uncovered: Vec<_> = charges.iter().map(|&charge| (charge, ledger.uncovered(charge))).collect();
-    let (free, open) = (ledger.free(funds), sum(&uncovered, amount.currency()));
+    let (free, open) = (ledger.usable(funds), sum(&uncovered, amount.currency()));
     let available = if free.amount() < open.amount() { free } else { open };
     if amount.amount() > available.amount() {
         return Err(AccountRejection::OverAllocation { available }.into());
@@ -156,6 +157,38 @@ pub(super) fn spread_free_credit(books: &mut UnitOfWork<'_>, account: &AccountId
         books.execute(account, AccountCommand::CoverOldest { funds })?;
     }
     Ok(())
+}
+
+/// How far a command may be dated ahead and still count at once: clocks differ by seconds, not by minutes.
+const CLOCKS_DIFFER: TimeDelta = TimeDelta::seconds(60);
+
+/// Credits an account. What the command dates ahead is not available before it takes effect, and returns `false`.
+pub(super) fn credit(books: &mut UnitOfWork<'_>, account: &AccountId, credit: Credit) -> Result<bool, Refusal> {
+    let (funds, amount) = (books.get(account).ledger()?.next_entry(), credit.amount);
+    books.execute(account, AccountCommand::Credit(credit))?;
+    let until = books.context().occurred_at;
+    let is_ahead = books.given_at().is_some_and(|now| until > now + CLOCKS_DIFFER);
+    if is_ahead {
+        books.execute(account, AccountCommand::SetAside { funds, amount, until })?;
+    }
+    Ok(!is_ahead)
+}
+
+/// Money that was dated ahead and has taken effect since serves what it is meant for, and then whatever is due.
+pub(super) fn take_effect(books: &mut UnitOfWork<'_>, account: &AccountId) -> Result<(), Refusal> {
+    let at = books.context().occurred_at;
+    let now = books.given_at().map_or(at, |now| at.min(now));
+    let Ok(ledger) = books.get(account).ledger() else { return Ok(()) };
+    let in_effect = ledger.in_effect_by(now);
+    for &funds in &in_effect {
+        let origin = books.get(account).ledger()?.funds.get(&funds).map(|funds| funds.origin.clone());
+        books.execute(account, AccountCommand::SetFree { funds })?;
+        match origin {
+            Some(FundsOrigin::Payment(payment)) => super::payment::serve(books, &payment, funds)?,
+            _ => books.execute(account, AccountCommand::CoverOldest { funds })?,
+        }
+    }
+    if in_effect.is_empty() { Ok(()) } else { settle_invoices(books) }
 }
 
 /// Tells each invoice that an allocation of this command touched what of it is due now.

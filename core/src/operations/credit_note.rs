@@ -86,7 +86,7 @@ impl IssueCreditNote {
             revenue: Some(revenue),
             reverses: None,
         };
-        books.execute(&self.account, AccountCommand::Credit(credit))?;
+        allocation::credit(books, &self.account, credit)?;
         for (charge, credited) in credited {
             let uncovered = books.get(&self.account).ledger()?.uncovered(charge);
             let amount = if uncovered.amount() < credited.amount() { uncovered } else { credited };

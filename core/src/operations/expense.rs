@@ -175,7 +175,7 @@ fn give_back(
         revenue: Some(revenue(amounts)),
         reverses: before.charges.last().copied(),
     };
-    books.execute(account, AccountCommand::Credit(credit))?;
+    allocation::credit(books, account, credit)?;
     for &charge in before.charges.iter().rev() {
         books.execute(account, AccountCommand::CoverCharge { funds, charge })?;
     }

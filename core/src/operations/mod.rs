@@ -37,10 +37,11 @@ pub use transfer::TransferFunds;
 
 use crate::{
     domain::{
-        AccountId, IdError, account::AccountRejection, books::BooksRejection, credit_note::CreditNoteRejection,
-        customer::CustomerRejection, discount::DiscountsRejection, expense::ExpenseRejection,
-        invoice::InvoiceRejection, number_series::NumberSeriesRejection, order::OrderRejection, payer::PayerRejection,
-        payment::PaymentRejection, service::ServiceRejection, ticket::TicketRejection,
+        AccountId, ExpenseId, IdError, OrderId, PaymentId, account::AccountRejection, books::BooksRejection,
+        credit_note::CreditNoteRejection, customer::CustomerRejection, discount::DiscountsRejection,
+        expense::ExpenseRejection, invoice::InvoiceRejection, number_series::NumberSeriesRejection,
+        order::OrderRejection, payer::PayerRejection, payment::PaymentRejection, service::ServiceRejection,
+        ticket::TicketRejection,
     },
     writer::UnitOfWork,
 };
@@ -184,7 +185,12 @@ impl Refusal {
 
 impl Operation {
     /// Decides the operation: reads and changes aggregates in memory, does nothing else, and can be run again.
+    ///
+    /// Money that was dated ahead and has taken effect since comes first, so that the operation finds it available.
     pub fn decide(&self, books: &mut UnitOfWork<'_>) -> Result<Answer, Refusal> {
+        for account in self.accounts(books) {
+            allocation::take_effect(books, &account)?;
+        }
         match self {
             Self::RegisterCustomer(operation) => operation.decide(books),
             Self::JoinGroup(operation) => operation.decide(books),
@@ -222,6 +228,59 @@ impl Operation {
             Self::WriteOnTicket(operation) => operation.decide(books),
             Self::ClosePeriod(operation) => operation.decide(books),
         }
+    }
+}
+
+impl Operation {
+    /// The accounts whose money it concerns.
+    fn accounts(&self, books: &mut UnitOfWork<'_>) -> Vec<AccountId> {
+        let of_order = |books: &mut UnitOfWork<'_>, order: &OrderId| {
+            books.get(order).placed().ok().map(|order| order.account.clone())
+        };
+        let of_payment = |books: &mut UnitOfWork<'_>, payment: &PaymentId| {
+            books.get(payment).started().ok().map(|payment| payment.account.clone())
+        };
+        let of_expense = |books: &mut UnitOfWork<'_>, expense: &ExpenseId| {
+            books.get(expense).standing().ok().map(|expense| expense.account.clone())
+        };
+        let account = match self {
+            Self::ChangeTerms(ChangeTerms { account, .. })
+            | Self::HoldFunds(HoldFunds { account, .. })
+            | Self::ReleaseHold(ReleaseHold { account, .. })
+            | Self::AdjustAccount(AdjustAccount { account, .. })
+            | Self::PlaceOrder(PlaceOrder { account, .. })
+            | Self::StartPayment(StartPayment { account, .. })
+            | Self::GatewayNotice(GatewayNotice { account, .. })
+            | Self::IssueInvoice(IssueInvoice { account, .. })
+            | Self::IssueCreditNote(IssueCreditNote { account, .. })
+            | Self::RecordExpense(RecordExpense { account, .. }) => Some(account.clone()),
+            Self::TransferFunds(TransferFunds { from, to, .. }) => return vec![from.clone(), to.clone()],
+            Self::AddOrderItem(AddOrderItem { order, .. })
+            | Self::RemoveOrderItem(RemoveOrderItem { order, .. })
+            | Self::RenameOrder(RenameOrder { order, .. })
+            | Self::DeleteOrder(DeleteOrder { order })
+            | Self::PayOrder(PayOrder { order, .. }) => of_order(books, order),
+            Self::AdvancePayment(AdvancePayment { payment, .. })
+            | Self::AllocatePayment(AllocatePayment { payment, .. })
+            | Self::StartRefund(StartRefund { payment, .. })
+            | Self::SettleRefund(SettleRefund { payment, .. })
+            | Self::FailRefund(FailRefund { payment, .. }) => of_payment(books, payment),
+            Self::AdjustExpense(AdjustExpense { expense, .. })
+            | Self::ReverseExpense(ReverseExpense { expense })
+            | Self::ReinstateExpense(ReinstateExpense { expense }) => of_expense(books, expense),
+            Self::RegisterCustomer(_)
+            | Self::JoinGroup(_)
+            | Self::LeaveGroup(_)
+            | Self::CreatePayer(_)
+            | Self::ChangePayer(_)
+            | Self::OpenAccount(_)
+            | Self::GrantDiscount(_)
+            | Self::RevokeDiscount(_)
+            | Self::OpenTicket(_)
+            | Self::WriteOnTicket(_)
+            | Self::ClosePeriod(_) => None,
+        };
+        account.into_iter().collect()
     }
 }
 

@@ -291,7 +291,16 @@ fn credit(
         revenue: None,
         reverses: None,
     };
-    books.execute(account, AccountCommand::Credit(credit))?;
+    if allocation::credit(books, account, credit)? {
+        serve(books, payment, funds)?;
+    }
+    allocation::settle_invoices(books)
+}
+
+/// What money of a payment does once it is available.
+pub(super) fn serve(books: &mut UnitOfWork<'_>, payment: &PaymentId, funds: Entry) -> Result<(), Refusal> {
+    let started = books.get(payment).started()?.clone();
+    let account = &started.account;
     books.execute(account, AccountCommand::CoverDebt { funds })?;
     match &started.purpose {
         Purpose::Advance => {}
@@ -301,8 +310,7 @@ fn credit(
             books.execute(account, AccountCommand::CoverCharge { funds, charge })?;
         }
     }
-    books.execute(account, AccountCommand::CoverOldest { funds })?;
-    allocation::settle_invoices(books)
+    Ok(books.execute(account, AccountCommand::CoverOldest { funds })?)
 }
 
 fn fail(books: &mut UnitOfWork<'_>, payment: &PaymentId, gateway_reason: String) -> Result<(), Refusal> {
@@ -336,6 +344,7 @@ pub(super) fn take_back(
     let account = &started.account;
     let status = started.status;
     let funds = started.entry.ok_or(PaymentRejection::WrongStatus { status, wanted: "taken back" })?;
+    books.execute(account, AccountCommand::SetFree { funds })?;
     books.execute(account, AccountCommand::Withdraw { funds })?;
     let ledger = books.get(account).ledger()?;
     let (amount, charge) = (ledger.free(funds), ledger.next_entry());

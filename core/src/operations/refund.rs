@@ -88,7 +88,7 @@ impl FailRefund {
             revenue: None,
             reverses: Some(charge),
         };
-        books.execute(&account, AccountCommand::Credit(back))?;
+        allocation::credit(books, &account, back)?;
         books.execute(&account, AccountCommand::CoverCharge { funds, charge })?;
         let payment = books.get(&self.payment).started()?.clone();
         if payment.status == Status::Fraudulent {

@@ -74,7 +74,7 @@ impl TransferFunds {
             revenue: None,
             reverses: None,
         };
-        books.execute(&self.to, AccountCommand::Credit(credit))?;
+        allocation::credit(books, &self.to, credit)?;
         books.execute(&self.to, AccountCommand::CoverOldest { funds })?;
         allocation::settle_invoices(books)?;
         Ok(answer(json!({ "id": transfer, "sent": self.amount, "received": received })))

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, hash_map::Entry};
 
+use chrono::{DateTime, Utc};
 use cqrs_es::event_sink::EventSink;
 use futures::FutureExt;
 use uuid::Uuid;
@@ -29,6 +30,7 @@ pub struct NewEvent {
 pub struct UnitOfWork<'a> {
     aggregates: &'a Aggregates,
     context: &'a Context,
+    command_id: Uuid,
     /// Identifiers of what the command creates are this one, counted up.
     next_id: u128,
     /// What carries one of those identifiers is not in the book yet, unless the command's own identifier was used
@@ -54,6 +56,7 @@ impl<'a> UnitOfWork<'a> {
         Self {
             aggregates,
             context,
+            command_id,
             next_id: command_id.as_u128(),
             created: Vec::new(),
             looks_up_created: false,
@@ -70,6 +73,12 @@ impl<'a> UnitOfWork<'a> {
 
     pub fn context(&self) -> &'a Context {
         self.context
+    }
+
+    /// When the command was given, to the millisecond: its identifier says so. `None` where that has no time in it.
+    pub fn given_at(&self) -> Option<DateTime<Utc>> {
+        let (seconds, nanoseconds) = self.command_id.get_timestamp()?.to_unix();
+        DateTime::from_timestamp(i64::try_from(seconds).ok()?, nanoseconds)
     }
 
     /// An identifier for something that this command creates.

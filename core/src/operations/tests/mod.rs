@@ -39,6 +39,8 @@ use crate::{
 struct Books {
     aggregates: Aggregates,
     context: Context,
+    /// When commands are given.
+    now: DateTime<Utc>,
     commands: u128,
     events: Vec<NewEvent>,
 }
@@ -55,6 +57,8 @@ impl Books {
                 causation_id: None,
                 occurred_at: noon("2026-07-12"),
             },
+            // No command of most tests is dated ahead.
+            now: noon("2036-01-01"),
             commands: 0,
             events: Vec::new(),
         }
@@ -63,8 +67,9 @@ impl Books {
     /// Decides an operation, checks the books, and answers with what the operation answers.
     fn run(&mut self, operation: Operation) -> Result<Answer, Refusal> {
         self.commands += 1;
-        // A step wide enough for the identifiers that one command makes.
-        let command_id = Uuid::from_u128(0x0193_0000_0000_7000_8000_0000_0000_0000 + (self.commands << 20));
+        // The moment when it is given, and a step wide enough for the identifiers that one command makes.
+        let now = u128::try_from(self.now.timestamp_millis()).expect("a moment after 1970");
+        let command_id = Uuid::from_u128((now << 80) + 0x7000_8000_0000_0000_0000 + (self.commands << 20));
         loop {
             let mut books = UnitOfWork::new(&self.aggregates, &self.context, command_id);
             let decision = operation.decide(&mut books);
@@ -194,6 +199,14 @@ impl Books {
         let free: Decimal = ledger.funds.values().map(|funds| funds.free.amount()).sum();
         let uncovered: Decimal = ledger.charges.values().map(|charge| charge.uncovered.amount()).sum();
         assert_eq!(balance, free - uncovered, "the balance is what is free less what is uncovered");
+
+        for entry in ledger.free_funds() {
+            assert!(
+                !ledger.ahead.contains_key(&entry),
+                "funds {entry} are dated ahead and cover nothing by themselves"
+            );
+            assert!(!ledger.free(entry).is_zero());
+        }
 
         let mut covers = BTreeMap::new();
         for (&entry, funds) in &ledger.funds {

@@ -2,10 +2,16 @@
 
 use super::*;
 use crate::{
-    domain::{RefundId, account::AccountRejection, payment::PaymentRejection},
+    domain::{
+        RefundId,
+        account::AccountRejection,
+        invoice::LineToCredit,
+        order::{ItemRequest, Stage},
+        payment::PaymentRejection,
+    },
     operations::{
-        AdjustAccount, AllocatePayment, ChangeTerms, ChargeRef, FailRefund, GatewayNotice, HoldFunds, NoticeOutcome,
-        SettleRefund, StartRefund, Terms,
+        AdjustAccount, AllocatePayment, ChangeTerms, ChargeRef, CreditRequest, FailRefund, GatewayNotice, HoldFunds,
+        IssueCreditNote, NoticeOutcome, PayOrder, PayOrderBy, PlaceOrder, SettleRefund, StartRefund, Terms,
     },
 };
 
@@ -478,4 +484,117 @@ fn what_a_hold_or_a_debt_needs_is_not_refunded() {
     let (amount, description) = (usd("-100.00"), "correction".into());
     books.done(Operation::AdjustAccount(AdjustAccount { account: other, amount, description }));
     assert_eq!(books.refused(refund(&payment, "1.00")), over_refund("0.00", "100.00"));
+}
+
+/// A payment of next June that is credited in December.
+fn dated_ahead(books: &mut Books, account: &AccountId, amount: &str, purpose: Purpose) -> PaymentId {
+    let payment = id(&books.done(start_payment(account, usd(amount), purpose)));
+    books.context.occurred_at = noon("2027-06-01");
+    books.done(step(&payment, PaymentStep::Credit { document_number: None }));
+    books.context.occurred_at = books.now;
+    payment
+}
+
+fn in_december() -> (Books, AccountId) {
+    let mut books = Books::new();
+    let account = books.account("USD");
+    (books.now, books.context.occurred_at) = (noon("2026-12-15"), noon("2026-12-15"));
+    (books, account)
+}
+
+fn later(books: &mut Books, date: &str) {
+    (books.now, books.context.occurred_at) = (noon(date), noon(date));
+}
+
+#[test]
+fn money_that_is_dated_ahead_is_not_spent_before_it_takes_effect() {
+    let (mut books, account) = in_december();
+    let item = ItemRequest {
+        product: "vps".into(),
+        description: "VPS".into(),
+        quantity: number("1"),
+        unit_price: number("15.00"),
+        part: None,
+        tax_rate: number("0"),
+    };
+    let place = PlaceOrder { account: account.clone(), description: "servers".into(), items: vec![item] };
+    let order: OrderId = id(&books.done(Operation::PlaceOrder(place)));
+    let payment = dated_ahead(&mut books, &account, "15.00", order_for(&order));
+    assert_eq!(books.balance(&account), number("15.00"));
+    assert_eq!(books.ledger(&account).available(), Some(number("0.00")));
+
+    let pay = || Operation::PayOrder(PayOrder { order: order.clone(), by: PayOrderBy::Balance });
+    assert_eq!(books.refused(pay()).code(), "order-locked");
+    let refund = StartRefund { payment: payment.clone(), amount: usd("1.00") };
+    assert_eq!(books.refused(Operation::StartRefund(refund)).code(), "over-refund");
+    let hold = HoldFunds { account: account.clone(), amount: usd("1.00") };
+    assert_eq!(books.refused(Operation::HoldFunds(hold.clone())).code(), "insufficient-funds");
+
+    // The first command on the account after its moment finds the money, which has processed the order.
+    later(&mut books, "2027-06-02");
+    assert_eq!(books.refused(Operation::HoldFunds(hold)).code(), "insufficient-funds");
+    let terms = ChangeTerms { account: account.clone(), terms: Terms::CreditLimit(usd("1.00")) };
+    books.done(Operation::ChangeTerms(terms));
+    assert_eq!(books.state(&order).placed().expect("it is placed").stage, Stage::Processed);
+    assert_eq!(books.balance(&account), number("0.00"));
+}
+
+#[test]
+fn money_that_is_dated_ahead_closes_no_debt_of_today() {
+    let (mut books, account) = in_december();
+    let invoice = books.invoice_of(&account, &[("10.00", "0")]);
+    dated_ahead(&mut books, &account, "15.00", Purpose::Invoice(invoice.clone()));
+    assert_eq!(books.due(&invoice), number("10.00"));
+    books.paid(&account, "4.00");
+    assert_eq!(books.due(&invoice), number("6.00"));
+    assert_eq!(books.ledger(&account).available(), Some(number("-6.00")));
+    later(&mut books, "2027-07-01");
+    books.paid(&account, "1.00");
+    assert_eq!((books.due(&invoice), books.balance(&account)), (number("0.00"), number("10.00")));
+}
+
+#[test]
+fn a_back_dated_command_does_not_find_money_of_later() {
+    let (mut books, account) = in_december();
+    dated_ahead(&mut books, &account, "15.00", Purpose::Advance);
+    books.now = noon("2027-07-01");
+    let hold = || Operation::HoldFunds(HoldFunds { account: account.clone(), amount: usd("15.00") });
+    books.context.occurred_at = noon("2027-05-01");
+    assert_eq!(books.refused(hold()).code(), "insufficient-funds");
+    books.context.occurred_at = noon("2027-06-15");
+    books.done(hold());
+}
+
+#[test]
+fn money_that_is_dated_ahead_is_taken_back_as_a_whole() {
+    let (mut books, account) = in_december();
+    let payment = dated_ahead(&mut books, &account, "15.00", Purpose::Advance);
+    books.done(step(&payment, PaymentStep::MarkFraudulent { gateway_reason: "chargeback".into() }));
+    assert_eq!(books.balance(&account), number("0.00"));
+    assert_eq!(books.ledger(&account).available(), Some(number("0.00")));
+}
+
+#[test]
+fn corrections_that_are_dated_ahead_make_nothing_available_today() {
+    let (mut books, account) = in_december();
+    let invoice = books.invoice_of(&account, &[("10.00", "0")]);
+    books.paid(&account, "10.00");
+    books.context.occurred_at = noon("2027-06-01");
+    let payer = books.payer(&account);
+    let line = LineToCredit { line: 1, quantity: None, amount: None };
+    let line = CreditRequest::Line { invoice, line, item: "vps".into(), description: "taken back".into() };
+    books.done(Operation::IssueCreditNote(IssueCreditNote {
+        account: account.clone(),
+        payer,
+        numbering: Numbering::Series("CN".into()),
+        issued_on: None,
+        policy: RoundingPolicy::default(),
+        lines: vec![line],
+    }));
+    let adjust = AdjustAccount { account: account.clone(), amount: usd("5.00"), description: "goodwill".into() };
+    books.done(Operation::AdjustAccount(adjust));
+    assert_eq!(books.balance(&account), number("15.00"));
+    assert_eq!(books.ledger(&account).available(), Some(number("0.00")));
+    later(&mut books, "2027-06-01");
+    books.done(Operation::HoldFunds(HoldFunds { account, amount: usd("15.00") }));
 }

@@ -1,5 +1,6 @@
 //! Random commands over a few accounts: whatever is accepted leaves books that an auditor signs.
 
+use chrono::TimeDelta;
 use proptest::prelude::*;
 
 use super::*;
@@ -258,7 +259,15 @@ proptest! {
     fn whatever_is_accepted_leaves_books_that_agree(moves in prop::collection::vec(a_move(), 1..80)) {
         let mut books = Books::new();
         let mut world = World::new(&mut books);
+        books.now = books.context.occurred_at;
         for next in moves {
+            // Every move is a day after the one before; some are dated ten days ahead or back.
+            books.now += TimeDelta::days(1);
+            books.context.occurred_at = books.now + TimeDelta::days(match next.thing % 8 {
+                0 => 10,
+                1 => -10,
+                _ => 0,
+            });
             let Some(operation) = world.operation(&books, next) else { continue };
             let before = books.events.len();
             match books.run(operation.clone()) {
