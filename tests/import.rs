@@ -8,9 +8,11 @@ use std::{
     process::{Child, Command, Output, Stdio},
 };
 
+use daybook_core::store::idempotency::digest;
 use daybook_tests::{TestDatabase, database, program};
 use rust_decimal::Decimal;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use sqlx::Row;
 
 use crate::exports::{one_cent_more_is_refused, programs_agree_with_api};
@@ -132,15 +134,106 @@ async fn a_malformed_line_is_refused_with_its_place_and_nothing_is_recorded() {
     assert!(!output.status.success());
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains(":11:") && said.contains("Quantity") && said.contains("many"), "{said}");
-    let tables: i64 = sqlx::query_scalar("select count(*) from pg_tables where tablename = 'events'")
-        .fetch_one(database.pool())
-        .await
-        .expect("catalog");
-    if tables > 0 {
-        let events: i64 =
-            sqlx::query_scalar("select count(*) from events").fetch_one(database.pool()).await.expect("events");
-        assert_eq!(events, 0);
+}
+
+/// A file of `tests/cases/import`.
+fn case(name: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "cases/import", name].iter().collect()
+}
+
+/// The head of the book, and how many keys have been answered and streams begun.
+async fn standing(database: &TestDatabase) -> (i64, i64, i64) {
+    let counted = "select (select position from book_head), (select count(*) from idempotency),
+                   (select count(distinct aggregate_id) from events)";
+    sqlx::query_as(counted).fetch_one(database.pool()).await.expect("counts")
+}
+
+#[tokio::test]
+async fn a_refused_file_records_nothing_and_names_its_line() {
+    let database = database().await;
+    import(&database, &case("91-first.csv"));
+    let directory = tempfile::Builder::new().suffix(".csv").tempdir().expect("a directory");
+    let before = standing(&database).await;
+    for (file, line, reason) in [
+        (case("18-empty-file.csv"), 1, "no column InvoiceNo"),
+        (case("30-overflow.csv"), 2, "10^15"),
+        (case("31-too-large-amount.csv"), 3, "10^15"),
+        (case("54-leap-second.csv"), 2, "second 60"),
+        (case("71-not-gzip.csv.gz"), 1, "gzip"),
+        (case("75-latin1-header-other-order.csv"), 1, "header cannot be read"),
+        (case("78-no-header.csv"), 1, "no column InvoiceNo"),
+        (case("79-future-year-slip.csv"), 2, "366 days ahead"),
+        (case("82-panic-small.csv"), 2, "10^15"),
+        (case("91-corrected.csv"), 2, "document 120001 was imported before with other content"),
+        (case("over-balance.csv"), 5, "document 140004 is refused"),
+        (directory.path().to_owned(), 1, "directory"),
+        (case("is-not-there.csv"), 1, "No such file"),
+    ] {
+        let path = file.to_str().expect("a plain path");
+        let output = run(&database, &["import", "invoices", path]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{path}: {said}");
+        assert!(said.contains(&format!("{path}:{line}: ")) && said.contains(reason), "{path}: {said}");
+        assert_eq!(standing(&database).await, before, "{path} recorded something");
     }
+    assert_sound(&database);
+}
+
+#[tokio::test]
+async fn what_moves_nothing_and_other_oddities_go_in_whole() {
+    // The documents that are recorded, those that are over nothing, and the balances.
+    for (file, recorded, over_nothing, expected) in [
+        ("33-seven-decimals.csv", 1, 0, &[("customer 9033", "-10.69")][..]),
+        ("34-trailing-zero-decimals.csv", 1, 0, &[("customer 9034", "-3.00")]),
+        ("36-negative-zero.csv", 1, 1, &[("customer 9036", "0.00")]),
+        ("40-adjustment-zero.csv", 2, 1, &[("customer 9040", "-2.00")]),
+        ("41-adjustment-rounds-to-zero.csv", 1, 1, &[("customer 9041", "-1.00")]),
+        ("42-credit-zero-price.csv", 2, 1, &[("customer 9042", "-2.00")]),
+        ("45-walk-in-name.csv", 2, 0, &[("customer walk-in", "-5.00"), ("walk-in customer", "-7.00")]),
+        ("81-walk-in-only-name.csv", 2, 0, &[("customer walk-in", "-5.00"), ("walk-in customer", "-7.00")]),
+        ("93-returns-free-sample.csv", 2, 1, &[("customer 9700", "-2.00")]),
+    ] {
+        let database = database().await;
+        let summary = import(&database, &case(file));
+        let documents =
+            ["invoices", "credit_notes", "adjustments"].map(|kind| summary[kind].as_u64().expect("a count"));
+        assert_eq!(documents.iter().sum::<u64>(), recorded, "{file}: {summary}");
+        assert_eq!(summary["skipped_over_nothing"], over_nothing, "{file}: {summary}");
+        let expected = expected.iter().map(|(name, sum)| ((*name).to_owned(), sum.parse().expect("a decimal")));
+        assert_eq!(balances(&database).await, expected.collect::<Vec<_>>(), "{file}");
+        let before = standing(&database).await;
+        import(&database, &case(file));
+        assert_eq!(standing(&database).await, before, "{file}");
+        assert_sound(&database);
+    }
+}
+
+#[tokio::test]
+async fn numbers_of_another_spelling_are_the_same_document() {
+    let database = database().await;
+    import(&database, &case("91-first.csv"));
+    let before = standing(&database).await;
+    let again = import(&database, &case("92-number-spelling.csv"));
+    // Four commands for the customer, and one document.
+    assert_eq!(again["found_recorded"], 5);
+    assert_eq!(standing(&database).await, before);
+}
+
+/// Earlier versions took the numbers as they were written.
+#[tokio::test]
+async fn what_an_earlier_version_has_imported_is_found() {
+    let database = database().await;
+    import(&database, &case("91-first.csv"));
+    let before = standing(&database).await;
+    let as_written = r#"["120001","Invoice","9600","2011-05-03T09:00:00Z",[["A","tea","1","1.00"]]]"#;
+    let recorded = sqlx::query("update idempotency set fingerprint = $1 where key = $2")
+        .bind(Sha256::digest(as_written).as_slice())
+        .bind(digest("import-invoices", "document:120001"))
+        .execute(database.pool())
+        .await;
+    assert_eq!(recorded.expect("altered").rows_affected(), 1);
+    import(&database, &case("91-first.csv"));
+    assert_eq!(standing(&database).await, before);
 }
 
 /// Killed at ever later moments and run again, an import ends as if it had never been disturbed.

@@ -7,8 +7,9 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use chrono::{DateTime, Datelike, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, Utc};
 use daybook_core::{
+    event::AHEAD,
     operations::Operation,
     writer::{Command, Done, Idempotency},
 };
@@ -26,10 +27,6 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 /// Marks a route that moves money: without an idempotency key it does nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct MovesMoney;
-
-/// How far ahead something may take effect. A year is charged in advance at most; what lies beyond is a slip of the pen, and
-/// it can never be corrected: every balance of an earlier day would be without it for ever.
-const AHEAD: TimeDelta = TimeDelta::days(366);
 
 /// A request that writes, with its body read.
 #[derive(Debug)]

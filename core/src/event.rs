@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -11,6 +11,10 @@ use crate::domain::Event;
 
 /// The place of an event in the book: 1, 2, 3 … without gaps, in the order of commits.
 pub type Position = u64;
+
+/// How far ahead something may take effect. A year is charged in advance at most; what lies beyond is a slip of the pen, and
+/// it can never be corrected: every balance of an earlier day would be without it for ever.
+pub const AHEAD: TimeDelta = TimeDelta::days(366);
 
 /// Whoever acts: a kind and a name, written `staff:anna`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]

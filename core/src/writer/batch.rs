@@ -32,7 +32,7 @@ use crate::{
 
 /// How often one command may ask for further aggregates. Each round reaches one reference further, as from a payment
 /// to its order to its services; no operation goes that deep.
-const ROUNDS: usize = 32;
+pub(super) const ROUNDS: usize = 32;
 
 /// How often a batch looks ahead for what its later commands will ask for. Beyond that each command loads for itself,
 /// so that a batch of commands that need each other costs no more than its square.
@@ -387,7 +387,7 @@ impl Batch {
 }
 
 /// No unbalanced event is ever appended.
-fn all_balanced(events: &[NewEvent]) -> Result<(), Unbalanced> {
+pub(super) fn all_balanced(events: &[NewEvent]) -> Result<(), Unbalanced> {
     events.iter().try_for_each(|new| balanced(&new.event.postings()))
 }
 

@@ -8,6 +8,7 @@ mod aside;
 mod batch;
 mod corridor;
 mod recent;
+mod rehearsal;
 pub mod unit_of_work;
 
 use std::{
@@ -28,6 +29,7 @@ use uuid::Uuid;
 
 pub use aggregates::{Aggregates, Loaded, StreamKey};
 pub use recent::Recent;
+pub use rehearsal::Rehearsal;
 pub use unit_of_work::{NewEvent, Outcome, UnitOfWork};
 
 use crate::{

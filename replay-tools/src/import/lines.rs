@@ -8,15 +8,24 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use chrono::{DateTime, Datelike, Duration, NaiveDateTime, TimeZone, Utc};
+use chrono::{DateTime, Datelike, Duration, NaiveDateTime, TimeZone, Timelike, Utc};
 use chrono_tz::Tz;
-use daybook_core::domain::money::parse_decimal;
+use daybook_core::{
+    domain::{
+        invoice::exact_amount,
+        money::{MoneyError, parse_decimal},
+    },
+    event::AHEAD,
+};
 use flate2::read::MultiGzDecoder;
 use rust_decimal::Decimal;
 use serde::Deserialize;
 
 /// Years that PostgreSQL can keep in every form, and so that what is due later lies in one of them, too.
 const INVOICED_IN: RangeInclusive<i32> = 1..=9998;
+
+const COLUMNS: [&str; 8] =
+    ["InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country"];
 
 /// A row of the file. The columns are found by their names.
 #[derive(Debug, Deserialize)]
@@ -47,6 +56,8 @@ pub enum Kind {
 /// A line, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
+    /// Its place in the file.
+    pub at: u64,
     pub item: String,
     pub description: String,
     pub quantity: Decimal,
@@ -81,6 +92,8 @@ pub struct Party {
     pub customer: String,
     pub country: String,
     pub since: DateTime<Utc>,
+    /// Where that is.
+    pub line: u64,
 }
 
 /// What a first reading of the whole file tells.
@@ -96,18 +109,35 @@ pub struct Survey {
 /// The file, opened for one reading.
 pub struct Lines {
     reader: csv::Reader<Box<dyn Read + Send>>,
+    header: csv::StringRecord,
+    /// How far the reader's count of lines lags behind: it takes the second half of `\r\n` for part of the next row.
+    lag: u64,
     file: PathBuf,
     zone: Tz,
 }
 
 impl Lines {
-    /// Opens a CSV file, compressed by gzip or not.
-    pub fn open(file: &Path, zone: Tz) -> std::io::Result<Self> {
-        let plain = BufReader::with_capacity(1 << 18, File::open(file)?);
-        let compressed = file.extension().is_some_and(|extension| extension == "gz");
+    /// Opens a CSV file, compressed by gzip or not, and finds its columns.
+    pub fn open(file: &Path, zone: Tz) -> Result<Self, Malformed> {
+        let malformed = |reason: String| Malformed { file: file.into(), line: 1, reason };
+        let opened = File::open(file).map_err(|error| malformed(error.to_string()))?;
+        let plain = BufReader::with_capacity(1 << 18, opened);
+        let compressed = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"));
         let bytes: Box<dyn Read + Send> =
             if compressed { Box::new(MultiGzDecoder::new(plain)) } else { Box::new(plain) };
-        Ok(Self { reader: csv::Reader::from_reader(bytes), file: file.into(), zone })
+        let mut reader = csv::Reader::from_reader(bytes);
+        // Without names that can be read, the columns would be taken by their positions.
+        let header =
+            reader.headers().map_err(|error| malformed(format!("the header cannot be read: {error}")))?.clone();
+        for column in COLUMNS {
+            match header.iter().filter(|name| *name == column).count() {
+                0 => return Err(malformed(format!("the header has no column {column}"))),
+                1 => {}
+                _ => return Err(malformed(format!("the header has the column {column} more than once"))),
+            }
+        }
+        let lag = u64::from(reader.position().line() == 1);
+        Ok(Self { reader, header, lag, file: file.into(), zone })
     }
 
     /// Reads the file to its end and checks every line, so that nothing of a malformed file is recorded.
@@ -124,7 +154,7 @@ impl Lines {
             }
             *survey.lines_of.entry(number).or_default() += 1;
             if known.insert(customer.clone()) {
-                survey.parties.push(Party { customer, country, since: moment });
+                survey.parties.push(Party { customer, country, since: moment, line: at });
             }
         }
         Ok(survey)
@@ -151,15 +181,19 @@ impl Lines {
     }
 
     fn next_row(&mut self) -> Result<Option<(u64, Row)>, Malformed> {
-        let at = self.reader.position().line();
-        match self.reader.deserialize().next() {
-            None => Ok(None),
-            Some(Ok(row)) => Ok(Some((at.max(2), row))),
-            Some(Err(error)) => {
-                let at = error.position().map_or(at, csv::Position::line);
-                Err(self.malformed(at, error.to_string()))
-            }
-        }
+        let mut record = csv::StringRecord::new();
+        let read = self.reader.read_record(&mut record);
+        let place = |position: Option<&csv::Position>| position.map_or(1, csv::Position::line) + self.lag;
+        let at = place(record.position());
+        let row = match read {
+            Ok(false) => return Ok(None),
+            Ok(true) => record.deserialize(Some(&self.header)),
+            Err(error) => Err(error),
+        };
+        row.map(|row| Some((at, row))).map_err(|error| {
+            let at = if error.position().is_some() { place(error.position()) } else { at };
+            self.malformed(at, error.to_string())
+        })
     }
 
     #[expect(clippy::type_complexity, reason = "taken apart at once by the two callers")]
@@ -168,32 +202,43 @@ impl Lines {
         let kind = kind_of(&row.invoice_no).ok_or_else(|| {
             malformed(format!("InvoiceNo `{}` is neither digits, nor C or A and digits", row.invoice_no))
         })?;
-        let quantity = parse_decimal(&row.quantity).map_err(|error| malformed(format!("Quantity: {error}")))?;
-        let unit_price = parse_decimal(&row.unit_price).map_err(|error| malformed(format!("UnitPrice: {error}")))?;
-        if quantity.scale() > 6 || unit_price.scale() > 6 {
-            return Err(malformed("Quantity and UnitPrice have at most 6 decimals".into()));
-        }
-        let negative = quantity.is_sign_negative() && !quantity.is_zero();
-        let owed_back = quantity * unit_price < Decimal::ZERO;
+        let quantity = parse_number(&row.quantity).map_err(|error| malformed(format!("Quantity: {error}")))?;
+        let unit_price = parse_number(&row.unit_price).map_err(|error| malformed(format!("UnitPrice: {error}")))?;
+        let amount = exact_amount(quantity, unit_price).ok_or_else(|| {
+            malformed(
+                "Quantity has at most 6 decimals, UnitPrice at most 8, and their product stays below 10^15, or below \
+                 10^13 where it has more than 12 decimals"
+                    .into(),
+            )
+        })?;
+        let owed_back = amount < Decimal::ZERO;
         match kind {
             Kind::Invoice if owed_back => {
                 return Err(malformed("a line of an invoice is negative: that belongs on a C number".into()));
             }
-            Kind::CreditNote if !negative || unit_price.is_sign_negative() => {
+            Kind::CreditNote if quantity >= Decimal::ZERO || unit_price < Decimal::ZERO => {
                 return Err(malformed(
-                    "a line of a C number has a negative Quantity and a UnitPrice above zero".into(),
+                    "a line of a C number has a negative Quantity and a UnitPrice that is not negative".into(),
                 ));
             }
             Kind::Invoice | Kind::CreditNote | Kind::Adjustment => {}
         }
         let local = NaiveDateTime::parse_from_str(&row.invoice_date, "%Y-%m-%d %H:%M:%S")
             .map_err(|_| malformed(format!("InvoiceDate `{}` is not like 2010-12-01 08:26:00", row.invoice_date)))?;
+        // The calendar reads a leap second as one that lasts longer.
+        if local.nanosecond() >= 1_000_000_000 {
+            return Err(malformed(format!("InvoiceDate `{}`: no minute has a second 60 here", row.invoice_date)));
+        }
         let in_calendar = |year| INVOICED_IN.contains(&year);
         let invoiced_at = in_calendar(local.year()).then(|| instant(local, self.zone));
         let invoiced_at = invoiced_at.filter(|at| in_calendar(at.year())).ok_or_else(|| {
             let (first, last) = (INVOICED_IN.start(), INVOICED_IN.end());
             malformed(format!("InvoiceDate `{}` does not lie in the years {first} to {last}", row.invoice_date))
         })?;
+        if invoiced_at > Utc::now() + AHEAD {
+            let days = AHEAD.num_days();
+            return Err(malformed(format!("InvoiceDate `{}` lies more than {days} days ahead", row.invoice_date)));
+        }
         let customer = row.customer_id.trim().trim_end_matches(".0").to_owned();
         if customer.len() > 64 || !customer.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_') {
             return Err(malformed(format!("CustomerID `{}` is not a number or a short name", row.customer_id)));
@@ -204,7 +249,7 @@ impl Lines {
         if row.country.trim().is_empty() {
             return Err(malformed("Country is empty".into()));
         }
-        let line = Line { item: row.stock_code, description: row.description, quantity, unit_price };
+        let line = Line { at, item: row.stock_code, description: row.description, quantity, unit_price };
         Ok((row.invoice_no, kind, customer, row.country, invoiced_at, line))
     }
 
@@ -219,7 +264,13 @@ pub struct Gathering {
     open: HashMap<String, Document>,
 }
 
-fn kind_of(number: &str) -> Option<Kind> {
+/// A number, whose zero has no sign.
+fn parse_number(text: &str) -> Result<Decimal, MoneyError> {
+    let number = parse_decimal(text)?;
+    Ok(if number.is_zero() { number.abs() } else { number })
+}
+
+pub fn kind_of(number: &str) -> Option<Kind> {
     let (kind, digits) = match number.as_bytes().first()? {
         b'C' => (Kind::CreditNote, &number[1..]),
         b'A' => (Kind::Adjustment, &number[1..]),
@@ -276,14 +327,28 @@ mod tests {
     }
 
     #[test]
+    fn lines_are_counted_whatever_ends_them() {
+        for end in ["\n", "\r\n"] {
+            let rows = ["1,A,tea,1,2011-01-01 10:00:00,1.00,7,France", "2,A,tea,1,2011-01-01 10:00:00,1.00,7,France"];
+            let mut file = tempfile::NamedTempFile::new().expect("a file");
+            let text = format!("{HEADER}{}\n3,A,tea,x,2011-01-01 10:00:00,1.00,7,France\n", rows.join("\n"));
+            write!(file, "{}", text.replace('\n', end)).expect("written");
+            let malformed = Lines::open(file.path(), Tz::Europe__London).expect("opened").survey();
+            assert_eq!(malformed.expect_err("it is malformed").line, 4, "{end:?}");
+        }
+    }
+
+    #[test]
     fn a_malformed_line_is_refused_with_its_place_and_reason() {
         assert_eq!(refused("2,A,tea,x,2011-01-01 10:00:00,1.00,7,France").0, 3);
         assert!(refused("2,A,tea,x,2011-01-01 10:00:00,1.00,7,France").1.contains("Quantity"));
         assert!(refused("2,A,tea,1,2011-01-01 10:00:00,1e3,7,France").1.contains("UnitPrice"));
         assert!(refused("2,A,tea,1,01/01/2011,1.00,7,France").1.contains("InvoiceDate"));
-        for year in ["0000", "-0001", "9999", "+10000"] {
+        for year in ["0000", "-0001", "2999", "9999", "+10000"] {
             assert!(refused(&format!("2,A,tea,1,{year}-01-01 10:00:00,1.00,7,France")).1.contains("InvoiceDate"));
         }
+        assert!(refused("2,A,tea,1,2011-03-27 23:59:60,1.00,7,France").1.contains("second 60"));
+        assert!(refused("2,A,tea,1000000000000000,2011-01-01 10:00:00,100000000000000,7,France").1.contains("10^15"));
         assert!(refused("Z2,A,tea,1,2011-01-01 10:00:00,1.00,7,France").1.contains("InvoiceNo"));
         assert!(refused("2,A,tea,-1,2011-01-01 10:00:00,1.00,7,France").1.contains("negative"));
         assert!(refused("C2,A,tea,1,2011-01-01 10:00:00,1.00,7,France").1.contains("negative"));

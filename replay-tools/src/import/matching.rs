@@ -53,6 +53,10 @@ impl Matching {
     /// has enough left, one of the same price first.
     pub fn take(&mut self, customer: &str, item: &str, quantity: Decimal, unit_price: Decimal) -> Option<Match> {
         let amount = quantity * unit_price;
+        if amount.is_zero() {
+            // The return of what was free takes nothing from what was not.
+            return None;
+        }
         let candidates = self.left.get_mut(&(Box::from(customer), Box::from(item)))?;
         let suffices = |left: &Left| left.quantity >= quantity && left.amount >= amount;
         let same_price = candidates.iter().rposition(|left| suffices(left) && left.unit_price == unit_price);
@@ -75,7 +79,7 @@ mod tests {
     use super::*;
 
     fn tea(quantity: Decimal, unit_price: Decimal) -> Line {
-        Line { item: "tea".into(), description: "tea".into(), quantity, unit_price }
+        Line { at: 2, item: "tea".into(), description: "tea".into(), quantity, unit_price }
     }
 
     fn two_invoices() -> Matching {

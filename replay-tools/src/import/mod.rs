@@ -2,41 +2,45 @@
 //!
 //! Every command carries an idempotency key made of the document's number, so that an import that was interrupted
 //! anywhere is completed by running it again, and one that was complete imports nothing twice.
+//!
+//! A file goes in whole or not at all: before anything is recorded, all of it is decided in memory by the same operations.
 
+mod desk;
 mod lines;
 mod matching;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     path::PathBuf,
     process::ExitCode,
 };
 
-use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use daybook_core::{
-    Actor, Context,
+    chain,
     domain::{
         AccountId, Currency, InvoiceId, Money, PayerId, Rounding,
-        invoice::{DraftLine, LineToCredit},
+        account::AccountRejection,
+        credit_note::CreditNoteRejection,
+        invoice::{DraftLine, InvoiceRejection, LineToCredit, sums_exactly},
         payer::{Address, PayerKind},
         tax::RoundingPolicy,
     },
     operations::{
         AdjustAccount, Answer, ChangeTerms, CreatePayer, CreditRequest, IssueCreditNote, IssueInvoice, Numbering,
-        OpenAccount, Operation, RegisterCustomer, Terms,
+        OpenAccount, Operation, Refusal, RegisterCustomer, Terms,
     },
-    writer::{Command, Done, ExecuteError, Idempotency, WriterHandle},
+    writer::{Done, ExecuteError},
 };
-use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
+use futures::{StreamExt, TryStreamExt, future::BoxFuture, stream};
 use rust_decimal::Decimal;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use uuid::Uuid;
 
 use self::{
-    lines::{Document, Gathering, Kind, Line, Lines, Party, Survey},
+    desk::{Desk, Fingerprint, Request},
+    lines::{Document, Gathering, Kind, Line, Lines, Malformed, Party, Survey, kind_of},
     matching::Matching,
 };
 use crate::{
@@ -79,21 +83,18 @@ struct Summary {
     referring_lines: u64,
     /// Credited lines that refer to none.
     free_standing_lines: u64,
+    /// Credit notes and adjustments over nothing, such as for the return of what had been free: nothing is recorded.
+    skipped_over_nothing: u64,
     /// Commands that an earlier run had recorded already.
     found_recorded: u64,
     position: u64,
 }
 
-/// Reads the file twice: once to check every line, once to record.
+/// Reads the file three times: to check every line, to rehearse every command, and to record.
 pub async fn run(options: &LedgerOptions, arguments: &Arguments) -> Result<ExitCode, ToolError> {
-    let survey = Lines::open(&arguments.file, arguments.time_zone)
-        .map_err(|error| format!("{}: {error}", arguments.file.display()))?
-        .survey()?;
+    let survey = Lines::open(&arguments.file, arguments.time_zone)?.survey()?;
     let ledger = Ledger::open(options).await?;
-    let running = ledger.run().await?;
-    let imported = Import::new(running.writer(), arguments, &survey).run().await;
-    // What was accepted is written and projected even when the import stops half-way.
-    running.catch_up_and_stop().await?;
+    let imported = import(&ledger, arguments, &survey).await;
     ledger.close().await?;
 
     let summary = imported?;
@@ -102,7 +103,7 @@ pub async fn run(options: &LedgerOptions, arguments: &Arguments) -> Result<ExitC
     } else {
         println!(
             "{} lines: {} accounts, {} invoices, {} credit notes ({} lines refer to an invoice, {} stand free), \
-             {} adjustments; {} of these commands had been recorded before; the book stands at position {}",
+             {} adjustments; {} credit notes and adjustments over nothing were left out; {} of these commands had been recorded before; the book stands at position {}",
             summary.lines,
             summary.accounts,
             summary.invoices,
@@ -110,6 +111,7 @@ pub async fn run(options: &LedgerOptions, arguments: &Arguments) -> Result<ExitC
             summary.referring_lines,
             summary.free_standing_lines,
             summary.adjustments,
+            summary.skipped_over_nothing,
             summary.found_recorded,
             summary.position,
         );
@@ -117,14 +119,31 @@ pub async fn run(options: &LedgerOptions, arguments: &Arguments) -> Result<ExitC
     Ok(ExitCode::SUCCESS)
 }
 
+async fn import(ledger: &Ledger, arguments: &Arguments, survey: &Survey) -> Result<Summary, ToolError> {
+    let keys =
+        survey.parties.iter().flat_map(keys_of_party).chain(survey.lines_of.keys().map(|number| document_key(number)));
+    let rehearsing = Desk::rehearsing(ledger.store(), keys).await?;
+    let (_, over_nothing) = Import::new(rehearsing.clone(), arguments, survey, HashSet::new()).run().await?;
+
+    let running = ledger.run().await?;
+    let recording = rehearsing.recording(running.writer());
+    let recorded = Import::new(recording, arguments, survey, over_nothing).run().await;
+    // What was accepted is written and projected even when the import stops half-way.
+    running.catch_up_and_stop().await?;
+    let (summary, _) = recorded?;
+    Ok(summary)
+}
+
 struct Import<'a> {
-    writer: WriterHandle,
+    desk: Desk,
     arguments: &'a Arguments,
     survey: &'a Survey,
     books: HashMap<String, Book>,
     matching: Matching,
     /// The invoices that have been answered, by number.
     issued: HashMap<Box<str>, InvoiceId>,
+    /// The documents that the domain refuses because they move nothing.
+    over_nothing: HashSet<Box<str>>,
     in_flight: VecDeque<InFlight>,
     summary: Summary,
     progress: Progress,
@@ -133,6 +152,8 @@ struct Import<'a> {
 /// A document that the writer has and has not answered yet.
 struct InFlight {
     number: Box<str>,
+    /// Where its lines stand in the file.
+    places: Vec<u64>,
     answer: BoxFuture<'static, Result<Done, ExecuteError>>,
 }
 
@@ -144,25 +165,28 @@ struct Book {
 }
 
 impl<'a> Import<'a> {
-    fn new(writer: WriterHandle, arguments: &'a Arguments, survey: &'a Survey) -> Self {
+    /// `over_nothing` is what the rehearsal has found of it.
+    fn new(desk: Desk, arguments: &'a Arguments, survey: &'a Survey, over_nothing: HashSet<Box<str>>) -> Self {
         let progress = match arguments.json {
             true => Progress::hidden(),
-            false => Progress::new("importing", "lines", survey.lines),
+            false => Progress::new(if desk.records() { "importing" } else { "checking" }, "lines", survey.lines),
         };
         Self {
-            writer,
+            desk,
             arguments,
             survey,
             books: HashMap::new(),
             matching: Matching::default(),
             issued: HashMap::new(),
+            over_nothing,
             in_flight: VecDeque::new(),
             summary: Summary::default(),
             progress,
         }
     }
 
-    async fn run(mut self) -> Result<Summary, ToolError> {
+    /// What it comes to, and the documents that were left out.
+    async fn run(mut self) -> Result<(Summary, HashSet<Box<str>>), ToolError> {
         self.open_books().await?;
         let mut lines = Lines::open(&self.arguments.file, self.arguments.time_zone)?;
         let mut gathering = Gathering::default();
@@ -171,13 +195,14 @@ impl<'a> Import<'a> {
         }
         while self.answered().await? {}
         self.progress.finish();
-        Ok(self.summary)
+        self.summary.skipped_over_nothing = self.over_nothing.len() as u64;
+        Ok((self.summary, self.over_nothing))
     }
 
     /// A customer, an account and a payer for each party of the file.
     async fn open_books(&mut self) -> Result<(), ToolError> {
         let parties = self.survey.parties.iter();
-        let opened = stream::iter(parties.map(|party| open_book(&self.writer, self.arguments, party)))
+        let opened = stream::iter(parties.map(|party| open_book(&self.desk, self.arguments, party)))
             .buffer_unordered(IN_FLIGHT)
             .try_collect::<Vec<_>>()
             .await?;
@@ -197,33 +222,77 @@ impl<'a> Import<'a> {
             Kind::CreditNote => self.credit_note(&document).await?,
             Kind::Adjustment => self.adjustment(&document)?,
         };
+        self.summary.lines += lines;
+        self.progress.advance(lines);
+        if self.over_nothing.contains(document.number.as_str()) {
+            return Ok(());
+        }
+        self.count(&operation);
         if self.in_flight.len() >= IN_FLIGHT {
             self.answered().await?;
         }
-        let key = format!("document:{}", document.number);
-        let command = command(operation, key, document.at, fingerprint(&document));
-        let number = document.number.into_boxed_str();
-        // In the writer's queue at once, in the order of the file.
-        let submitted = self.writer.submit(command);
-        self.in_flight.push_back(InFlight { number, answer: submitted.boxed() });
-        self.summary.lines += lines;
-        self.progress.advance(lines);
+        let request = Request {
+            operation,
+            key: document_key(&document.number),
+            fingerprint: fingerprint(&document, Decimal::normalize),
+            earlier_fingerprint: fingerprint(&document, Decimal::clone),
+            at: document.at,
+        };
+        let places = document.lines.iter().map(|line| line.at).collect();
+        // In the order of the file.
+        let answer = self.desk.submit(request);
+        self.in_flight.push_back(InFlight { number: document.number.into(), places, answer });
         Ok(())
+    }
+
+    fn count(&mut self, operation: &Operation) {
+        match operation {
+            Operation::IssueInvoice(_) => self.summary.invoices += 1,
+            Operation::IssueCreditNote(credit_note) => {
+                self.summary.credit_notes += 1;
+                let refers = |line: &&CreditRequest| matches!(line, CreditRequest::Line { .. });
+                let referring = credit_note.lines.iter().filter(refers).count();
+                self.summary.referring_lines += referring as u64;
+                self.summary.free_standing_lines += (credit_note.lines.len() - referring) as u64;
+            }
+            _ => self.summary.adjustments += 1,
+        }
     }
 
     /// Waits for the oldest document in flight; false when there is none.
     async fn answered(&mut self) -> Result<bool, ToolError> {
-        let Some(InFlight { number, answer }) = self.in_flight.pop_front() else {
+        let Some(InFlight { number, places, answer }) = self.in_flight.pop_front() else {
             return Ok(false);
         };
-        let done = answer.await.map_err(|error| format!("document {number} was not recorded: {error}"))?;
-        self.summary.found_recorded += u64::from(done.replayed);
-        self.summary.position = self.summary.position.max(done.position);
-        if number.bytes().all(|b| b.is_ascii_digit()) {
-            let invoice = id(&done.answer, "id")?;
-            self.issued.insert(number, invoice);
+        match answer.await {
+            Ok(done) => {
+                self.note(&done);
+                if kind_of(&number) == Some(Kind::Invoice) {
+                    let invoice = id(&done.answer, "id")?;
+                    self.issued.insert(number, invoice);
+                }
+            }
+            Err(ExecuteError::Refused(refusal)) if is_over_nothing(&refusal) && !self.desk.records() => {
+                self.over_nothing.insert(number);
+            }
+            Err(error) => return Err(self.refused(&number, &places, error)),
         }
         Ok(true)
+    }
+
+    fn note(&mut self, done: &Done) {
+        self.summary.found_recorded += u64::from(done.replayed);
+        self.summary.position = self.summary.position.max(done.position);
+    }
+
+    /// Why a document is not recorded, with its place in the file.
+    fn refused(&self, number: &str, places: &[u64], error: ExecuteError) -> ToolError {
+        let line = match &error {
+            ExecuteError::Refused(refusal) => refused_line(refusal).and_then(|line| places.get(line as usize - 1)),
+            ExecuteError::KeyReused | ExecuteError::Failed(_) => None,
+        };
+        let line = *line.or(places.first()).expect("a document has lines");
+        refused(self.arguments, line, &format!("document {number}"), error)
     }
 
     fn book(&self, customer: &str) -> Book {
@@ -232,7 +301,6 @@ impl<'a> Import<'a> {
 
     fn invoice(&mut self, document: &Document) -> Operation {
         self.matching.add_invoice(&document.number, &document.customer, &document.lines);
-        self.summary.invoices += 1;
         let Book { account, payer } = self.book(&document.customer);
         Operation::IssueInvoice(IssueInvoice {
             account,
@@ -247,17 +315,12 @@ impl<'a> Import<'a> {
     }
 
     async fn credit_note(&mut self, document: &Document) -> Result<Operation, ToolError> {
-        self.summary.credit_notes += 1;
         let mut requests = Vec::with_capacity(document.lines.len());
         for line in &document.lines {
             let quantity = line.quantity.abs();
             let request = match self.matching.take(&document.customer, &line.item, quantity, line.unit_price) {
-                None => {
-                    self.summary.free_standing_lines += 1;
-                    CreditRequest::Free(draft(line, quantity))
-                }
+                None => CreditRequest::Free(draft(line, quantity)),
                 Some(found) => {
-                    self.summary.referring_lines += 1;
                     let invoice = self.issued_invoice(&found.invoice).await?;
                     let amount = Some(quantity * line.unit_price);
                     let cancelled = LineToCredit { line: found.line, quantity: Some(quantity), amount };
@@ -290,45 +353,61 @@ impl<'a> Import<'a> {
         }
     }
 
-    fn adjustment(&mut self, document: &Document) -> Result<Operation, ToolError> {
-        self.summary.adjustments += 1;
-        let exact: Decimal = document.lines.iter().map(|line| line.quantity * line.unit_price).sum();
+    fn adjustment(&self, document: &Document) -> Result<Operation, ToolError> {
+        let amounts = document.lines.iter().map(|line| line.quantity * line.unit_price);
+        if !sums_exactly(amounts.clone()) {
+            let reason = format!("document {}: the sum of its lines is too large to be exact", document.number);
+            let line = document.lines.first().expect("a document has lines").at;
+            return Err(Malformed { file: self.arguments.file.clone(), line, reason }.into());
+        }
+        let exact: Decimal = amounts.sum();
         // What the file charges lowers the balance.
         let amount = Money::round(-exact, self.arguments.currency, Rounding::default());
         let words: Vec<&str> = document.lines.iter().map(|line| line.description.as_str()).collect();
         let description = format!("adjustment {}: {}", document.number, words.join(", "));
-        Ok(Operation::AdjustAccount(AdjustAccount {
-            account: self.book(&document.customer).account,
-            amount,
-            description,
-        }))
+        let account = self.book(&document.customer).account;
+        Ok(Operation::AdjustAccount(AdjustAccount { account, amount, description }))
     }
 }
 
-/// Registers a party of the file, and opens its account: post-paid, because a file of invoices has no payments.
-async fn open_book(
-    writer: &WriterHandle,
-    arguments: &Arguments,
-    party: &Party,
-) -> Result<(String, Book, u64, u64), ToolError> {
-    let (name, label) = match party.customer.as_str() {
+/// The name that a party gets, and how its idempotency keys name it.
+fn naming(party: &Party) -> (String, String) {
+    match party.customer.as_str() {
         "" => ("walk-in customer".to_owned(), "walk-in".to_owned()),
+        // Somebody who is called so is not the walk-in customer. The customers of a file have no space in them.
+        "walk-in" => ("customer walk-in".to_owned(), "customer walk-in".to_owned()),
         number => (format!("customer {number}"), number.to_owned()),
-    };
+    }
+}
+
+/// Under which idempotency keys the steps of [`open_book`] are recorded.
+fn keys_of_party(party: &Party) -> [String; 4] {
+    let (_, label) = naming(party);
+    ["customer", "account", "post-paid", "payer"].map(|verb| format!("{verb}:{label}"))
+}
+
+fn document_key(number: &str) -> String {
+    format!("document:{number}")
+}
+
+/// Registers a party of the file, and opens its account: post-paid, because a file of invoices has no payments.
+async fn open_book(desk: &Desk, arguments: &Arguments, party: &Party) -> Result<(String, Book, u64, u64), ToolError> {
+    let (name, _) = naming(party);
     let mut replayed = 0;
     let mut position = 0;
-    let mut step = async |verb: &str, operation: Operation| -> Result<Answer, ToolError> {
-        let key = format!("{verb}:{label}");
+    let mut step = async |key: String, operation: Operation| -> Result<Answer, ToolError> {
         let print = Sha256::digest(format!("{key}:{}:{}", arguments.currency, arguments.time_zone)).into();
-        let done = writer.execute(command(operation, key, party.since, print)).await;
-        let done = done.map_err(|error| format!("{name}: {error}"))?;
+        let request = Request { operation, key, fingerprint: print, earlier_fingerprint: print, at: party.since };
+        let done = desk.submit(request).await;
+        let done = done.map_err(|error| refused(arguments, party.line, &name, error))?;
         replayed += u64::from(done.replayed);
         position = position.max(done.position);
         Ok(done.answer)
     };
 
+    let [register_key, open_key, terms_key, payer_key] = keys_of_party(party);
     let register = RegisterCustomer { name: name.clone(), email: None };
-    let customer = id(&step("customer", Operation::RegisterCustomer(register)).await?, "id")?;
+    let customer = id(&step(register_key, Operation::RegisterCustomer(register)).await?, "id")?;
     let open = OpenAccount {
         customer,
         currency: arguments.currency,
@@ -336,9 +415,9 @@ async fn open_book(
         time_zone: arguments.time_zone.name().into(),
     };
     let customer = open.customer.clone();
-    let account: AccountId = id(&step("account", Operation::OpenAccount(open)).await?, "id")?;
+    let account: AccountId = id(&step(open_key, Operation::OpenAccount(open)).await?, "id")?;
     let terms = ChangeTerms { account: account.clone(), terms: Terms::PostPaidAllowed };
-    step("post-paid", Operation::ChangeTerms(terms)).await?;
+    step(terms_key, Operation::ChangeTerms(terms)).await?;
     let address = Address {
         country: party.country.clone(),
         postal_code: String::new(),
@@ -346,28 +425,48 @@ async fn open_book(
         street: String::new(),
     };
     let payer = CreatePayer { customer, kind: PayerKind::Company, name: name.clone(), address, tax_number: None };
-    let payer = id(&step("payer", Operation::CreatePayer(payer)).await?, "id")?;
+    let payer = id(&step(payer_key, Operation::CreatePayer(payer)).await?, "id")?;
     Ok((party.customer.clone(), Book { account, payer }, replayed, position))
 }
 
-fn command(operation: Operation, key: String, at: DateTime<Utc>, fingerprint: [u8; 32]) -> Command {
-    let context = Context {
-        actor: Actor::system("import"),
-        on_behalf_of: None,
-        reason: Some("imported from a file of invoice lines".into()),
-        correlation_id: Uuid::now_v7(),
-        causation_id: None,
-        occurred_at: at,
+/// Why a part of the file is not recorded, with its place.
+fn refused(arguments: &Arguments, line: u64, what: &str, error: ExecuteError) -> ToolError {
+    let reason = match error {
+        ExecuteError::Refused(refusal) => format!("{what} is refused: {refusal}"),
+        ExecuteError::KeyReused => {
+            format!("{what} was imported before with other content, or with another currency or time zone")
+        }
+        // That is not the fault of the file.
+        ExecuteError::Failed(failure) => return format!("{what} was not recorded: {}", chain(&failure)).into(),
     };
-    let idempotency = Idempotency { scope: "import-invoices".into(), key, fingerprint };
-    Command { id: Uuid::now_v7(), operation, context, idempotency: Some(idempotency) }
+    Malformed { file: arguments.file.clone(), line, reason }.into()
 }
 
-/// The same document has the same print; the same number with other content is refused by the writer.
-fn fingerprint(document: &Document) -> [u8; 32] {
+/// The line of the document that is refused, from 1, if it is one of them.
+fn refused_line(refusal: &Refusal) -> Option<u32> {
+    match refusal {
+        Refusal::Invoice(InvoiceRejection::LineOutOfRange { line } | InvoiceRejection::LineNegative { line })
+        | Refusal::CreditNote(CreditNoteRejection::LineOutOfRange { line }) => Some(*line),
+        _ => None,
+    }
+}
+
+/// Whether a document is refused only because it moves nothing.
+fn is_over_nothing(refusal: &Refusal) -> bool {
+    matches!(
+        refusal,
+        Refusal::CreditNote(CreditNoteRejection::NothingCredited)
+            | Refusal::Account(AccountRejection::AmountNotPositive)
+    )
+}
+
+/// The same document has the same print; the same number with other content is refused. `spelling` makes numbers of
+/// another spelling the same: earlier versions took them as they were written.
+fn fingerprint(document: &Document, spelling: fn(&Decimal) -> Decimal) -> Fingerprint {
     let Document { number, kind, customer, at, lines } = document;
-    let lines: Vec<_> =
-        lines.iter().map(|line| json!([line.item, line.description, line.quantity, line.unit_price])).collect();
+    let of_line =
+        |line: &Line| json!([line.item, line.description, spelling(&line.quantity), spelling(&line.unit_price)]);
+    let lines: Vec<_> = lines.iter().map(of_line).collect();
     Sha256::digest(json!([number, format!("{kind:?}"), customer, at, lines]).to_string()).into()
 }
 
