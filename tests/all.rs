@@ -31,6 +31,7 @@ mod shapes;
 mod snapshots;
 mod store;
 mod time_travel;
+mod tools;
 mod transparency;
 mod transparency_http;
 mod transparency_keeper;

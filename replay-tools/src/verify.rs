@@ -154,7 +154,7 @@ pub(crate) async fn verify(store: &Store, quiet: bool) -> Result<Report, ToolErr
         // What serves is what is verified, be it of an earlier version.
         let definition = engine::in_service(BOARD, own.name, store.pool()).await?.unwrap_or(own);
         let verified = engine::verify(store, &definition, engine::MEMORY).await;
-        checks.push(projection(definition.name, verified));
+        checks.push(projection(definition.name, position, verified));
     }
     let sound = checks.iter().all(|check| check.sound);
     Ok(Report { scope: Scope::Book, sound, position, events_per_second: None, checks })
@@ -436,9 +436,11 @@ async fn snapshots(store: &Store) -> Result<Check, ToolError> {
     Ok(check("snapshots equal a full replay", rows.len() as u64, finding))
 }
 
-fn projection(name: &str, verified: Result<engine::Verified, engine::RebuildError>) -> Check {
+fn projection(name: &str, head: Position, verified: Result<engine::Verified, engine::RebuildError>) -> Check {
     let title = format!("rows of `{name}` equal a fresh fold");
     match verified {
+        // Nobody has served this ledger yet, and there is nothing that rows could be made of.
+        Err(engine::RebuildError::Nothing { .. }) if head == 0 => check(&title, 0, None),
         Err(engine::RebuildError::Fold { position, reason }) => {
             check(&title, 0, Some(Finding { position: Some(position), what: reason }))
         }
