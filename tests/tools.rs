@@ -19,3 +19,22 @@ async fn an_empty_ledger_is_sound() {
     assert_eq!(output.status.code(), Some(0), "{said}");
     assert!(!said.contains("WRONG") && said.contains("rows of `accounts`"), "{said}");
 }
+
+#[tokio::test]
+async fn what_an_export_advises_helps() {
+    let database = database().await;
+    let file = tempfile::Builder::new().suffix(".csv").tempfile().expect("a file");
+    let header = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country";
+    let early = "160001,A,tea,1,1200-06-01 10:00:00,1.00,7,France";
+    std::fs::write(file.path(), format!("{header}\n{early}\n")).expect("written");
+    let path = file.path().to_str().expect("a plain path");
+    assert!(daybook(&database, &["import", "invoices", path]).output().expect("the program starts").status.success());
+
+    let refused = daybook(&database, &["export", "--format", "hledger"]).output().expect("the program starts");
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("1200-06-01") && said.contains("--from"), "{said}");
+    let advised = daybook(&database, &["export", "--format", "hledger", "--from", "2000-01-01"]).output();
+    let advised = advised.expect("the program starts");
+    assert!(advised.status.success(), "{}", String::from_utf8_lossy(&advised.stderr));
+    assert!(String::from_utf8_lossy(&advised.stdout).contains("opening balance"));
+}

@@ -445,8 +445,12 @@ fn begun(line: Line) -> Result<Transaction, ToolError> {
     // The three programs agree on the dates of these years only.
     if !(1400..=2999).contains(&line.day.year()) {
         let (position, day) = (line.position, line.day);
+        let remedy = match day.year() {
+            ..1400 => "let the export begin later by --from, so that it is in the opening balance",
+            _ => "leave it out by --to or --as-of",
+        };
         return Err(format!(
-            "the entry at position {position} took effect on {day}, which accounting programs do not read alike: leave it out by --to or --as-of"
+            "the entry at position {position} took effect on {day}, which accounting programs do not read alike: {remedy}"
         )
         .into());
     }
