@@ -1,6 +1,6 @@
 //! What all tools have in common, by the program that people run.
 
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use daybook_tests::{TestDatabase, database, program};
 
@@ -8,6 +8,13 @@ fn daybook(database: &TestDatabase, arguments: &[&str]) -> Command {
     let mut command = Command::new(program("daybook"));
     command.args(arguments).env("DATABASE_URL", database.url()).stdin(Stdio::null());
     command
+}
+
+/// Runs a tool whose output nobody reads.
+fn unread(database: &TestDatabase, arguments: &[&str]) -> Output {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    daybook(database, arguments).stdout(writer).output().expect("the program starts")
 }
 
 #[tokio::test]
@@ -18,6 +25,48 @@ async fn an_empty_ledger_is_sound() {
     let said = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{said}");
     assert!(!said.contains("WRONG") && said.contains("rows of `accounts`"), "{said}");
+}
+
+#[tokio::test]
+async fn a_tool_whose_output_nobody_reads_ends_quietly() {
+    let database = database().await;
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/cases/import/91-first.csv");
+    let filled = daybook(&database, &["import", "invoices", file]).output().expect("the program starts");
+    assert!(filled.status.success(), "{}", String::from_utf8_lossy(&filled.stderr));
+    let account: String = sqlx::query_scalar("select id from accounts order by position limit 1")
+        .fetch_one(database.pool())
+        .await
+        .expect("an account");
+    for arguments in [
+        &["status"][..],
+        &["replay"],
+        &["schema"],
+        &["schema", "check"],
+        &["why", &account],
+        &["verify"],
+        &["verify", "--json"],
+        &["pause", "accounts"],
+        &["resume", "accounts"],
+        &["rebuild", "accounts"],
+    ] {
+        let output = unread(&database, arguments);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && !said.contains("panicked"), "{arguments:?}: {said}");
+    }
+    // Progress, and what is wrong with a file, go to the standard error.
+    for (arguments, code) in [(&["import", "invoices", file][..], 0), (&["import", "invoices", "is-not-there.csv"], 1)]
+    {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let status = daybook(&database, arguments).stdout(Stdio::null()).stderr(writer).status();
+        assert_eq!(status.expect("the program starts").code(), Some(code), "{arguments:?}");
+    }
+    // The rest of an export is not written, and so it does not succeed.
+    for format in ["hledger", "csv", "ndjson"] {
+        let output = unread(&database, &["export", "--format", format]);
+        assert_eq!(output.status.code(), Some(1), "{format}");
+        assert!(output.stderr.is_empty(), "{format}: {}", String::from_utf8_lossy(&output.stderr));
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! The tools of those who fill, check and rebuild a ledger; the program `daybook` is their command line.
 
-#![expect(clippy::print_stdout, reason = "what a tool has to say goes to its standard output")]
+// Before the modules, so that their `println!`, `print!` and `eprintln!` are these.
+#[macro_use]
+mod told;
 
 pub mod archive;
 pub mod checkpoint;
@@ -22,6 +24,8 @@ pub mod status;
 pub mod tree;
 pub mod verify;
 pub mod why;
+
+pub use told::tell_trouble;
 
 /// What a tool gives up with: a message for a person, and its causes.
 pub type ToolError = Box<dyn std::error::Error + Send + Sync>;

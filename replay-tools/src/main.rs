@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use daybook_replay_tools::{
     archive, checkpoint, demo, diff, drill, export, import, ledger::LedgerOptions, projection, prove, rebuild, replay,
-    schema, statement_proof, status, tree, verify, why,
+    schema, statement_proof, status, tell_trouble, tree, verify, why,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -149,12 +149,7 @@ async fn main() -> ExitCode {
     match outcome {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("daybook: {error}");
-            let mut source = error.source();
-            while let Some(cause) = source {
-                eprintln!("  because: {cause}");
-                source = cause.source();
-            }
+            tell_trouble(&error);
             trouble
         }
     }

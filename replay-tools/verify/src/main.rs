@@ -1,11 +1,9 @@
 //! `daybook-verify`: checks what a ledger hands out, with nothing but the ledger's public key. Exit code 0 if all of it
 //! holds, 1 if it does not (and what is wrong first), 2 if it could not be read.
 
-#![expect(clippy::print_stdout, reason = "the verdict goes to standard output")]
-
 use std::{
     fs::{self, File},
-    io::BufReader,
+    io::{self, BufReader, Write},
     iter,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -108,19 +106,15 @@ fn main() -> ExitCode {
         Verb::Proof(arguments) => arguments.run(),
         Verb::Witness(arguments) => arguments.run(),
     };
-    match verdict {
-        Ok(text) => {
-            println!("{text}");
-            ExitCode::SUCCESS
-        }
-        Err(Refused::Unreadable(error)) => {
-            eprintln!("daybook-verify: {error}");
-            ExitCode::from(2)
-        }
-        Err(refused) => {
-            eprintln!("REFUSED  {refused}");
-            ExitCode::FAILURE
-        }
+    // The exit code is the verdict, too, for whoever does not read to the end.
+    let (told, code) = match verdict {
+        Ok(text) => (writeln!(io::stdout(), "{text}"), ExitCode::SUCCESS),
+        Err(Refused::Unreadable(error)) => (writeln!(io::stderr(), "daybook-verify: {error}"), ExitCode::from(2)),
+        Err(refused) => (writeln!(io::stderr(), "REFUSED  {refused}"), ExitCode::FAILURE),
+    };
+    match told {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => panic!("the verdict cannot be written: {error}"),
+        _ => code,
     }
 }
 
