@@ -24,7 +24,10 @@ pub fn write(statement: &StatementShown) -> String {
         let head = format!("{}  entry {}", local(line.occurred_at, zone), line.entry);
         text += &format!("\n{head:<36}{:>20}{:>20}\n", amount.to_string(), after.to_string());
         text += &indented(&line.description);
-        text += &indented(&line.remarks(zone));
+        let remarks = line.remarks(zone);
+        if !remarks.is_empty() {
+            text += &indented(&remarks);
+        }
     }
     text.push('\n');
     text += &balance("Closing balance", statement.closing.0.amount().to_string());

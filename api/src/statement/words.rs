@@ -42,7 +42,46 @@ impl LineShown {
         let due = self.due_on.map(|day| format!("due on {day}"));
         let reverses = self.reverses.map(|entry| format!("reverses entry {entry}"));
         let reversed_by = self.reversed_by.map(|entry| format!("reversed by entry {entry}"));
-        let remarks = [Some(origin), dated, due, reverses, reversed_by];
+        // A description that the ledger made says no more than where the entry comes from.
+        let origin = Some(origin).filter(|origin| *origin != self.description);
+        let remarks = [origin, dated, due, reverses, reversed_by];
         remarks.into_iter().flatten().collect::<Vec<_>>().join("; ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use daybook_core::domain::Currency;
+    use rust_decimal::Decimal;
+
+    use super::*;
+    use crate::wire::Amount;
+
+    fn line(origin: &str, origin_id: &str, description: &str) -> LineShown {
+        let euro: Currency = "EUR".parse().expect("a currency");
+        LineShown {
+            entry: 1,
+            position: 7,
+            occurred_at: DateTime::UNIX_EPOCH,
+            dated_at: None,
+            recorded_at: DateTime::UNIX_EPOCH,
+            origin: origin.into(),
+            origin_id: Some(origin_id.into()),
+            description: description.into(),
+            amount: Amount::in_currency(Decimal::ONE, euro),
+            balance: Amount::in_currency(Decimal::ONE, euro),
+            due_on: None,
+            reverses: None,
+            reversed_by: None,
+        }
+    }
+
+    #[test]
+    fn what_the_description_says_is_not_said_again() {
+        let remarks = |line: LineShown| line.remarks(Tz::Europe__Berlin);
+        assert_eq!(remarks(line("payment", "pay_1", "payment pay_1")), "");
+        assert_eq!(remarks(line("payment", "pay_1", "gift")), "payment pay_1");
+        let reversed = LineShown { reversed_by: Some(2), ..line("payment", "pay_1", "payment pay_1") };
+        assert_eq!(remarks(reversed), "reversed by entry 2");
     }
 }
