@@ -10,6 +10,7 @@ use std::{
 };
 
 use daybook_core::cluster::{Cluster, ClusterOptions, DATABASE, Left};
+use rustix::process::{Pid, Signal, kill_process};
 use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 use tokio::{
@@ -79,7 +80,7 @@ async fn a_killed_postgres_is_noticed_and_started_again() {
 
     let cluster = Cluster::start(&options).await.unwrap();
     write(&cluster, 3).await;
-    kill(cluster.postmaster_pid()).await;
+    kill(cluster.postmaster_pid());
     time::timeout(PATIENCE, cluster.died()).await.unwrap().unwrap();
     drop(cluster);
 
@@ -221,8 +222,9 @@ async fn process_using(home: &Path) -> Process {
     panic!("the process did not start PostgreSQL");
 }
 
-async fn kill(pid: i32) {
-    assert!(Command::new("kill").args(["-KILL", &pid.to_string()]).status().await.unwrap().success());
+/// By a call: a small system has no program `kill`.
+fn kill(pid: i32) {
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
 }
 
 /// Waits until the process is no more.
