@@ -119,6 +119,100 @@ async fn what_is_written_stays_as_it_is() {
     running.shutdown().await;
 }
 
+/// Whoever reads it later, PostgreSQL and our program must read the same in it.
+#[tokio::test]
+async fn what_cannot_be_represented_is_not_stored_whoever_inserts_it() {
+    let database = database().await;
+    let application = database.store().await.pool().clone();
+    let insert = async |payload: &str, metadata: &str, recorded_at: Option<&str>| {
+        let insert = "insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload,
+                metadata, position, recorded_at)
+            select 'stock', gen_random_uuid()::text, 1, 'e', '1', $1::json, $2::json,
+                case when $3 is not null then (select max(position) + 1 from book_head) end, $3::timestamptz";
+        sqlx::query(insert).bind(payload).bind(metadata).bind(recorded_at).execute(&application).await
+    };
+    let refused = async |payload: &str, metadata: &str, recorded_at: Option<&str>| {
+        let refused = insert(payload, metadata, recorded_at).await.expect_err(metadata);
+        let refused = refused.as_database_error().unwrap();
+        // The day of a moment is looked at by a cast, which names the value instead of the constraint.
+        refused.constraint().map_or_else(|| refused.code().unwrap().into_owned(), str::to_owned)
+    };
+    let moment = |name: &str, moment: &str| format!(r#"{{"{name}": "{moment}"}}"#);
+    for (name, constraint) in
+        [("occurred_at", "events_occurred_at_representable"), ("dated_at", "events_dated_at_representable")]
+    {
+        for wrong in [
+            "2026-06-30T23:59:60Z",
+            "2026-06-30T23:59:60.5Z",
+            "2026-06-30T23:60:00Z",
+            "2026-06-30T24:00:00Z",
+            "2026-06-30T23:59:59.9999999Z",
+            "2026-06-30 23:59:59Z",
+            "2026-06-30T23:59:59",
+            "2026-06-30",
+            "now",
+            "infinity",
+            "12026-06-30T23:59:59Z",
+            "-2026-06-30T23:59:59Z",
+            "0001-01-01T00:00:00+14:00",
+            "9999-12-31T23:59:59-14:00",
+            "",
+        ] {
+            assert_eq!(refused("{}", &moment(name, wrong), None).await, constraint, "{wrong}");
+        }
+        assert_eq!(refused("{}", &moment(name, "2026-02-30T12:00:00Z"), None).await, "22008");
+        assert_eq!(refused("{}", &format!(r#"{{"{name}": 5}}"#), None).await, constraint);
+        for right in [
+            "0001-01-01T00:00:00Z",
+            "9999-12-31T23:59:59.999999Z",
+            "2024-02-29T23:59:59.5+05:30",
+            "2026-06-30t12:00:00z",
+        ] {
+            insert("{}", &moment(name, right), None).await.expect(right);
+        }
+    }
+    let nul = r#"{"text": ["a\u0000b"]}"#;
+    for (payload, metadata) in [(nul, "{}"), ("{}", nul), (r#"{"\u0000": 1}"#, "{}"), (r#"["\\\u0000"]"#, "{}")] {
+        assert_eq!(refused(payload, metadata, None).await, "events_contain_no_nul", "{payload} {metadata}");
+    }
+    for time in ["infinity", "294276-12-31", "0044-03-15 BC"] {
+        assert_eq!(refused("{}", "{}", Some(time)).await, "events_recorded_at_representable", "{time}");
+    }
+    // A backslash before it makes it six letters.
+    for harmless in [r#"["\\u0000"]"#, r#"["u0000"]"#, r#"["\u0001"]"#, r#""no map""#, "[]", "5", "null"] {
+        insert(harmless, harmless, None).await.expect(harmless);
+    }
+}
+
+#[tokio::test]
+async fn events_that_stand_already_keep_no_ledger_from_the_constraints() {
+    let database = database().await;
+    let owner = database.pool();
+    let constraints = ["contain_no_nul", "occurred_at_representable", "dated_at_representable", "recorded_at_representable"];
+    for constraint in constraints {
+        sqlx::query(&format!("alter table events drop constraint events_{constraint}")).execute(owner).await.unwrap();
+    }
+    sqlx::query("delete from _sqlx_migrations where version = 26").execute(owner).await.unwrap();
+    let insert = "insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+        values ('stock', 'a', $1, 'e', '1', '{\"text\": \"\\u0000\"}', '{\"occurred_at\": \"2026-06-30T23:59:60Z\"}')";
+    sqlx::query(insert).bind(1_i64).execute(owner).await.unwrap();
+    Store::migrate(&database.url().parse().unwrap()).await.unwrap();
+    sqlx::query(insert).bind(2_i64).execute(owner).await.expect_err("from now on it is refused");
+}
+
+#[tokio::test]
+async fn a_book_is_not_emptied_by_whoever_has_switched_off_the_refusal_of_changes() {
+    let database = database().await;
+    for table in ["events", "book_head", "log_checkpoints"] {
+        let mut transaction = database.pool().begin().await.unwrap();
+        let switched_off = format!("alter table {table} disable trigger refuse_change");
+        sqlx::query(&switched_off).execute(&mut *transaction).await.unwrap();
+        let refused = sqlx::query(&format!("truncate {table}")).execute(&mut *transaction).await.unwrap_err();
+        let message = refused.as_database_error().unwrap().message().to_owned();
+        assert_eq!(message, format!("the book is never altered: truncate of {table} is refused"));
+    }
+}
+
 #[tokio::test]
 async fn a_position_that_would_leave_a_gap_is_refused() {
     let database = database().await;
