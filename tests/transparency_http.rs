@@ -9,7 +9,7 @@ use daybook_tests::{
     api::{Answer, TestApp},
     database,
     load::long_book,
-    log::{daybook_verify, text},
+    log::{SignedLedger, daybook_verify, text},
 };
 use daybook_verify::{
     Checkpoint, PublicKey,
@@ -214,6 +214,47 @@ async fn a_log_that_cannot_be_kept_is_named_and_keeps_nobody_from_being_served()
     app.signed(EVENTS + 1).await;
     app.kept(|kept| kept.trouble.is_none()).await;
     assert!(app.get("/readyz").await.body["log"].is_null());
+}
+
+/// The database of before is put in the place of one that lies beyond it: what was signed since is missing.
+#[tokio::test]
+async fn a_ledger_that_lacks_what_was_signed_takes_no_writes_until_an_operator_decides() {
+    let ledger = SignedLedger::of_events(3, 70, &[]).await;
+    let key = open_key(&ledger.store, &ledger.key_file()).await.unwrap();
+    let older = ledger.database.restored().await;
+    ledger.append("lost", 3).await;
+    ledger.daybook(&["checkpoint"]).await.done();
+
+    let ledger = ledger.on(older).await;
+    let lag_budget = Duration::MAX;
+    let signing = AppOptions {
+        keeper: KeeperOptions { key: Some(key), ..KeeperOptions::default() },
+        lag_budget,
+        ..AppOptions::default()
+    };
+    let refused = async |app: &TestApp, head: u64, why: &str| {
+        let customer = serde_json::json!({ "name": "Ada" });
+        let answer = app.post("/v1/customers", customer).await;
+        assert!(answer.refused(503, "ledger-forked")["detail"].as_str().unwrap().contains(why), "{}", answer.text);
+        let ready = app.get("/readyz").await;
+        assert!(ready.refused(503, "not-ready")["detail"].as_str().unwrap().contains(why), "{}", ready.text);
+        assert_eq!(app.position().await, head);
+        assert!(app.get("/metrics").await.text.contains("\ndaybook_log_forked 1\n"));
+    };
+    let app = TestApp::with(ledger.database, signing.clone()).await;
+    // From the first moment on.
+    refused(&app, 70, "the log has signed 73 events and this book has 70").await;
+    // Another program goes on all the same, beyond what was signed.
+    let ledger = SignedLedger { database: app.stop().await, ..ledger };
+    ledger.append("fork", 5).await;
+    let app = TestApp::with(ledger.database, signing).await;
+    app.kept(|kept| kept.forked).await;
+    refused(&app, 75, "does not continue the one of 73 events").await;
+
+    // Whoever goes on without signing has decided.
+    let app = TestApp::with(app.stop().await, AppOptions { lag_budget, ..AppOptions::default() }).await;
+    app.done("/v1/customers", serde_json::json!({ "name": "Ada" })).await;
+    assert_eq!(app.get("/readyz").await.status, 200);
 }
 
 #[tokio::test]

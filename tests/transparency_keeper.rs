@@ -30,7 +30,8 @@ async fn signed(keeper: &Keeper, size: u64) {
 async fn two_keepers_make_one_tree() {
     let ledger = SignedLedger::empty().await;
     let key = open_key(&ledger.store, &ledger.key_file()).await.unwrap();
-    let keepers = [1, 2].map(|_| Keeper::start(&ledger.store, None, options(key.clone())));
+    let start = || Keeper::start(&ledger.store, None, options(key.clone()));
+    let keepers = [start().await, start().await];
     long_book(ledger.database.pool(), 10, 3_000).await;
     for keeper in &keepers {
         signed(keeper, 3_000).await;
@@ -49,7 +50,7 @@ async fn two_keepers_make_one_tree() {
 async fn a_keeper_that_stops_signs_what_is_there() {
     let ledger = SignedLedger::empty().await;
     let key = open_key(&ledger.store, &ledger.key_file()).await.unwrap();
-    let keeper = Keeper::start(&ledger.store, None, options(key));
+    let keeper = Keeper::start(&ledger.store, None, options(key)).await;
     long_book(ledger.database.pool(), 10, 1_000).await;
     keeper.shutdown().await;
     let mut connection = ledger.store.connection().await.unwrap();
@@ -135,7 +136,7 @@ async fn a_ledger_restored_from_an_older_backup_signs_no_fork() {
     ledger.daybook(&["checkpoint"]).await.refused("the log has signed 400 events and this book has 300");
     ledger.append("another", 50).await;
     let key = open_key(&ledger.store, &ledger.key_file()).await.unwrap();
-    let keeper = Keeper::start(&ledger.store, None, options(key));
+    let keeper = Keeper::start(&ledger.store, None, options(key)).await;
     troubled(&keeper, "the log has signed 400 events and this book has 350").await;
     // As soon as it is longer, its numbers could be signed; its events are others.
     ledger.append("another still", 100).await;
@@ -214,7 +215,7 @@ async fn a_spoilt_tile_is_not_signed_and_can_be_mended() {
     }
 
     // While a keeper looks on that knows the events.
-    let keeper = Keeper::start(&ledger.store, None, options(key));
+    let keeper = Keeper::start(&ledger.store, None, options(key)).await;
     signed(&keeper, 320).await;
     ledger.append("c", 10).await;
     signed(&keeper, 330).await;

@@ -75,7 +75,7 @@ impl App {
         let cursors = CursorKey::of(store.pool()).await?;
         let (handle, writer) = Writer::start(store.clone(), options.writer);
         let projector = Projector::start(&store, BOARD, Some(&handle), options.projector).await?;
-        let keeper = Keeper::start(&store, Some(handle.committed()), options.keeper);
+        let keeper = Keeper::start(&store, Some(handle.committed()), options.keeper).await;
         let reader = Reader::new(&store, BOARD, Some(&projector));
         let background = Background::default();
         if let Some(pause) = options.watch {

@@ -71,7 +71,8 @@ pub async fn live() -> Json<Health> {
 /// The store takes writes, and every projection follows it within the lag that is allowed.
 ///
 /// A transparency log that cannot be kept is named and makes nothing unready: appending does not wait for it, no other
-/// server could sign in its place, and to send the customers away would mend nothing.
+/// server could sign in its place, and to send the customers away would mend nothing. One that has signed what the book
+/// lacks does: what were recorded now would be a fork, and nothing is until an operator has decided.
 #[utoipa::path(get, path = "/readyz", responses((status = 200, body = Health)))]
 pub async fn ready(State(app): State<App>) -> Result<Json<Health>, ApiError> {
     let not_ready = |detail: String| ApiError::new("not-ready", detail).retry_after(1);
@@ -85,6 +86,10 @@ pub async fn ready(State(app): State<App>) -> Result<Json<Health>, ApiError> {
             .await?;
     if !writable {
         return Err(not_ready("the store does not take writes".into()));
+    }
+    let kept = app.kept();
+    if let (true, Some(trouble)) = (kept.forked, &kept.trouble) {
+        return Err(not_ready(trouble.to_string()).with("log", json!(AilingLog::of(kept))));
     }
     let budget = i64::try_from(app.lag_budget().as_millis()).unwrap_or(i64::MAX);
     let standings = standings(BOARD, &mut connection).await?;
@@ -100,7 +105,7 @@ pub async fn ready(State(app): State<App>) -> Result<Json<Health>, ApiError> {
 }
 
 impl AilingLog {
-    fn of(Kept { size, signed, trouble }: Kept) -> Option<Self> {
+    fn of(Kept { size, signed, trouble, .. }: Kept) -> Option<Self> {
         trouble.map(|error| Self { error: error.to_string(), size, signed_size: signed })
     }
 }

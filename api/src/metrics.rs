@@ -9,7 +9,7 @@ use axum::{
 };
 use daybook_core::{
     Position,
-    transparency::{self, latest_checkpoint},
+    transparency::{self, Kept, latest_checkpoint},
 };
 use daybook_projections::{
     BOARD,
@@ -33,8 +33,9 @@ pub async fn show(State(app): State<App>) -> Result<Response, ApiError> {
     let in_tree = transparency::standing(&mut *connection).await?.size;
     let signed = latest_checkpoint(&mut *connection).await?.map_or(0, |checkpoint| checkpoint.size);
     let mut registry = Registry::default();
-    let (troubled, memory) = (app.kept().trouble.is_some(), resident_memory());
-    registry.register_collector(Box::new(Scrape { head, in_tree, signed, troubled, memory, standings }));
+    let (Kept { trouble, forked, .. }, memory) = (app.kept(), resident_memory());
+    let troubled = trouble.is_some();
+    registry.register_collector(Box::new(Scrape { head, in_tree, signed, troubled, forked, memory, standings }));
     let mut text = String::new();
     prometheus_text::encode(&mut text, &registry).expect("a text takes everything that is written to it");
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
@@ -49,6 +50,8 @@ struct Scrape {
     signed: u64,
     /// Whether the transparency log cannot be kept.
     troubled: bool,
+    /// Whether the book lacks what was signed.
+    forked: bool,
     memory: u64,
     standings: Vec<Standing>,
 }
@@ -109,6 +112,8 @@ impl Collector for Scrape {
         gauge(&mut encoder, "daybook_log_signed_size", help)?.encode_gauge(&self.signed)?;
         let help = "1 if the transparency log does not grow or is not signed; /readyz tells why";
         gauge(&mut encoder, "daybook_log_trouble", help)?.encode_gauge(&u64::from(self.troubled))?;
+        let help = "1 if the book lacks what its transparency log has signed, so that nothing is recorded";
+        gauge(&mut encoder, "daybook_log_forked", help)?.encode_gauge(&u64::from(self.forked))?;
         let help = "The memory of this process that is resident";
         gauge(&mut encoder, "process_resident_memory_bytes", help)?.encode_gauge(&self.memory)?;
 

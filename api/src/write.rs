@@ -167,6 +167,11 @@ impl App {
     }
 
     async fn execute(&self, command: Command, named: &[(&str, &str)]) -> Result<Done, ApiError> {
+        let kept = self.kept();
+        if kept.forked {
+            let why = kept.trouble.as_deref().unwrap_or("the ledger lacks events that its log has signed").to_owned();
+            return Err(ApiError::new("ledger-forked", why).retry_after(60));
+        }
         self.writer().execute(command).await.map_err(|error| ApiError::of_command(error, named))
     }
 }

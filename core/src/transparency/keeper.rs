@@ -52,6 +52,9 @@ pub struct Kept {
     pub signed: u64,
     /// Why the tree does not grow, or is not signed.
     pub trouble: Option<Arc<str>>,
+    /// The book is not the one that was signed: it lacks events of it, or has others in their places. What were recorded
+    /// now would be a fork.
+    pub forked: bool,
 }
 
 /// A running keeper.
@@ -63,10 +66,17 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Starts to follow the book. `committed` tells of the commits of this process.
-    pub fn start(store: &Store, committed: Option<watch::Receiver<Position>>, options: KeeperOptions) -> Self {
+    /// Starts to follow the book. `committed` tells of the commits of this process. Whether the book has all that was
+    /// signed is known when it returns, if the database answers.
+    pub async fn start(store: &Store, committed: Option<watch::Receiver<Position>>, options: KeeperOptions) -> Self {
         let stop = CancellationToken::new();
-        let (publish, kept) = watch::channel(Kept::default());
+        let mut begun = Kept::default();
+        if let Some(key) = &options.key
+            && let Err(error @ LogError::Restored { .. }) = reaches(store, key).await
+        {
+            begun = Kept { trouble: Some(chain(&error).into()), forked: true, ..begun };
+        }
+        let (publish, kept) = watch::channel(begun);
         let signer = options.key.clone().map(Signer::new);
         let work = Work { store: store.clone(), options, publish, connection: None, signer, told: None };
         Self { stop: stop.clone(), kept, task: tokio::spawn(work.run(committed, stop)) }
@@ -92,6 +102,14 @@ impl Keeper {
     }
 }
 
+/// The book reaches as far as was signed.
+async fn reaches(store: &Store, key: &LogKey) -> Result<(), LogError> {
+    let mut connection = store.connection().await?;
+    let reached = Signer::new(key.clone()).reaches(&mut connection).await;
+    let _ = connection.close().await;
+    reached
+}
+
 struct Work {
     store: Store,
     options: KeeperOptions,
@@ -112,7 +130,8 @@ impl Work {
                 self.connection = None;
                 break;
             };
-            self.tell(passed);
+            let forked = self.forked(&passed).await;
+            self.tell(passed, forked);
             let wait = async {
                 time::sleep_until(begun + self.options.pace).await;
                 let told = async {
@@ -141,9 +160,12 @@ impl Work {
     }
 
     /// Tells whoever asks and the operator how a pass has ended: at once of what is new, and again while it lasts.
-    fn tell(&mut self, passed: Result<(), LogError>) {
+    fn tell(&mut self, passed: Result<(), LogError>, forked: bool) {
         let trouble = passed.as_ref().err().map(|error| chain(error).into());
-        self.publish.send_if_modified(|kept| mem::replace(&mut kept.trouble, trouble.clone()) != trouble);
+        self.publish.send_if_modified(|kept| {
+            let told = (mem::replace(&mut kept.trouble, trouble.clone()), mem::replace(&mut kept.forked, forked));
+            told != (trouble, forked)
+        });
         let Err(error) = passed else {
             if self.told.take().is_some() {
                 tracing::info!("the transparency log is kept again");
@@ -162,6 +184,27 @@ impl Work {
             self.connection = None;
             self.signer.iter_mut().for_each(Signer::forget);
         }
+    }
+
+    /// Whether the book is another one than was signed. As long as that cannot be asked, it is what it was.
+    async fn forked(&mut self, passed: &Result<(), LogError>) -> bool {
+        let before = self.publish.borrow().forked;
+        match passed {
+            Ok(()) => false,
+            Err(LogError::Restored { .. }) => true,
+            // Tiles that are spoilt look the same; the events tell.
+            Err(LogError::Inconsistent { .. }) if !before && !self.is_told(passed) => {
+                let (Some(connection), Some(signer)) = (&mut self.connection, &self.signer) else { return before };
+                signer.is_forked(connection).await.unwrap_or(before)
+            }
+            Err(_) => before,
+        }
+    }
+
+    /// Whether an operator was told of this kind of trouble, not long ago.
+    fn is_told(&self, passed: &Result<(), LogError>) -> bool {
+        let kind = passed.as_ref().err().map(mem::discriminant);
+        self.told.is_some_and(|(last, at)| Some(last) == kind && at.elapsed() < REMINDER)
     }
 
     /// Adds what there is, and signs it.

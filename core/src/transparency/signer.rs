@@ -88,6 +88,36 @@ impl Signer {
         Ok(Some(checkpoint))
     }
 
+    /// The book has at least as many events as this key has signed.
+    pub async fn reaches(&self, connection: &mut PgConnection) -> Result<(), LogError> {
+        let signed = self.last(connection).await?.map_or(0, |last| last.size);
+        let book = head(&mut *connection).await?.position;
+        if book < signed { Err(LogError::Restored { signed, book }) } else { Ok(()) }
+    }
+
+    /// Whether the events themselves do not lead to what was signed, whatever the tiles say.
+    pub async fn is_forked(&self, connection: &mut PgConnection) -> Result<bool, LogError> {
+        let Some(last) = self.last(connection).await? else { return Ok(false) };
+        let mut tree = Frontier::default();
+        while tree.size() < last.size {
+            let (from, to) = (tree.size() + 1, last.size.min(tree.size() + CHUNK));
+            for leaf in read_leaves(connection, from, to).await? {
+                tree.push(leaf);
+            }
+            if tree.size() < to {
+                return Ok(true);
+            }
+        }
+        Ok(tree.root() != last.root)
+    }
+
+    /// The largest tree that this key has signed, as the ledger or the file beside the key knows.
+    async fn last(&self, connection: &mut PgConnection) -> Result<Option<Checkpoint>, LogError> {
+        let memory = LastSigned::lock(&self.key).await?.checkpoint;
+        let stored = latest_checkpoint(connection).await?.map(|last| last.open(self.key.public())).transpose()?;
+        Ok(memory.into_iter().chain(stored).max_by_key(|checkpoint| checkpoint.size))
+    }
+
     /// The root of the tree of so many events. The tiles must lead to the same.
     async fn root(
         &mut self,
