@@ -4,6 +4,7 @@
 
 mod api;
 mod books;
+mod clock;
 mod cluster;
 mod columns;
 mod concurrency;

@@ -54,6 +54,11 @@ pub struct Config {
     #[arg(long, env = "DAYBOOK_LOG_KEY", value_name = "FILE")]
     log_key: Option<PathBuf>,
 
+    /// After more than 31 days without a record, go by the database's clock although this machine's differs from it by more
+    /// than five minutes; otherwise nothing is recorded then.
+    #[arg(long, env = "DAYBOOK_TRUST_DATABASE_CLOCK")]
+    pub trust_database_clock: bool,
+
     /// How to write the log. `RUST_LOG` says what of it.
     #[arg(long, env = "DAYBOOK_LOG_FORMAT", default_value = "auto")]
     pub log_format: LogFormat,

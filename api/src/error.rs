@@ -162,6 +162,10 @@ impl ApiError {
     fn of_store(error: &StoreError) -> Self {
         match error {
             StoreError::Database(error) => Self::of_query(error),
+            StoreError::Clock(trouble) => {
+                tracing::error!(error = %trouble, "the clock cannot be trusted");
+                Self::new("clock-jumped", trouble.to_string()).retry_after(60)
+            }
             StoreError::Unreadable(_)
             | StoreError::Gap { .. }
             | StoreError::HeadMoved { .. }

@@ -1,7 +1,7 @@
 //! Whether the server lives, and whether it is ready to serve.
 
 use axum::{Json, extract::State};
-use daybook_core::{Position, transparency::Kept};
+use daybook_core::{Position, store::head_and_clock, transparency::Kept};
 use daybook_projections::{
     BOARD,
     engine::{Standing, State as Motion, standings},
@@ -90,6 +90,10 @@ pub async fn ready(State(app): State<App>) -> Result<Json<Health>, ApiError> {
     let kept = app.kept();
     if let (true, Some(trouble)) = (kept.forked, &kept.trouble) {
         return Err(not_ready(trouble.to_string()).with("log", json!(AilingLog::of(kept))));
+    }
+    let (head, now) = head_and_clock(&mut *connection).await?;
+    if let Err(trouble) = app.writer().clock().judge(head, now) {
+        return Err(not_ready(trouble.to_string()).with("clock", now.to_rfc3339()));
     }
     let budget = i64::try_from(app.lag_budget().as_millis()).unwrap_or(i64::MAX);
     let standings = standings(BOARD, &mut connection).await?;

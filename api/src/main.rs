@@ -13,6 +13,7 @@ use clap::Parser;
 use daybook_api::{App, AppOptions, Config, LogFormat};
 use daybook_core::{
     chain,
+    clock::Clock,
     cluster::{Cluster, ClusterOptions, DATABASE},
     store::{Store, StoreOptions},
     transparency::open_key,
@@ -155,6 +156,7 @@ fn options(config: &Config) -> AppOptions {
         batch: config.batch as usize,
         // In units of about a hundred bytes.
         cache: config.cache as usize * 10_000,
+        clock: Clock::default().trusting_the_database(config.trust_database_clock),
         ..WriterOptions::default()
     };
     let projector = ProjectorOptions { new_versions: config.new_versions(), ..ProjectorOptions::default() };

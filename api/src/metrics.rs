@@ -9,6 +9,7 @@ use axum::{
 };
 use daybook_core::{
     Position,
+    store::head_and_clock,
     transparency::{self, Kept, latest_checkpoint},
 };
 use daybook_projections::{
@@ -33,9 +34,20 @@ pub async fn show(State(app): State<App>) -> Result<Response, ApiError> {
     let in_tree = transparency::standing(&mut *connection).await?.size;
     let signed = latest_checkpoint(&mut *connection).await?.map_or(0, |checkpoint| checkpoint.size);
     let mut registry = Registry::default();
+    let (book, now) = head_and_clock(&mut *connection).await?;
+    let distrusted = app.writer().clock().judge(book, now).is_err();
     let (Kept { trouble, forked, .. }, memory) = (app.kept(), resident_memory());
     let troubled = trouble.is_some();
-    registry.register_collector(Box::new(Scrape { head, in_tree, signed, troubled, forked, memory, standings }));
+    registry.register_collector(Box::new(Scrape {
+        head,
+        in_tree,
+        signed,
+        troubled,
+        forked,
+        distrusted,
+        memory,
+        standings,
+    }));
     let mut text = String::new();
     prometheus_text::encode(&mut text, &registry).expect("a text takes everything that is written to it");
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
@@ -52,6 +64,8 @@ struct Scrape {
     troubled: bool,
     /// Whether the book lacks what was signed.
     forked: bool,
+    /// Whether the clock keeps the writer from recording.
+    distrusted: bool,
     memory: u64,
     standings: Vec<Standing>,
 }
@@ -114,6 +128,8 @@ impl Collector for Scrape {
         gauge(&mut encoder, "daybook_log_trouble", help)?.encode_gauge(&u64::from(self.troubled))?;
         let help = "1 if the book lacks what its transparency log has signed, so that nothing is recorded";
         gauge(&mut encoder, "daybook_log_forked", help)?.encode_gauge(&u64::from(self.forked))?;
+        let help = "1 if the clock cannot be trusted, so that nothing is recorded; /readyz says why";
+        gauge(&mut encoder, "daybook_clock_trouble", help)?.encode_gauge(&u64::from(self.distrusted))?;
         let help = "The memory of this process that is resident";
         gauge(&mut encoder, "process_resident_memory_bytes", help)?.encode_gauge(&self.memory)?;
 

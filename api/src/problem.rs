@@ -124,6 +124,7 @@ const KINDS: &[Kind] = &[
     at(LATER, "deadline-passed", "The request waited too long and was not begun"),
     at(LATER, "outcome-unknown", "The connection to the store was lost while the request was committed"),
     at(LATER, "shutting-down", "The server is stopping"),
+    at(LATER, "clock-jumped", "Nothing is recorded while the clock cannot be trusted"),
     at(LATER, "ledger-forked", "The ledger lacks what its log has signed, and an operator has not decided yet"),
     at(LATER, "store-unavailable", "The store does not answer"),
     at(LATER, "projection-behind", "The read model has not come as far as was asked"),

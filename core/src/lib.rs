@@ -1,6 +1,8 @@
 //! The core of Daybook: the domain, the event store and the writer.
 
 mod cause;
+#[expect(clippy::disallowed_methods, reason = "the one place that asks the clocks of the machine")]
+pub mod clock;
 #[expect(clippy::disallowed_methods, reason = "waits a limited time for PostgreSQL to start and stop")]
 pub mod cluster;
 mod day;

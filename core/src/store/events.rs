@@ -8,13 +8,13 @@ use super::{
     StoreError,
     idempotency::{Given, KeyDigest},
 };
-use crate::{event::Position, writer::NewEvent};
+use crate::{clock, event::Position, writer::NewEvent};
 
 /// The end of the book.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
     pub position: Position,
-    /// When the last event was written; under the lock: when what is appended now is written.
+    /// When the last event was written.
     pub recorded_at: DateTime<Utc>,
 }
 
@@ -67,6 +67,15 @@ pub async fn head(executor: impl PgExecutor<'_>) -> Result<Head, StoreError> {
     Ok(Head { position: unsigned(position)?, recorded_at })
 }
 
+/// Where the book ends, and what the clock of the database says.
+pub async fn head_and_clock(executor: impl PgExecutor<'_>) -> Result<(Head, DateTime<Utc>), StoreError> {
+    let (position, recorded_at, now) =
+        sqlx::query_as("select position, recorded_at, clock_timestamp() from book_head order by position desc limit 1")
+            .fetch_one(executor)
+            .await?;
+    Ok((Head { position: unsigned(position)?, recorded_at }, now))
+}
+
 /// The last position that had been recorded at this moment; `None` if the moment is still to come. Asked again it is
 /// the same, whoever appends meanwhile.
 pub async fn position_at(pool: &PgPool, moment: DateTime<Utc>) -> Result<Option<Position>, StoreError> {
@@ -111,16 +120,17 @@ async fn search(pool: &PgPool, moment: DateTime<Utc>, last: Position) -> Result<
     unsigned(found).map_err(StoreError::from)
 }
 
-/// Locks the end of the book until the transaction ends; nobody else appends meanwhile.
-pub async fn lock_head(transaction: &mut PgConnection) -> Result<Head, StoreError> {
+/// Locks the end of the book until the transaction ends; nobody else appends meanwhile. With it comes what the clock of the
+/// database says.
+pub async fn lock_head(transaction: &mut PgConnection) -> Result<(Head, DateTime<Utc>), StoreError> {
     // The time is taken once the lock is held, so that the order of times is the order of positions.
-    let (position, recorded_at) = sqlx::query_as(
+    let (position, recorded_at, now) = sqlx::query_as(
         "with head as materialized (select position, recorded_at from book_head order by position desc limit 1 for update)
-         select position, greatest(recorded_at, clock_timestamp()) from head",
+         select position, recorded_at, clock_timestamp() from head",
     )
     .fetch_one(transaction)
     .await?;
-    Ok(Head { position: unsigned(position)?, recorded_at })
+    Ok((Head { position: unsigned(position)?, recorded_at }, now))
 }
 
 /// The next events of the book, at most `limit`. The first is at `after + 1`, and none is missing between them.
@@ -175,12 +185,13 @@ pub async fn read_stream(
 
 /// Appends what comes after this position and keeps the answers, all of it or nothing, in one statement: it locks the
 /// head, takes the time under the lock, and commits, unless a transaction is open. `None`, and nothing is done, if the
-/// book does not end there.
+/// book does not end there, or if the clock of the database does not lie within these bounds, or is behind the book.
 ///
 /// One round trip is what a commit costs at least; a transaction of several statements would hold the lock over each.
 pub async fn append(
     connection: &mut PgConnection,
     after: Position,
+    (earliest, latest): (DateTime<Utc>, DateTime<Utc>),
     additions: &[Addition<'_>],
     answers: &[(KeyDigest, &Given)],
 ) -> Result<Option<DateTime<Utc>>, StoreError> {
@@ -207,7 +218,10 @@ pub async fn append(
         .bind(event_types)
         .bind(event_versions)
         .bind(payloads)
-        .bind(metadata);
+        .bind(metadata)
+        .bind(earliest)
+        .bind(latest)
+        .bind(clock::TOLERANCE);
     if !answers.is_empty() {
         query = query.bind(keys).bind(fingerprints).bind(positions).bind(texts);
     }
@@ -222,7 +236,11 @@ macro_rules! append {
     ($keep:literal) => {
         concat!(
             "with locked as materialized (select recorded_at from book_head where position = $1 for update),
-             head as materialized (select greatest(recorded_at, clock_timestamp()) as now from locked),
+             head as materialized (
+                 select greatest(recorded_at, clock) as now
+                 from (select recorded_at, clock_timestamp() as clock from locked offset 0) as timed
+                 where clock between $9 and $10 and clock + $11 >= recorded_at
+             ),
              added as (
                  insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
                      position, recorded_at)
@@ -244,7 +262,7 @@ const APPEND_AND_KEEP: &str = append!(
     ", kept as (
          insert into idempotency (key, fingerprint, position, answer, recorded_at)
          select new.key, new.fingerprint, new.position, new.answer::json, head.now
-         from head cross join unnest($9::uuid[], $10::bytea[], $11::bigint[], $12::text[])
+         from head cross join unnest($12::uuid[], $13::bytea[], $14::bigint[], $15::text[])
              as new (key, fingerprint, position, answer)
      )"
 );

@@ -15,12 +15,12 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-pub use events::{Head, RawEvent, head, position_at, read_events, read_stream};
+pub use events::{Head, RawEvent, head, head_and_clock, position_at, read_events, read_stream};
 pub use roles::APPLICATION_ROLE;
 pub use schema::{Reading, StoredVersion, stored_versions};
 pub use upcast::Upcasters;
 
-use crate::{domain::DecodeError, event::Position};
+use crate::{clock::ClockTrouble, domain::DecodeError, event::Position};
 
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
@@ -82,6 +82,8 @@ pub enum StoreError {
     Answer(#[source] serde_json::Error),
     #[error("the operation still asked for more aggregates after {rounds} rounds of loading")]
     NeverLoaded { rounds: usize },
+    #[error("the clock cannot be trusted, so that nothing was recorded")]
+    Clock(#[from] ClockTrouble),
     #[error("the database did not answer within {} seconds", after.as_secs())]
     TimedOut { after: Duration },
 }

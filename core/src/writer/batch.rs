@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     cause::chain,
+    clock::Clock,
     domain::{
         Books, Event,
         posting::{Unbalanced, balanced},
@@ -216,12 +217,17 @@ impl Batch {
     }
 
     /// Appends what was decided and keeps what is to be answered; answers with the time of recording, or with `None`, and
-    /// then nothing is done, if the book does not end where it had to.
-    pub async fn append(&self, connection: &mut PgConnection) -> Result<Option<DateTime<Utc>>, StoreError> {
+    /// then nothing is done, if the book does not end where it had to, or the clock is not what it has to be.
+    pub async fn append(
+        &self,
+        connection: &mut PgConnection,
+        clock: &Clock,
+    ) -> Result<Option<DateTime<Utc>>, StoreError> {
+        let Some(bounds) = clock.bounds() else { return Ok(None) };
         let additions: Vec<Addition<'_>> = self.drafts.iter().map(Draft::addition).collect();
         let answers: Vec<(KeyDigest, &Given)> =
             self.new_keys.iter().filter_map(|key| Some((*key, self.given.get(key)?))).collect();
-        events::append(connection, self.base, &additions, &answers).await
+        events::append(connection, self.base, bounds, &additions, &answers).await
     }
 
     /// What is left of it once it is durable: who waits for which verdict, and its events as they stand in the book now, if

@@ -28,10 +28,11 @@ use super::{
 };
 use crate::{
     cause::chain,
+    clock::Clock,
     event::Position,
     store::{
         Head, RawEvent, Store, StoreError,
-        events::{head, lock_head, read_events},
+        events::{head, head_and_clock, lock_head, read_events},
         idempotency,
     },
 };
@@ -89,7 +90,8 @@ struct Landed {
 enum Outcome {
     /// It is durable, and was decided on what the book held. If it has events, they were recorded at this time.
     Stands(Option<DateTime<Utc>>),
-    /// The book ends elsewhere, or has one of its keys or events already: nothing was done.
+    /// The book ends elsewhere, or has one of its keys or events already, or the clock is not to be trusted: nothing was
+    /// done.
     Elsewhere,
 }
 
@@ -134,8 +136,10 @@ impl Corridor {
     }
 
     pub async fn run(mut self) {
-        match self.store.head().await {
-            Ok(head) => {
+        match head_and_clock(self.store.pool()).await {
+            Ok((head, now)) => {
+                // Whoever records something is told of what is wrong with the clock.
+                let _ = self.options.clock.judge(head, now);
                 self.reached = head.position;
                 self.publish(head.position);
             }
@@ -222,9 +226,9 @@ impl Corridor {
         }
         let last = batch.last();
         let snapshots = self.aside.due(&self.aggregates, &batch, self.options.snapshot_every);
-        let patience = self.options.patience;
+        let (patience, clock) = (self.options.patience, self.options.clock.clone());
         let mut landing: Pin<Box<dyn Future<Output = Landed> + Send>> = Box::pin(async move {
-            let outcome = within(patience, record(&mut connection, &batch)).await;
+            let outcome = within(patience, record(&mut connection, &batch, &clock)).await;
             Landed { batch, snapshots, connection, outcome }
         });
         // Asked once, so that it is on its way before anything else is done.
@@ -328,7 +332,8 @@ impl Corridor {
         created: Created,
     ) -> Result<Durable, Trouble> {
         let patience = self.options.patience;
-        let (mut transaction, head) = within(patience, begin(connection)).await.map_err(Trouble::of)?;
+        let (mut transaction, head) =
+            within(patience, begin(connection, &self.options.clock)).await.map_err(Trouble::of)?;
         if let Some(batch) = &lost {
             // Whoever still appends it on the lost connection either held the lock before, or comes too late now.
             let stands = within(patience, batch.stands(&mut transaction)).await.map_err(Trouble::of)?;
@@ -351,7 +356,7 @@ impl Corridor {
             if batch.records_nothing() {
                 return Ok(None);
             }
-            let recorded_at = batch.append(&mut transaction).await?;
+            let recorded_at = batch.append(&mut transaction, &self.options.clock).await?;
             recorded_at.map(Some).ok_or(StoreError::HeadMoved { from: head.position })
         };
         let mut outcome = within(patience, recording).await.map_err(Trouble::of);
@@ -515,7 +520,7 @@ async fn landing(flight: &mut Option<Flight>) -> Landed {
 }
 
 /// Records a batch where the book has to end, or finds out that what it was decided on still holds.
-async fn record(connection: &mut PgConnection, batch: &Batch) -> Result<Outcome, StoreError> {
+async fn record(connection: &mut PgConnection, batch: &Batch, clock: &Clock) -> Result<Outcome, StoreError> {
     let refused = batch.keys_of_refused();
     if !refused.is_empty() && !idempotency::given(connection, &refused).await?.is_empty() {
         return Ok(Outcome::Elsewhere);
@@ -524,15 +529,19 @@ async fn record(connection: &mut PgConnection, batch: &Batch) -> Result<Outcome,
         let stands = head(connection).await?.position == batch.base();
         return Ok(if stands { Outcome::Stands(None) } else { Outcome::Elsewhere });
     }
-    match batch.append(connection).await {
+    match batch.append(connection, clock).await {
         Err(error) if error.is_collision() || error.is_repetition() => Ok(Outcome::Elsewhere),
         appended => Ok(appended?.map_or(Outcome::Elsewhere, |recorded_at| Outcome::Stands(Some(recorded_at)))),
     }
 }
 
-async fn begin(connection: &mut PgConnection) -> Result<(Transaction<'_, Postgres>, Head), StoreError> {
+async fn begin<'c>(
+    connection: &'c mut PgConnection,
+    clock: &Clock,
+) -> Result<(Transaction<'c, Postgres>, Head), StoreError> {
     let mut transaction = connection.begin().await?;
-    let head = lock_head(&mut transaction).await?;
+    let (head, now) = lock_head(&mut transaction).await?;
+    clock.judge(head, now)?;
     Ok((transaction, head))
 }
 

@@ -33,6 +33,7 @@ pub use rehearsal::Rehearsal;
 pub use unit_of_work::{NewEvent, Outcome, UnitOfWork};
 
 use crate::{
+    clock::Clock,
     domain::posting::Unbalanced,
     event::{Context, Position},
     operations::{Answer, Operation, Refusal},
@@ -114,6 +115,8 @@ pub struct WriterOptions {
     pub cache: usize,
     /// After how many events an aggregate is written aside; large ones wait longer.
     pub snapshot_every: u64,
+    /// What nothing is recorded by unless it can be trusted.
+    pub clock: Clock,
 }
 
 impl Default for WriterOptions {
@@ -125,6 +128,7 @@ impl Default for WriterOptions {
             patience: Duration::from_secs(30),
             cache: 400_000,
             snapshot_every: 500,
+            clock: Clock::default(),
         }
     }
 }
@@ -138,6 +142,7 @@ pub struct WriterHandle {
     stop: CancellationToken,
     counters: Arc<Counters>,
     deadline: Duration,
+    clock: Clock,
 }
 
 /// The running loop.
@@ -208,6 +213,11 @@ impl WriterHandle {
         async move { queue.closed().await }
     }
 
+    /// The clock that it records by.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
@@ -243,6 +253,7 @@ impl Writer {
             stop: stop.clone(),
             counters: Arc::clone(&counters),
             deadline: options.deadline,
+            clock: options.clock.clone(),
         };
         let corridor = corridor::Corridor::new(store, options, waiting, stop.clone(), publish, recent, counters);
         let running = tokio::spawn(corridor.run());
