@@ -36,5 +36,6 @@ mod tools;
 mod transparency;
 mod transparency_http;
 mod transparency_keeper;
+mod verify;
 mod versions;
 mod writer;

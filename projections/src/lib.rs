@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod accounting;
+pub mod balances;
 pub mod books;
 pub mod credit_note;
 pub mod customer;

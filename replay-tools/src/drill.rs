@@ -146,9 +146,11 @@ async fn drill(
     let (verification, log, outside) = verified?;
     let goes_on = live.as_ref().is_none_or(|live| live.comparison.equal && live.lost == 0);
     let compared = live.is_some() || outside.is_empty() || outside.iter().any(|outside| outside.missing == 0);
-    let verdict = match verification.sound && log.sound && goes_on {
+    let undecided = verification.undecided || log.undecided;
+    let nothing_wrong = (verification.sound || verification.undecided) && (log.sound || log.undecided);
+    let verdict = match nothing_wrong && goes_on {
         false => Verdict::NotSound,
-        true if !compared => Verdict::Undecided,
+        true if undecided || !compared => Verdict::Undecided,
         true => Verdict::Sound,
     };
     Ok(Report { verdict, sound: verdict == Verdict::Sound, verification, log, recorded_at, outside, live })

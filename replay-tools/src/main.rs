@@ -27,7 +27,8 @@ enum Verb {
     /// Bring in what another system has recorded
     #[command(subcommand)]
     Import(Import),
-    /// Check the book and everything derived from it, or with --full the log itself; exit 1 if anything is wrong. Nothing
+    /// Check the book and everything derived from it, or with --full the log itself; exit 1 if anything is wrong, 2 if
+    /// nothing is and some of it could not be looked at. Nothing
     /// is changed, so that a replica can be verified
     Verify(verify::Arguments),
     /// Add to the log's tree what the book holds by now, sign it, and print the checkpoint

@@ -1,12 +1,16 @@
 //! Verifying a ledger: the book itself, what follows from it, and that another program reads the same in it. It changes
 //! nothing, so that a replica can be verified.
 
-use std::process::ExitCode;
+use std::{error::Error, process::ExitCode};
 
 use chrono::{DateTime, Utc};
-use cqrs_es::{EventEnvelope, persist::PersistedEventRepository};
+use cqrs_es::{
+    EventEnvelope,
+    persist::{PersistedEventRepository, PersistenceError},
+};
 use daybook_core::{
-    Position,
+    Position, chain,
+    clock::TOLERANCE as CLOCK_TOLERANCE,
     domain::{
         Account, AccountEvent, Books, BooksEvent, CreditNote, Customer, Discounts, Event, Expense, Invoice,
         LedgerAggregate, NumberSeries, Order, Payer, Payment, Service, Ticket, posting::balanced,
@@ -14,7 +18,11 @@ use daybook_core::{
     store::{RawEvent, Store, Upcasters, read_stream},
     writer::Loaded,
 };
-use daybook_projections::{BOARD, engine};
+use daybook_projections::{
+    BOARD,
+    balances::{self, Disagreement},
+    engine,
+};
 use futures::TryStreamExt;
 use postgres_es::PostgresEventRepository;
 use serde::Serialize;
@@ -39,7 +47,11 @@ pub struct Arguments {
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     scope: Scope,
+    /// Every check was made and found nothing wrong.
     pub sound: bool,
+    /// No check has found anything wrong, but some could not be made.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub undecided: bool,
     /// Where the book ended when it was read.
     pub position: Position,
     /// Of a verification of the log itself.
@@ -62,6 +74,9 @@ enum Scope {
 pub struct Check {
     name: String,
     sound: bool,
+    /// Why the check could not be made. It says nothing of the ledger then, neither good nor bad.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    undecided: Option<String>,
     /// How many things were looked at.
     checked: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -81,6 +96,10 @@ impl Check {
     pub fn is_sound(&self) -> bool {
         self.sound
     }
+
+    fn is_wrong(&self) -> bool {
+        !self.sound && self.undecided.is_none()
+    }
 }
 
 pub async fn run(options: &LedgerOptions, arguments: &Arguments) -> Result<ExitCode, ToolError> {
@@ -88,13 +107,46 @@ pub async fn run(options: &LedgerOptions, arguments: &Arguments) -> Result<ExitC
     let ledger = Ledger::open_as_it_is(options).await?;
     let report = of(ledger.store(), options, arguments).await;
     ledger.close().await?;
-    let report = report?;
+    let report = match report {
+        Err(error) if is_of_the_database(&*error) => {
+            eprintln!("daybook: whether the ledger is sound is undecided: {}", chain(&*error));
+            return Ok(ExitCode::from(UNDECIDED));
+        }
+        report => report?,
+    };
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
         report.tell();
     }
-    Ok(if report.sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(match (report.sound, report.undecided) {
+        (true, _) => ExitCode::SUCCESS,
+        (false, true) => ExitCode::from(UNDECIDED),
+        (false, false) => ExitCode::FAILURE,
+    })
+}
+
+/// The exit code of a verification that has found nothing wrong and could not look at everything.
+const UNDECIDED: u8 = 2;
+
+/// A statement was cancelled, or a connection was lost: that says nothing of what was to be looked at.
+fn is_of_the_database(error: &(dyn Error + 'static)) -> bool {
+    // They stand for what lies behind them, and do not name it as their source.
+    match error.downcast_ref::<engine::RebuildError>() {
+        Some(engine::RebuildError::Database(error)) => return is_of_the_database(error),
+        Some(engine::RebuildError::Store(error)) => return is_of_the_database(error),
+        _ => {}
+    }
+    match error.downcast_ref::<sqlx::Error>() {
+        // 08: connection trouble; 25, 40, 55, 57: cut short by time, by recovery, by a lock, by somebody; 53: no room.
+        Some(sqlx::Error::Database(error)) => error
+            .code()
+            .is_some_and(|code| ["08", "25", "40", "53", "55", "57"].iter().any(|class| code.starts_with(class))),
+        Some(sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_)) => true,
+        Some(sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed) => true,
+        Some(_) => false,
+        None => error.source().is_some_and(is_of_the_database),
+    }
 }
 
 async fn of(store: &Store, options: &LedgerOptions, arguments: &Arguments) -> Result<Report, ToolError> {
@@ -109,6 +161,10 @@ async fn of(store: &Store, options: &LedgerOptions, arguments: &Arguments) -> Re
 impl Report {
     pub fn tell(&self) {
         for check in &self.checks {
+            if let Some(reason) = &check.undecided {
+                println!("undecided  {}: {reason}", check.name);
+                continue;
+            }
             let verdict = if check.sound { "sound" } else { "WRONG" };
             println!("{verdict}  {:<44} {:>10} checked", check.name, check.checked);
             if let Some(finding) = &check.finding {
@@ -126,9 +182,21 @@ impl Report {
 }
 
 impl Report {
+    fn of(scope: Scope, position: Position, events_per_second: Option<u64>, checks: Vec<Check>) -> Self {
+        let sound = checks.iter().all(Check::is_sound);
+        let undecided = !sound && !checks.iter().any(Check::is_wrong);
+        Self { scope, sound, undecided, position, events_per_second, checks }
+    }
+
     /// What was judged, and what was not.
     fn verdict(&self) -> String {
         let position = self.position;
+        if self.undecided {
+            let undecided = self.checks.iter().filter(|check| check.undecided.is_some()).count();
+            return format!(
+                "nothing wrong was found up to position {position}, but {undecided} checks could not be made: run it again"
+            );
+        }
         match (self.scope, self.sound) {
             (Scope::Log, true) => format!(
                 "the log is intact up to position {position}; whether what follows from it is right, `daybook verify` tells"
@@ -147,24 +215,97 @@ impl Report {
 /// Checks the book and what follows from it; a quiet check shows no progress.
 pub(crate) async fn verify(store: &Store, quiet: bool) -> Result<Report, ToolError> {
     let position = store.head().await?.position;
-    let mut checks = vec![positions(store, position).await?];
-    checks.extend(streams(store, position, quiet).await?);
-    checks.push(snapshots(store).await?);
+    let mut checks = vec![made(POSITIONS, positions(store, position).await)?];
+    match streams(store, position, quiet).await {
+        Ok(found) => checks.extend(found),
+        Err(error) if is_of_the_database(&*error) => {
+            checks.extend(STREAMS.map(|name| undecided(name, 0, chain(&*error))));
+        }
+        Err(error) => return Err(error),
+    }
+    checks.push(made(SNAPSHOTS, snapshots(store).await)?);
+    checks.push(made(CLOCK, clock(store).await)?);
+    checks.push(made(FOLLOWS, follows(store).await)?);
     for own in engine::latest(BOARD) {
         // What serves is what is verified, be it of an earlier version.
-        let definition = engine::in_service(BOARD, own.name, store.pool()).await?.unwrap_or(own);
-        let verified = engine::verify(store, &definition, engine::MEMORY).await;
-        checks.push(projection(definition.name, position, verified));
+        let verified = async {
+            let definition = engine::in_service(BOARD, own.name, store.pool()).await?.unwrap_or(own);
+            engine::verify(store, &definition, engine::MEMORY).await
+        };
+        checks.push(projection(own.name, position, verified.await));
     }
-    let sound = checks.iter().all(|check| check.sound);
-    Ok(Report { scope: Scope::Book, sound, position, events_per_second: None, checks })
+    checks.push(made(BALANCES, balances(store).await)?);
+    Ok(Report::of(Scope::Book, position, None, checks))
+}
+
+/// The same check, or why it could not be made.
+fn made(name: &str, check: Result<Check, ToolError>) -> Result<Check, ToolError> {
+    match check {
+        Err(error) if is_of_the_database(&*error) => Ok(undecided(name, 0, chain(&*error))),
+        check => check,
+    }
 }
 
 impl From<full::Verified> for Report {
     fn from(full::Verified { checks, position, events_per_second }: full::Verified) -> Self {
-        let sound = checks.iter().all(Check::is_sound);
-        Self { scope: Scope::Log, sound, position, events_per_second: Some(events_per_second), checks }
+        Self::of(Scope::Log, position, Some(events_per_second), checks)
     }
+}
+
+const POSITIONS: &str = "positions are dense";
+const STREAMS: [&str; 6] = [
+    "stream sequences are dense",
+    "every event decodes and folds",
+    "every journal entry balances",
+    "every balance follows from the one before",
+    "nothing takes effect in a closed period",
+    "postgres-es reads the same events",
+];
+const SNAPSHOTS: &str = "snapshots equal a full replay";
+const CLOCK: &str = "the clock is not behind the book";
+const FOLLOWS: &str = "no projection has stopped";
+const BALANCES: &str = "statement, balance and days agree";
+
+/// A clock that is behind the last record, or a record of a clock that was ahead: nothing is recorded until it is mended.
+async fn clock(store: &Store) -> Result<Check, ToolError> {
+    let head = store.head().await?;
+    let now: DateTime<Utc> = sqlx::query_scalar("select clock_timestamp()").fetch_one(store.pool()).await?;
+    let finding = (now + CLOCK_TOLERANCE < head.recorded_at).then(|| Finding {
+        position: Some(head.position),
+        what: format!("it was recorded at {}, and the clock of the database says {now}", head.recorded_at),
+    });
+    Ok(check(CLOCK, 1, finding))
+}
+
+/// Rows of a projection that has stopped are right as far as they go, and lack everything since.
+async fn follows(store: &Store) -> Result<Check, ToolError> {
+    let standings = engine::standings(BOARD, &mut store.connection().await?).await?;
+    let stopped = standings.iter().find(|standing| standing.state == engine::State::Stopped).map(|standing| Finding {
+        position: standing.error_position,
+        what: format!(
+            "`{}` has stopped at position {}: {}",
+            standing.name,
+            standing.position,
+            standing.error.as_deref().unwrap_or("nobody knows why")
+        ),
+    });
+    Ok(check(FOLLOWS, standings.len() as u64, stopped))
+}
+
+/// What an account comes to is the same whichever way it is asked for.
+async fn balances(store: &Store) -> Result<Check, ToolError> {
+    let compared = balances::compare(store).await?;
+    let finding = compared.first.map(|disagreement| {
+        let Disagreement { account_id, balance, closing, told, day } = disagreement;
+        let or_nothing = |amount: Option<String>| amount.unwrap_or_else(|| "nothing".into());
+        let (balance, closing, told) = (or_nothing(balance), or_nothing(closing), or_nothing(told));
+        let days = day.map_or(String::new(), |day| format!("; of {day}, a balance of the past counts something else"));
+        let what = format!(
+            "account {account_id}: its balance is {balance}, its statement closes at {closing}, its last entry says {told}{days}"
+        );
+        Finding { position: None, what }
+    });
+    Ok(check(BALANCES, compared.accounts, finding))
 }
 
 /// Positions are 1, 2, 3 … to the head, and the times of writing never go back.
@@ -196,7 +337,7 @@ async fn positions(store: &Store, head: Position) -> Result<Check, ToolError> {
         }),
         None => None,
     };
-    Ok(check("positions are dense", events.unsigned_abs(), finding))
+    Ok(check(POSITIONS, events.unsigned_abs(), finding))
 }
 
 /// What is checked of each stream while it is read once, aggregate by aggregate, in constant memory.
@@ -214,6 +355,8 @@ struct Streams {
     after_closing: u64,
     closed: Option<Finding>,
     foreign: Option<Finding>,
+    /// Why postgres-es could not be asked for some stream.
+    not_asked: Option<String>,
 }
 
 async fn streams(store: &Store, head: Position, quiet: bool) -> Result<Vec<Check>, ToolError> {
@@ -246,8 +389,11 @@ async fn streams(store: &Store, head: Position, quiet: bool) -> Result<Vec<Check
         };
         if !goes_on && !stream.is_empty() {
             found.read(&stream, store.upcasters());
-            let differs = agrees_with_stock(&stock, &stream, store.upcasters()).await.err();
-            keep_first(&mut found.foreign, differs);
+            match agrees_with_stock(&stock, &stream, store.upcasters()).await {
+                Ok(()) => {}
+                Err(Stock::Differs(finding)) => keep_first(&mut found.foreign, Some(finding)),
+                Err(Stock::NotAsked(reason)) => _ = found.not_asked.get_or_insert(reason),
+            }
             progress.advance(stream.len() as u64);
             stream.clear();
         }
@@ -257,13 +403,17 @@ async fn streams(store: &Store, head: Position, quiet: bool) -> Result<Vec<Check
         }
     }
     progress.finish();
+    let [sequences, readable, balanced, accounts, closed, foreign] = STREAMS;
     Ok(vec![
-        check("stream sequences are dense", found.streams, found.sequence),
-        check("every event decodes and folds", found.events, found.unreadable),
-        check("every journal entry balances", found.entries, found.unbalanced),
-        check("every balance follows from the one before", found.entries, found.account),
-        check("nothing takes effect in a closed period", found.after_closing, found.closed),
-        check("postgres-es reads the same events", found.streams, found.foreign),
+        check(sequences, found.streams, found.sequence),
+        check(readable, found.events, found.unreadable),
+        check(balanced, found.entries, found.unbalanced),
+        check(accounts, found.entries, found.account),
+        check(closed, found.after_closing, found.closed),
+        match (found.foreign, found.not_asked) {
+            (None, Some(reason)) => undecided(foreign, found.streams, reason),
+            (foreign_finding, _) => check(foreign, found.streams, foreign_finding),
+        },
     ])
 }
 
@@ -347,12 +497,20 @@ fn breaks_account(before: &Loaded, event: &Event) -> Option<String> {
     (balance.amount() != due).then(|| format!("the balance is {balance}, but the entries lead to {due}"))
 }
 
+/// Why the stock repository did not find the same.
+#[derive(Debug)]
+enum Stock {
+    Differs(Finding),
+    /// The database did not let it.
+    NotAsked(String),
+}
+
 /// The stock repository finds the same events, in the same order, with the same content.
 async fn agrees_with_stock(
     stock: &PostgresEventRepository,
     stream: &[RawEvent],
     upcasters: &Upcasters,
-) -> Result<(), Finding> {
+) -> Result<(), Stock> {
     match stream[0].aggregate_type.as_str() {
         <Account as cqrs_es::Aggregate>::TYPE => agrees::<Account>(stock, stream, upcasters).await,
         <Books as cqrs_es::Aggregate>::TYPE => agrees::<Books>(stock, stream, upcasters).await,
@@ -376,17 +534,30 @@ async fn agrees<A: LedgerAggregate>(
     stock: &PostgresEventRepository,
     stream: &[RawEvent],
     upcasters: &Upcasters,
-) -> Result<(), Finding> {
-    let differs = |raw: &RawEvent, what: String| Finding { position: Some(raw.position), what };
-    let mut theirs = stock
-        .stream_events::<A>(&stream[0].aggregate_id)
-        .await
-        .map_err(|error| differs(&stream[0], error.to_string()))?;
+) -> Result<(), Stock> {
+    let differs = |raw: &RawEvent, what: String| Stock::Differs(Finding { position: Some(raw.position), what });
+    let id = &stream[0].aggregate_id;
+    let mut theirs = stock.stream_events::<A>(id).await.map_err(|error| Stock::NotAsked(error.to_string()))?;
     for raw in stream {
         let envelope: EventEnvelope<A> = match theirs.next::<A>(upcasters).await {
             Some(Ok(envelope)) => envelope,
-            Some(Err(error)) => return Err(differs(raw, format!("postgres-es cannot read it: {error}"))),
-            None => return Err(differs(raw, "postgres-es does not find it".into())),
+            // A statement that was cancelled ends its stream as if nothing more were there.
+            ended => {
+                let what = match ended {
+                    Some(Err(error)) => format!("postgres-es cannot read it: {error}"),
+                    _ => "postgres-es does not find it".into(),
+                };
+                return Err(match stock.get_events::<A>(id).await {
+                    Err(error) if !matches!(error, PersistenceError::DeserializationError(_)) => {
+                        Stock::NotAsked(error.to_string())
+                    }
+                    // Now it is there: it was the database that ended the stream.
+                    Ok(again) if again.len() == stream.len() && what.ends_with("find it") => {
+                        Stock::NotAsked("a statement of postgres-es was cut short".into())
+                    }
+                    _ => differs(raw, what),
+                });
+            }
         };
         let same = envelope.sequence as u64 == raw.sequence
             && raw.event(upcasters).is_ok_and(|ours| ours == envelope.payload.into());
@@ -433,7 +604,7 @@ async fn snapshots(store: &Store) -> Result<Check, ToolError> {
             keep_first(&mut finding, Some(Finding { position, what }));
         }
     }
-    Ok(check("snapshots equal a full replay", rows.len() as u64, finding))
+    Ok(check(SNAPSHOTS, rows.len() as u64, finding))
 }
 
 fn projection(name: &str, head: Position, verified: Result<engine::Verified, engine::RebuildError>) -> Check {
@@ -444,6 +615,7 @@ fn projection(name: &str, head: Position, verified: Result<engine::Verified, eng
         Err(engine::RebuildError::Fold { position, reason }) => {
             check(&title, 0, Some(Finding { position: Some(position), what: reason }))
         }
+        Err(error) if is_of_the_database(&error) => undecided(&title, 0, chain(&error)),
         Err(error) => check(&title, 0, Some(Finding { position: None, what: error.to_string() })),
         Ok(verified) => {
             let first = verified.differences.first();
@@ -469,7 +641,11 @@ fn json_or(value: &Option<serde_json::Value>, otherwise: &str) -> String {
 pub(crate) fn check(name: &str, checked: u64, finding: Option<Finding>) -> Check {
     let sound = finding.is_none();
     let (first_bad_position, finding) = finding.map_or((None, None), |found| (found.position, Some(found.what)));
-    Check { name: name.into(), sound, checked, first_bad_position, finding }
+    Check { name: name.into(), sound, undecided: None, checked, first_bad_position, finding }
+}
+
+fn undecided(name: &str, checked: u64, reason: String) -> Check {
+    Check { undecided: Some(reason), sound: false, ..check(name, checked, None) }
 }
 
 fn at(raw: &RawEvent, what: String) -> Option<Finding> {
