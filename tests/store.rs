@@ -188,12 +188,14 @@ async fn what_cannot_be_represented_is_not_stored_whoever_inserts_it() {
 async fn events_that_stand_already_keep_no_ledger_from_the_constraints() {
     let database = database().await;
     let owner = database.pool();
-    let constraints = ["contain_no_nul", "occurred_at_representable", "dated_at_representable", "recorded_at_representable"];
+    let constraints =
+        ["contain_no_nul", "occurred_at_representable", "dated_at_representable", "recorded_at_representable"];
     for constraint in constraints {
         sqlx::query(&format!("alter table events drop constraint events_{constraint}")).execute(owner).await.unwrap();
     }
     sqlx::query("delete from _sqlx_migrations where version = 26").execute(owner).await.unwrap();
-    let insert = "insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+    let insert =
+        "insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
         values ('stock', 'a', $1, 'e', '1', '{\"text\": \"\\u0000\"}', '{\"occurred_at\": \"2026-06-30T23:59:60Z\"}')";
     sqlx::query(insert).bind(1_i64).execute(owner).await.unwrap();
     Store::migrate(&database.url().parse().unwrap()).await.unwrap();

@@ -295,6 +295,9 @@ async fn verifying_changes_nothing() {
     ledger.tamper(&format!("alter database {database} set default_transaction_read_only = on")).await;
     let book = ledger.daybook(&["verify"]).await.done();
     let log = ledger.daybook(&["verify", "--full"]).await.done();
+    for arguments in [&["status"][..], &["key"], &["export", "--format", "csv"]] {
+        assert!(!ledger.daybook(arguments).await.done().output.is_empty(), "{arguments:?}");
+    }
     // Each says what it has judged.
     assert!(
         book.output.contains("whether its events are those that were signed, `daybook verify --full` tells"),

@@ -37,7 +37,7 @@ pub async fn run(options: &LedgerOptions, arguments: &Arguments) -> Result<ExitC
 
 /// Prints the public key, by which everything is checked that the log has signed.
 pub async fn print_key(options: &LedgerOptions) -> Result<ExitCode, ToolError> {
-    let ledger = Ledger::open(options).await?;
+    let ledger = Ledger::open_as_it_is(options).await?;
     let log = standing(ledger.store().pool()).await;
     ledger.close().await?;
     println!("{}", log?.vkey.ok_or(LogError::NoCheckpoint)?);

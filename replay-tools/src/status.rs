@@ -21,7 +21,9 @@ pub struct Arguments {
 }
 
 pub async fn run(options: &LedgerOptions, arguments: &Arguments) -> Result<ExitCode, ToolError> {
-    let ledger = Ledger::open(options).await?;
+    // It looks and changes nothing, so that a replica can be asked, too.
+    let ledger = Ledger::open_as_it_is(options).await?;
+    ledger.store().assert_version().await?;
     let head = ledger.store().head().await?;
     let mut connection = ledger.store().connection().await?;
     let standings = engine::standings(BOARD, &mut connection).await?;

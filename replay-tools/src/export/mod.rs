@@ -251,7 +251,8 @@ pub async fn run(options: &LedgerOptions, arguments: &Arguments) -> Result<ExitC
     {
         return Err("--to: the day after the last one cannot come before the first one".into());
     }
-    let ledger = Ledger::open(options).await?;
+    // A book is exported as it is, from a replica as well.
+    let ledger = Ledger::open_as_it_is(options).await?;
     let exported = export(&ledger, arguments).await;
     ledger.close().await?;
     exported?;
@@ -259,6 +260,7 @@ pub async fn run(options: &LedgerOptions, arguments: &Arguments) -> Result<ExitC
 }
 
 async fn export(ledger: &Ledger, arguments: &Arguments) -> Result<(), ToolError> {
+    ledger.store().assert_version().await?;
     let known_at = match arguments.as_known_at {
         None => None,
         Some(Known::Position(wanted)) => Some(wanted),
@@ -307,15 +309,22 @@ async fn whole(ledger: &Ledger) -> Result<Snapshot, ToolError> {
     let held = |standing: &Standing| {
         READ.contains(&standing.name) && standing.state != State::Running && standing.position < position
     };
-    if let Some(Standing { name, state, position, .. }) = standings(store).await?.into_iter().find(held) {
+    let standings = standings(store).await?;
+    let is_behind = standings.iter().any(|standing| READ.contains(&standing.name) && standing.position < position);
+    if let Some(Standing { name, state, position, .. }) = standings.into_iter().find(held) {
         let state = format!("{state:?}").to_lowercase();
         return Err(format!("the projection `{name}` is {state} at position {position}: see `daybook status`").into());
     }
-    // A running server does it anyway; without one, somebody must.
-    let projector = Projector::start(store, BOARD, None, ProjectorOptions::default()).await?;
-    let reader = Reader::new(store, BOARD, Some(&projector));
+    // A running server does it anyway; without one, somebody must. A replica is waited for: it can only be read.
+    let projector = match is_behind && takes_writes(store).await? {
+        true => Some(Projector::start(store, BOARD, None, ProjectorOptions::default()).await?),
+        false => None,
+    };
+    let reader = Reader::new(store, BOARD, projector.as_ref());
     let snapshot = reader.snapshot(&READ, Some(Freshness { position, wait: PATIENCE })).await;
-    projector.shutdown().await;
+    if let Some(projector) = projector {
+        projector.shutdown().await;
+    }
     let mut snapshot = snapshot?;
     for standing in engine::standings(BOARD, &mut snapshot).await? {
         if let Some(parked) = standing.parked.first().filter(|_| READ.contains(&standing.name)) {
@@ -328,6 +337,11 @@ async fn whole(ledger: &Ledger) -> Result<Snapshot, ToolError> {
         .execute(&mut *snapshot)
         .await?;
     Ok(snapshot)
+}
+
+async fn takes_writes(store: &Store) -> Result<bool, ToolError> {
+    let read_only: String = sqlx::query_scalar("show transaction_read_only").fetch_one(store.pool()).await?;
+    Ok(read_only == "off")
 }
 
 async fn standings(store: &Store) -> Result<Vec<Standing>, ToolError> {
