@@ -5,6 +5,7 @@
 mod api;
 mod books;
 mod clock;
+mod cancellation;
 mod cluster;
 mod columns;
 mod concurrency;

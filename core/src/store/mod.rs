@@ -5,6 +5,7 @@ pub mod idempotency;
 mod roles;
 mod schema;
 pub mod snapshots;
+mod transaction;
 pub mod upcast;
 
 use std::{sync::Arc, time::Duration};
@@ -18,6 +19,7 @@ use sqlx::{
 pub use events::{Head, RawEvent, head, head_and_clock, position_at, read_events, read_stream};
 pub use roles::APPLICATION_ROLE;
 pub use schema::{Reading, StoredVersion, stored_versions};
+pub use transaction::PooledTransaction;
 pub use upcast::Upcasters;
 
 use crate::{clock::ClockTrouble, domain::DecodeError, event::Position};

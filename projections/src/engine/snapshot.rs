@@ -9,9 +9,9 @@ use std::{
 
 use daybook_core::{
     Position,
-    store::{Store, Upcasters},
+    store::{PooledTransaction, Store, Upcasters},
 };
-use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use sqlx::{PgConnection, PgPool};
 use tokio::{sync::watch, time};
 
 use super::{
@@ -66,7 +66,7 @@ pub enum ReadError {
 /// Rows and position of one and the same moment. Derefs to the connection that the queries run on.
 #[derive(Debug)]
 pub struct Snapshot {
-    transaction: Transaction<'static, Postgres>,
+    transaction: PooledTransaction,
     position: Position,
     /// Whether all projections have come exactly so far.
     abreast: bool,
@@ -226,7 +226,7 @@ pub(super) fn beginning(mode: &str, tables: &[impl AsRef<str>], plans: Plans) ->
 impl Snapshot {
     /// In a transaction that begins like this.
     pub(super) async fn of(pool: &PgPool, definitions: &[Definition], begin: String) -> Result<Self, ReadError> {
-        let mut transaction = pool.begin_with(begin).await?;
+        let mut transaction = PooledTransaction::begin(pool, begin).await?;
         let names: Vec<&str> = definitions.iter().map(|definition| definition.name).collect();
         let standing = build::serving(&names, &mut *transaction).await?;
         let serving = names.iter().map(|name| standing.iter().find(|serving| serving.name == *name));
