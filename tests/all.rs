@@ -9,6 +9,7 @@ mod cancellation;
 mod cluster;
 mod columns;
 mod concurrency;
+mod connections;
 mod crash;
 mod diff;
 mod drift;

@@ -25,15 +25,15 @@ const ACKNOWLEDGED: u64 = 60;
 const CALLERS: u64 = 16;
 
 /// The program that people run, on a port of its own.
-struct Server {
-    child: Child,
-    url: String,
+pub struct Server {
+    pub child: Child,
+    pub url: String,
     /// Kept open, since a program whose output nobody takes may fall.
     _said: Lines<BufReader<ChildStdout>>,
 }
 
 impl Server {
-    async fn start(database: &TestDatabase) -> Self {
+    pub async fn start(database: &TestDatabase) -> Self {
         let mut child = Command::new(program("daybook-server"))
             .args(["--listen", "127.0.0.1:0", "--database-url", database.url()])
             .env("RUST_LOG", "error")
@@ -56,7 +56,7 @@ impl Server {
         Self { child, url, _said: said }
     }
 
-    async fn kill(mut self) {
+    pub async fn kill(mut self) {
         self.child.kill().await.expect("a running server can be killed");
     }
 }

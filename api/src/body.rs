@@ -1,17 +1,34 @@
 //! Reading a JSON body so that whatever is wrong with it is told by the field that is wrong.
 
+use std::error::Error;
+
 use axum::{
     body::Bytes,
-    http::{HeaderMap, header},
+    extract::{FromRequest as _, Request},
+    http::{HeaderMap, StatusCode, header},
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_path_to_error::Segment;
+use tower_http::timeout::TimeoutError;
 
 use crate::{error::ApiError, problem, wire::Coded};
 
 /// The largest body that is read: 1 MiB.
 pub const LIMIT: usize = 1 << 20;
+
+/// Waits for the whole body of a request.
+pub async fn content<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, ApiError> {
+    Bytes::from_request(request, state).await.map_err(|rejection| {
+        let status = if is_late(&rejection) { StatusCode::REQUEST_TIMEOUT } else { rejection.status() };
+        ApiError::of_status(status)
+    })
+}
+
+/// Whether the body took longer than a connection may.
+fn is_late(error: &(dyn Error + 'static)) -> bool {
+    error.is::<TimeoutError>() || error.source().is_some_and(is_late)
+}
 
 /// Reads the body of a request. One that is empty counts as an empty object where that says enough.
 pub fn read<T: DeserializeOwned>(headers: &HeaderMap, body: &Bytes) -> Result<T, ApiError> {

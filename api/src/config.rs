@@ -5,6 +5,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{Parser, ValueEnum};
 use daybook_projections::NewVersions;
 
+use crate::connections::ConnectionOptions;
+
 /// The billing ledger of a service provider, served over HTTP.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "daybook-server", version, about)]
@@ -36,6 +38,16 @@ pub struct Config {
     /// How many connections to the database the queries share.
     #[arg(long, env = "DAYBOOK_CONNECTIONS", default_value_t = 20, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(2..))]
     pub connections: u32,
+
+    /// How many callers may be connected at once. Further ones wait until another connection ends. Each takes one of the
+    /// files that the process may have open (`ulimit -n`).
+    #[arg(long, env = "DAYBOOK_CALLERS", default_value_t = 800, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    callers: u32,
+
+    /// How long, in seconds, a caller may take for the head of the next request on a connection, and again for the body;
+    /// a connection that takes longer is closed.
+    #[arg(long, env = "DAYBOOK_PATIENCE", default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    patience: u32,
 
     /// How old, in seconds, an event may be that a projection has not seen before the server calls itself not ready.
     #[arg(long, env = "DAYBOOK_LAG_BUDGET", default_value_t = 10, value_name = "SECONDS")]
@@ -84,6 +96,11 @@ impl Config {
             Some(path) if !path.as_os_str().is_empty() => Some(path.clone()),
             _ => Some(self.home.join("log.key")),
         }
+    }
+
+    /// How callers may be connected.
+    pub fn callers(&self) -> ConnectionOptions {
+        ConnectionOptions { limit: self.callers as usize, patience: Duration::from_secs(self.patience.into()) }
     }
 
     /// The pause between two looks at the rows.

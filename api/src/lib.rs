@@ -9,6 +9,7 @@ mod books;
 mod caller;
 mod checkpoint;
 mod config;
+mod connections;
 mod credit_note;
 mod customer;
 mod discount;
@@ -49,6 +50,7 @@ mod write;
 
 pub use app::{App, AppOptions, Running};
 pub use config::{Config, LogFormat};
+pub use connections::{ConnectionOptions, serve};
 pub use manners::with_manners;
 pub use past::PastOptions;
 pub use routes::{Role, openapi, router, routes_of};

@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use axum::serve::ListenerExt as _;
 use clap::Parser;
 use daybook_api::{App, AppOptions, Config, LogFormat};
 use daybook_core::{
@@ -95,15 +94,7 @@ async fn serve_ledger(
     introduce(listener.local_addr()?)?;
 
     let stopping = CancellationToken::new();
-    // An answer goes out at once, also behind one that has not been acknowledged yet.
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection waits to fill its packets");
-        }
-    });
-    let serving = axum::serve(listener, running.router())
-        .with_graceful_shutdown(stopping.clone().cancelled_owned())
-        .into_future();
+    let serving = daybook_api::serve(listener, running.router(), config.callers(), stopping.clone());
     let death = cluster.map(Cluster::died);
     let fallen = running.fallen();
     let end = async {
@@ -124,22 +115,19 @@ async fn serve_ledger(
 
 /// Serves until the end, and then for as long as requests are under way, but not longer than `patience`.
 async fn drained(
-    serving: impl Future<Output = io::Result<()>>,
+    serving: impl Future<Output = ()>,
     end: impl Future<Output = Result<(), Failure>>,
     patience: Duration,
 ) -> Result<(), Failure> {
-    let mut serving = pin!(serving);
+    let (mut serving, mut end) = (pin!(serving), pin!(end));
     let ended = tokio::select! {
-        served = &mut serving => return Ok(served?),
-        ended = end => ended,
+        () = &mut serving => return end.await,
+        ended = &mut end => ended,
     };
-    match timeout(patience, serving).await {
-        Ok(served) => ended.and(served.map_err(Failure::from)),
-        Err(_) => {
-            tracing::warn!("some connections were still open and are cut");
-            ended
-        }
+    if timeout(patience, serving).await.is_err() {
+        tracing::warn!("some connections were still open and are cut");
     }
+    ended
 }
 
 /// Completes with the embedded PostgreSQL; never without one.
@@ -230,8 +218,7 @@ mod tests {
         let fallen = || ready(Err("the writer has ended by itself".into()));
         let cut = drained(pending(), fallen(), Duration::ZERO).await.expect_err("the writer has fallen");
         assert_eq!(cut.to_string(), "the writer has ended by itself");
-        let failed = || ready(Err(io::Error::other("the listener fails")));
-        let served = drained(failed(), pending(), DRAIN).await.expect_err("nobody can connect any more");
-        assert_eq!(served.to_string(), "the listener fails");
+        let answered = drained(ready(()), fallen(), DRAIN).await.expect_err("the writer has fallen");
+        assert_eq!(answered.to_string(), "the writer has ended by itself");
     }
 }

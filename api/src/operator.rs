@@ -1,10 +1,7 @@
 //! What operators tell the server about a projection, and why it is not done. All of it concerns what is derived and
 //! never the book, so that no idempotency key belongs to it.
 
-use axum::{
-    body::Bytes,
-    extract::{FromRequest, FromRequestParts, Request},
-};
+use axum::extract::{FromRequest, FromRequestParts, Request};
 use daybook_projections::{
     BOARD, Definition,
     engine::{ParkError, RebuildError, Standing, latest, standings},
@@ -34,8 +31,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Instruction<T> {
         let (mut parts, content) = request.into_parts();
         let by = Caller::from_request_parts(&mut parts, state).await?.actor.to_string();
         let headers = parts.headers.clone();
-        let content = Bytes::from_request(Request::from_parts(parts, content), state).await;
-        let content = content.map_err(|rejection| ApiError::of_status(rejection.status()))?;
+        let content = body::content(Request::from_parts(parts, content), state).await?;
         Ok(Self { body: body::read(&headers, &content)?, by })
     }
 }

@@ -28,6 +28,7 @@ pub fn of_status(status: StatusCode) -> &'static Kind {
     let code = match status {
         StatusCode::NOT_FOUND => "not-found",
         StatusCode::METHOD_NOT_ALLOWED => "method-not-allowed",
+        StatusCode::REQUEST_TIMEOUT => "request-too-slow",
         StatusCode::PAYLOAD_TOO_LARGE => "payload-too-large",
         StatusCode::UNSUPPORTED_MEDIA_TYPE => "unsupported-media-type",
         StatusCode::TOO_MANY_REQUESTS => "too-many-requests",
@@ -102,6 +103,7 @@ const KINDS: &[Kind] = &[
     at(ABSENT, "not-found", "There is nothing at this address"),
     at(ABSENT, "no-checkpoint", "The log has not signed a tree of that size"),
     at(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "The address does not take this method"),
+    at(StatusCode::REQUEST_TIMEOUT, "request-too-slow", "The body did not arrive in the time that it may take"),
     at(StatusCode::PAYLOAD_TOO_LARGE, "payload-too-large", "The body is larger than 1 MiB"),
     at(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body must be `application/json`"),
     at(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests in a short time"),

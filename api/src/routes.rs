@@ -1,6 +1,6 @@
 //! The table of routes: every address that the server answers, what it does, and who may call it.
 
-use axum::{Extension, Json, Router, routing::get};
+use axum::{Extension, Router, body::Bytes, http::header::CONTENT_TYPE, routing::get};
 use utoipa::openapi::OpenApi;
 use utoipa_axum::{
     router::{OpenApiRouter, UtoipaMethodRouter},
@@ -190,11 +190,13 @@ pub fn router(app: App) -> Router {
 /// The routes without the layers around them.
 pub fn routes_of(app: App) -> Router {
     let (routes, description) = described();
+    // Written once: a handler is copied for each request that it answers, and the description is large.
+    let description = Bytes::from(serde_json::to_vec(&description).expect("a description is JSON"));
     routes
         .route("/problems", get(problem::list))
         .route("/problems/{code}", get(problem::show))
         .merge(SwaggerUi::new("/docs").config(utoipa_swagger_ui::Config::from("/openapi.json")))
-        .route("/openapi.json", get(|| async move { Json(description) }))
+        .route("/openapi.json", get(|| async move { ([(CONTENT_TYPE, "application/json")], description) }))
         .with_state(app)
 }
 

@@ -69,8 +69,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Writing<T> {
         let caller = Caller::from_request_parts(&mut parts, state).await?;
         // The limit of its length travels in the extensions.
         let whole = Request::from_parts(parts.clone(), content);
-        let content = Bytes::from_request(whole, state).await;
-        let content = content.map_err(|rejection| ApiError::of_status(rejection.status()))?;
+        let content = body::content(whole, state).await?;
         let idempotency = idempotency(&parts, &caller, &content)?;
         let body = body::read(&parts.headers, &content)?;
         Ok(Self { body, request: WriteRequest { caller, idempotency } })

@@ -1,0 +1,139 @@
+//! Connections of callers: what they cost, how long one may keep the server waiting, and what happens when there are many.
+
+use std::{fs, io::ErrorKind, time::Duration};
+
+use daybook_api::{App, AppOptions, ConnectionOptions, Running, serve};
+use daybook_tests::database;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::crash::Server;
+
+/// How long something may take that takes far less.
+const LONG: Duration = Duration::from_secs(60);
+
+const LIVE: &str = "GET /livez HTTP/1.1\r\nhost: daybook\r\n\r\n";
+
+#[tokio::test]
+async fn connections_that_say_nothing_cost_little_memory() {
+    const NUMBER: usize = 500;
+    let database = database().await;
+    let server = Server::start(&database).await;
+    let address = server.url.trim_start_matches("http://").to_owned();
+    let process = server.child.id().expect("the server runs");
+    let mut asking = TcpStream::connect(&address).await.unwrap();
+    asks(&mut asking, LIVE).await;
+
+    let before = resident(process);
+    let mut silent = Vec::new();
+    for _ in 0..NUMBER {
+        silent.push(TcpStream::connect(&address).await.unwrap());
+    }
+    // Connections are accepted in the order in which they come.
+    let mut last = TcpStream::connect(&address).await.unwrap();
+    asks(&mut last, LIVE).await;
+    let each = resident(process).saturating_sub(before) / NUMBER;
+    assert!(each < 100, "each of {NUMBER} silent connections costs {each} KiB");
+    server.kill().await;
+}
+
+#[tokio::test]
+async fn a_caller_who_keeps_the_server_waiting_is_cut() {
+    let served = Served::with(ConnectionOptions { patience: Duration::from_millis(300), ..Default::default() }).await;
+    let half_a_body = "POST /v1/customers HTTP/1.1\r\nhost: daybook\r\ncontent-type: application/json\r\n\
+                       content-length: 100\r\n\r\n{\"name\":";
+    for (said, answer) in
+        [("", ""), ("GET /livez HTTP/1.1\r\nhost: day", ""), (LIVE, "HTTP/1.1 200"), (half_a_body, "HTTP/1.1 408")]
+    {
+        let mut caller = served.connect().await;
+        caller.write_all(said.as_bytes()).await.unwrap();
+        let mut answered = String::new();
+        timeout(LONG, caller.read_to_string(&mut answered)).await.expect("the connection is closed").unwrap();
+        assert!(answered.starts_with(answer) && answer.is_empty() == answered.is_empty(), "{said:?}: {answered}");
+        assert!(!answer.ends_with("408") || answered.contains("/problems/request-too-slow"), "{answered}");
+    }
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn who_connects_beyond_the_limit_waits_until_another_connection_ends() {
+    let served = Served::with(ConnectionOptions { limit: 1, ..Default::default() }).await;
+    let mut first = served.connect().await;
+    asks(&mut first, LIVE).await;
+    let mut second = served.connect().await;
+    second.write_all(LIVE.as_bytes()).await.unwrap();
+    for _ in 0..20 {
+        asks(&mut first, LIVE).await;
+    }
+    let nothing = second.try_read(&mut [0; 1]).expect_err("the second caller has no answer yet");
+    assert_eq!(nothing.kind(), ErrorKind::WouldBlock);
+
+    drop(first);
+    assert!(answer(&mut second).await.starts_with("HTTP/1.1 200"));
+    drop(second);
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_stop_closes_connections_that_rest_at_once() {
+    let served = Served::with(ConnectionOptions::default()).await;
+    let mut resting = served.connect().await;
+    asks(&mut resting, LIVE).await;
+    served.stop().await;
+    assert_eq!(resting.read(&mut [0; 1]).await.unwrap(), 0);
+}
+
+/// The application, served in this process.
+struct Served {
+    address: std::net::SocketAddr,
+    running: Running,
+    serving: JoinHandle<()>,
+    stop: CancellationToken,
+}
+
+impl Served {
+    async fn with(options: ConnectionOptions) -> Self {
+        let running = App::start(database().await.store().await, AppOptions::default()).await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
+        let serving = tokio::spawn(serve(listener, running.router(), options, stop.clone()));
+        Self { address, running, serving, stop }
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        timeout(LONG, self.serving).await.expect("nobody keeps it from stopping").unwrap();
+        self.running.shutdown().await;
+    }
+}
+
+async fn asks(connection: &mut TcpStream, request: &str) {
+    connection.write_all(request.as_bytes()).await.unwrap();
+    let answer = answer(connection).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+/// An answer of `/livez`, whose body is an object without another in it.
+async fn answer(connection: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
+    while answer.last() != Some(&b'}') {
+        assert_ne!(timeout(LONG, connection.read_buf(&mut answer)).await.expect("there is an answer").unwrap(), 0);
+    }
+    String::from_utf8(answer).unwrap()
+}
+
+/// The memory of a process, in KiB.
+fn resident(process: u32) -> usize {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
