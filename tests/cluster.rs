@@ -156,6 +156,42 @@ async fn a_home_that_postgres_cannot_enter_has_its_data_elsewhere() {
 }
 
 #[tokio::test]
+async fn no_other_user_can_enter_the_home_or_open_its_locks() {
+    let directory = reachable_directory();
+    let options = ClusterOptions::new(directory.path().join("new/home"));
+    let modes = |options: &ClusterOptions| {
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode();
+        let locks = ["postgres.start.lock", "postgres.users.lock"].map(|lock| mode(&options.home.join(lock)) & 0o777);
+        // Root lets the user who runs PostgreSQL go through, and nobody else.
+        (mode(&options.home) & 0o767, locks)
+    };
+    Cluster::start(&options).await.unwrap().stop().await.unwrap();
+    assert_eq!(modes(&options), (0o700, [0o600, 0o600]));
+
+    // As an earlier version left it.
+    fs::set_permissions(&options.home, Permissions::from_mode(0o755)).unwrap();
+    for lock in ["postgres.start.lock", "postgres.users.lock"] {
+        fs::set_permissions(options.home.join(lock), Permissions::from_mode(0o644)).unwrap();
+    }
+    let cluster = Cluster::start(&options).await.unwrap();
+    assert_eq!(modes(&options), (0o700, [0o600, 0o600]));
+    cluster.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_directory_that_others_use_is_not_closed_to_them() {
+    let directory = reachable_directory();
+    let home = directory.path().join("shared");
+    fs::create_dir(&home).unwrap();
+    fs::write(home.join("of somebody else"), "").unwrap();
+    fs::set_permissions(&home, Permissions::from_mode(0o1777)).unwrap();
+    let cluster = Cluster::start(&ClusterOptions::new(&home)).await.unwrap();
+    assert_eq!(fs::metadata(&home).unwrap().mode() & 0o7777, 0o1777);
+    assert_eq!(fs::metadata(home.join("postgres.start.lock")).unwrap().mode() & 0o777, 0o600);
+    cluster.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_path_too_long_for_a_socket_is_no_obstacle() {
     let directory = reachable_directory();
     let home = directory.path().join("a directory with a long name & a space".repeat(3));

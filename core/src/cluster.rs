@@ -10,8 +10,9 @@ mod postmaster;
 mod watchdog;
 
 use std::{
-    fs::{self, File, TryLockError},
+    fs::{File, TryLockError},
     io,
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     process::Child,
     time::Duration,
@@ -233,8 +234,7 @@ impl Cluster {
 
 /// Joins or starts the cluster; answers also with the lock that keeps others from starting or stopping it meanwhile.
 fn start(options: &ClusterOptions) -> Result<(Cluster, File), ClusterError> {
-    fs::create_dir_all(&options.home).map_err(file("create", &options.home))?;
-    let home = options.home.canonicalize().map_err(file("resolve", &options.home))?;
+    let home = place::prepare_home(&options.home)?;
     let starting = locked(&Place::start_lock_of(&home))?;
     let place = Place::choose(home)?;
 
@@ -282,8 +282,13 @@ fn locked(path: &Path) -> Result<File, ClusterError> {
     Ok(lock)
 }
 
+/// Whoever can open a file can lock it, and so keep everybody else from starting and stopping. One of an earlier version
+/// could be opened by all users.
 fn open_lock(path: &Path) -> Result<File, ClusterError> {
-    File::options().create(true).truncate(false).write(true).open(path).map_err(file("open", path))
+    let opened = File::options().create(true).truncate(false).write(true).mode(0o600).open(path);
+    let lock = opened.map_err(file("open", path))?;
+    place::keep_from_others(&lock, 0o600).map_err(file("protect", path))?;
+    Ok(lock)
 }
 
 fn percent_encoded(bytes: &[u8]) -> String {

@@ -54,9 +54,14 @@ impl Place {
             };
         }
         let user = match data_at(&directory) {
-            Some(data) if data.uid() != 0 => User { uid: data.uid(), gid: data.gid() },
+            Some(data) if data.uid() != 0 => {
+                let user = User { uid: data.uid(), gid: data.gid() };
+                user.let_through(&home)?;
+                user
+            }
             _ => {
                 let user = User::unprivileged()?;
+                user.let_through(&home)?;
                 if directory == home && !user.reaches(&home)? {
                     directory = elsewhere(&home)?;
                 }
@@ -229,6 +234,15 @@ impl User {
         named("postgres").or_else(|| named("nobody")).ok_or(ClusterError::NoUnprivilegedUser)
     }
 
+    /// Lets the user go through a home that is closed to others, but not look around in it.
+    fn let_through(self, home: &Path) -> Result<(), ClusterError> {
+        if fs::metadata(home).map_err(file("read", home))?.mode() & 0o777 != 0o700 {
+            return Ok(());
+        }
+        chown(home, None, Some(self.gid)).map_err(file("hand over", home))?;
+        fs::set_permissions(home, Permissions::from_mode(0o710)).map_err(file("protect", home))
+    }
+
     /// Whether this user can enter the directory: tried, since modes alone do not tell all.
     fn reaches(self, directory: &Path) -> Result<bool, ClusterError> {
         let outcome = Command::new("/bin/sh")
@@ -244,6 +258,39 @@ impl User {
             Err(error) => Err(process("try an unprivileged user")(error)),
         }
     }
+}
+
+/// Makes the home, or closes one that is there already to all other users of the machine; answers with its full path.
+pub(super) fn prepare_home(home: &Path) -> Result<PathBuf, ClusterError> {
+    if let Some(parent) = home.parent() {
+        fs::create_dir_all(parent).map_err(file("create", parent))?;
+    }
+    match DirBuilder::new().mode(0o700).create(home) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(file("create", home)(error)),
+        _ => {}
+    }
+    let home = home.canonicalize().map_err(file("resolve", home))?;
+    let directory = File::open(&home).map_err(file("open", &home))?;
+    // What else may lie in a directory is not for us to close, unless a ledger has been at home there before.
+    let is_home = Place::start_lock_of(&home).exists();
+    let is_empty = || Ok(fs::read_dir(&home)?.next().is_none());
+    if is_home || is_empty().map_err(file("read", &home))? {
+        keep_from_others(&directory, 0o700).map_err(file("protect", &home))?;
+    }
+    Ok(home)
+}
+
+/// Takes from everybody but the owner what the mode does not give them. A directory that all users share, and one that is
+/// somebody else's, stays as it is.
+pub(super) fn keep_from_others(file: &File, mode: u32) -> io::Result<()> {
+    let found = file.metadata()?;
+    let (shared, ours) = (found.mode() & 0o1000 != 0, found.uid() == geteuid().as_raw());
+    // The group of PostgreSQL's user may go through a home of root.
+    let closed = found.mode() & 0o067 == 0;
+    if shared || !ours || closed {
+        return Ok(());
+    }
+    file.set_permissions(Permissions::from_mode(mode))
 }
 
 /// Where an earlier start has put the cluster, when not into home.
