@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
+    io::{AsyncBufRead, AsyncBufReadExt, BufReader, Lines},
     process::Command,
     time,
 };
@@ -87,6 +87,68 @@ async fn a_killed_postgres_is_noticed_and_started_again() {
     let cluster = Cluster::start(&options).await.unwrap();
     assert_eq!(read(&cluster).await, [3]);
     cluster.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_lives_on_while_its_postgres_is_started_again() {
+    let directory = reachable_directory();
+    let home = directory.path().join("home");
+    let mut server = Command::new(daybook_tests::program("daybook-server"))
+        .args(["--listen", "127.0.0.1:0", "--log-format", "json", "--home"])
+        .arg(&home)
+        .env_remove("DATABASE_URL")
+        .env("RUST_LOG", "warn")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(server.stdout.take().unwrap()).lines();
+    let mut log = BufReader::new(server.stderr.take().unwrap()).lines();
+    let line = line_with("Daybook serves on ", &mut said).await;
+    let url = line.trim_start_matches("Daybook serves on ").to_owned();
+    let first = noted_postmaster(&home);
+
+    for _ in 0..2 {
+        let killed = noted_postmaster(&home);
+        kill(killed).await;
+        line_with("PostgreSQL has ended by itself", &mut log).await;
+        line_with("PostgreSQL runs again", &mut log).await;
+        assert_ne!(noted_postmaster(&home), killed);
+    }
+    // What the end of PostgreSQL has cost the server is a connection here and there.
+    let client = reqwest::Client::new();
+    let ready = async {
+        while !client.get(format!("{url}/readyz")).send().await.unwrap().status().is_success() {}
+        let customer = client.post(format!("{url}/v1/customers")).json(&serde_json::json!({ "name": "Ada Lovelace" }));
+        customer.send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(time::timeout(PATIENCE, ready).await.expect("the server becomes ready again"), 201);
+
+    // The watchdog ends the PostgreSQL that runs now, and not only the one that it was set for.
+    let last = noted_postmaster(&home);
+    assert_ne!(last, first);
+    server.kill().await.unwrap();
+    ended(last).await;
+}
+
+async fn line_with(text: &str, lines: &mut Lines<impl AsyncBufRead + Unpin>) -> String {
+    let found = async {
+        loop {
+            let line = lines.next_line().await.unwrap().unwrap_or_else(|| panic!("the output ends before: {text}"));
+            if line.contains(text) {
+                return line;
+            }
+        }
+    };
+    time::timeout(PATIENCE, found).await.unwrap_or_else(|_| panic!("nothing says: {text}"))
+}
+
+/// The process that the cluster in this home notes as its own.
+fn noted_postmaster(home: &Path) -> i32 {
+    let notes = fs::read_to_string(home.join("data/postmaster.pid")).unwrap();
+    notes.lines().next().unwrap().trim().parse().unwrap()
 }
 
 /// Not a test of its own: what [`a_killed_process_leaves_no_postgres_behind`] kills.

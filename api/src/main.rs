@@ -55,7 +55,7 @@ async fn serve(config: &Config) -> Result<(), Failure> {
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", config.listen))?;
     let stop = stop_on_signals()?;
-    let cluster = match config.database_url() {
+    let mut cluster = match config.database_url() {
         Some(_) => None,
         None => Some(Cluster::start(&ClusterOptions::new(&config.home)).await?),
     };
@@ -65,7 +65,7 @@ async fn serve(config: &Config) -> Result<(), Failure> {
         (None, None) => unreachable!("without a database of the user's own there is a cluster"),
     };
 
-    let served = serve_ledger(config, &url, listener, cluster.as_ref(), &stop).await;
+    let served = serve_ledger(config, &url, listener, cluster.as_mut(), &stop).await;
     let Some(cluster) = cluster else { return served };
     match (served, cluster.stop().await) {
         (Ok(()), stopped) => Ok(stopped.map(drop)?),
@@ -81,7 +81,7 @@ async fn serve_ledger(
     config: &Config,
     url: &str,
     listener: TcpListener,
-    cluster: Option<&Cluster>,
+    cluster: Option<&mut Cluster>,
     stop: &CancellationToken,
 ) -> Result<(), Failure> {
     let store =
@@ -95,13 +95,12 @@ async fn serve_ledger(
 
     let stopping = CancellationToken::new();
     let serving = daybook_api::serve(listener, running.router(), config.callers(), stopping.clone());
-    let death = cluster.map(Cluster::died);
     let fallen = running.fallen();
     let end = async {
         let ended = tokio::select! {
             () = stop.cancelled() => Ok(()),
             fallen = fallen => Err(Failure::from(format!("{fallen} has ended by itself"))),
-            () = ended(death) => Err("PostgreSQL has ended by itself; its log tells why".into()),
+            () = supervised(cluster) => unreachable!("PostgreSQL is started again for as long as the server runs"),
         };
         tracing::info!("stopping: what was accepted is still answered");
         stopping.cancel();
@@ -130,10 +129,11 @@ async fn drained(
     ended
 }
 
-/// Completes with the embedded PostgreSQL; never without one.
-async fn ended<T>(death: Option<impl Future<Output = T>>) {
-    match death {
-        Some(death) => drop(death.await),
+/// Never completes. The embedded PostgreSQL, if there is one, is started again whenever it ends; the server answers
+/// meanwhile that its store is not available.
+async fn supervised(cluster: Option<&mut Cluster>) {
+    match cluster {
+        Some(cluster) => cluster.supervise().await,
         None => std::future::pending().await,
     }
 }

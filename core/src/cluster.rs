@@ -22,6 +22,7 @@ use rustix::process::Signal;
 use sqlx::{Connection, PgConnection};
 use tokio::{task, time};
 
+use crate::chain;
 use place::Place;
 use postmaster::Postmaster;
 
@@ -33,6 +34,14 @@ pub const OWNER: &str = "daybook";
 
 /// The database that every cluster has from the start.
 pub const DATABASE: &str = "daybook";
+
+/// How long to wait before PostgreSQL is started again that ended soon after its start, or does not start: twice as long
+/// each time, up to the longest pause.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// How long PostgreSQL must run for its next end to be one of its own.
+const STEADY: Duration = Duration::from_secs(60);
 
 /// How long a fast shutdown may take: it writes a checkpoint.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
@@ -76,7 +85,7 @@ impl ClusterOptions {
 #[derive(Debug)]
 pub struct Cluster {
     place: Place,
-    lifetime: Lifetime,
+    options: ClusterOptions,
     postmaster: Postmaster,
     /// Locked shared for as long as this process uses the cluster.
     users: File,
@@ -194,6 +203,46 @@ impl Cluster {
         self.postmaster.ended()
     }
 
+    /// Starts PostgreSQL again whenever it ends, for as long as this is awaited. It may end because it was killed, or
+    /// because its disk is full; the pauses between two attempts grow.
+    pub async fn supervise(&mut self) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let running = time::Instant::now();
+            if let Err(error) = self.died().await {
+                tracing::error!(%error, "the embedded PostgreSQL cannot be watched, and is not started again");
+                return std::future::pending().await;
+            }
+            tracing::error!(log = %self.place.log().display(), "PostgreSQL has ended by itself; its log tells why");
+            self.postmaster.reap();
+            if running.elapsed() > STEADY {
+                pause = FIRST_PAUSE;
+            }
+            loop {
+                time::sleep(pause).await;
+                pause = (2 * pause).min(LONGEST_PAUSE);
+                match self.start_again().await {
+                    Ok(()) => break,
+                    Err(error) => tracing::error!(error = %chain(&error), "PostgreSQL does not start; trying again"),
+                }
+            }
+            tracing::warn!(pid = self.postmaster_pid(), "PostgreSQL runs again");
+        }
+    }
+
+    async fn start_again(&mut self) -> Result<(), ClusterError> {
+        let (place, options) = (self.place.clone(), self.options.clone());
+        let started = task::spawn_blocking(move || {
+            let _starting = locked(&place.start_lock())?;
+            match Postmaster::running(&place.data(), options.start_timeout)? {
+                Some(postmaster) => Ok(postmaster),
+                None => Postmaster::start(&place, &binaries::find(place.written_by()?, &place.data())?, &options),
+            }
+        });
+        self.postmaster = started.await.expect("starting PostgreSQL does not panic")?;
+        Ok(())
+    }
+
     /// Leaves the cluster; the last one to leave stops it and waits until it is down.
     pub async fn stop(mut self) -> Result<Left, ClusterError> {
         let (mut cluster, last, starting) = task::spawn_blocking(move || {
@@ -205,6 +254,13 @@ impl Cluster {
                 Err(TryLockError::WouldBlock) => false,
                 Err(TryLockError::Error(source)) => return Err(file("lock", &self.place.users_lock())(source)),
             };
+            // It may have been started again, by a supervision that was given up meanwhile or by another process.
+            if last
+                && let Some(running) = Postmaster::running(&self.place.data(), self.options.start_timeout)?
+                && running.pid != self.postmaster.pid
+            {
+                self.postmaster = running;
+            }
             Ok((self, last, starting))
         })
         .await
@@ -214,7 +270,7 @@ impl Cluster {
             return Ok(Left::Running);
         }
         let ended = cluster.postmaster.ended();
-        cluster.postmaster.signal(match cluster.lifetime {
+        cluster.postmaster.signal(match cluster.options.lifetime {
             Lifetime::Kept => Signal::INT,
             Lifetime::ThrowAway => Signal::QUIT,
         });
@@ -223,7 +279,7 @@ impl Cluster {
             .map_err(|_| ClusterError::StopTimedOut)?
             .map_err(process("wait for the end of PostgreSQL"))?;
         cluster.postmaster.reap();
-        if cluster.lifetime == Lifetime::ThrowAway {
+        if cluster.options.lifetime == Lifetime::ThrowAway {
             cluster.place.remove()?;
         }
         tracing::info!("stopped PostgreSQL");
@@ -264,7 +320,7 @@ fn start(options: &ClusterOptions) -> Result<(Cluster, File), ClusterError> {
             postmaster
         }
     };
-    let cluster = Cluster { place, lifetime: options.lifetime, postmaster, users, watchdog };
+    let cluster = Cluster { place, options: options.clone(), postmaster, users, watchdog };
     Ok((cluster, starting))
 }
 

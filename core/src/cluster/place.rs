@@ -24,7 +24,7 @@ const ELSEWHERE: &str = "/var/lib/daybook";
 /// The longest path of a Unix socket, without the zero at its end.
 const LONGEST_SOCKET_PATH: usize = 107;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Place {
     pub home: PathBuf,
     /// Home itself, or where `postgres.location` in home points to.
