@@ -11,6 +11,29 @@ use daybook_tests::{
 use serde_json::{Value, json};
 
 #[tokio::test]
+async fn a_server_whose_store_takes_no_events_is_not_ready_until_one_is_recorded_again() {
+    let app = TestApp::start().await;
+    let customer = json!({ "name": "Ada Lovelace" });
+    app.done("/v1/customers", customer.clone()).await;
+    assert_eq!(app.get("/readyz").await.status, 200);
+
+    // As a full disk would.
+    sqlx::query("alter table events add constraint full_disk check (position < 0) not valid")
+        .execute(app.database.pool())
+        .await
+        .unwrap();
+    assert_eq!(app.post("/v1/customers", customer.clone()).await.status, 503);
+    let ready = app.get("/readyz").await;
+    let detail = ready.refused(503, "not-ready")["detail"].as_str().unwrap().to_owned();
+    assert!(detail.starts_with("the store does not record what it is given"), "{detail}");
+
+    sqlx::query("alter table events drop constraint full_disk").execute(app.database.pool()).await.unwrap();
+    app.done("/v1/customers", customer).await;
+    assert_eq!(app.get("/readyz").await.status, 200);
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn a_projection_is_shown_as_the_list_shows_it() {
     let app = TestApp::start().await;
     account(&app).await;

@@ -1,7 +1,14 @@
 //! Whether the server lives, and whether it is ready to serve.
 
+use std::time::Duration;
+
 use axum::{Json, extract::State};
-use daybook_core::{Position, store::head_and_clock, transparency::Kept};
+use daybook_core::{
+    Position, chain,
+    store::head_and_clock,
+    transparency::Kept,
+    writer::Failing,
+};
 use daybook_projections::{
     BOARD,
     engine::{Standing, State as Motion, standings},
@@ -62,6 +69,10 @@ pub struct AilingLog {
     signed_size: u64,
 }
 
+/// How long the server stays unready after commands could not be recorded, unless others have been recorded since. When
+/// nobody sends it commands any more, there is no other way to find out whether it can record them again.
+const SINCE_FAILING: Duration = Duration::from_secs(5);
+
 /// The process answers.
 #[utoipa::path(get, path = "/livez", responses((status = 200, body = Health)))]
 pub async fn live() -> Json<Health> {
@@ -78,6 +89,13 @@ pub async fn ready(State(app): State<App>) -> Result<Json<Health>, ApiError> {
     let not_ready = |detail: String| ApiError::new("not-ready", detail).retry_after(1);
     if app.writer().is_closed() {
         return Err(not_ready("the writer takes no commands".into()));
+    }
+    if let Some(Failing { error, at }) = app.writer().failing() {
+        let room = app.store().find_room().await;
+        if room.is_err() || at.elapsed() < SINCE_FAILING {
+            let error = room.as_ref().err().unwrap_or(&error);
+            return Err(not_ready(format!("the store does not record what it is given: {}", chain(error))));
+        }
     }
     let mut connection = app.store().pool().acquire().await?;
     let writable: bool =

@@ -232,6 +232,16 @@ impl Store {
         head(&self.pool).await
     }
 
+    /// Finds out whether tables can grow; nothing stays of it. It costs too much to be done without a reason.
+    pub async fn find_room(&self) -> Result<(), StoreError> {
+        // Some megabytes, so that it is not what a table has allocated before.
+        let statements = "begin;
+             create temporary table room on commit drop as
+             select md5(number::text) as filling from generate_series(1, 50000) as number";
+        PooledTransaction::begin(&self.pool, statements.into()).await?;
+        Ok(())
+    }
+
     /// Tells whoever listens that the book reaches at least this position.
     pub async fn notify(&self, position: Position) -> Result<(), StoreError> {
         notify(&self.pool, &self.channel, position).await

@@ -468,6 +468,9 @@ impl Corridor {
     /// A batch is durable.
     fn note(&mut self, batch: &Batch) {
         self.reached = batch.last();
+        if batch.last() > batch.base() {
+            self.counters.recorded();
+        }
         self.counters.batches.fetch_add(1, Ordering::Relaxed);
         self.counters.events.fetch_add(batch.last() - batch.base(), Ordering::Relaxed);
         tracing::debug!(commands = batch.waiting.len(), reached = self.reached, "batch");
@@ -499,6 +502,9 @@ impl Corridor {
             Err(ExecuteError::Failed(_)) => &self.counters.failed,
         };
         counter.fetch_add(1, Ordering::Relaxed);
+        if let Err(ExecuteError::Failed(Failure::Database(error))) = &verdict {
+            self.counters.not_recorded(error);
+        }
         // Whoever has stopped waiting does not hear it.
         let _ = waiting.answer.send(verdict);
     }

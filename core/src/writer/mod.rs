@@ -13,7 +13,7 @@ pub mod unit_of_work;
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -162,6 +162,29 @@ pub struct Counters {
     pub refused: AtomicU64,
     pub failed: AtomicU64,
     pub overloaded: AtomicU64,
+    failing: Mutex<Option<Failing>>,
+}
+
+/// Commands could not be recorded, and nothing has been recorded since.
+#[derive(Clone, Debug)]
+pub struct Failing {
+    pub error: Arc<StoreError>,
+    /// The last time.
+    pub at: Instant,
+}
+
+impl Counters {
+    fn not_recorded(&self, error: &Arc<StoreError>) {
+        *self.failing() = Some(Failing { error: Arc::clone(error), at: Instant::now() });
+    }
+
+    fn recorded(&self) {
+        *self.failing() = None;
+    }
+
+    fn failing(&self) -> MutexGuard<'_, Option<Failing>> {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A command in the queue.
@@ -216,6 +239,11 @@ impl WriterHandle {
     /// The clock that it records by.
     pub fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// Whether the store has taken nothing since commands could not be recorded.
+    pub fn failing(&self) -> Option<Failing> {
+        self.counters.failing().clone()
     }
 
     pub fn counters(&self) -> &Counters {
