@@ -16,6 +16,7 @@ mod drift;
 mod exports;
 mod golden;
 mod import;
+mod input;
 mod kill;
 mod listings;
 mod lost_connection;

@@ -338,9 +338,13 @@ async fn what_is_asked_for_wrongly_is_refused_and_leaves_no_file() {
         (&["--as-known-at", "9999999"], "--as-known-at"),
         (&["--as-known-at", "2999-01-01T00:00:00Z"], "--as-known-at"),
         (&["--as-known-at", "yesterday"], "RFC 3339"),
+        (&["--as-known-at", "2026-06-30T23:59:60Z"], "leap second"),
         (&["--as-of", "yesterday"], "--as-of"),
+        (&["--as-of", "2026-06-30T23:59:60Z"], "leap second"),
         (&["--from", "2024-02-01", "--to", "2024-01-01"], "--to"),
         (&["--from", "2024-13-01"], "--from"),
+        (&["--from", "2024-1-1"], "--from"),
+        (&["--to", "0000-01-01"], "--to"),
     ] {
         let output = export(&database, &[&["--format", "csv", "--output", path], arguments].concat());
         let stderr = String::from_utf8_lossy(&output.stderr);

@@ -20,6 +20,7 @@ use crate::{
     moment::AskedMoment,
     page::Page,
     read::{Fresh, Rows},
+    time::Time,
     wire::{AccountRef, Amount, CurrencyCode, CustomerRef, HoldRef, Nothing, Number, Ref, text},
     write::{Made, Occasion, Writing, Written},
 };
@@ -36,7 +37,7 @@ pub struct NewAccount {
     #[serde(default = "utc")]
     #[schema(example = "Europe/Berlin")]
     time_zone: String,
-    effective_at: Option<DateTime<Utc>>,
+    effective_at: Option<Time>,
     reason: Option<String>,
 }
 
@@ -49,7 +50,7 @@ fn utc() -> String {
 pub struct NewCreditLimit {
     /// Zero takes the limit away.
     limit: Amount,
-    effective_at: Option<DateTime<Utc>>,
+    effective_at: Option<Time>,
     reason: Option<String>,
 }
 
@@ -57,7 +58,7 @@ pub struct NewCreditLimit {
 #[serde(deny_unknown_fields)]
 pub struct PostPaid {
     allowed: bool,
-    effective_at: Option<DateTime<Utc>>,
+    effective_at: Option<Time>,
     reason: Option<String>,
 }
 
@@ -66,7 +67,7 @@ pub struct PostPaid {
 pub struct AutomaticAllocation {
     /// Whether free credit serves new charges by itself.
     on: bool,
-    effective_at: Option<DateTime<Utc>>,
+    effective_at: Option<Time>,
     reason: Option<String>,
 }
 
@@ -74,7 +75,7 @@ pub struct AutomaticAllocation {
 #[serde(deny_unknown_fields)]
 pub struct NewHold {
     amount: Amount,
-    effective_at: Option<DateTime<Utc>>,
+    effective_at: Option<Time>,
     reason: Option<String>,
 }
 
@@ -84,7 +85,7 @@ pub struct NewAdjustment {
     /// A positive amount credits the account, a negative one charges it.
     amount: Amount,
     description: String,
-    effective_at: Option<DateTime<Utc>>,
+    effective_at: Option<Time>,
     /// Needed: a correction says why.
     reason: Option<String>,
 }
@@ -102,7 +103,7 @@ pub struct NewTransfer {
     /// Where the rate comes from.
     #[schema(example = "ECB 2026-11-20")]
     rate_source: String,
-    effective_at: Option<DateTime<Utc>>,
+    effective_at: Option<Time>,
     reason: Option<String>,
 }
 

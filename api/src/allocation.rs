@@ -1,7 +1,6 @@
 //! Allocations over HTTP: which charges the money of a payment covers, and moving it by hand.
 
 use axum::{extract::State, response::Response};
-use chrono::{DateTime, Utc};
 use daybook_core::operations::{AllocatePayment, ChargeRef, Operation};
 use daybook_projections::payment::{self as read_model, AllocationRow};
 use serde::{Deserialize, Serialize};
@@ -13,6 +12,7 @@ use crate::{
     error::ApiError,
     moment::AskedMoment,
     read::Fresh,
+    time::Time,
     wire::{Amount, ExpenseRef, InvoiceRef, Nothing, PaymentRef, Ref},
     write::{Writing, Written},
 };
@@ -25,7 +25,7 @@ pub struct NewAllocation {
     /// Where the money goes; it becomes free, if nothing is named.
     to: Option<Charged>,
     amount: Amount,
-    effective_at: Option<DateTime<Utc>>,
+    effective_at: Option<Time>,
     /// Needed: a correction says why.
     reason: Option<String>,
 }

@@ -14,14 +14,15 @@ use crate::{
     moment::AskedMoment,
     page::Page,
     read::Fresh,
-    write::{Writing, Written, in_calendar},
+    time::Day,
+    write::{Writing, Written},
 };
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Closing {
     /// The last day that is closed. It must be over, and later than the day that was closed before.
-    through: NaiveDate,
+    through: Day,
     /// IANA name; the day ends at midnight there. Accounts further west end their day, and so their month, later: their
     /// statements of that month stay open until a later day is closed.
     #[schema(example = "Europe/Berlin")]
@@ -33,8 +34,7 @@ pub struct Closing {
 /// the first moment that is open, and keeps as `dated_at` the moment that was asked for.
 #[utoipa::path(post, path = "/v1/books/close", request_body = Closing, responses((status = 200, body = PeriodClosed)))]
 pub async fn close(State(app): State<App>, Writing { body, request }: Writing<Closing>) -> Result<Written, ApiError> {
-    let Closing { through, time_zone, reason } = body;
-    in_calendar(through, "/through")?;
+    let Closing { through: Day(through), time_zone, reason } = body;
     let operation = Operation::ClosePeriod(ClosePeriod { through, time_zone });
     let command = request.command(operation, None, reason)?;
     app.change(command, &[("period-already-closed", "/through"), ("period-not-over", "/through")]).await

@@ -18,8 +18,9 @@ use crate::{
     moment::AskedMoment,
     page::Page,
     read::Fresh,
+    time::{Day, Time},
     wire::{AccountRef, Amount, CreditNoteRef, CustomerRef, InvoiceRef, Nothing, Number, PayerRef, Ref, text},
-    write::{Writing, Written, in_calendar},
+    write::{Writing, Written},
 };
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -30,13 +31,13 @@ pub struct NewCreditNote {
     /// The next number of the year's series, unless it is told otherwise.
     numbering: Option<DocumentNumber>,
     /// The day on which it takes effect, unless it is told.
-    issued_on: Option<NaiveDate>,
+    issued_on: Option<Day>,
     /// For free lines; lines of an invoice follow the policy of the invoice.
     #[serde(default)]
     policy: RoundingPolicy,
     lines: Vec<NewCreditLine>,
     /// When it took effect; now, unless it is told later than it happened.
-    effective_at: Option<DateTime<Utc>>,
+    effective_at: Option<Time>,
     reason: Option<String>,
 }
 
@@ -71,14 +72,11 @@ pub async fn issue(
     State(app): State<App>,
     Writing { body, request }: Writing<NewCreditNote>,
 ) -> Result<Written, ApiError> {
-    if let Some(issued_on) = body.issued_on {
-        in_calendar(issued_on, "/issued_on")?;
-    }
     let operation = IssueCreditNote {
         account: body.account.0,
         payer: body.payer.0,
         numbering: DocumentNumber::or_series_of_the_year(body.numbering, "CRN"),
-        issued_on: body.issued_on,
+        issued_on: body.issued_on.map(|Day(day)| day),
         policy: body.policy.into(),
         lines: body.lines.into_iter().map(Into::into).collect(),
     };

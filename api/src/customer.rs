@@ -14,6 +14,7 @@ use crate::{
     moment::AskedMoment,
     page::Page,
     read::Fresh,
+    time::Time,
     wire::{CustomerRef, Nothing, Ref},
     write::{Made, Writing, Written},
 };
@@ -25,7 +26,7 @@ pub struct NewCustomer {
     name: String,
     email: Option<String>,
     /// When it took effect; now, unless it is told later than it happened.
-    effective_at: Option<DateTime<Utc>>,
+    effective_at: Option<Time>,
     reason: Option<String>,
 }
 
@@ -34,7 +35,7 @@ pub struct NewCustomer {
 pub struct GroupMembership {
     #[schema(example = "resellers")]
     group: String,
-    effective_at: Option<DateTime<Utc>>,
+    effective_at: Option<Time>,
     reason: Option<String>,
 }
 

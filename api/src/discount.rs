@@ -20,8 +20,9 @@ use crate::{
     moment::AskedMoment,
     page::Page,
     read::{Fresh, one_of},
+    time::{AskedTime, Time},
     wire::{Amount, CustomerRef, DiscountRef, Nothing, Number, Ref},
-    write::{Made, Writing, Written, in_calendar},
+    write::{Made, Writing, Written},
 };
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -36,11 +37,11 @@ pub struct NewDiscount {
     /// The larger number wins.
     #[serde(default)]
     priority: i32,
-    valid_from: Option<DateTime<Utc>>,
+    valid_from: Option<Time>,
     /// The first moment at which it is no longer valid.
-    valid_until: Option<DateTime<Utc>>,
+    valid_until: Option<Time>,
     /// When it took effect; now, unless it is told later than it happened.
-    effective_at: Option<DateTime<Utc>>,
+    effective_at: Option<Time>,
     reason: Option<String>,
 }
 
@@ -77,7 +78,7 @@ pub enum Value {
 pub struct Revocation {
     /// Whom it was granted to.
     audience: Audience,
-    effective_at: Option<DateTime<Utc>>,
+    effective_at: Option<Time>,
     reason: Option<String>,
 }
 
@@ -88,9 +89,7 @@ pub async fn grant(
     Writing { body, request }: Writing<NewDiscount>,
 ) -> Result<Written, ApiError> {
     let NewDiscount { audience, name, scope, value, priority, valid_from, valid_until, effective_at, reason } = body;
-    for (moment, pointer) in [(valid_from, "/valid_from"), (valid_until, "/valid_until")] {
-        moment.map_or(Ok(()), |moment| in_calendar(moment.date_naive(), pointer))?;
-    }
+    let (valid_from, valid_until) = (valid_from.map(|from| from.0), valid_until.map(|until| until.0));
     let (audience, scope, value) = (audience.into(), scope.into(), value.into());
     let operation = GrantDiscount { audience, name, scope, value, priority, valid_from, valid_until };
     let command = request.command(Operation::GrantDiscount(operation), effective_at, reason)?;
@@ -165,7 +164,8 @@ pub struct DiscountQuery {
     /// The name of the group or the identifier of the customer.
     audience_id: Option<String>,
     /// Those that are granted, not revoked, and valid at this moment.
-    valid_at: Option<DateTime<Utc>>,
+    #[param(inline)]
+    valid_at: Option<AskedTime>,
     cursor: Option<String>,
     limit: Option<u32>,
 }
@@ -176,7 +176,8 @@ pub struct DiscountQuery {
 pub struct OwnDiscountQuery {
     /// The moment that is asked about, unless it is told; as known at a position, the time of its recording. Discounts run
     /// out without an event, so that only an answer that was asked with this parameter stays the same for ever.
-    valid_at: Option<DateTime<Utc>>,
+    #[param(inline)]
+    valid_at: Option<AskedTime>,
     cursor: Option<String>,
     limit: Option<u32>,
 }
@@ -239,7 +240,7 @@ pub async fn list(
 ) -> Result<Response, ApiError> {
     let DiscountQuery { audience, audience_id, valid_at, cursor, limit } = asked;
     one_of("audience", audience.as_ref(), &["everyone", "group", "customer"])?;
-    let filter = Filter { audience, audience_id, valid_at };
+    let filter = Filter { audience, audience_id, valid_at: valid_at.map(|AskedTime(at)| at) };
     let lasting = filter.lasting();
     let mut listing = app.listing(uri, filter, moment, cursor.as_deref(), limit)?;
     let mut rows = app.read_at(&["discounts"], moment, fresh).await?;
@@ -275,7 +276,7 @@ pub async fn list_of_customer(
 ) -> Result<Response, ApiError> {
     let mut listing = app.listing(uri, valid_at, moment, cursor.as_deref(), limit)?;
     let at = match valid_at {
-        Some(valid_at) => valid_at,
+        Some(AskedTime(valid_at)) => valid_at,
         None => app.time_at(moment).await?,
     };
     // Discounts and groups lie in tables of two projections.

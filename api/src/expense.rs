@@ -15,6 +15,7 @@ use crate::{
     order::one,
     page::Page,
     read::{Fresh, one_of},
+    time::Time,
     wire::{AccountRef, Amount, ExpenseRef, Nothing, Number, OrderRef, Ref, ServiceRef, text},
     write::{Occasion, Writing, Written},
 };
@@ -32,7 +33,7 @@ pub struct NewExpense {
     #[serde(default)]
     tax_rate: Number,
     /// When it took effect; now, unless it is told later than it happened.
-    effective_at: Option<DateTime<Utc>>,
+    effective_at: Option<Time>,
     /// Needed: a charge that was not ordered says why.
     reason: Option<String>,
 }
@@ -42,7 +43,7 @@ pub struct NewExpense {
 pub struct NewTotal {
     /// What the expense should have cost, with tax.
     total: Amount,
-    effective_at: Option<DateTime<Utc>>,
+    effective_at: Option<Time>,
     /// Needed: a correction says why.
     reason: Option<String>,
 }

@@ -20,8 +20,9 @@ use crate::{
     order::one,
     page::Page,
     read::{Fresh, one_of},
+    time::{Day, Time},
     wire::{AccountRef, Amount, CustomerRef, InvoiceRef, Label, Nothing, Number, PayerRef, Ref, text},
-    write::{Writing, Written, in_calendar},
+    write::{Writing, Written},
 };
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -32,7 +33,7 @@ pub struct NewInvoice {
     /// The next number of the series of the year in which it is issued, such as `INV-2026`, unless another is given.
     numbering: Option<DocumentNumber>,
     /// The day on which it takes effect in the time zone of the account, unless another is given.
-    issued_on: Option<NaiveDate>,
+    issued_on: Option<Day>,
     #[serde(default)]
     due_in_days: u16,
     #[serde(default)]
@@ -40,7 +41,7 @@ pub struct NewInvoice {
     lines: Vec<NewLine>,
     discount: Option<DocumentDiscount>,
     /// When it took effect; now, unless it is told later than it happened.
-    effective_at: Option<DateTime<Utc>>,
+    effective_at: Option<Time>,
     reason: Option<String>,
 }
 
@@ -119,14 +120,11 @@ pub async fn issue(
     State(app): State<App>,
     Writing { body, request }: Writing<NewInvoice>,
 ) -> Result<Written, ApiError> {
-    if let Some(issued_on) = body.issued_on {
-        in_calendar(issued_on, "/issued_on")?;
-    }
     let operation = IssueInvoice {
         account: body.account.0,
         payer: body.payer.0,
         numbering: DocumentNumber::or_series_of_the_year(body.numbering, "INV"),
-        issued_on: body.issued_on,
+        issued_on: body.issued_on.map(|Day(day)| day),
         due_in_days: body.due_in_days,
         policy: body.policy.into(),
         lines: body.lines.into_iter().map(Into::into).collect(),

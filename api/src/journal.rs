@@ -14,6 +14,7 @@ use crate::{
     moment::AskedMoment,
     page::Page,
     read::Fresh,
+    time::AskedTime,
     wire::{AccountRef, CurrencyCode, Number, text},
 };
 
@@ -27,9 +28,11 @@ pub struct JournalQuery {
     account: Option<AccountRef>,
     currency: Option<CurrencyCode>,
     /// Effective from this moment on.
-    from: Option<DateTime<Utc>>,
+    #[param(inline)]
+    from: Option<AskedTime>,
     /// Effective before this moment.
-    to: Option<DateTime<Utc>>,
+    #[param(inline)]
+    to: Option<AskedTime>,
     cursor: Option<String>,
     limit: Option<u32>,
 }
@@ -154,6 +157,7 @@ pub async fn list_journal(
     const LEGS: i64 = 1_000;
     let JournalQuery { ledger_account, account, currency, from, to, cursor, limit } = asked;
     let (account, currency) = (account.map(text), currency.map(code));
+    let (from, to) = (from.map(|AskedTime(at)| at), to.map(|AskedTime(at)| at));
     let filter = Filter { ledger_account, account, currency, from, to };
     let listing = app.listing(uri, filter, moment, cursor.as_deref(), limit)?;
     let after = listing.before().map(|place| (place / LEGS, (place % LEGS) as i32));

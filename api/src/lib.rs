@@ -45,6 +45,7 @@ mod service;
 mod statement;
 mod ticket;
 mod tile;
+mod time;
 mod wire;
 mod write;
 

@@ -1,7 +1,6 @@
 //! The moment that is asked about: as of a time, as known at a position or a time, or now.
 
-use chrono::{DateTime, Datelike, SubsecRound, Utc};
-use daybook_core::Position;
+use chrono::{DateTime, Utc};
 use daybook_projections::{Known, Moment, ReadError};
 use serde::{Deserialize, Deserializer};
 use utoipa::{
@@ -12,6 +11,7 @@ use utoipa::{
 use crate::{
     app::App,
     error::ApiError,
+    time::{AskedTime, asked_moment},
     wire::{Text, pattern_text},
 };
 
@@ -23,8 +23,8 @@ pub struct AskedMoment {
     /// Only what took effect at this time or before it (RFC 3339), whenever it was recorded. An event that builds on one
     /// that has not taken effect by then has not taken effect either: an allocation takes effect once both its money and
     /// its charge are there. Now, and all that is dated later, unless it is told.
-    #[param(value_type = Option<DateTime<Utc>>, inline)]
-    as_of: Option<AsOf>,
+    #[param(inline)]
+    as_of: Option<AskedTime>,
     /// Only what had been recorded up to this position of the book, or up to this time (RFC 3339): the answer that was
     /// given then. A position that the book has not reached, or a time still to come, is refused.
     #[param(inline)]
@@ -32,40 +32,25 @@ pub struct AskedMoment {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct AsOf(DateTime<Utc>);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct AsKnownAt(Known);
 
 pub const PARAMETERS: [&str; 2] = ["as_of", "as_known_at"];
-
-impl<'de> Deserialize<'de> for AsOf {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let read = |text: &str| time(text).map(Self).ok_or_else(|| malformed("a time as RFC 3339 has it"));
-        deserializer.deserialize_str(Text::new("a time", read))
-    }
-}
 
 impl<'de> Deserialize<'de> for AsKnownAt {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let read = |text: &str| {
             let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-            let known =
-                if digits { text.parse::<Position>().ok().map(Known::Position) } else { time(text).map(Known::Time) };
-            known.map(Self).ok_or_else(|| malformed("a position of the book, or a time as RFC 3339 has it"))
+            let known = if digits {
+                text.parse().map(Known::Position).map_err(|_| "no book has so many positions".to_owned())
+            } else {
+                asked_moment(text)
+                    .map(Known::Time)
+                    .map_err(|error| format!("it is no position of the book, and {error}"))
+            };
+            known.map(Self).map_err(|error| ("malformed-parameter", error))
         };
         deserializer.deserialize_str(Text::new("a position or a time", read))
     }
-}
-
-fn malformed(what: &str) -> (&'static str, String) {
-    ("malformed-parameter", format!("it is {what}, such as `2026-04-11T00:00:00Z`; `+` is written `%2B` in an address"))
-}
-
-/// In whole microseconds, as everything in the book, and in the years that PostgreSQL can compare.
-fn time(text: &str) -> Option<DateTime<Utc>> {
-    let time = text.parse::<DateTime<Utc>>().ok()?.trunc_subsecs(6);
-    (0..=9999).contains(&time.year()).then_some(time)
 }
 
 impl PartialSchema for AsKnownAt {
@@ -78,7 +63,7 @@ impl ToSchema for AsKnownAt {}
 
 impl AskedMoment {
     pub fn as_of(&self) -> Option<DateTime<Utc>> {
-        self.as_of.map(|AsOf(time)| time)
+        self.as_of.map(|AskedTime(time)| time)
     }
 }
 

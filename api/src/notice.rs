@@ -1,7 +1,6 @@
 //! Notices of gateways over HTTP: they name the payment, so that any number of the same notice is one payment.
 
 use axum::extract::State;
-use chrono::{DateTime, Utc};
 use daybook_core::operations::{GatewayNotice, NoticeOutcome, Operation};
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -10,6 +9,7 @@ use crate::{
     app::App,
     error::ApiError,
     payment::{NAMED_IN_PAYMENT, PaymentStanding, Purpose},
+    time::Time,
     wire::{AccountRef, Amount, PaymentRef},
     write::{Writing, Written},
 };
@@ -30,7 +30,7 @@ pub struct Notice {
     #[serde(default)]
     purpose: Purpose,
     outcome: Outcome,
-    effective_at: Option<DateTime<Utc>>,
+    effective_at: Option<Time>,
     reason: Option<String>,
 }
 

@@ -22,7 +22,8 @@ use crate::{
 
 const INTRODUCTION: &str = "The billing ledger of a service provider: an immutable, auditable book of first entry.
 
-Amounts are decimal strings with their ISO 4217 currency, never JSON numbers. Instants are RFC 3339, dates `YYYY-MM-DD`. \
+Amounts are decimal strings with their ISO 4217 currency, never JSON numbers. Instants are RFC 3339, dates `YYYY-MM-DD`; \
+what is recorded lies in the years 1900 to 9998, and a second is 00 to 59. \
 Every failure is `application/problem+json` (RFC 9457); its types are documented at `/problems`.
 
 A request that moves money carries an `Idempotency-Key`: sent again with the same body, it is answered as before and \

@@ -20,6 +20,7 @@ use crate::{
     moment::AskedMoment,
     page::Page,
     read::{Fresh, one_of},
+    time::Time,
     wire::{AccountRef, Amount, CustomerRef, Nothing, Number, OrderRef, PayerRef, PaymentRef, Ref, text},
     write::{Occasion, Writing, Written},
 };
@@ -32,7 +33,7 @@ pub struct NewOrder {
     description: String,
     items: Vec<NewItem>,
     /// When it took effect; now, unless it is told later than it happened.
-    effective_at: Option<DateTime<Utc>>,
+    effective_at: Option<Time>,
     reason: Option<String>,
 }
 
@@ -72,7 +73,7 @@ pub struct PartOfPeriod {
 #[serde(deny_unknown_fields)]
 pub struct AddedItem {
     item: NewItem,
-    effective_at: Option<DateTime<Utc>>,
+    effective_at: Option<Time>,
     reason: Option<String>,
 }
 
@@ -80,7 +81,7 @@ pub struct AddedItem {
 #[serde(deny_unknown_fields)]
 pub struct NewDescription {
     description: String,
-    effective_at: Option<DateTime<Utc>>,
+    effective_at: Option<Time>,
     reason: Option<String>,
 }
 
@@ -88,7 +89,7 @@ pub struct NewDescription {
 #[serde(deny_unknown_fields)]
 pub struct OrderPayment {
     by: PaidBy,
-    effective_at: Option<DateTime<Utc>>,
+    effective_at: Option<Time>,
     reason: Option<String>,
 }
 

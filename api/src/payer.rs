@@ -17,6 +17,7 @@ use crate::{
     moment::AskedMoment,
     page::Page,
     read::Fresh,
+    time::Time,
     wire::{CustomerRef, Nothing, PayerRef, Ref},
     write::{Made, Occasion, Writing, Written},
 };
@@ -30,7 +31,7 @@ pub struct NewPayer {
     name: String,
     address: Address,
     tax_number: Option<String>,
-    effective_at: Option<DateTime<Utc>>,
+    effective_at: Option<Time>,
     reason: Option<String>,
 }
 
@@ -60,7 +61,7 @@ pub struct Address {
 #[serde(deny_unknown_fields)]
 pub struct NewName {
     name: String,
-    effective_at: Option<DateTime<Utc>>,
+    effective_at: Option<Time>,
     reason: Option<String>,
 }
 
@@ -68,7 +69,7 @@ pub struct NewName {
 #[serde(deny_unknown_fields)]
 pub struct NewAddress {
     address: Address,
-    effective_at: Option<DateTime<Utc>>,
+    effective_at: Option<Time>,
     reason: Option<String>,
 }
 
@@ -78,7 +79,7 @@ pub struct NewTaxNumber {
     /// `null` takes the number away.
     #[serde(deserialize_with = "Option::deserialize")]
     tax_number: Option<String>,
-    effective_at: Option<DateTime<Utc>>,
+    effective_at: Option<Time>,
     reason: Option<String>,
 }
 

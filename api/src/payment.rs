@@ -19,6 +19,7 @@ use crate::{
     page::Page,
     read::{Fresh, one_of},
     refund::RefundShown,
+    time::Time,
     wire::{AccountRef, Amount, InvoiceRef, Nothing, OrderRef, PayerRef, PaymentRef, Ref, text},
     write::{Occasion, WriteRequest, Writing, Written},
 };
@@ -34,7 +35,7 @@ pub struct NewPayment {
     #[serde(default)]
     purpose: Purpose,
     /// When it took effect; now, unless it is told later than it happened.
-    effective_at: Option<DateTime<Utc>>,
+    effective_at: Option<Time>,
     reason: Option<String>,
 }
 
@@ -54,7 +55,7 @@ pub enum Purpose {
 pub struct CreditedPayment {
     /// The number of the bank's or the gateway's own document.
     document_number: Option<String>,
-    effective_at: Option<DateTime<Utc>>,
+    effective_at: Option<Time>,
     reason: Option<String>,
 }
 
@@ -63,7 +64,7 @@ pub struct CreditedPayment {
 pub struct GatewayReason {
     #[schema(example = "card expired")]
     pub gateway_reason: String,
-    pub effective_at: Option<DateTime<Utc>>,
+    pub effective_at: Option<Time>,
     pub reason: Option<String>,
 }
 

@@ -14,6 +14,7 @@ use crate::{
     moment::AskedMoment,
     payment::GatewayReason,
     read::Fresh,
+    time::Time,
     wire::{Amount, Nothing, PaymentRef, Ref, RefundRef},
     write::{Occasion, Writing, Written},
 };
@@ -23,7 +24,7 @@ use crate::{
 pub struct NewRefund {
     /// At most what of the payment nothing was bought with.
     amount: Amount,
-    effective_at: Option<DateTime<Utc>>,
+    effective_at: Option<Time>,
     reason: Option<String>,
 }
 

@@ -30,6 +30,7 @@ use crate::{
     error::ApiError,
     moment::AskedMoment,
     read::Fresh,
+    time::AskedDay,
     wire::{AccountRef, Amount, Ref},
 };
 
@@ -41,9 +42,11 @@ const PORTION: usize = 5_000;
 #[into_params(parameter_in = Query)]
 pub struct StatementQuery {
     /// The first day, in the account's time zone; from the beginning, unless it is told.
-    from: Option<NaiveDate>,
+    #[param(inline)]
+    from: Option<AskedDay>,
     /// The day after the last one, in the account's time zone; to the end, unless it is told.
-    to: Option<NaiveDate>,
+    #[param(inline)]
+    to: Option<AskedDay>,
     /// `json`, `csv`, `html` or `text`; as `Accept` says, unless it is told.
     #[param(inline)]
     format: Option<Format>,
@@ -143,6 +146,7 @@ pub async fn statement(
     headers: HeaderMap,
     fresh: Fresh,
 ) -> Result<Response, ApiError> {
+    let (from, to) = (from.map(|AskedDay(day)| day), to.map(|AskedDay(day)| day));
     if from.zip(to).is_some_and(|(from, to)| to < from) {
         let detail = "`to`: the day after the last one cannot come before the first one";
         return Err(ApiError::new("malformed-parameter", detail).with("parameter", "to"));

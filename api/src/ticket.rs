@@ -17,6 +17,7 @@ use crate::{
     moment::AskedMoment,
     page::Page,
     read::{Fresh, one_of},
+    time::Time,
     wire::{CustomerRef, Nothing, OrderRef, Ref, ServiceRef, TicketRef, text},
     write::{Made, Occasion, WriteRequest, Writing, Written},
 };
@@ -33,7 +34,7 @@ pub struct NewTicket {
     about: Option<Subject>,
     message: String,
     /// When it took effect; now, unless it is told later than it happened.
-    effective_at: Option<DateTime<Utc>>,
+    effective_at: Option<Time>,
     reason: Option<String>,
 }
 
@@ -50,7 +51,7 @@ pub enum Subject {
 pub struct NewMessage {
     side: Side,
     message: String,
-    effective_at: Option<DateTime<Utc>>,
+    effective_at: Option<Time>,
     reason: Option<String>,
 }
 

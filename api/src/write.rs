@@ -7,7 +7,7 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use chrono::{DateTime, Datelike, NaiveDate, Utc};
+use chrono::Utc;
 use daybook_core::{
     event::AHEAD,
     operations::Operation,
@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::{app::App, body, caller::Caller, error::ApiError};
+use crate::{app::App, body, caller::Caller, error::ApiError, time::Time};
 
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 pub const LEDGER_POSITION: HeaderName = HeaderName::from_static("ledger-position");
@@ -46,15 +46,13 @@ impl WriteRequest {
     pub fn command(
         self,
         operation: Operation,
-        effective_at: Option<DateTime<Utc>>,
+        effective_at: Option<Time>,
         reason: Option<String>,
     ) -> Result<Command, ApiError> {
-        if let Some(at) = effective_at {
-            in_calendar(at.date_naive(), "/effective_at")?;
-            if at > Utc::now() + AHEAD {
-                let detail = format!("it lies more than {} days ahead: write it when it is nearer", AHEAD.num_days());
-                return Err(ApiError::field("invalid-value", "/effective_at", detail));
-            }
+        let effective_at = effective_at.map(|Time(at)| at);
+        if effective_at.is_some_and(|at| at > Utc::now() + AHEAD) {
+            let detail = format!("it lies more than {} days ahead: write it when it is nearer", AHEAD.num_days());
+            return Err(ApiError::field("invalid-value", "/effective_at", detail));
         }
         let context = self.caller.context(effective_at, reason);
         Ok(Command { id: Uuid::now_v7(), operation, context, idempotency: self.idempotency })
@@ -74,14 +72,6 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Writing<T> {
         let body = body::read(&parts.headers, &content)?;
         Ok(Self { body, request: WriteRequest { caller, idempotency } })
     }
-}
-
-/// Years that have four digits: what lies beyond, PostgreSQL cannot keep in every case.
-pub fn in_calendar(day: NaiveDate, pointer: &str) -> Result<(), ApiError> {
-    if (1..=9999).contains(&day.year()) {
-        return Ok(());
-    }
-    Err(ApiError::field("invalid-value", pointer, "a year lies between 1 and 9999"))
 }
 
 fn idempotency(parts: &Parts, caller: &Caller, content: &Bytes) -> Result<Option<Idempotency>, ApiError> {
@@ -121,7 +111,7 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
 #[serde(deny_unknown_fields)]
 pub struct Occasion {
     /// When it took effect; now, unless it is told later than it happened.
-    pub effective_at: Option<DateTime<Utc>>,
+    pub effective_at: Option<Time>,
     pub reason: Option<String>,
 }
 

@@ -1,5 +1,6 @@
 //! The core of Daybook: the domain, the event store and the writer.
 
+pub mod calendar;
 mod cause;
 #[expect(clippy::disallowed_methods, reason = "the one place that asks the clocks of the machine")]
 pub mod clock;

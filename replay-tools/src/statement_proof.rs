@@ -9,6 +9,7 @@ use std::{
 use chrono::NaiveDate;
 use chrono_tz::Tz;
 use daybook_core::{
+    calendar,
     domain::{AccountEvent, Event},
     midnight,
     store::{RawEvent, Store, read_stream},
@@ -33,10 +34,10 @@ pub struct Arguments {
     #[arg(required = true)]
     accounts: Vec<String>,
     /// The first day, in the account's time zone; from the beginning, unless told
-    #[arg(long, value_name = "DAY")]
+    #[arg(long, value_name = "DAY", value_parser = calendar::day)]
     from: Option<NaiveDate>,
     /// The day after the last one, in the account's time zone; to the end, unless told
-    #[arg(long, value_name = "DAY")]
+    #[arg(long, value_name = "DAY", value_parser = calendar::day)]
     to: Option<NaiveDate>,
     /// Where to write the statement; the directory for those of several accounts, each `<account>.ndjson`
     #[arg(long, short, value_name = "FILE|DIRECTORY")]

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Id, LedgerAggregate, Noun, version::written_version};
-use crate::midnight;
+use crate::{calendar::RECORDED_YEARS, midnight};
 
 pub type BooksId = Id<Books>;
 
@@ -42,7 +42,7 @@ pub enum BooksEvent {
 pub enum BooksRejection {
     #[error("`{time_zone}` is not a time zone of the IANA database")]
     UnknownTimeZone { time_zone: String },
-    #[error("dates lie in the years 1 to 9999")]
+    #[error("dates lie in the years 1900 to 9998")]
     DateOutOfRange,
     #[error("the books are closed until {until} already")]
     AlreadyClosed { until: DateTime<Utc> },
@@ -98,7 +98,7 @@ impl Aggregate for Books {
         let Ok(zone) = time_zone.parse::<Tz>() else {
             return Err(BooksRejection::UnknownTimeZone { time_zone });
         };
-        let next_day = through.succ_opt().filter(|_| (1..=9999).contains(&through.year()));
+        let next_day = through.succ_opt().filter(|_| RECORDED_YEARS.contains(&through.year()));
         let until = midnight(next_day.ok_or(BooksRejection::DateOutOfRange)?, zone);
         if let Some(open_from) = self.open_from.filter(|open_from| until <= *open_from) {
             return Err(BooksRejection::AlreadyClosed { until: open_from });

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::{Answer, OperationRejection, Refusal, allocation, answer};
 use crate::{
+    calendar::RECORDED_YEARS,
     domain::{
         AccountId, Id, Invoice, NumberSeries, PayerId,
         account::{AccountCommand, Charge, ChargeOrigin, Overdraft, RevenueShare},
@@ -77,7 +78,7 @@ impl IssueInvoice {
         let invoice = books.new_id::<Invoice>();
         let number = self.numbering.number(books, DocumentKind::Invoice, invoice.as_str(), issued_on)?;
         let due_on = issued_on.checked_add_signed(Duration::days(self.due_in_days.into()));
-        let due_on = due_on.filter(|due_on| (1..=9999).contains(&due_on.year()) && issued_on.year() >= 1);
+        let due_on = due_on.filter(|due_on| [issued_on, *due_on].iter().all(|day| RECORDED_YEARS.contains(&day.year())));
         let due_on = due_on.ok_or(OperationRejection::DateOutOfRange)?;
         let draft = Draft {
             number: number.clone(),

@@ -137,7 +137,7 @@ pub enum OperationRejection {
     RateOutOfRange,
     #[error("the amount is too small or too large to be converted")]
     ConversionOutOfRange,
-    #[error("dates lie in the years 1 to 9999")]
+    #[error("dates lie in the years 1900 to 9998")]
     DateOutOfRange,
     #[error("a name given from outside: {0}")]
     Name(#[from] IdError),

@@ -20,7 +20,7 @@ use std::{collections::BTreeMap, io, path::PathBuf, process::ExitCode, str::From
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
 use clap::ValueEnum;
 use daybook_core::{
-    Position,
+    Position, calendar,
     domain::{AccountId, Currency},
     store::{Store, position_at},
 };
@@ -51,13 +51,13 @@ pub struct Arguments {
     #[arg(long, value_name = "ID")]
     account: Option<AccountId>,
     /// The first day (UTC); what took effect before is in the opening balances
-    #[arg(long, value_name = "DAY")]
+    #[arg(long, value_name = "DAY", value_parser = calendar::day)]
     from: Option<NaiveDate>,
     /// The day after the last one (UTC)
-    #[arg(long, value_name = "DAY")]
+    #[arg(long, value_name = "DAY", value_parser = calendar::day)]
     to: Option<NaiveDate>,
     /// Only what had taken effect at this moment, such as 2026-03-31T22:00:00Z
-    #[arg(long, value_name = "MOMENT")]
+    #[arg(long, value_name = "MOMENT", value_parser = calendar::moment)]
     as_of: Option<DateTime<Utc>>,
     /// As it was known then: a position of the book, or a moment
     #[arg(long, value_name = "POSITION|MOMENT")]
@@ -84,15 +84,14 @@ enum Known {
 }
 
 impl FromStr for Known {
-    type Err = &'static str;
+    type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let digits = text.strip_prefix('@').unwrap_or(text);
         if let Ok(position) = digits.parse() {
             return Ok(Self::Position(position));
         }
-        let moment = DateTime::parse_from_rfc3339(text);
-        moment.map(|moment| Self::Moment(moment.to_utc())).map_err(|_| "neither a position nor a moment as in RFC 3339")
+        calendar::moment(text).map(Self::Moment).map_err(|error| format!("it is no position of the book, and {error}"))
     }
 }
 
