@@ -21,7 +21,10 @@ use crate::{
     page::Page,
     read::{Fresh, Rows},
     time::Time,
-    wire::{AccountRef, Amount, CurrencyCode, CustomerRef, HoldRef, Nothing, Number, Ref, text},
+    wire::{
+        AccountRef, Amount, CurrencyCode, CustomerRef, HoldRef, Label, Name, Nothing, Number, Ref, Sentence, Words,
+        text,
+    },
     write::{Made, Occasion, Writing, Written},
 };
 
@@ -32,17 +35,17 @@ pub struct NewAccount {
     /// A customer has one account in a currency.
     currency: CurrencyCode,
     #[schema(example = "Main account")]
-    name: String,
+    name: Name,
     /// IANA name; the days and months of statements are those of this zone.
     #[serde(default = "utc")]
     #[schema(example = "Europe/Berlin")]
-    time_zone: String,
+    time_zone: Label,
     effective_at: Option<Time>,
-    reason: Option<String>,
+    reason: Option<Sentence>,
 }
 
-fn utc() -> String {
-    "UTC".into()
+fn utc() -> Label {
+    Words("UTC".into())
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -51,7 +54,7 @@ pub struct NewCreditLimit {
     /// Zero takes the limit away.
     limit: Amount,
     effective_at: Option<Time>,
-    reason: Option<String>,
+    reason: Option<Sentence>,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -59,7 +62,7 @@ pub struct NewCreditLimit {
 pub struct PostPaid {
     allowed: bool,
     effective_at: Option<Time>,
-    reason: Option<String>,
+    reason: Option<Sentence>,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -68,7 +71,7 @@ pub struct AutomaticAllocation {
     /// Whether free credit serves new charges by itself.
     on: bool,
     effective_at: Option<Time>,
-    reason: Option<String>,
+    reason: Option<Sentence>,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -76,7 +79,7 @@ pub struct AutomaticAllocation {
 pub struct NewHold {
     amount: Amount,
     effective_at: Option<Time>,
-    reason: Option<String>,
+    reason: Option<Sentence>,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -84,10 +87,10 @@ pub struct NewHold {
 pub struct NewAdjustment {
     /// A positive amount credits the account, a negative one charges it.
     amount: Amount,
-    description: String,
+    description: Sentence,
     effective_at: Option<Time>,
     /// Needed: a correction says why.
-    reason: Option<String>,
+    reason: Option<Sentence>,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -102,16 +105,17 @@ pub struct NewTransfer {
     rate: Number,
     /// Where the rate comes from.
     #[schema(example = "ECB 2026-11-20")]
-    rate_source: String,
+    rate_source: Name,
     effective_at: Option<Time>,
-    reason: Option<String>,
+    reason: Option<Sentence>,
 }
 
 /// Opens an account of a customer in a currency.
 #[utoipa::path(post, path = "/v1/accounts", request_body = NewAccount, responses((status = 201, body = AccountOpened)))]
 pub async fn open(State(app): State<App>, Writing { body, request }: Writing<NewAccount>) -> Result<Written, ApiError> {
     let NewAccount { customer, currency, name, time_zone, effective_at, reason } = body;
-    let operation = OpenAccount { customer: customer.0, currency: currency.0, name, time_zone };
+    let operation =
+        OpenAccount { customer: customer.0, currency: currency.0, name: name.into(), time_zone: time_zone.into() };
     let command = request.command(Operation::OpenAccount(operation), effective_at, reason)?;
     app.create("/v1/accounts", command, &[("customer-not-found", "/customer"), ("account-exists", "/currency")]).await
 }
@@ -189,7 +193,8 @@ pub async fn adjust(
     Writing { body, request }: Writing<NewAdjustment>,
 ) -> Result<Written, ApiError> {
     let NewAdjustment { amount, description, effective_at, reason } = body;
-    let operation = Operation::AdjustAccount(AdjustAccount { account, amount: amount.0, description });
+    let operation =
+        Operation::AdjustAccount(AdjustAccount { account, amount: amount.0, description: description.into() });
     let named = [("currency-mismatch", "/amount")];
     app.make(request.command(operation, effective_at, reason)?, &named).await
 }
@@ -202,7 +207,7 @@ pub async fn transfer(
     Writing { body, request }: Writing<NewTransfer>,
 ) -> Result<Written, ApiError> {
     let NewTransfer { to: Ref(to), amount, rate, rate_source, effective_at, reason } = body;
-    let operation = TransferFunds { from, to, amount: amount.0, rate: rate.0, rate_source };
+    let operation = TransferFunds { from, to, amount: amount.0, rate: rate.0, rate_source: rate_source.into() };
     let command = request.command(Operation::TransferFunds(operation), effective_at, reason)?;
     app.make(command, &[("currency-mismatch", "/amount"), ("foreign-id", "/to")]).await
 }

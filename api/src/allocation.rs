@@ -13,7 +13,7 @@ use crate::{
     moment::AskedMoment,
     read::Fresh,
     time::Time,
-    wire::{Amount, ExpenseRef, InvoiceRef, Nothing, PaymentRef, Ref},
+    wire::{Amount, ExpenseRef, InvoiceRef, Nothing, PaymentRef, Ref, Sentence},
     write::{Writing, Written},
 };
 
@@ -27,7 +27,7 @@ pub struct NewAllocation {
     amount: Amount,
     effective_at: Option<Time>,
     /// Needed: a correction says why.
-    reason: Option<String>,
+    reason: Option<Sentence>,
 }
 
 /// A charge, by what it is for.

@@ -15,6 +15,7 @@ use crate::{
     page::Page,
     read::Fresh,
     time::Day,
+    wire::{Label, Sentence},
     write::{Writing, Written},
 };
 
@@ -26,8 +27,8 @@ pub struct Closing {
     /// IANA name; the day ends at midnight there. Accounts further west end their day, and so their month, later: their
     /// statements of that month stay open until a later day is closed.
     #[schema(example = "Europe/Berlin")]
-    time_zone: String,
-    reason: Option<String>,
+    time_zone: Label,
+    reason: Option<Sentence>,
 }
 
 /// Closes the books through a day, for ever. What takes effect in a closed period and is recorded later takes effect at
@@ -35,7 +36,7 @@ pub struct Closing {
 #[utoipa::path(post, path = "/v1/books/close", request_body = Closing, responses((status = 200, body = PeriodClosed)))]
 pub async fn close(State(app): State<App>, Writing { body, request }: Writing<Closing>) -> Result<Written, ApiError> {
     let Closing { through: Day(through), time_zone, reason } = body;
-    let operation = Operation::ClosePeriod(ClosePeriod { through, time_zone });
+    let operation = Operation::ClosePeriod(ClosePeriod { through, time_zone: time_zone.into() });
     let command = request.command(operation, None, reason)?;
     app.change(command, &[("period-already-closed", "/through"), ("period-not-over", "/through")]).await
 }

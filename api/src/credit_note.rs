@@ -19,7 +19,10 @@ use crate::{
     page::Page,
     read::Fresh,
     time::{Day, Time},
-    wire::{AccountRef, Amount, CreditNoteRef, CustomerRef, InvoiceRef, Nothing, Number, PayerRef, Ref, text},
+    wire::{
+        AccountRef, Amount, CreditNoteRef, CustomerRef, InvoiceRef, Label, Nothing, Number, PayerRef, Ref, Sentence,
+        text,
+    },
     write::{Writing, Written},
 };
 
@@ -38,7 +41,7 @@ pub struct NewCreditNote {
     lines: Vec<NewCreditLine>,
     /// When it took effect; now, unless it is told later than it happened.
     effective_at: Option<Time>,
-    reason: Option<String>,
+    reason: Option<Sentence>,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -61,9 +64,9 @@ pub struct CreditedLine {
     /// In the terms of the invoice's prices: with tax if they include it.
     amount: Option<Number>,
     #[serde(default)]
-    item: String,
+    item: Label,
     #[serde(default)]
-    description: String,
+    description: Sentence,
 }
 
 /// Issues a credit note and credits the account, never with more than is left of a line.
@@ -96,8 +99,8 @@ impl From<NewCreditLine> for CreditRequest {
             NewCreditLine::Line(CreditedLine { invoice, line, quantity, amount, item, description }) => Self::Line {
                 invoice: invoice.0,
                 line: LineToCredit { line, quantity: quantity.map(|q| q.0), amount: amount.map(|a| a.0) },
-                item,
-                description,
+                item: item.into(),
+                description: description.into(),
             },
             NewCreditLine::Free(line) => Self::Free(line.into()),
         }

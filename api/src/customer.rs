@@ -15,7 +15,7 @@ use crate::{
     page::Page,
     read::Fresh,
     time::Time,
-    wire::{CustomerRef, Nothing, Ref},
+    wire::{CustomerRef, Email, Label, Name, Nothing, Ref, Sentence},
     write::{Made, Writing, Written},
 };
 
@@ -23,20 +23,20 @@ use crate::{
 #[serde(deny_unknown_fields)]
 pub struct NewCustomer {
     #[schema(example = "Ada Lovelace")]
-    name: String,
-    email: Option<String>,
+    name: Name,
+    email: Option<Email>,
     /// When it took effect; now, unless it is told later than it happened.
     effective_at: Option<Time>,
-    reason: Option<String>,
+    reason: Option<Sentence>,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GroupMembership {
     #[schema(example = "resellers")]
-    group: String,
+    group: Label,
     effective_at: Option<Time>,
-    reason: Option<String>,
+    reason: Option<Sentence>,
 }
 
 /// Registers a customer.
@@ -46,7 +46,7 @@ pub async fn register(
     Writing { body, request }: Writing<NewCustomer>,
 ) -> Result<Written, ApiError> {
     let NewCustomer { name, email, effective_at, reason } = body;
-    let operation = Operation::RegisterCustomer(RegisterCustomer { name, email });
+    let operation = Operation::RegisterCustomer(RegisterCustomer { name: name.into(), email: email.map(String::from) });
     app.create("/v1/customers", request.command(operation, effective_at, reason)?, &[]).await
 }
 
@@ -58,7 +58,7 @@ pub async fn join_group(
     Writing { body, request }: Writing<GroupMembership>,
 ) -> Result<Written, ApiError> {
     let GroupMembership { group, effective_at, reason } = body;
-    let operation = Operation::JoinGroup(JoinGroup { customer, group });
+    let operation = Operation::JoinGroup(JoinGroup { customer, group: group.into() });
     app.change(request.command(operation, effective_at, reason)?, &[("group-malformed", "/group")]).await
 }
 

@@ -21,7 +21,7 @@ use crate::{
     page::Page,
     read::{Fresh, one_of},
     time::{AskedTime, Time},
-    wire::{Amount, CustomerRef, DiscountRef, Nothing, Number, Ref},
+    wire::{Amount, CustomerRef, DiscountRef, Label, Name, Nothing, Number, Ref, Sentence, Words},
     write::{Made, Writing, Written},
 };
 
@@ -30,7 +30,7 @@ use crate::{
 pub struct NewDiscount {
     audience: Audience,
     #[schema(example = "Spring offer")]
-    name: String,
+    name: Name,
     #[serde(default)]
     scope: Scope,
     value: Value,
@@ -42,7 +42,7 @@ pub struct NewDiscount {
     valid_until: Option<Time>,
     /// When it took effect; now, unless it is told later than it happened.
     effective_at: Option<Time>,
-    reason: Option<String>,
+    reason: Option<Sentence>,
 }
 
 /// Whom a discount is for.
@@ -50,7 +50,7 @@ pub struct NewDiscount {
 #[serde(rename_all = "snake_case")]
 pub enum Audience {
     Everyone,
-    Group(String),
+    Group(Label),
     Customer(CustomerRef),
 }
 
@@ -60,7 +60,7 @@ pub enum Audience {
 pub enum Scope {
     #[default]
     All,
-    Product(String),
+    Product(Label),
 }
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -79,7 +79,7 @@ pub struct Revocation {
     /// Whom it was granted to.
     audience: Audience,
     effective_at: Option<Time>,
-    reason: Option<String>,
+    reason: Option<Sentence>,
 }
 
 /// Grants a discount.
@@ -91,7 +91,7 @@ pub async fn grant(
     let NewDiscount { audience, name, scope, value, priority, valid_from, valid_until, effective_at, reason } = body;
     let (valid_from, valid_until) = (valid_from.map(|from| from.0), valid_until.map(|until| until.0));
     let (audience, scope, value) = (audience.into(), scope.into(), value.into());
-    let operation = GrantDiscount { audience, name, scope, value, priority, valid_from, valid_until };
+    let operation = GrantDiscount { audience, name: name.into(), scope, value, priority, valid_from, valid_until };
     let command = request.command(Operation::GrantDiscount(operation), effective_at, reason)?;
     let named = [
         ("customer-not-found", "/audience/customer"),
@@ -118,7 +118,7 @@ impl From<Audience> for discount::Audience {
     fn from(audience: Audience) -> Self {
         match audience {
             Audience::Everyone => Self::Everyone,
-            Audience::Group(group) => Self::Group(group),
+            Audience::Group(Words(group)) => Self::Group(group),
             Audience::Customer(customer) => Self::Customer(customer.0),
         }
     }
@@ -128,7 +128,7 @@ impl From<Scope> for discount::Scope {
     fn from(scope: Scope) -> Self {
         match scope {
             Scope::All => Self::All,
-            Scope::Product(product) => Self::Product(product),
+            Scope::Product(Words(product)) => Self::Product(product),
         }
     }
 }
@@ -210,11 +210,11 @@ impl From<DiscountRow> for DiscountShown {
             id: row.id,
             audience: match row.audience.as_str() {
                 "customer" => Audience::Customer(Ref(audience_id.parse().expect("a row holds an identifier"))),
-                "group" => Audience::Group(audience_id),
+                "group" => Audience::Group(Words(audience_id)),
                 _ => Audience::Everyone,
             },
             name: row.name,
-            scope: row.product.map_or(Scope::All, Scope::Product),
+            scope: row.product.map_or(Scope::All, |product| Scope::Product(Words(product))),
             value: match row.kind.as_str() {
                 "amount_off" => Value::AmountOff(amount(row.value)),
                 "fixed_price" => Value::FixedPrice(amount(row.value)),

@@ -16,7 +16,7 @@ use crate::{
     page::Page,
     read::{Fresh, one_of},
     time::Time,
-    wire::{AccountRef, Amount, ExpenseRef, Nothing, Number, OrderRef, Ref, ServiceRef, text},
+    wire::{AccountRef, Amount, ExpenseRef, Nothing, Number, OrderRef, Ref, Sentence, ServiceRef, text},
     write::{Occasion, Writing, Written},
 };
 
@@ -24,7 +24,7 @@ use crate::{
 #[serde(deny_unknown_fields)]
 pub struct NewExpense {
     account: AccountRef,
-    description: String,
+    description: Sentence,
     #[serde(default = "one")]
     quantity: Number,
     /// For the whole quantity, before tax.
@@ -35,7 +35,7 @@ pub struct NewExpense {
     /// When it took effect; now, unless it is told later than it happened.
     effective_at: Option<Time>,
     /// Needed: a charge that was not ordered says why.
-    reason: Option<String>,
+    reason: Option<Sentence>,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -45,7 +45,7 @@ pub struct NewTotal {
     total: Amount,
     effective_at: Option<Time>,
     /// Needed: a correction says why.
-    reason: Option<String>,
+    reason: Option<Sentence>,
 }
 
 /// Charges something that was not ordered, with a reason.
@@ -56,7 +56,8 @@ pub async fn record(
 ) -> Result<Written, ApiError> {
     let NewExpense { account: Ref(account), description, quantity, net, tax_rate, effective_at, reason } = body;
     let (quantity, net, tax_rate) = (quantity.0, net.0, tax_rate.0);
-    let operation = Operation::RecordExpense(RecordExpense { account, description, quantity, net, tax_rate });
+    let operation =
+        Operation::RecordExpense(RecordExpense { account, description: description.into(), quantity, net, tax_rate });
     let named = [("account-not-found", "/account"), ("amount-not-positive", "/net"), ("currency-mismatch", "/net")];
     app.create("/v1/expenses", request.command(operation, effective_at, reason)?, &named).await
 }

@@ -21,7 +21,7 @@ use crate::{
     page::Page,
     read::{Fresh, one_of},
     time::{Day, Time},
-    wire::{AccountRef, Amount, CustomerRef, InvoiceRef, Label, Nothing, Number, PayerRef, Ref, text},
+    wire::{AccountRef, Amount, CustomerRef, InvoiceRef, Label, Nothing, Number, PayerRef, Ref, Sentence, Words, text},
     write::{Writing, Written},
 };
 
@@ -42,7 +42,7 @@ pub struct NewInvoice {
     discount: Option<DocumentDiscount>,
     /// When it took effect; now, unless it is told later than it happened.
     effective_at: Option<Time>,
-    reason: Option<String>,
+    reason: Option<Sentence>,
 }
 
 /// Where the number of a document comes from.
@@ -51,7 +51,7 @@ pub struct NewInvoice {
 pub enum DocumentNumber {
     /// The next number of a series, contiguous whatever fails.
     #[schema(example = "INV-2026")]
-    Series(String),
+    Series(Label),
     /// The number that the document had where it was issued first.
     Given(Label),
 }
@@ -62,8 +62,8 @@ pub enum DocumentNumber {
 pub struct NewLine {
     /// The provider's own code of what was sold.
     #[serde(default)]
-    item: String,
-    description: String,
+    item: Label,
+    description: Sentence,
     #[serde(default = "one")]
     quantity: Number,
     /// May be finer than the currency.
@@ -143,19 +143,19 @@ pub const NAMED_IN_DOCUMENT: [(&str, &str); 5] = [
 ];
 
 /// An invoice is never changed.
-#[utoipa::path(patch, path = "/v1/invoices/{id}", responses((status = 409, body = crate::error::Problem)))]
+#[utoipa::path(patch, path = "/v1/invoices/{id}", responses((status = 409, body = crate::error::Problem, content_type = "application/problem+json")))]
 pub async fn patch(State(app): State<App>, Named(Ref(invoice)): Named<InvoiceRef>) -> ApiError {
     is_final(&app, &invoice).await
 }
 
 /// An invoice is never replaced.
-#[utoipa::path(put, path = "/v1/invoices/{id}", responses((status = 409, body = crate::error::Problem)))]
+#[utoipa::path(put, path = "/v1/invoices/{id}", responses((status = 409, body = crate::error::Problem, content_type = "application/problem+json")))]
 pub async fn put(State(app): State<App>, Named(Ref(invoice)): Named<InvoiceRef>) -> ApiError {
     is_final(&app, &invoice).await
 }
 
 /// An invoice is never deleted.
-#[utoipa::path(delete, path = "/v1/invoices/{id}", responses((status = 409, body = crate::error::Problem)))]
+#[utoipa::path(delete, path = "/v1/invoices/{id}", responses((status = 409, body = crate::error::Problem, content_type = "application/problem+json")))]
 pub async fn delete(State(app): State<App>, Named(Ref(invoice)): Named<InvoiceRef>) -> ApiError {
     is_final(&app, &invoice).await
 }
@@ -175,7 +175,7 @@ impl DocumentNumber {
     /// The numbering that was asked for, else the series of the year.
     pub fn or_series_of_the_year(numbering: Option<Self>, prefix: &'static str) -> Numbering {
         match numbering {
-            Some(Self::Series(series)) => Numbering::Series(series),
+            Some(Self::Series(Words(series))) => Numbering::Series(series),
             Some(Self::Given(number)) => Numbering::Given(number.0),
             None => Numbering::SeriesOfTheYear(prefix),
         }
@@ -184,7 +184,13 @@ impl DocumentNumber {
 
 impl From<NewLine> for invoice::DraftLine {
     fn from(NewLine { item, description, quantity, unit_price, tax_rate }: NewLine) -> Self {
-        Self { item, description, quantity: quantity.0, unit_price: unit_price.0, tax_rate: tax_rate.0 }
+        Self {
+            item: item.into(),
+            description: description.into(),
+            quantity: quantity.0,
+            unit_price: unit_price.0,
+            tax_rate: tax_rate.0,
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
     error::ApiError,
     payment::{NAMED_IN_PAYMENT, PaymentStanding, Purpose},
     time::Time,
-    wire::{AccountRef, Amount, PaymentRef},
+    wire::{AccountRef, Amount, Label, Name, PaymentRef, Sentence},
     write::{Writing, Written},
 };
 
@@ -19,10 +19,10 @@ use crate::{
 pub struct Notice {
     /// The provider's name for the gateway.
     #[schema(example = "stripe")]
-    gateway: String,
+    gateway: Label,
     /// The gateway's own payment id.
     #[schema(example = "pi_3OqXYZ")]
-    gateway_payment: String,
+    gateway_payment: Name,
     /// Our payment, if the gateway was told of one.
     payment: Option<PaymentRef>,
     account: AccountRef,
@@ -31,7 +31,7 @@ pub struct Notice {
     purpose: Purpose,
     outcome: Outcome,
     effective_at: Option<Time>,
-    reason: Option<String>,
+    reason: Option<Sentence>,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -45,7 +45,7 @@ pub enum Outcome {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Why {
-    gateway_reason: String,
+    gateway_reason: Sentence,
 }
 
 /// Takes a gateway's notice. Sent any number of times, it is one payment.
@@ -53,8 +53,8 @@ pub struct Why {
 pub async fn take(State(app): State<App>, Writing { body, request }: Writing<Notice>) -> Result<Written, ApiError> {
     let Notice { gateway, gateway_payment, payment, account, amount, purpose, outcome, effective_at, reason } = body;
     let operation = GatewayNotice {
-        gateway,
-        gateway_payment,
+        gateway: gateway.into(),
+        gateway_payment: gateway_payment.into(),
         payment: payment.map(|payment| payment.0),
         account: account.0,
         amount: amount.0,
@@ -62,15 +62,16 @@ pub async fn take(State(app): State<App>, Writing { body, request }: Writing<Not
         outcome: outcome.into(),
     };
     let command = request.command(Operation::GatewayNotice(operation), effective_at, reason)?;
-    app.change(command, &NAMED_IN_PAYMENT).await
+    let named = [&NAMED_IN_PAYMENT[..], &[("malformed-id", "/gateway")]].concat();
+    app.change(command, &named).await
 }
 
 impl From<Outcome> for NoticeOutcome {
     fn from(outcome: Outcome) -> Self {
         match outcome {
             Outcome::Succeeded => Self::Succeeded,
-            Outcome::Failed(Why { gateway_reason }) => Self::Failed { gateway_reason },
-            Outcome::Fraudulent(Why { gateway_reason }) => Self::Fraudulent { gateway_reason },
+            Outcome::Failed(Why { gateway_reason }) => Self::Failed { gateway_reason: gateway_reason.into() },
+            Outcome::Fraudulent(Why { gateway_reason }) => Self::Fraudulent { gateway_reason: gateway_reason.into() },
         }
     }
 }

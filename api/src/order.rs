@@ -21,7 +21,10 @@ use crate::{
     page::Page,
     read::{Fresh, one_of},
     time::Time,
-    wire::{AccountRef, Amount, CustomerRef, Nothing, Number, OrderRef, PayerRef, PaymentRef, Ref, text},
+    wire::{
+        AccountRef, Amount, CustomerRef, Label, Nothing, Number, OrderRef, PayerRef, PaymentRef, Ref, Sentence, Words,
+        text,
+    },
     write::{Occasion, Writing, Written},
 };
 
@@ -30,20 +33,20 @@ use crate::{
 pub struct NewOrder {
     account: AccountRef,
     #[schema(example = "VPS for the shop")]
-    description: String,
+    description: Sentence,
     items: Vec<NewItem>,
     /// When it took effect; now, unless it is told later than it happened.
     effective_at: Option<Time>,
-    reason: Option<String>,
+    reason: Option<Sentence>,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewItem {
     #[schema(example = "vps")]
-    product: String,
+    product: Label,
     #[serde(default)]
-    description: String,
+    description: Sentence,
     #[serde(default = "one")]
     quantity: Number,
     /// May be finer than the currency.
@@ -74,15 +77,15 @@ pub struct PartOfPeriod {
 pub struct AddedItem {
     item: NewItem,
     effective_at: Option<Time>,
-    reason: Option<String>,
+    reason: Option<Sentence>,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewDescription {
-    description: String,
+    description: Sentence,
     effective_at: Option<Time>,
-    reason: Option<String>,
+    reason: Option<Sentence>,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -90,7 +93,7 @@ pub struct NewDescription {
 pub struct OrderPayment {
     by: PaidBy,
     effective_at: Option<Time>,
-    reason: Option<String>,
+    reason: Option<Sentence>,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -107,7 +110,7 @@ pub enum PaidBy {
 pub struct PaymentForOrder {
     payer: Option<PayerRef>,
     #[schema(example = "card")]
-    method: String,
+    method: Label,
     /// What is missing, unless another amount is given.
     amount: Option<Amount>,
 }
@@ -117,7 +120,7 @@ pub struct PaymentForOrder {
 pub async fn place(State(app): State<App>, Writing { body, request }: Writing<NewOrder>) -> Result<Written, ApiError> {
     let NewOrder { account: Ref(account), description, items, effective_at, reason } = body;
     let items = items.into_iter().map(Into::into).collect();
-    let operation = Operation::PlaceOrder(PlaceOrder { account, description, items });
+    let operation = Operation::PlaceOrder(PlaceOrder { account, description: description.into(), items });
     let named = [("account-not-found", "/account"), ("product-missing", "/items")];
     app.create("/v1/orders", request.command(operation, effective_at, reason)?, &named).await
 }
@@ -156,7 +159,7 @@ pub async fn rename(
     Writing { body, request }: Writing<NewDescription>,
 ) -> Result<Written, ApiError> {
     let NewDescription { description, effective_at, reason } = body;
-    let operation = Operation::RenameOrder(RenameOrder { order, description });
+    let operation = Operation::RenameOrder(RenameOrder { order, description: description.into() });
     app.change(request.command(operation, effective_at, reason)?, &[]).await
 }
 
@@ -193,7 +196,8 @@ pub async fn pay(
 
 impl From<NewItem> for order::ItemRequest {
     fn from(item: NewItem) -> Self {
-        let NewItem { product, description, quantity, unit_price, part, tax_rate } = item;
+        let NewItem { product: Words(product), description: Words(description), quantity, unit_price, part, tax_rate } =
+            item;
         let description = if description.trim().is_empty() { product.clone() } else { description };
         let part = part.map(|PartOfPeriod { days, of }| order::PartOfPeriod { days, of });
         Self { product, description, quantity: quantity.0, unit_price: unit_price.0, part, tax_rate: tax_rate.0 }
@@ -204,9 +208,11 @@ impl From<PaidBy> for PayOrderBy {
     fn from(by: PaidBy) -> Self {
         match by {
             PaidBy::Balance => Self::Balance,
-            PaidBy::Payment(PaymentForOrder { payer, method, amount }) => {
-                Self::Payment { payer: payer.map(|payer| payer.0), method, amount: amount.map(|amount| amount.0) }
-            }
+            PaidBy::Payment(PaymentForOrder { payer, method, amount }) => Self::Payment {
+                payer: payer.map(|payer| payer.0),
+                method: method.into(),
+                amount: amount.map(|amount| amount.0),
+            },
         }
     }
 }

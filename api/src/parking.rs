@@ -12,6 +12,7 @@ use crate::{
     app::App,
     error::ApiError,
     operator::{Instruction, named},
+    wire::{Label, Sentence, Words},
 };
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -20,9 +21,9 @@ pub struct Park {
     /// The event that cannot be folded. What follows it in its stream is set aside, too.
     position: Position,
     /// Why the projection may go on without it.
-    reason: String,
+    reason: Sentence,
     /// Who decided that; the one who asks, unless told.
-    by: Option<String>,
+    by: Option<Label>,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -62,14 +63,14 @@ pub async fn park(
     Instruction { body, by: caller }: Instruction<Park>,
 ) -> Result<Json<ParkedShown>, ApiError> {
     let definition = named(&name)?;
-    let Park { position, reason, by } = body;
+    let Park { position, reason: Words(reason), by } = body;
     if reason.trim().is_empty() {
         return Err(ApiError::field("reason-missing", "/reason", "say why the projection may go on without the event"));
     }
     if i64::try_from(position).is_err() {
         return Err(ParkError::NoEvent(position).into());
     }
-    let by = by.filter(|by| !by.trim().is_empty()).unwrap_or(caller);
+    let by = by.map(String::from).filter(|by| !by.trim().is_empty()).unwrap_or(caller);
     let parked = engine::park(app.store(), &definition, position, &reason, &by).await?;
     let (projection, stream) = (definition.name, &parked.aggregate_id);
     tracing::info!(projection, position, stream, reason, by, "a stream is parked");

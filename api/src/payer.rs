@@ -18,7 +18,7 @@ use crate::{
     page::Page,
     read::Fresh,
     time::Time,
-    wire::{CustomerRef, Nothing, PayerRef, Ref},
+    wire::{CustomerRef, Label, Name, Nothing, PayerRef, Ref, Sentence, Words},
     write::{Made, Occasion, Writing, Written},
 };
 
@@ -28,11 +28,11 @@ pub struct NewPayer {
     customer: CustomerRef,
     kind: PayerKind,
     #[schema(example = "Analytical Engines Ltd")]
-    name: String,
+    name: Name,
     address: Address,
-    tax_number: Option<String>,
+    tax_number: Option<Label>,
     effective_at: Option<Time>,
-    reason: Option<String>,
+    reason: Option<Sentence>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
@@ -48,21 +48,21 @@ pub enum PayerKind {
 pub struct Address {
     /// ISO 3166-1 alpha-2, or the name of the country where only that is known.
     #[schema(example = "GB")]
-    country: String,
+    country: Name,
     #[serde(default)]
-    postal_code: String,
+    postal_code: Label,
     #[serde(default)]
-    city: String,
+    city: Name,
     #[serde(default)]
-    street: String,
+    street: Name,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewName {
-    name: String,
+    name: Name,
     effective_at: Option<Time>,
-    reason: Option<String>,
+    reason: Option<Sentence>,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -70,7 +70,7 @@ pub struct NewName {
 pub struct NewAddress {
     address: Address,
     effective_at: Option<Time>,
-    reason: Option<String>,
+    reason: Option<Sentence>,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -78,9 +78,9 @@ pub struct NewAddress {
 pub struct NewTaxNumber {
     /// `null` takes the number away.
     #[serde(deserialize_with = "Option::deserialize")]
-    tax_number: Option<String>,
+    tax_number: Option<Label>,
     effective_at: Option<Time>,
-    reason: Option<String>,
+    reason: Option<Sentence>,
 }
 
 /// Creates a payer of a customer.
@@ -88,7 +88,13 @@ pub struct NewTaxNumber {
 pub async fn create(State(app): State<App>, Writing { body, request }: Writing<NewPayer>) -> Result<Written, ApiError> {
     let NewPayer { customer: Ref(customer), kind, name, address, tax_number, effective_at, reason } = body;
     let (kind, address) = (kind.into(), address.into());
-    let operation = Operation::CreatePayer(CreatePayer { customer, kind, name, address, tax_number });
+    let operation = Operation::CreatePayer(CreatePayer {
+        customer,
+        kind,
+        name: name.into(),
+        address,
+        tax_number: tax_number.map(String::from),
+    });
     let named = [("customer-not-found", "/customer")];
     app.create("/v1/payers", request.command(operation, effective_at, reason)?, &named).await
 }
@@ -101,7 +107,7 @@ pub async fn rename(
     Writing { body, request }: Writing<NewName>,
 ) -> Result<Written, ApiError> {
     let NewName { name, effective_at, reason } = body;
-    let operation = Operation::ChangePayer(ChangePayer { payer, change: PayerChange::Rename { name } });
+    let operation = Operation::ChangePayer(ChangePayer { payer, change: PayerChange::Rename { name: name.into() } });
     app.change(request.command(operation, effective_at, reason)?, &[]).await
 }
 
@@ -126,7 +132,7 @@ pub async fn change_tax_number(
     Writing { body, request }: Writing<NewTaxNumber>,
 ) -> Result<Written, ApiError> {
     let NewTaxNumber { tax_number, effective_at, reason } = body;
-    let change = PayerChange::ChangeTaxNumber { tax_number };
+    let change = PayerChange::ChangeTaxNumber { tax_number: tax_number.map(String::from) };
     let operation = Operation::ChangePayer(ChangePayer { payer, change });
     app.change(request.command(operation, effective_at, reason)?, &[]).await
 }
@@ -155,7 +161,7 @@ impl From<PayerKind> for domain::payer::PayerKind {
 
 impl From<Address> for domain::payer::Address {
     fn from(Address { country, postal_code, city, street }: Address) -> Self {
-        Self { country, postal_code, city, street }
+        Self { country: country.into(), postal_code: postal_code.into(), city: city.into(), street: street.into() }
     }
 }
 
@@ -193,7 +199,12 @@ impl From<PayerRow> for PayerShown {
             customer: row.customer_id,
             kind: row.kind,
             name: row.name,
-            address: Address { country, postal_code, city, street },
+            address: Address {
+                country: Words(country),
+                postal_code: Words(postal_code),
+                city: Words(city),
+                street: Words(street),
+            },
             tax_number: row.tax_number,
             active: row.active,
             created_at: row.created_at,

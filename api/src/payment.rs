@@ -20,7 +20,7 @@ use crate::{
     read::{Fresh, one_of},
     refund::RefundShown,
     time::Time,
-    wire::{AccountRef, Amount, InvoiceRef, Nothing, OrderRef, PayerRef, PaymentRef, Ref, text},
+    wire::{AccountRef, Amount, InvoiceRef, Label, Nothing, OrderRef, PayerRef, PaymentRef, Ref, Sentence, text},
     write::{Occasion, WriteRequest, Writing, Written},
 };
 
@@ -30,13 +30,13 @@ pub struct NewPayment {
     account: AccountRef,
     payer: Option<PayerRef>,
     #[schema(example = "card")]
-    method: String,
+    method: Label,
     amount: Amount,
     #[serde(default)]
     purpose: Purpose,
     /// When it took effect; now, unless it is told later than it happened.
     effective_at: Option<Time>,
-    reason: Option<String>,
+    reason: Option<Sentence>,
 }
 
 /// What the payer wants the money to do. Uncovered debt comes first in any case.
@@ -54,18 +54,18 @@ pub enum Purpose {
 #[serde(deny_unknown_fields)]
 pub struct CreditedPayment {
     /// The number of the bank's or the gateway's own document.
-    document_number: Option<String>,
+    document_number: Option<Label>,
     effective_at: Option<Time>,
-    reason: Option<String>,
+    reason: Option<Sentence>,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GatewayReason {
     #[schema(example = "card expired")]
-    pub gateway_reason: String,
+    pub gateway_reason: Sentence,
     pub effective_at: Option<Time>,
-    pub reason: Option<String>,
+    pub reason: Option<Sentence>,
 }
 
 /// Announces a payment. The balance changes when it is credited.
@@ -76,7 +76,8 @@ pub async fn start(
 ) -> Result<Written, ApiError> {
     let NewPayment { account: Ref(account), payer, method, amount, purpose, effective_at, reason } = body;
     let (payer, purpose) = (payer.map(|payer| payer.0), purpose.into());
-    let operation = Operation::StartPayment(StartPayment { account, payer, method, amount: amount.0, purpose });
+    let operation =
+        Operation::StartPayment(StartPayment { account, payer, method: method.into(), amount: amount.0, purpose });
     app.create("/v1/payments", request.command(operation, effective_at, reason)?, &NAMED_IN_PAYMENT).await
 }
 
@@ -108,7 +109,7 @@ pub async fn credit(
     Writing { body, request }: Writing<CreditedPayment>,
 ) -> Result<Written, ApiError> {
     let CreditedPayment { document_number, effective_at, reason } = body;
-    let step = PaymentStep::Credit { document_number };
+    let step = PaymentStep::Credit { document_number: document_number.map(String::from) };
     advance(&app, payment, step, request, Occasion { effective_at, reason }).await
 }
 
@@ -140,7 +141,14 @@ pub async fn fail(
     Writing { body, request }: Writing<GatewayReason>,
 ) -> Result<Written, ApiError> {
     let GatewayReason { gateway_reason, effective_at, reason } = body;
-    advance(&app, payment, PaymentStep::Fail { gateway_reason }, request, Occasion { effective_at, reason }).await
+    advance(
+        &app,
+        payment,
+        PaymentStep::Fail { gateway_reason: gateway_reason.into() },
+        request,
+        Occasion { effective_at, reason },
+    )
+    .await
 }
 
 /// Deletes a payment that was never handed to a gateway. Its history stays.
@@ -161,7 +169,7 @@ pub async fn mark_fraudulent(
     Writing { body, request }: Writing<GatewayReason>,
 ) -> Result<Written, ApiError> {
     let GatewayReason { gateway_reason, effective_at, reason } = body;
-    let step = PaymentStep::MarkFraudulent { gateway_reason };
+    let step = PaymentStep::MarkFraudulent { gateway_reason: gateway_reason.into() };
     advance(&app, payment, step, request, Occasion { effective_at, reason }).await
 }
 

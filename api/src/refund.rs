@@ -15,7 +15,7 @@ use crate::{
     payment::GatewayReason,
     read::Fresh,
     time::Time,
-    wire::{Amount, Nothing, PaymentRef, Ref, RefundRef},
+    wire::{Amount, Nothing, PaymentRef, Ref, RefundRef, Sentence},
     write::{Occasion, Writing, Written},
 };
 
@@ -25,7 +25,7 @@ pub struct NewRefund {
     /// At most what of the payment nothing was bought with.
     amount: Amount,
     effective_at: Option<Time>,
-    reason: Option<String>,
+    reason: Option<Sentence>,
 }
 
 /// Takes money off the account, to be paid back by the gateway.
@@ -62,7 +62,7 @@ pub async fn fail_refund(
 ) -> Result<Written, ApiError> {
     let GatewayReason { gateway_reason, effective_at, reason } = body;
     let (Ref(payment), Ref(refund)) = named;
-    let operation = Operation::FailRefund(FailRefund { payment, refund, gateway_reason });
+    let operation = Operation::FailRefund(FailRefund { payment, refund, gateway_reason: gateway_reason.into() });
     app.change(request.command(operation, effective_at, reason)?, &[]).await
 }
 

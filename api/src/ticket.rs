@@ -18,7 +18,7 @@ use crate::{
     page::Page,
     read::{Fresh, one_of},
     time::Time,
-    wire::{CustomerRef, Nothing, OrderRef, Ref, ServiceRef, TicketRef, text},
+    wire::{CustomerRef, Label, Message, Name, Nothing, OrderRef, Ref, Sentence, ServiceRef, TicketRef, text},
     write::{Made, Occasion, WriteRequest, Writing, Written},
 };
 
@@ -27,15 +27,15 @@ use crate::{
 pub struct NewTicket {
     customer: CustomerRef,
     #[schema(example = "technical")]
-    category: String,
+    category: Label,
     #[schema(example = "The server does not answer")]
-    subject: String,
+    subject: Name,
     /// A service or an order of the same customer.
     about: Option<Subject>,
-    message: String,
+    message: Message,
     /// When it took effect; now, unless it is told later than it happened.
     effective_at: Option<Time>,
-    reason: Option<String>,
+    reason: Option<Sentence>,
 }
 
 /// What a ticket is about.
@@ -50,9 +50,9 @@ pub enum Subject {
 #[serde(deny_unknown_fields)]
 pub struct NewMessage {
     side: Side,
-    message: String,
+    message: Message,
     effective_at: Option<Time>,
-    reason: Option<String>,
+    reason: Option<Sentence>,
 }
 
 /// Who writes.
@@ -68,7 +68,13 @@ pub enum Side {
 pub async fn open(State(app): State<App>, Writing { body, request }: Writing<NewTicket>) -> Result<Written, ApiError> {
     let NewTicket { customer: Ref(customer), category, subject, about, message, effective_at, reason } = body;
     let about = about.map(Into::into);
-    let operation = Operation::OpenTicket(OpenTicket { customer, category, subject, about, message });
+    let operation = Operation::OpenTicket(OpenTicket {
+        customer,
+        category: category.into(),
+        subject: subject.into(),
+        about,
+        message: message.into(),
+    });
     let named = [
         ("customer-not-found", "/customer"),
         ("order-not-found", "/about/order"),
@@ -86,8 +92,8 @@ pub async fn write(
 ) -> Result<Written, ApiError> {
     let NewMessage { side, message, effective_at, reason } = body;
     let action = match side {
-        Side::Provider => TicketAction::Answer { message },
-        Side::Customer => TicketAction::Reply { message },
+        Side::Provider => TicketAction::Answer { message: message.into() },
+        Side::Customer => TicketAction::Reply { message: message.into() },
     };
     let operation = Operation::WriteOnTicket(WriteOnTicket { ticket, action });
     app.make(request.command(operation, effective_at, reason)?, &[]).await

@@ -6,7 +6,10 @@ use axum::{
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
-use daybook_core::domain::{self, Currency, Id, Money, MoneyError, Noun, Rounding, money::parse_decimal};
+use daybook_core::{
+    Position,
+    domain::{self, Currency, Id, Money, MoneyError, Noun, Rounding, money::parse_decimal},
+};
 use rust_decimal::Decimal;
 use serde::{
     Deserialize, Deserializer, Serialize,
@@ -15,7 +18,7 @@ use serde::{
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
-        ObjectBuilder, RefOr,
+        KnownFormat, ObjectBuilder, RefOr, SchemaFormat,
         schema::{Schema, Type},
     },
 };
@@ -40,9 +43,27 @@ pub struct Amount(pub Money);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Number(pub Decimal);
 
+/// A text of at most `MOST` characters. The limits let an event with all its texts fit into an entry of the transparency
+/// log, also where each character takes six bytes in JSON and the texts grow by a third: longer texts belong into
+/// attachments.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Words<const MOST: usize>(pub String);
+
 /// A short text, such as the number of a document: short enough for an index.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Label(pub String);
+pub type Label = Words<128>;
+/// What somebody or something is called; the title of a ticket; a line of an address.
+pub type Name = Words<200>;
+/// An address of electronic mail, as long as one can be.
+pub type Email = Words<254>;
+/// What something is; why something was done.
+pub type Sentence = Words<500>;
+/// What is written on a ticket.
+pub type Message = Words<5_000>;
+
+/// A position of the book that is asked about: as PostgreSQL counts them, up to 2⁶³ − 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AskedPosition(pub Position);
 
 /// A currency of ISO 4217.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,27 +158,65 @@ impl PartialSchema for Number {
 
 impl ToSchema for Number {}
 
-impl<'de> Deserialize<'de> for Label {
+impl<'de, const MOST: usize> Deserialize<'de> for Words<MOST> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let read = |text: &str| match text.chars().count() {
-            0..=Self::LONGEST => Ok(text.to_owned()),
-            _ => Err(("text-too-long", format!("the text has at most {} characters", Self::LONGEST))),
+        let read = |text: &str| match text.chars().nth(MOST) {
+            None => Ok(text.to_owned()),
+            Some(_) => Err(("text-too-long", format!("the text has at most {MOST} characters"))),
         };
         deserializer.deserialize_str(Text::new("a text", read)).map(Self)
     }
 }
 
-impl Label {
-    const LONGEST: usize = 128;
-}
-
-impl PartialSchema for Label {
+impl<const MOST: usize> PartialSchema for Words<MOST> {
     fn schema() -> RefOr<Schema> {
-        ObjectBuilder::new().schema_type(Type::String).max_length(Some(Self::LONGEST)).build().into()
+        let limit = format!("At most {MOST} characters.");
+        let text = ObjectBuilder::new().schema_type(Type::String).max_length(Some(MOST));
+        text.description(Some(limit)).build().into()
     }
 }
 
-impl ToSchema for Label {}
+impl<const MOST: usize> ToSchema for Words<MOST> {
+    fn name() -> std::borrow::Cow<'static, str> {
+        format!("TextOf{MOST}").into()
+    }
+}
+
+impl<const MOST: usize> From<Words<MOST>> for String {
+    fn from(Words(text): Words<MOST>) -> Self {
+        text
+    }
+}
+
+impl<'de> Deserialize<'de> for AskedPosition {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(Text::new("a position", |text| {
+            position(text).map(Self).ok_or_else(|| ("malformed-parameter", "it is no position of a book".to_owned()))
+        }))
+    }
+}
+
+/// Reads a position, which is written in digits.
+pub fn position(text: &str) -> Option<Position> {
+    let in_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|position| in_digits && *position <= MOST_POSITIONS)
+}
+
+const MOST_POSITIONS: Position = i64::MAX as Position;
+
+impl PartialSchema for AskedPosition {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)))
+            .minimum(Some(0))
+            .maximum(Some(i64::MAX))
+            .build()
+            .into()
+    }
+}
+
+impl ToSchema for AskedPosition {}
 
 impl<'de> Deserialize<'de> for CurrencyCode {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::{app::App, body, caller::Caller, error::ApiError, time::Time};
+use crate::{app::App, body, caller::Caller, error::ApiError, time::Time, wire::Sentence};
 
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 pub const LEDGER_POSITION: HeaderName = HeaderName::from_static("ledger-position");
@@ -47,14 +47,14 @@ impl WriteRequest {
         self,
         operation: Operation,
         effective_at: Option<Time>,
-        reason: Option<String>,
+        reason: Option<Sentence>,
     ) -> Result<Command, ApiError> {
         let effective_at = effective_at.map(|Time(at)| at);
         if effective_at.is_some_and(|at| at > Utc::now() + AHEAD) {
             let detail = format!("it lies more than {} days ahead: write it when it is nearer", AHEAD.num_days());
             return Err(ApiError::field("invalid-value", "/effective_at", detail));
         }
-        let context = self.caller.context(effective_at, reason);
+        let context = self.caller.context(effective_at, reason.map(String::from));
         Ok(Command { id: Uuid::now_v7(), operation, context, idempotency: self.idempotency })
     }
 }
@@ -112,7 +112,7 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
 pub struct Occasion {
     /// When it took effect; now, unless it is told later than it happened.
     pub effective_at: Option<Time>,
-    pub reason: Option<String>,
+    pub reason: Option<Sentence>,
 }
 
 /// What was made or changed.

@@ -78,7 +78,8 @@ impl IssueInvoice {
         let invoice = books.new_id::<Invoice>();
         let number = self.numbering.number(books, DocumentKind::Invoice, invoice.as_str(), issued_on)?;
         let due_on = issued_on.checked_add_signed(Duration::days(self.due_in_days.into()));
-        let due_on = due_on.filter(|due_on| [issued_on, *due_on].iter().all(|day| RECORDED_YEARS.contains(&day.year())));
+        let due_on =
+            due_on.filter(|due_on| [issued_on, *due_on].iter().all(|day| RECORDED_YEARS.contains(&day.year())));
         let due_on = due_on.ok_or(OperationRejection::DateOutOfRange)?;
         let draft = Draft {
             number: number.clone(),

@@ -143,6 +143,8 @@ pub enum OperationRejection {
     Name(#[from] IdError),
     #[error("say where the money goes, or where it comes back from")]
     NowhereToAllocate,
+    #[error("an event would have {bytes} bytes, and an event has {most} at most: divide the document into several")]
+    EventTooLarge { bytes: usize, most: usize },
 }
 
 impl OperationRejection {
@@ -157,6 +159,7 @@ impl OperationRejection {
             Self::DateOutOfRange => "date-out-of-range",
             Self::Name(_) => "malformed-id",
             Self::NowhereToAllocate => "nowhere-to-allocate",
+            Self::EventTooLarge { .. } => "event-too-large",
         }
     }
 }

@@ -23,6 +23,7 @@ use crate::{
         posting::{Unbalanced, balanced},
     },
     event::{Metadata, Position, RecordedEvent},
+    operations::{OperationRejection, Refusal},
     store::{
         StoreError, Upcasters,
         events::{self, Addition},
@@ -38,6 +39,10 @@ pub(super) const ROUNDS: usize = 32;
 /// How often a batch looks ahead for what its later commands will ask for. Beyond that each command loads for itself,
 /// so that a batch of commands that need each other costs no more than its square.
 const LOOKS_AHEAD: usize = 8;
+
+/// The most bytes of an event, payload and metadata together. Texts have limits that keep an event far below it; a document
+/// of thousands of lines, or money that covers thousands of charges, would come near to it.
+pub const LARGEST_EVENT: usize = 512 << 10;
 
 pub(super) type Verdict = Result<Done, ExecuteError>;
 
@@ -106,6 +111,11 @@ impl Draft {
             assert_eq!(Metadata::read(&of_command.column), of_command.metadata, "and so is what surrounds it");
         }
         Self { event, payload, of_command: Arc::clone(of_command) }
+    }
+
+    /// In bytes, as it is stored.
+    fn size(&self) -> usize {
+        self.payload.len() + self.of_command.column.len()
     }
 
     fn addition(&self) -> Addition<'_> {
@@ -332,6 +342,15 @@ impl Batch {
             return Decision::Made(Err(Failure::Unbalanced(unbalanced).into()));
         }
 
+        let metadata = waiting.command.context.to_metadata(waiting.command.id, open_from);
+        let of_command = Arc::new(CommandMetadata { column: metadata.to_column(), metadata });
+        // Mostly the batch before is being appended meanwhile, so that there is time for it.
+        let drafts: Vec<Draft> = events.into_iter().map(|event| Draft::of(event, &of_command)).collect();
+        if let Some(bytes) = drafts.iter().map(Draft::size).find(|bytes| *bytes > LARGEST_EVENT) {
+            let refusal = OperationRejection::EventTooLarge { bytes, most: LARGEST_EVENT };
+            return Decision::Made(Err(Refusal::from(refusal).into()));
+        }
+
         // From here on the commands after this one see what it did.
         for (stream, loaded) in touched {
             if aggregates.get(&stream).is_some_and(|known| known.sequence == loaded.sequence) {
@@ -341,12 +360,7 @@ impl Batch {
             let before = aggregates.insert(stream.clone(), loaded);
             self.before.entry(stream).or_insert(before);
         }
-        if !events.is_empty() {
-            let metadata = waiting.command.context.to_metadata(waiting.command.id, open_from);
-            let of_command = Arc::new(CommandMetadata { column: metadata.to_column(), metadata });
-            // Mostly the batch before is being appended meanwhile, so that there is time for it.
-            self.drafts.extend(events.into_iter().map(|event| Draft::of(event, &of_command)));
-        }
+        self.drafts.extend(drafts);
         let position = self.last();
         if let (Some(key), Some(idempotency)) = (self.keys[index], &waiting.command.idempotency) {
             let fingerprint = idempotency.fingerprint;

@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub use aggregates::{Aggregates, Loaded, StreamKey};
+pub use batch::LARGEST_EVENT;
 pub use recent::Recent;
 pub use rehearsal::Rehearsal;
 pub use unit_of_work::{NewEvent, Outcome, UnitOfWork};
