@@ -146,3 +146,135 @@ async fn no_query_asks_about_a_moment_or_a_day_that_nothing_can_hold() {
     }
     assert!(seen > 40, "queries have moments: {seen}");
 }
+
+#[tokio::test]
+async fn every_text_of_a_body_has_a_limit() {
+    let app = TestApp::start().await;
+    let description = serde_json::to_value(openapi()).unwrap();
+    let mut seen = 0;
+    for Operation { method, path, body, .. } in operations(&description) {
+        let Some(body) = body.filter(|_| !path.starts_with("/v1/ops/")) else { continue };
+        without_limit(&description, &body, &path);
+        for (name, schema) in body["properties"].as_object().into_iter().flatten() {
+            let Some(most) = resolved(&description, schema)["maxLength"].as_u64() else { continue };
+            let longer = "ü".repeat(most as usize + 1);
+            let request =
+                app.request(method.clone(), &path).header("idempotency-key", "1").json(&json!({ name: longer }));
+            let problem = Answer::to(request).await;
+            assert_eq!(problem.refused(422, "text-too-long")["errors"][0]["pointer"], format!("/{name}"), "{path}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 60, "bodies have texts: {seen}");
+    assert_eq!(app.position().await, 0, "nothing was recorded");
+}
+
+/// Falls if a text of the schema, at any depth, could be as long as the body.
+fn without_limit(description: &Value, schema: &Value, at: &str) {
+    let schema = resolved(description, schema);
+    let is_text =
+        schema["type"] == "string" || schema["type"].as_array().is_some_and(|types| types.contains(&json!("string")));
+    let bounded = ["maxLength", "pattern", "format", "enum"].iter().any(|bound| schema.get(bound).is_some());
+    assert!(!is_text || bounded, "{at} has no limit: {schema}");
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        without_limit(description, property, &format!("{at}/{name}"));
+    }
+    for one in schema["oneOf"].as_array().into_iter().flatten().chain(schema.get("items")) {
+        without_limit(description, one, at);
+    }
+}
+
+#[tokio::test]
+async fn no_array_passes_for_an_object() {
+    let app = TestApp::start().await;
+    let description = serde_json::to_value(openapi()).unwrap();
+    for Operation { method, path, body, .. } in operations(&description) {
+        if body.is_none() {
+            continue;
+        }
+        let request = app.request(method, &path).header("idempotency-key", "1").json(&json!([]));
+        Answer::to(request).await.refused(422, "wrong-type");
+    }
+    let body = json!({ "amount": ["5.00", "USD"], "description": "d", "reason": "r" });
+    let answer = app.post("/v1/accounts/acc_1/adjustments", body).await;
+    assert_eq!(answer.refused(422, "wrong-type")["errors"][0]["pointer"], "/amount");
+    let answer = app.post("/v1/accounts/acc_1/adjustments", json!([["5.00", "USD"], "d", null, "r"])).await;
+    answer.refused(422, "wrong-type");
+}
+
+/// An entry of the log has 64 KiB; 48 KiB are for the event, which may grow by a third where its texts are encrypted.
+#[tokio::test]
+async fn the_longest_texts_fit_into_an_entry_of_the_log() {
+    let app = TestApp::start().await;
+    // No character takes more bytes in JSON.
+    let long = |most: usize| "\u{1}".repeat(most);
+    let customer = app.done("/v1/customers", json!({ "name": "Ada Lovelace" })).await["id"].clone();
+    let body = json!({
+        "customer": customer, "category": long(128), "subject": long(200), "message": long(5_000), "reason": long(500),
+    });
+    let request = app.request(Method::POST, "/v1/tickets").json(&body);
+    let actor = format!("staff:{}", "a".repeat(128));
+    let request = request.header("daybook-actor", &actor).header("daybook-on-behalf-of", &actor);
+    assert_eq!(Answer::to(request).await.status, 201);
+    let longest: i32 =
+        sqlx::query_scalar("select max(octet_length(payload::text) + octet_length(metadata::text)) from events")
+            .fetch_one(app.database.store().await.pool())
+            .await
+            .unwrap();
+    assert!((30_000..36 * 1024).contains(&longest), "{longest} bytes");
+}
+
+#[tokio::test]
+async fn a_document_of_very_many_lines_is_taken_or_refused_whole() {
+    let app = TestApp::start().await;
+    let customer = app.done("/v1/customers", json!({ "name": "Ada Lovelace" })).await["id"].clone();
+    let account = json!({ "customer": customer, "currency": "USD", "name": "Main account" });
+    let account = app.done("/v1/accounts", account).await["id"].clone();
+    let payer = json!({ "customer": customer, "kind": "individual", "name": "Ada", "address": { "country": "GB" } });
+    let payer = app.done("/v1/payers", payer).await["id"].clone();
+    let invoice = |lines: usize| {
+        let line = json!({ "item": "85123A", "description": "WHITE HANGING HEART T-LIGHT HOLDER", "quantity": "6", "unit_price": "2.55" });
+        json!({ "account": account, "payer": payer, "lines": vec![line; lines] })
+    };
+    app.done("/v1/invoices", invoice(1_114)).await;
+    let largest: i32 = sqlx::query_scalar("select max(octet_length(payload::text)) from events")
+        .fetch_one(app.database.store().await.pool())
+        .await
+        .unwrap();
+    assert!((100_000..300_000).contains(&largest), "an invoice of 1,114 lines has {largest} bytes");
+    let before = app.position().await;
+    app.post("/v1/invoices", invoice(4_000)).await.refused(422, "event-too-large");
+    assert_eq!(app.position().await, before, "nothing was recorded");
+    app.done("/v1/invoices", invoice(1)).await;
+}
+
+#[tokio::test]
+async fn what_a_caller_sends_is_not_sent_back_whole() {
+    let app = TestApp::start().await;
+    let name = "x".repeat(900_000);
+    let answer = app.post("/v1/customers", json!({ "name": "Ada", name: 1 })).await;
+    answer.refused(422, "unknown-field");
+    assert!(answer.text.len() < 4_000, "{} bytes", answer.text.len());
+}
+
+#[tokio::test]
+async fn a_body_in_another_encoding_is_not_read() {
+    let app = TestApp::start().await;
+    for (content_type, status) in [
+        ("application/json; charset=utf-16", 415),
+        ("application/json; charset=\"ISO-8859-1\"", 415),
+        ("application/json; charset=UTF-8", 201),
+        ("application/problem+json", 201),
+    ] {
+        let request = app.request(Method::POST, "/v1/customers").header("content-type", content_type);
+        let answer = Answer::to(request.body(r#"{"name":"Ada"}"#)).await;
+        assert_eq!(answer.status, status, "{content_type}: {}", answer.text);
+    }
+}
+
+#[tokio::test]
+async fn the_root_answers_with_the_addresses() {
+    let app = TestApp::start().await;
+    let answer = Answer::to(app.request(Method::GET, "/")).await;
+    assert!(answer.status == 200 && answer.text.contains("/docs") && answer.text.contains("/openapi.json"));
+}

@@ -242,8 +242,7 @@ async fn s69_read_your_write() {
     assert!(balance.header("ledger-position").parse::<u64>().unwrap() >= position);
 
     let ahead = Answer::to(read(position + 5, 0)).await;
-    assert_eq!(ahead.refused(503, "projection-behind")["lag"], 5);
-    assert!(!ahead.header("retry-after").is_empty());
+    assert_eq!(ahead.refused(400, "malformed-header")["position"], position);
     let malformed = app.request(Method::GET, "/v1/accounts").header("min-position", "soon");
     Answer::to(malformed).await.refused(400, "malformed-header");
 }

@@ -7,7 +7,7 @@ use axum::{
 use serde::de::DeserializeOwned;
 
 use crate::{
-    error::ApiError,
+    error::{ApiError, shortened},
     moment::{self, AskedMoment},
     wire::Coded,
 };
@@ -74,7 +74,7 @@ fn read_pairs<T: DeserializeOwned>(
         let (parameter, text) = (error.path().to_string(), error.inner().to_string());
         let mut names = text.split('`').skip(1).step_by(2).map(str::to_owned);
         if text.starts_with("unknown field") {
-            let unknown = names.next().unwrap_or_default();
+            let unknown = shortened(&names.next().unwrap_or_default());
             let allowed: Vec<String> = names.chain(besides.iter().map(|name| (*name).to_owned())).collect();
             return ApiError::new("unknown-parameter", format!("there is no parameter `{unknown}` here"))
                 .with("parameter", unknown)

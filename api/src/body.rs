@@ -12,7 +12,12 @@ use serde_json::Value;
 use serde_path_to_error::Segment;
 use tower_http::timeout::TimeoutError;
 
-use crate::{error::ApiError, problem, wire::Coded};
+use crate::{
+    error::{ApiError, shortened},
+    problem,
+    strict::Strict,
+    wire::Coded,
+};
 
 /// The largest body that is read: 1 MiB.
 pub const LIMIT: usize = 1 << 20;
@@ -39,20 +44,28 @@ pub fn read<T: DeserializeOwned>(headers: &HeaderMap, body: &Bytes) -> Result<T,
         });
     }
     if !is_json(headers) {
-        return Err(ApiError::new("unsupported-media-type", "the body must be sent as `application/json`"));
+        return Err(ApiError::new("unsupported-media-type", "the body must be sent as `application/json` in UTF-8"));
     }
     parse(body)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let media_type = content_type.split(';').next().unwrap_or_default().trim();
-    media_type.eq_ignore_ascii_case("application/json") || media_type.to_ascii_lowercase().ends_with("+json")
+    let mut parts = content_type.split(';').map(str::trim);
+    let media_type = parts.next().unwrap_or_default();
+    let is_json =
+        media_type.eq_ignore_ascii_case("application/json") || media_type.to_ascii_lowercase().ends_with("+json");
+    // JSON is UTF-8 (RFC 8259); what says that it is something else is not read as that.
+    let mut charsets = parts.filter_map(|parameter| {
+        let (name, value) = parameter.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("charset").then(|| value.trim().trim_matches('"'))
+    });
+    is_json && charsets.all(|charset| charset.eq_ignore_ascii_case("utf-8"))
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     let mut json = serde_json::Deserializer::from_slice(body);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+    let value = serde_path_to_error::deserialize(Strict(&mut json)).map_err(|error| {
         let path = pointer(error.path());
         failed(error.inner(), path)
     })?;
@@ -130,9 +143,9 @@ fn pointer(path: &serde_path_to_error::Path) -> String {
     })
 }
 
-/// As RFC 6901 wants it.
+/// As RFC 6901 wants it. A name that no field has can be as long as a body.
 fn escaped(name: &str) -> String {
-    name.replace('~', "~0").replace('/', "~1")
+    shortened(name).replace('~', "~0").replace('/', "~1")
 }
 
 #[cfg(test)]
@@ -183,6 +196,9 @@ mod tests {
             (r#"{"account":"acc_1","lines":[],"color/1":1}"#.to_owned(), "unknown-field", "/color~11"),
             (r#"{"account":"acc_1","account":"acc_1"}"#.to_owned(), "duplicate-field", "/account"),
             (r#"{"account":7,"lines":[]}"#.to_owned(), "wrong-type", "/account"),
+            (r#"["acc_1",[]]"#.to_owned(), "wrong-type", ""),
+            (line(r#"[{"amount":"1.00","currency":"USD"},"1"]"#), "wrong-type", "/lines/0/priced"),
+            (line(r#"{"price":["1.00","USD"],"quantity":"1"}"#), "wrong-type", "/lines/0/priced/price"),
             (r#"{"account":"inv_1","lines":[]}"#.to_owned(), "malformed-id", "/account"),
             (r#"{"account":"acc_1","lines":[{"gift":{}}]}"#.to_owned(), "invalid-value", "/lines/0"),
             (line(&format!(r#"{{{price},"quantity":1.5}}"#)), "wrong-type", "/lines/0/priced/quantity"),

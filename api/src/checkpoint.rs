@@ -10,7 +10,12 @@ use daybook_core::transparency::{LogError, StoredCheckpoint, checkpoints, latest
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::{address::Asked, app::App, error::ApiError, wire::Nothing};
+use crate::{
+    address::Asked,
+    app::App,
+    error::ApiError,
+    wire::{AskedPosition, Nothing},
+};
 
 const DEFAULT_LIMIT: u32 = 100;
 const MAX_LIMIT: u32 = 1_000;
@@ -21,7 +26,8 @@ const MAX_LIMIT: u32 = 1_000;
 pub struct CheckpointQuery {
     /// Checkpoints of more than so many events.
     #[serde(default)]
-    after: u64,
+    #[param(inline)]
+    after: AskedPosition,
     /// At most 1000.
     limit: Option<u32>,
 }
@@ -57,12 +63,12 @@ impl From<StoredCheckpoint> for CheckpointShown {
 #[utoipa::path(get, path = "/v1/audit/checkpoints", params(CheckpointQuery), responses((status = 200, body = Checkpoints)))]
 pub async fn list(
     State(app): State<App>,
-    Asked(CheckpointQuery { after, limit }): Asked<CheckpointQuery>,
+    Asked(CheckpointQuery { after: AskedPosition(after), limit }): Asked<CheckpointQuery>,
 ) -> Result<Response, ApiError> {
     let limit = limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
         let detail = format!("`limit` lies between 1 and {MAX_LIMIT}");
-        return Err(ApiError::new("malformed-parameter", detail));
+        return Err(ApiError::new("malformed-parameter", detail).with("parameter", "limit"));
     }
     let pool = app.store().pool();
     let key = standing(pool).await?.vkey;

@@ -21,6 +21,7 @@ use utoipa::ToSchema;
 use crate::{
     past,
     problem::{self, Kind},
+    read::MIN_POSITION,
 };
 
 /// A failed request, as its handler knows it.
@@ -73,6 +74,7 @@ impl ApiError {
     }
 
     fn of_kind(kind: &'static Kind, detail: String) -> Self {
+        let detail = if detail.len() > MOST_OF_A_DETAIL { shortened(&detail) } else { detail };
         let (errors, members) = (Vec::new(), Map::new());
         Self { kind, status: kind.status, detail, errors, members, retry_after: None }
     }
@@ -264,9 +266,11 @@ impl From<ReadError> for ApiError {
             ReadError::OtherVersion { projection, .. } => {
                 Self::new("other-version", error.to_string()).with("projection", projection)
             }
-            ReadError::BeyondTheBook { .. } | ReadError::StillToCome => {
-                Self::new("malformed-parameter", error.to_string())
+            // A position of the query is looked at before it is waited for.
+            ReadError::BeyondTheBook { head } => {
+                Self::new("malformed-header", error.to_string()).with("header", MIN_POSITION).with("position", head)
             }
+            ReadError::StillToCome => Self::new("malformed-parameter", error.to_string()),
             ReadError::Fold { .. } | ReadError::Store(_) => {
                 tracing::error!(error = %chain(&error), "the past cannot be told");
                 Self::new("internal", "the past cannot be told from the book")
@@ -286,6 +290,18 @@ impl IntoResponse for ApiError {
         response
     }
 }
+
+/// What a caller has sent is not sent back whole: it may be as long as a body.
+pub fn shortened(text: &str) -> String {
+    const MOST: usize = 128;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// In bytes; no text of ours is longer.
+const MOST_OF_A_DETAIL: usize = 2_000;
 
 /// The field that a refusal speaks of, wherever a body has it.
 fn usual_field(refusal: &Refusal) -> Option<String> {

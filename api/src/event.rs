@@ -16,7 +16,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
-use crate::{address::AskedAt, app::App, error::ApiError, moment::AskedMoment, write::LEDGER_POSITION};
+use crate::{
+    address::AskedAt, app::App, error::ApiError, moment::AskedMoment, wire::AskedPosition, write::LEDGER_POSITION,
+};
 
 const DEFAULT_LIMIT: u32 = 100;
 const MAX_LIMIT: u32 = 1_000;
@@ -29,7 +31,8 @@ const LOOKED_THROUGH: u64 = 20_000;
 pub struct EventQuery {
     /// The position before the first one wanted.
     #[serde(default)]
-    after: Position,
+    #[param(inline)]
+    after: AskedPosition,
     /// At most 1000.
     limit: Option<u32>,
 }
@@ -80,12 +83,12 @@ impl From<RawEvent> for EventShown {
 #[utoipa::path(get, path = "/v1/audit/events", params(EventQuery, AskedMoment), responses((status = 200, body = Events)))]
 pub async fn list_events(
     State(app): State<App>,
-    AskedAt(EventQuery { after, limit }, moment): AskedAt<EventQuery>,
+    AskedAt(EventQuery { after: AskedPosition(after), limit }, moment): AskedAt<EventQuery>,
 ) -> Result<Response, ApiError> {
     let limit = limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
         let detail = format!("`limit` lies between 1 and {MAX_LIMIT}");
-        return Err(ApiError::new("malformed-parameter", detail));
+        return Err(ApiError::new("malformed-parameter", detail).with("parameter", "limit"));
     }
     let moment = app.moment(moment).await?;
     let head = head(app.store().pool()).await?.position;

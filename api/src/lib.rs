@@ -43,6 +43,7 @@ mod routes;
 mod schema;
 mod service;
 mod statement;
+mod strict;
 mod ticket;
 mod tile;
 mod time;

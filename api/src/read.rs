@@ -21,11 +21,11 @@ use crate::{
     moment::AskedMoment,
     page::{CursorKey, Page, Wanted},
     past::Admitted,
-    wire::json,
+    wire::{self, json},
     write::LEDGER_POSITION,
 };
 
-const MIN_POSITION: &str = "min-position";
+pub const MIN_POSITION: &str = "min-position";
 const PREFER: &str = "prefer";
 const PROJECTION_VERSION: HeaderName = HeaderName::from_static("projection-version");
 const WAIT: Duration = Duration::from_secs(5);
@@ -40,7 +40,7 @@ impl<S: Sync> FromRequestParts<S> for Fresh {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         let Some(position) = parts.headers.get(MIN_POSITION) else { return Ok(Self(None)) };
-        let position = position.to_str().ok().and_then(|text| text.parse().ok()).ok_or_else(|| {
+        let position = position.to_str().ok().and_then(wire::position).ok_or_else(|| {
             ApiError::new("malformed-header", "a position is a whole number").with("header", MIN_POSITION)
         })?;
         let preferences = parts.headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());

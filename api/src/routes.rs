@@ -182,6 +182,16 @@ fn table() -> Vec<Route> {
     ]
 }
 
+/// What the server answers at its root, for whoever opens it in a browser.
+const ADDRESSES: &str = "Daybook, a billing ledger.
+
+/docs          the API, to look at and to try
+/openapi.json  its description
+/problems      every way in which a request can fail
+/readyz        how the server and its projections are
+/log/checkpoint  the latest signed checkpoint of the transparency log
+";
+
 /// Everything that the server answers.
 pub fn router(app: App) -> Router {
     with_manners(routes_of(app))
@@ -193,6 +203,7 @@ pub fn routes_of(app: App) -> Router {
     // Written once: a handler is copied for each request that it answers, and the description is large.
     let description = Bytes::from(serde_json::to_vec(&description).expect("a description is JSON"));
     routes
+        .route("/", get(ADDRESSES))
         .route("/problems", get(problem::list))
         .route("/problems/{code}", get(problem::show))
         .merge(SwaggerUi::new("/docs").config(utoipa_swagger_ui::Config::from("/openapi.json")))

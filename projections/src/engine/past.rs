@@ -390,7 +390,7 @@ fn fold_error(error: WriteError) -> ReadError {
 }
 
 impl ReadError {
-    fn store(error: StoreError) -> Self {
+    pub(super) fn store(error: StoreError) -> Self {
         match error {
             StoreError::Database(error) => Self::Database(error),
             other => Self::Store(chain(&other)),

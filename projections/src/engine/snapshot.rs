@@ -9,7 +9,7 @@ use std::{
 
 use daybook_core::{
     Position,
-    store::{PooledTransaction, Store, Upcasters},
+    store::{PooledTransaction, Store, Upcasters, head},
 };
 use sqlx::{PgConnection, PgPool};
 use tokio::{sync::watch, time};
@@ -161,6 +161,11 @@ impl Reader {
                 let position = self.serving(&definition).await?.map_or(0, |build| build.position);
                 if position >= wanted {
                     return Ok(());
+                }
+                // What no event has reached, no projection will.
+                let head = head(&self.pool).await.map_err(ReadError::store)?.position;
+                if wanted > head {
+                    return Err(ReadError::BeyondTheBook { head });
                 }
                 Err(ReadError::Behind { projection: definition.name, position, wanted, stopped: false })
             }
