@@ -4,8 +4,8 @@
 
 mod api;
 mod books;
-mod clock;
 mod cancellation;
+mod clock;
 mod cluster;
 mod columns;
 mod concurrency;

@@ -112,7 +112,7 @@ async fn a_server_lives_on_while_its_postgres_is_started_again() {
 
     for _ in 0..2 {
         let killed = noted_postmaster(&home);
-        kill(killed).await;
+        kill(killed);
         line_with("PostgreSQL has ended by itself", &mut log).await;
         line_with("PostgreSQL runs again", &mut log).await;
         assert_ne!(noted_postmaster(&home), killed);

@@ -3,12 +3,7 @@
 use std::time::Duration;
 
 use axum::{Json, extract::State};
-use daybook_core::{
-    Position, chain,
-    store::head_and_clock,
-    transparency::Kept,
-    writer::Failing,
-};
+use daybook_core::{Position, chain, store::head_and_clock, transparency::Kept, writer::Failing};
 use daybook_projections::{
     BOARD,
     engine::{Standing, State as Motion, standings},
