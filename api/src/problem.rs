@@ -221,6 +221,7 @@ const KINDS: &[Kind] = &[
     at(INVALID, "amount-out-of-range", "An amount off is greater than zero, a fixed price not negative"),
     at(INVALID, "category-missing", "A ticket needs a category"),
     at(INVALID, "conversion-out-of-range", "The amount is too small or too large to be converted"),
+    at(INVALID, "text-with-nul", "A text cannot have the character U+0000"),
     at(INVALID, "event-too-large", "An event would be larger than one can be"),
     at(INVALID, "date-out-of-range", "A date lies outside the years 1900 to 9998"),
     at(INVALID, "country-missing", "An address needs a country"),

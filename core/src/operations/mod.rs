@@ -145,6 +145,8 @@ pub enum OperationRejection {
     NowhereToAllocate,
     #[error("an event would have {bytes} bytes, and an event has {most} at most: divide the document into several")]
     EventTooLarge { bytes: usize, most: usize },
+    #[error("a text cannot have the character U+0000")]
+    TextWithNul,
 }
 
 impl OperationRejection {
@@ -160,6 +162,7 @@ impl OperationRejection {
             Self::Name(_) => "malformed-id",
             Self::NowhereToAllocate => "nowhere-to-allocate",
             Self::EventTooLarge { .. } => "event-too-large",
+            Self::TextWithNul => "text-with-nul",
         }
     }
 }

@@ -206,7 +206,10 @@ impl Store {
         // All it asks is answered by an index. Plans made while the tables were small would say otherwise, and stay. And
         // one plan is as good as another, so that making it anew for each batch would only take time.
         connection
-            .execute("set lock_timeout = '10s'; set enable_seqscan = off; set plan_cache_mode = force_generic_plan")
+            .execute(
+                "set lock_timeout = '10s'; set enable_seqscan = off; set plan_cache_mode = force_generic_plan;
+                 set daybook.events_are_checked = 'yes'",
+            )
             .await?;
         Ok(connection)
     }

@@ -7,12 +7,12 @@ use std::{
     sync::Arc,
 };
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, Timelike, Utc};
 use sqlx::PgConnection;
 use tokio::time::Instant;
 
 use super::{
-    Aggregates, Done, ExecuteError, Failure, Loaded, NewEvent, Outcome, StreamKey, UnitOfWork, Waiting,
+    Aggregates, Command, Done, ExecuteError, Failure, Loaded, NewEvent, Outcome, StreamKey, UnitOfWork, Waiting,
     recent::Recorded,
 };
 use crate::{
@@ -73,7 +73,7 @@ pub(super) struct Batch {
 
 /// An event that is to be appended, and its JSON.
 #[derive(Debug)]
-struct Draft {
+pub(super) struct Draft {
     event: NewEvent,
     payload: String,
     of_command: Arc<CommandMetadata>,
@@ -113,9 +113,13 @@ impl Draft {
         Self { event, payload, of_command: Arc::clone(of_command) }
     }
 
-    /// In bytes, as it is stored.
-    fn size(&self) -> usize {
-        self.payload.len() + self.of_command.column.len()
+    /// Why it cannot be stored.
+    fn rejection(&self) -> Option<OperationRejection> {
+        let bytes = self.payload.len() + self.of_command.column.len();
+        if bytes > LARGEST_EVENT {
+            return Some(OperationRejection::EventTooLarge { bytes, most: LARGEST_EVENT });
+        }
+        has_nul(&self.payload).then_some(OperationRejection::TextWithNul)
     }
 
     fn addition(&self) -> Addition<'_> {
@@ -342,14 +346,11 @@ impl Batch {
             return Decision::Made(Err(Failure::Unbalanced(unbalanced).into()));
         }
 
-        let metadata = waiting.command.context.to_metadata(waiting.command.id, open_from);
-        let of_command = Arc::new(CommandMetadata { column: metadata.to_column(), metadata });
         // Mostly the batch before is being appended meanwhile, so that there is time for it.
-        let drafts: Vec<Draft> = events.into_iter().map(|event| Draft::of(event, &of_command)).collect();
-        if let Some(bytes) = drafts.iter().map(Draft::size).find(|bytes| *bytes > LARGEST_EVENT) {
-            let refusal = OperationRejection::EventTooLarge { bytes, most: LARGEST_EVENT };
-            return Decision::Made(Err(Refusal::from(refusal).into()));
-        }
+        let drafts = match drafted(events, &waiting.command, open_from) {
+            Ok(drafts) => drafts,
+            Err(rejection) => return Decision::Made(Err(Refusal::from(rejection).into())),
+        };
 
         // From here on the commands after this one see what it did.
         for (stream, loaded) in touched {
@@ -406,6 +407,39 @@ impl Batch {
     }
 }
 
+/// The events as they will be stored. Refused is what PostgreSQL, a projection or the log could not hold, so that it does
+/// not stand in the way of the commands that are appended together with it.
+pub(super) fn drafted(
+    events: Vec<NewEvent>,
+    command: &Command,
+    open_from: Option<DateTime<Utc>>,
+) -> Result<Vec<Draft>, OperationRejection> {
+    if !is_recordable(command.context.occurred_at) {
+        return Err(OperationRejection::DateOutOfRange);
+    }
+    let metadata = command.context.to_metadata(command.id, open_from);
+    let of_command = Arc::new(CommandMetadata { column: metadata.to_column(), metadata });
+    if has_nul(&of_command.column) {
+        return Err(OperationRejection::TextWithNul);
+    }
+    let drafts: Vec<Draft> = events.into_iter().map(|event| Draft::of(event, &of_command)).collect();
+    match drafts.iter().find_map(|draft| draft.rejection()) {
+        Some(rejection) => Err(rejection),
+        None => Ok(drafts),
+    }
+}
+
+/// A moment that PostgreSQL and the program read as the same one: in its years, to the microsecond, in no second 60.
+fn is_recordable(moment: DateTime<Utc>) -> bool {
+    (1..=9999).contains(&moment.year()) && moment.nanosecond() < 1_000_000_000 && moment.nanosecond() % 1_000 == 0
+}
+
+/// Whether JSON holds a NUL in a text: `\u0000`, unless its backslash is escaped itself.
+fn has_nul(json: &str) -> bool {
+    let escapes = |before: &str| before.bytes().rev().take_while(|byte| *byte == b'\\').count();
+    json.match_indices(r"\u0000").any(|(at, _)| escapes(&json[..at]) % 2 == 0)
+}
+
 /// No unbalanced event is ever appended.
 pub(super) fn all_balanced(events: &[NewEvent]) -> Result<(), Unbalanced> {
     events.iter().try_for_each(|new| balanced(&new.event.postings()))
@@ -435,6 +469,27 @@ mod tests {
         });
         let stream = StreamKey::stored("account", "acc_1").expect("a stream");
         NewEvent { stream, sequence: 1, event }
+    }
+
+    #[test]
+    fn a_nul_is_found_whatever_stands_before_it() {
+        for text in ["\0", "a\0b", "\\\0", "\\\\\0"] {
+            assert!(has_nul(&serde_json::to_string(text).expect("a text")), "{text:?}");
+        }
+        for text in ["", "\\u0000", "\\\\u0000", "u0000", "\u{1}"] {
+            assert!(!has_nul(&serde_json::to_string(text).expect("a text")), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn moments_that_something_reads_as_others_are_not_recorded() {
+        let moment = |text: &str| text.parse::<DateTime<Utc>>().expect("a moment");
+        assert!(is_recordable(moment("2026-06-30T23:59:59.999999Z")));
+        for odd in
+            ["2026-06-30T23:59:60Z", "2026-06-30T23:59:59.9999999Z", "+10000-01-01T00:00:00Z", "0000-12-31T00:00:00Z"]
+        {
+            assert!(!is_recordable(moment(odd)), "{odd}");
+        }
     }
 
     #[test]

@@ -4,10 +4,10 @@ use std::{collections::HashSet, sync::Arc};
 
 use super::{
     Aggregates, Command, ExecuteError, Failure, Outcome, StreamKey, UnitOfWork,
-    batch::{ROUNDS, all_balanced},
+    batch::{ROUNDS, all_balanced, drafted},
 };
 use crate::{
-    operations::Answer,
+    operations::{Answer, Refusal},
     store::{Store, StoreError, snapshots},
 };
 
@@ -45,6 +45,7 @@ impl Rehearsal {
                 let answer = decided?;
                 let Outcome { events, touched } = books.finish();
                 all_balanced(&events).map_err(Failure::Unbalanced)?;
+                drafted(events, command, None).map_err(Refusal::from)?;
                 for (stream, loaded) in touched {
                     self.aggregates.insert(stream, loaded);
                 }
