@@ -28,6 +28,7 @@ mod reading;
 mod rebuild;
 mod reference;
 mod replay;
+mod representable;
 mod restore;
 mod scenarios;
 mod schema;

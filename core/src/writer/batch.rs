@@ -16,6 +16,7 @@ use super::{
     recent::Recorded,
 };
 use crate::{
+    calendar::RECORDED_YEARS,
     cause::chain,
     clock::Clock,
     domain::{
@@ -429,9 +430,9 @@ pub(super) fn drafted(
     }
 }
 
-/// A moment that PostgreSQL and the program read as the same one: in its years, to the microsecond, in no second 60.
+/// A moment that PostgreSQL, the program and all exports read as the same one: to the microsecond, and in no second 60.
 fn is_recordable(moment: DateTime<Utc>) -> bool {
-    (1..=9999).contains(&moment.year()) && moment.nanosecond() < 1_000_000_000 && moment.nanosecond() % 1_000 == 0
+    RECORDED_YEARS.contains(&moment.year()) && moment.nanosecond() < 1_000_000_000 && moment.nanosecond() % 1_000 == 0
 }
 
 /// Whether JSON holds a NUL in a text: `\u0000`, unless its backslash is escaped itself.
@@ -486,7 +487,7 @@ mod tests {
         let moment = |text: &str| text.parse::<DateTime<Utc>>().expect("a moment");
         assert!(is_recordable(moment("2026-06-30T23:59:59.999999Z")));
         for odd in
-            ["2026-06-30T23:59:60Z", "2026-06-30T23:59:59.9999999Z", "+10000-01-01T00:00:00Z", "0000-12-31T00:00:00Z"]
+            ["2026-06-30T23:59:60Z", "2026-06-30T23:59:59.9999999Z", "+10000-01-01T00:00:00Z", "1899-12-31T23:59:59Z"]
         {
             assert!(!is_recordable(moment(odd)), "{odd}");
         }

@@ -4,13 +4,13 @@ use std::{
     collections::{HashMap, HashSet},
     fs::File,
     io::{BufReader, Read},
-    ops::RangeInclusive,
     path::{Path, PathBuf},
 };
 
 use chrono::{DateTime, Datelike, Duration, NaiveDateTime, TimeZone, Timelike, Utc};
 use chrono_tz::Tz;
 use daybook_core::{
+    calendar::RECORDED_YEARS,
     domain::{
         invoice::exact_amount,
         money::{MoneyError, parse_decimal},
@@ -20,9 +20,6 @@ use daybook_core::{
 use flate2::read::MultiGzDecoder;
 use rust_decimal::Decimal;
 use serde::Deserialize;
-
-/// Years that PostgreSQL can keep in every form, and so that what is due later lies in one of them, too.
-const INVOICED_IN: RangeInclusive<i32> = 1..=9998;
 
 const COLUMNS: [&str; 8] =
     ["InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country"];
@@ -229,10 +226,10 @@ impl Lines {
         if local.nanosecond() >= 1_000_000_000 {
             return Err(malformed(format!("InvoiceDate `{}`: no minute has a second 60 here", row.invoice_date)));
         }
-        let in_calendar = |year| INVOICED_IN.contains(&year);
+        let in_calendar = |year| RECORDED_YEARS.contains(&year);
         let invoiced_at = in_calendar(local.year()).then(|| instant(local, self.zone));
         let invoiced_at = invoiced_at.filter(|at| in_calendar(at.year())).ok_or_else(|| {
-            let (first, last) = (INVOICED_IN.start(), INVOICED_IN.end());
+            let (first, last) = (RECORDED_YEARS.start(), RECORDED_YEARS.end());
             malformed(format!("InvoiceDate `{}` does not lie in the years {first} to {last}", row.invoice_date))
         })?;
         if invoiced_at > Utc::now() + AHEAD {
