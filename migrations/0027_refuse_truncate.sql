@@ -14,6 +14,11 @@ for each statement execute function refuse_change();
 create trigger refuse_truncate before truncate on book_head
 for each statement execute function refuse_change();
 
+create or replace trigger refuse_change before delete on transparency_log
+for each statement execute function refuse_change();
+create trigger refuse_truncate before truncate on transparency_log
+for each statement execute function refuse_change();
+
 create or replace trigger refuse_change before update or delete on log_checkpoints
 for each statement execute function refuse_change();
 create trigger refuse_truncate before truncate on log_checkpoints

@@ -176,6 +176,8 @@ fn write_log(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn,tower_http=warn,hyper=warn"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // A log that nobody takes, or whose disk is full, must not end who writes it.
+    let log = log.log_internal_errors(false);
     let human = match format {
         LogFormat::Auto => io::stderr().is_terminal(),
         LogFormat::Human => true,

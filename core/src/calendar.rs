@@ -67,6 +67,13 @@ pub fn recorded_day(text: &str) -> Result<NaiveDate, CalendarError> {
     Ok(day)
 }
 
+/// A moment that PostgreSQL, the program and all exports read as the same one: to the microsecond, and in no second 60.
+pub fn is_recordable(moment: DateTime<Utc>) -> bool {
+    RECORDED_YEARS.contains(&moment.year())
+        && moment.nanosecond() < NANOSECONDS_OF_A_SECOND
+        && moment.nanosecond().is_multiple_of(1_000)
+}
+
 fn within(years: &RangeInclusive<i32>, year: i32) -> Result<(), CalendarError> {
     let (first, last) = (*years.start(), *years.end());
     if years.contains(&year) { Ok(()) } else { Err(CalendarError::OutOfRange { first, last }) }
@@ -123,5 +130,16 @@ mod tests {
             assert_eq!(recorded_moment(&format!("{text}T00:00:00Z")).err(), out_of_range(1900, 9998), "{text}");
         }
         assert!(recorded_day("1900-01-01").is_ok() && recorded_moment("9998-12-31T23:59:59Z").is_ok());
+    }
+
+    #[test]
+    fn moments_that_something_reads_as_others_are_not_recorded() {
+        let moment = |text: &str| text.parse::<DateTime<Utc>>().expect("a moment");
+        assert!(is_recordable(moment("2026-06-30T23:59:59.999999Z")));
+        for odd in
+            ["2026-06-30T23:59:60Z", "2026-06-30T23:59:59.9999999Z", "+10000-01-01T00:00:00Z", "1899-12-31T23:59:59Z"]
+        {
+            assert!(!is_recordable(moment(odd)), "{odd}");
+        }
     }
 }

@@ -6,10 +6,11 @@
 use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use chrono::{DateTime, TimeDelta, Utc};
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::store::Head;
 
@@ -64,7 +65,7 @@ pub enum ClockTrouble {
 
 impl Default for Clock {
     fn default() -> Self {
-        Self::of(OfTheMachine { begun: Instant::now() })
+        Self::of(OfTheMachine)
     }
 }
 
@@ -129,9 +130,7 @@ fn keeps_time(of: &'static str, now: DateTime<Utc>, expected: DateTime<Utc>) -> 
 }
 
 #[derive(Debug)]
-struct OfTheMachine {
-    begun: Instant,
-}
+struct OfTheMachine;
 
 impl Clocks for OfTheMachine {
     fn wall(&self) -> DateTime<Utc> {
@@ -139,7 +138,9 @@ impl Clocks for OfTheMachine {
     }
 
     fn elapsed(&self) -> Duration {
-        self.begun.elapsed()
+        // It goes on while the machine is suspended, as the clocks that it is compared with do.
+        let since_start = clock_gettime(ClockId::Boottime);
+        Duration::new(since_start.tv_sec.unsigned_abs(), u32::try_from(since_start.tv_nsec).unwrap_or(0))
     }
 }
 

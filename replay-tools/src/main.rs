@@ -111,7 +111,7 @@ enum Import {
 async fn main() -> ExitCode {
     // Tools ask for whole books at once: that a statement takes long is no news.
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,sqlx::query=error"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false).init();
 
     let Arguments { ledger, verb } = Arguments::parse();
     // As scripts know it from diff(1).

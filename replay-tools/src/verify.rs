@@ -1,7 +1,7 @@
 //! Verifying a ledger: the book itself, what follows from it, and that another program reads the same in it. It changes
 //! nothing, so that a replica can be verified.
 
-use std::{error::Error, process::ExitCode};
+use std::{error::Error, panic::AssertUnwindSafe, process::ExitCode};
 
 use chrono::{DateTime, Utc};
 use cqrs_es::{
@@ -23,7 +23,7 @@ use daybook_projections::{
     balances::{self, Disagreement},
     engine,
 };
-use futures::TryStreamExt;
+use futures::{FutureExt, TryStreamExt};
 use postgres_es::PostgresEventRepository;
 use serde::Serialize;
 use sqlx::Row;
@@ -547,7 +547,10 @@ async fn agrees<A: LedgerAggregate>(
                     Some(Err(error)) => format!("postgres-es cannot read it: {error}"),
                     _ => "postgres-es does not find it".into(),
                 };
-                return Err(match stock.get_events::<A>(id).await {
+                // It panics where a row is not what it takes for granted.
+                let again = AssertUnwindSafe(stock.get_events::<A>(id)).catch_unwind().await;
+                let Ok(again) = again else { return Err(differs(raw, what)) };
+                return Err(match again {
                     Err(error) if !matches!(error, PersistenceError::DeserializationError(_)) => {
                         Stock::NotAsked(error.to_string())
                     }

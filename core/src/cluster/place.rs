@@ -236,7 +236,10 @@ impl User {
 
     /// Lets the user go through a home that is closed to others, but not look around in it.
     fn let_through(self, home: &Path) -> Result<(), ClusterError> {
-        if fs::metadata(home).map_err(file("read", home))?.mode() & 0o777 != 0o700 {
+        let found = fs::metadata(home).map_err(file("read", home))?;
+        // One that was opened to another user's group before is opened to this one's.
+        let is_of_others = found.gid() != self.gid;
+        if !matches!((found.mode() & 0o777, is_of_others), (0o700, _) | (0o710, true)) {
             return Ok(());
         }
         chown(home, None, Some(self.gid)).map_err(file("hand over", home))?;

@@ -2,7 +2,7 @@
 
 use chrono::NaiveDate;
 use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
-use rust_decimal::Decimal;
+use rust_decimal::{Decimal, RoundingStrategy};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -372,8 +372,11 @@ fn spread(
     Ok(())
 }
 
+/// The decimals of a share that is finer than its currency.
+const FINEST: u32 = 12;
+
 /// What each line bears of a saving that is not more than their sum. The shares are whole units of the currency as far
-/// as the lines can bear these; what is left, less than a unit of each line, is taken from the first lines that have it.
+/// as the lines can bear these; what is left, less than a unit of each line, is shared in proportion to what these have.
 fn shares(saving: Decimal, lines: &[Decimal], currency: Currency) -> Vec<Decimal> {
     let whole = |exact: Decimal| Money::round(exact, currency, Rounding::TowardsZero).amount();
     let mut shares: Vec<Decimal> =
@@ -382,13 +385,27 @@ fn shares(saving: Decimal, lines: &[Decimal], currency: Currency) -> Vec<Decimal
         *share = (*share).min(whole(*line));
     }
     let mut left = saving - shares.iter().sum::<Decimal>();
-    for in_whole_units in [true, false] {
-        for (share, line) in shares.iter_mut().zip(lines) {
-            let room = line - *share;
-            let more = if in_whole_units { whole(room).min(whole(left)) } else { room.min(left) };
-            *share += more;
-            left -= more;
+    for (share, line) in shares.iter_mut().zip(lines) {
+        let more = whole(line - *share).min(whole(left));
+        *share += more;
+        left -= more;
+    }
+    // In proportion, cut off where a decimal ends; what that leaves is taken from the first lines that have it.
+    let (wanted, rooms) = (left, lines.iter().zip(&shares).map(|(line, share)| line - share).collect::<Vec<_>>());
+    let room: Decimal = rooms.iter().sum();
+    for ((share, line_room), line) in shares.iter_mut().zip(rooms).zip(lines) {
+        if wanted.is_zero() || room.is_zero() {
+            break;
         }
+        let part = proportion(wanted, line_room, room).round_dp_with_strategy(FINEST, RoundingStrategy::ToZero);
+        let more = part.min(line - *share).min(left);
+        *share += more;
+        left -= more;
+    }
+    for (share, line) in shares.iter_mut().zip(lines) {
+        let more = (line - *share).min(left);
+        *share += more;
+        left -= more;
     }
     shares
 }

@@ -94,6 +94,11 @@ pub fn numbered(series: &str, place: u64) -> String {
 /// The stream that keeps a number which a document brings along, and the place in it. A number that a series could give
 /// is kept by that series, whose next number is then found without another look; any other has a stream of its own.
 pub fn series_of(kind: DocumentKind, number: &str) -> Result<(Id<NumberSeries>, u64), IdError> {
+    // A space more is no other number.
+    let number = match number.trim() {
+        trimmed if trimmed == number || trimmed.is_empty() => trimmed,
+        _ => return Err(IdError::MalformedName),
+    };
     let of_series = number.rsplit_once('-').and_then(|(series, digits)| {
         let place: u64 = digits.parse().ok().filter(|place| (1..u64::MAX).contains(place))?;
         let id = Id::named(series).ok()?;
@@ -101,7 +106,7 @@ pub fn series_of(kind: DocumentKind, number: &str) -> Result<(Id<NumberSeries>, 
     });
     match of_series {
         Some(place) => Ok(place),
-        None => Ok((Id::named(&format!("given:{}:{}", kind.as_str(), number.trim()))?, 1)),
+        None => Ok((Id::named(&format!("given:{}:{}", kind.as_str(), number))?, 1)),
     }
 }
 
@@ -241,7 +246,9 @@ mod tests {
         for alone in ["536365", "INV-7", "INV-0000007", "INV-000000", "-000007", "2024/0001/17", "№ 7"] {
             assert_eq!(place(alone), (format!("ser_given:invoice:{alone}"), 1));
         }
-        assert_eq!(series_of(DocumentKind::Invoice, &"№".repeat(300)), Err(IdError::MalformedName));
+        for odd in [&"№".repeat(300), "ABC-000001 ", " 7", "7\u{a0}"] {
+            assert_eq!(series_of(DocumentKind::Invoice, odd), Err(IdError::MalformedName), "{odd:?}");
+        }
     }
 
     // Refusals, in the order of the enum.

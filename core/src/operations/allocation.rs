@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{Answer, OperationRejection, Refusal, answer, reason_given};
 use crate::{
     domain::{
-        AccountId, Currency, Event, ExpenseId, InvoiceId, Money, PaymentId, Rounding,
+        AccountId, Currency, Event, ExpenseId, Id, InvoiceId, LedgerAggregate, Money, PaymentId, Rounding,
         account::{AccountCommand, AccountEvent, AccountRejection, ChargeOrigin, Credit, Entry, FundsOrigin},
         expense::ExpenseRejection,
         invoice::InvoiceCommand,
@@ -166,20 +166,36 @@ const CLOCKS_DIFFER: TimeDelta = TimeDelta::seconds(60);
 pub(super) fn credit(books: &mut UnitOfWork<'_>, account: &AccountId, credit: Credit) -> Result<bool, Refusal> {
     let (funds, amount) = (books.get(account).ledger()?.next_entry(), credit.amount);
     books.execute(account, AccountCommand::Credit(credit))?;
-    let until = books.context().occurred_at;
-    let is_ahead = books.given_at().is_some_and(|now| until > now + CLOCKS_DIFFER);
+    let (until, is_ahead) = (books.context().occurred_at, is_dated_ahead(books));
     if is_ahead {
         books.execute(account, AccountCommand::SetAside { funds, amount, until })?;
     }
     Ok(!is_ahead)
 }
 
+/// Whether the command takes effect later than it is given.
+pub(super) fn is_dated_ahead(books: &UnitOfWork<'_>) -> bool {
+    books.given_at().is_some_and(|now| books.context().occurred_at > now + CLOCKS_DIFFER)
+}
+
 /// Money that was dated ahead and has taken effect since serves what it is meant for, and then whatever is due.
 pub(super) fn take_effect(books: &mut UnitOfWork<'_>, account: &AccountId) -> Result<(), Refusal> {
+    // What a command does bears its date: one that is itself dated ahead leaves the money to the next.
+    if is_dated_ahead(books) {
+        return Ok(());
+    }
     let at = books.context().occurred_at;
     let now = books.given_at().map_or(at, |now| at.min(now));
     let Ok(ledger) = books.get(account).ledger() else { return Ok(()) };
     let in_effect = ledger.in_effect_by(now);
+    let payments: Vec<PaymentId> = in_effect
+        .iter()
+        .filter_map(|funds| match &ledger.funds.get(funds)?.origin {
+            FundsOrigin::Payment(payment) => Some(payment.clone()),
+            _ => None,
+        })
+        .collect();
+    look_up(books, &payments);
     for &funds in &in_effect {
         let origin = books.get(account).ledger()?.funds.get(&funds).map(|funds| funds.origin.clone());
         books.execute(account, AccountCommand::SetFree { funds })?;
@@ -189,6 +205,13 @@ pub(super) fn take_effect(books: &mut UnitOfWork<'_>, account: &AccountId) -> Re
         }
     }
     if in_effect.is_empty() { Ok(()) } else { settle_invoices(books) }
+}
+
+/// Notes all of them as wanted, where the first that is not in memory would otherwise be the only one of a round.
+fn look_up<'i, A: LedgerAggregate>(books: &mut UnitOfWork<'_>, ids: impl IntoIterator<Item = &'i Id<A>>) {
+    for id in ids {
+        books.get(id);
+    }
 }
 
 /// Tells each invoice that an allocation of this command touched what of it is due now.
@@ -203,6 +226,7 @@ pub(super) fn settle_invoices(books: &mut UnitOfWork<'_>) -> Result<(), Refusal>
             touched.insert(invoice.clone(), *charge);
         }
     }
+    look_up(books, touched.keys());
     for (invoice, charge) in touched {
         let account = books.get(&invoice).standing()?.account.clone();
         let due = books.get(&account).ledger()?.uncovered(charge);

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::{Answer, OperationRejection, Refusal, answer};
 use crate::{
+    calendar::is_recordable,
     domain::{
         Discount, DiscountId,
         discount::{Audience, DiscountsCommand, Grant, Scope, Value},
@@ -33,6 +34,9 @@ impl GrantDiscount {
     pub(super) fn decide(&self, books: &mut UnitOfWork<'_>) -> Result<Answer, Refusal> {
         if let Audience::Customer(customer) = &self.audience {
             books.get(customer).groups()?;
+        }
+        if ![self.valid_from, self.valid_until].into_iter().flatten().all(is_recordable) {
+            return Err(OperationRejection::DateOutOfRange.into());
         }
         let discount = books.new_id::<Discount>();
         let stream = self.audience.id().map_err(OperationRejection::from)?;

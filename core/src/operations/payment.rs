@@ -170,7 +170,8 @@ impl GatewayNotice {
             }
             (Payment::Unknown, Some(named)) => {
                 let ours = books.get(named).started()?;
-                let other_money = ours.credited_by.clone().filter(|gateway| *gateway != by_gateway);
+                let other_money =
+                    ours.credited_by.clone().filter(|gateway| !is_same_spelt_otherwise(gateway, &by_gateway));
                 match (&self.outcome, other_money) {
                     (NoticeOutcome::Succeeded, None) => {
                         books.execute(&by_gateway, PaymentCommand::AssignTo { payment: named.clone() })?;
@@ -214,7 +215,9 @@ impl GatewayNotice {
         let waiting = matches!(started.status, Status::New | Status::InProgress);
         let paid = books.get(by_gateway).started()?;
         let (account, entry) = (paid.account.clone(), paid.entry);
-        if !waiting || account != started.account {
+        let is_ahead = entry
+            .is_some_and(|funds| books.get(&account).ledger().is_ok_and(|ledger| ledger.ahead.contains_key(&funds)));
+        if !waiting || is_ahead || account != started.account {
             return Ok(());
         }
         fail(books, ours, format!("paid as {by_gateway}"))?;
@@ -246,6 +249,13 @@ impl GatewayNotice {
     }
 }
 
+/// Whether both are one payment of one gateway, whose name was spelt in other letters before spellings were one.
+fn is_same_spelt_otherwise(one: &PaymentId, other: &PaymentId) -> bool {
+    let parts =
+        |id: &PaymentId| id.as_str().split_once(':').map(|(gateway, id)| (gateway.to_lowercase(), id.to_owned()));
+    one == other || parts(one).is_some_and(|of_one| Some(of_one) == parts(other))
+}
+
 /// The order or invoice that a payment is meant for is charged to the account that the payment goes to.
 fn purpose_of_account(books: &mut UnitOfWork<'_>, account: &AccountId, purpose: &Purpose) -> Result<(), Refusal> {
     let charged = match purpose {
@@ -266,7 +276,14 @@ fn credit_or_confirm(
     match (started.status, started.entry) {
         // The pledge has credited the account already; now the money is here.
         (Status::Pledged, Some(entry)) => {
+            let account = started.account.clone();
             books.execute(payment, PaymentCommand::Credit { entry, document_number, gateway })?;
+            // A pledge may have been dated ahead of the money.
+            if !allocation::is_dated_ahead(books) && books.get(&account).ledger()?.ahead.contains_key(&entry) {
+                books.execute(&account, AccountCommand::SetFree { funds: entry })?;
+                serve(books, payment, entry)?;
+                allocation::settle_invoices(books)?;
+            }
             Ok(())
         }
         _ => credit(books, payment, |entry| PaymentCommand::Credit { entry, document_number, gateway }),
@@ -331,6 +348,8 @@ fn mark_fraudulent(books: &mut UnitOfWork<'_>, payment: &PaymentId, gateway_reas
     let started = books.get(payment).started()?.clone();
     let description = format!("taken back by the gateway: {gateway_reason}");
     books.execute(payment, PaymentCommand::MarkFraudulent { gateway_reason })?;
+    // Money that was dated ahead has not served its order yet, and never will.
+    release_order(books, payment, &started.purpose)?;
     take_back(books, payment, &started, &description)
 }
 

@@ -19,6 +19,9 @@ use tokio_util::sync::CancellationToken;
 use super::{LogError, LogKey, Signer, add_events};
 use crate::{chain, event::Position, store::Store};
 
+/// How long the start waits for the lock of the key.
+const STARTING: Duration = Duration::from_secs(10);
+
 /// How long the keeper may take, at the end, to reach the end of the book.
 const CLOSING: Duration = Duration::from_secs(5);
 
@@ -72,7 +75,8 @@ impl Keeper {
         let stop = CancellationToken::new();
         let mut begun = Kept::default();
         if let Some(key) = &options.key
-            && let Err(error @ LogError::Restored { .. }) = reaches(store, key).await
+            // Whoever can read a key can hold its lock. The keeper looks again, and waits for as long as it takes.
+            && let Ok(Err(error @ LogError::Restored { .. })) = time::timeout(STARTING, reaches(store, key)).await
         {
             begun = Kept { trouble: Some(chain(&error).into()), forked: true, ..begun };
         }

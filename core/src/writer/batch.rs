@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use chrono::{DateTime, Datelike, Timelike, Utc};
+use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use tokio::time::Instant;
 
@@ -16,7 +16,7 @@ use super::{
     recent::Recorded,
 };
 use crate::{
-    calendar::RECORDED_YEARS,
+    calendar::is_recordable,
     cause::chain,
     clock::Clock,
     domain::{
@@ -430,11 +430,6 @@ pub(super) fn drafted(
     }
 }
 
-/// A moment that PostgreSQL, the program and all exports read as the same one: to the microsecond, and in no second 60.
-fn is_recordable(moment: DateTime<Utc>) -> bool {
-    RECORDED_YEARS.contains(&moment.year()) && moment.nanosecond() < 1_000_000_000 && moment.nanosecond() % 1_000 == 0
-}
-
 /// Whether JSON holds a NUL in a text: `\u0000`, unless its backslash is escaped itself.
 fn has_nul(json: &str) -> bool {
     let escapes = |before: &str| before.bytes().rev().take_while(|byte| *byte == b'\\').count();
@@ -479,17 +474,6 @@ mod tests {
         }
         for text in ["", "\\u0000", "\\\\u0000", "u0000", "\u{1}"] {
             assert!(!has_nul(&serde_json::to_string(text).expect("a text")), "{text:?}");
-        }
-    }
-
-    #[test]
-    fn moments_that_something_reads_as_others_are_not_recorded() {
-        let moment = |text: &str| text.parse::<DateTime<Utc>>().expect("a moment");
-        assert!(is_recordable(moment("2026-06-30T23:59:59.999999Z")));
-        for odd in
-            ["2026-06-30T23:59:60Z", "2026-06-30T23:59:59.9999999Z", "+10000-01-01T00:00:00Z", "1899-12-31T23:59:59Z"]
-        {
-            assert!(!is_recordable(moment(odd)), "{odd}");
         }
     }
 

@@ -15,9 +15,17 @@ pub(super) fn account_name(account: &Account) -> String {
     }
 }
 
-/// A description ends where a comment begins, and hledger divides it at a bar.
+/// The characters of a text in a journal: ledger reads no line of more than 4,096 bytes.
+const LONGEST: usize = 900;
+
+/// A description ends where a comment begins, and hledger divides it at a bar. The book has the whole of a text that is
+/// too long for a line.
 pub(super) fn harmless(text: &str) -> String {
-    one_line(&text.replace(';', ",").replace('|', "/"))
+    let line = one_line(&text.replace(';', ",").replace('|', "/"));
+    match line.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
 }
 
 pub(super) fn tags(out: &mut dyn Write) -> io::Result<()> {

@@ -309,7 +309,10 @@ async fn whole(ledger: &Ledger) -> Result<Snapshot, ToolError> {
         READ.contains(&standing.name) && standing.state != State::Running && standing.position < position
     };
     let standings = standings(store).await?;
-    let is_behind = standings.iter().any(|standing| READ.contains(&standing.name) && standing.position < position);
+    // A projection that nobody has served yet has no standing at all.
+    let is_there =
+        |name: &&str| standings.iter().any(|standing| standing.name == *name && standing.position >= position);
+    let is_behind = !READ.iter().all(is_there);
     if let Some(Standing { name, state, position, .. }) = standings.into_iter().find(held) {
         let state = format!("{state:?}").to_lowercase();
         return Err(format!("the projection `{name}` is {state} at position {position}: see `daybook status`").into());

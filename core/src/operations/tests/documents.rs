@@ -503,3 +503,17 @@ fn a_free_credit_of_minus_times_minus_is_refused() {
         assert_eq!(refusal, CreditNoteRejection::LineOutOfRange { line: 2 }.into());
     }
 }
+
+#[test]
+fn a_discount_on_lines_below_the_smallest_unit_takes_of_each_tax_rate_its_part() {
+    let mut books = Books::new();
+    let account = books.account("USD");
+    let payer = books.payer(&account);
+    let (taxed, free) = (vec![line("1", "0.009", "20"); 500], vec![line("1", "0.009", "0"); 500]);
+    for lines in [[taxed.clone(), free.clone()].concat(), [free, taxed].concat()] {
+        let discount = Some(DocumentDiscount::Percent(number("50")));
+        let draft = IssueInvoice { lines, discount, ..invoice(&account, &payer, &[]) };
+        let issued = books.done(Operation::IssueInvoice(draft));
+        assert_eq!(amount(&issued, "tax"), number("0.45"));
+    }
+}

@@ -598,3 +598,49 @@ fn corrections_that_are_dated_ahead_make_nothing_available_today() {
     later(&mut books, "2027-06-01");
     books.done(Operation::HoldFunds(HoldFunds { account, amount: usd("15.00") }));
 }
+
+fn order_of_fifteen(books: &mut Books, account: &AccountId) -> OrderId {
+    let item = ItemRequest {
+        product: "vps".into(),
+        description: "VPS".into(),
+        quantity: number("1"),
+        unit_price: number("15.00"),
+        part: None,
+        tax_rate: number("0"),
+    };
+    let place = PlaceOrder { account: account.clone(), description: "servers".into(), items: vec![item] };
+    id(&books.done(Operation::PlaceOrder(place)))
+}
+
+#[test]
+fn an_order_is_free_again_when_its_money_of_later_is_taken_back() {
+    let (mut books, account) = in_december();
+    let order = order_of_fifteen(&mut books, &account);
+    let payment = dated_ahead(&mut books, &account, "15.00", order_for(&order));
+    books.done(step(&payment, PaymentStep::MarkFraudulent { gateway_reason: "chargeback".into() }));
+    assert_eq!(books.state(&order).placed().expect("it is placed").stage, Stage::Open);
+}
+
+#[test]
+fn a_command_that_is_dated_ahead_itself_does_not_spend_what_has_taken_effect() {
+    let (mut books, account) = in_december();
+    let order = order_of_fifteen(&mut books, &account);
+    dated_ahead(&mut books, &account, "15.00", order_for(&order));
+    later(&mut books, "2027-06-02");
+    books.context.occurred_at = noon("2028-05-01");
+    let adjust = AdjustAccount { account: account.clone(), amount: usd("1.00"), description: "goodwill".into() };
+    books.done(Operation::AdjustAccount(adjust));
+    assert_ne!(books.state(&order).placed().expect("it is placed").stage, Stage::Processed);
+}
+
+#[test]
+fn a_pledge_of_later_counts_once_the_money_is_here() {
+    let (mut books, account) = in_december();
+    let order = order_of_fifteen(&mut books, &account);
+    let payment = id(&books.done(start_payment(&account, usd("15.00"), order_for(&order))));
+    books.context.occurred_at = noon("2027-06-01");
+    books.done(step(&payment, PaymentStep::Pledge));
+    books.context.occurred_at = books.now;
+    books.done(step(&payment, PaymentStep::Credit { document_number: None }));
+    assert_eq!(books.state(&order).placed().expect("it is placed").stage, Stage::Processed);
+}
