@@ -13,7 +13,7 @@ alter table events
     -- Named so that it is the first to be asked: what reads the metadata below falls over a NUL and names no constraint.
     -- `\u0000` is a NUL unless its backslash is escaped itself: then an odd number of others stand before it.
     add constraint events_contain_no_nul check (
-        current_setting('daybook.events_are_checked', true) = 'yes'
+        coalesce(current_setting('daybook.events_are_checked', true), '') = 'yes'
         or (strpos(payload::text, '\u0000') = 0 or payload::text !~ '(^|[^\\])(\\\\)*\\u0000')
         and (strpos(metadata::text, '\u0000') = 0 or metadata::text !~ '(^|[^\\])(\\\\)*\\u0000')
     ) not valid,
@@ -21,7 +21,7 @@ alter table events
     -- perhaps into the next day, and a second 60 is the next minute for PostgreSQL and this one for our program. The cast
     -- refuses what is no day. Without a moment all of it is null, which is no refusal.
     add constraint events_occurred_at_representable check (
-        current_setting('daybook.events_are_checked', true) = 'yes'
+        coalesce(current_setting('daybook.events_are_checked', true), '') = 'yes'
         or case
             when metadata ->> 'occurred_at' !~ '^\d{4}-\d\d-\d\d[Tt]([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)$'
             then false
@@ -30,7 +30,7 @@ alter table events
         end
     ) not valid,
     add constraint events_dated_at_representable check (
-        current_setting('daybook.events_are_checked', true) = 'yes'
+        coalesce(current_setting('daybook.events_are_checked', true), '') = 'yes'
         or (strpos(metadata::text, 'dated_at') = 0 and strpos(metadata::text, '\u') = 0)
         or case
             when metadata ->> 'dated_at' !~ '^\d{4}-\d\d-\d\d[Tt]([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)$'

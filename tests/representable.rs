@@ -109,14 +109,14 @@ impl Dice {
     /// A number of up to so many decimals, small ones as often as large ones. So many of them sum up to less than 28 digits,
     /// which is what a decimal of this program holds.
     fn number(&mut self, decimals: u32) -> Decimal {
-        let digits = self.0.random_range(0..9);
+        let digits = self.0.random_range(0..5);
         let whole = self.0.random_range(0..10_u64.pow(digits));
         Decimal::from_i128_with_scale(whole.into(), self.0.random_range(0..=decimals))
     }
 
     fn money(&mut self, currency: Currency) -> Money {
         match self.0.random_range(0..40) {
-            0 => Money::new(Decimal::from(999_999_999_u64), currency).expect("a large amount"),
+            0 => Money::new(Decimal::from(9_999_999_u64), currency).expect("a large amount"),
             1 => Money::new(Decimal::new(1, currency.digits()), currency).expect("the smallest amount"),
             _ => Money::round(self.number(currency.digits()), currency, Rounding::TowardsZero),
         }

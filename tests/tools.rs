@@ -83,6 +83,10 @@ async fn what_an_export_advises_helps() {
         update events set metadata = replace(metadata::text, '1901-', '1200-')::json;
         alter table events enable trigger user";
     sqlx::raw_sql(dated_back).execute(database.pool()).await.expect("the owner of the database can do it");
+    for projection in ["account_statement", "journal"] {
+        let rebuilt = daybook(&database, &["rebuild", projection]).output().expect("the program starts");
+        assert!(rebuilt.status.success(), "{}", String::from_utf8_lossy(&rebuilt.stderr));
+    }
 
     let refused = daybook(&database, &["export", "--format", "hledger"]).output().expect("the program starts");
     let said = String::from_utf8_lossy(&refused.stderr);

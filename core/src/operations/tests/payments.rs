@@ -495,6 +495,19 @@ fn dated_ahead(books: &mut Books, account: &AccountId, amount: &str, purpose: Pu
     payment
 }
 
+fn order_of_fifteen(books: &mut Books, account: &AccountId) -> OrderId {
+    let item = ItemRequest {
+        product: "vps".into(),
+        description: "VPS".into(),
+        quantity: number("1"),
+        unit_price: number("15.00"),
+        part: None,
+        tax_rate: number("0"),
+    };
+    let place = PlaceOrder { account: account.clone(), description: "servers".into(), items: vec![item] };
+    id(&books.done(Operation::PlaceOrder(place)))
+}
+
 fn in_december() -> (Books, AccountId) {
     let mut books = Books::new();
     let account = books.account("USD");
@@ -509,16 +522,7 @@ fn later(books: &mut Books, date: &str) {
 #[test]
 fn money_that_is_dated_ahead_is_not_spent_before_it_takes_effect() {
     let (mut books, account) = in_december();
-    let item = ItemRequest {
-        product: "vps".into(),
-        description: "VPS".into(),
-        quantity: number("1"),
-        unit_price: number("15.00"),
-        part: None,
-        tax_rate: number("0"),
-    };
-    let place = PlaceOrder { account: account.clone(), description: "servers".into(), items: vec![item] };
-    let order: OrderId = id(&books.done(Operation::PlaceOrder(place)));
+    let order = order_of_fifteen(&mut books, &account);
     let payment = dated_ahead(&mut books, &account, "15.00", order_for(&order));
     assert_eq!(books.balance(&account), number("15.00"));
     assert_eq!(books.ledger(&account).available(), Some(number("0.00")));
@@ -597,19 +601,6 @@ fn corrections_that_are_dated_ahead_make_nothing_available_today() {
     assert_eq!(books.ledger(&account).available(), Some(number("0.00")));
     later(&mut books, "2027-06-01");
     books.done(Operation::HoldFunds(HoldFunds { account, amount: usd("15.00") }));
-}
-
-fn order_of_fifteen(books: &mut Books, account: &AccountId) -> OrderId {
-    let item = ItemRequest {
-        product: "vps".into(),
-        description: "VPS".into(),
-        quantity: number("1"),
-        unit_price: number("15.00"),
-        part: None,
-        tax_rate: number("0"),
-    };
-    let place = PlaceOrder { account: account.clone(), description: "servers".into(), items: vec![item] };
-    id(&books.done(Operation::PlaceOrder(place)))
 }
 
 #[test]
