@@ -11,7 +11,9 @@ use daybook_core::{
     operations::{ClosePeriod, Operation},
     writer::Command,
 };
-use daybook_projections::{BOARD, Moment, Reader, account, explanation, invoice, statement};
+use daybook_projections::{
+    BOARD, Chosen, Moment, Reader, Viewer, account::AccountRow, explanation, invoice::InvoiceRow, listing, statement,
+};
 use daybook_tests::{
     api::{Answer, TestApp},
     commands::{self, usd},
@@ -334,7 +336,8 @@ async fn the_events_behind_a_balance_come_to_the_balance() {
     let mut rows = reader.snapshot(&["account_statement", "accounts", "invoices"], None).await.unwrap();
     let upcasters = ledger.store.upcasters();
 
-    let accounts = account::list(&mut rows, &account::Filter::default(), None, 10).await.unwrap();
+    let (everybody, all) = (Viewer::Provider, Chosen::default());
+    let accounts: Vec<AccountRow> = listing::list(&mut rows, &everybody, &all, None, 10).await.unwrap();
     assert_eq!(accounts.len(), 2);
     for account in accounts {
         let moments = [None, Some(account.opened_at), Some("2023-12-20T00:00:00Z".parse().unwrap())];
@@ -366,7 +369,7 @@ async fn the_events_behind_a_balance_come_to_the_balance() {
         }
     }
 
-    let invoices = invoice::list(&mut rows, &Default::default(), None, 10).await.unwrap();
+    let invoices: Vec<InvoiceRow> = listing::list(&mut rows, &everybody, &all, None, 10).await.unwrap();
     assert!(!invoices.is_empty());
     for invoice in invoices {
         let steps = explanation::of_due(&mut rows, upcasters, &invoice.id, &Moment::default(), 0, 100).await.unwrap();

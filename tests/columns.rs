@@ -12,7 +12,7 @@ use daybook_core::{
 };
 use daybook_projections::{
     Definition, Projector, ProjectorOptions, Reader,
-    engine::{Changes, FoldError, Follows, Projection, RebuildOptions, Row, Source, Table, rebuild},
+    engine::{Changes, FoldError, Follows, Owner, Projection, RebuildOptions, Row, Source, Table, rebuild},
 };
 use daybook_tests::history::{LONG, Ledger};
 use rust_decimal::Decimal;
@@ -37,6 +37,7 @@ impl Row for Sample {
     type Key = String;
     const TABLE: &'static str = "samples";
     const KEY: &'static [&'static str] = &["id"];
+    const OWNER: Owner = Owner::Nobody;
 
     fn key(&self) -> String {
         self.id.clone()

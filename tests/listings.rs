@@ -5,11 +5,27 @@ use std::fmt::Debug;
 
 use chrono::TimeDelta;
 use daybook_projections::{
-    BOARD, Moment, Reader, Snapshot, account, credit_note, customer, discount, expense, history, invoice, journal,
-    order, payer, payment, service, statement, ticket,
+    BOARD, Chosen, Moment, Reader, Snapshot, Viewer,
+    account::AccountRow,
+    credit_note::{CreditNoteLineRow, CreditNoteRow},
+    customer::{CustomerGroupRow, CustomerSummary},
+    discount::{self, DiscountRow},
+    engine::Row,
+    expense::{CoverageRow, ExpenseRow},
+    history,
+    invoice::{InvoiceLineRow, InvoiceRow},
+    journal,
+    listing::{self, Listed},
+    order::{OrderItemRow, OrderSummary},
+    payer::PayerRow,
+    payment::{AllocationRow, PaymentRow, RefundRow},
+    service::ServiceRow,
+    statement,
+    ticket::{TicketMessageRow, TicketRow},
 };
 use daybook_tests::history::{Ledger, varied_history};
 use rust_decimal::{Decimal, dec};
+use serde::de::DeserializeOwned;
 
 /// All projections after a varied history.
 async fn all_projections(ledger: &mut Ledger) -> Snapshot {
@@ -28,21 +44,57 @@ fn known_at(position: i64) -> Moment {
 }
 
 /// The whole listing, which a walk of one row per page meets in the same order, newest first.
-async fn walk<R: Debug + PartialEq>(
-    mut list: impl AsyncFnMut(Option<i64>, i64) -> Result<Vec<R>, sqlx::Error>,
-    position: impl Fn(&R) -> i64,
-) -> Vec<R> {
-    let rows = list(None, 1_000).await.unwrap();
+async fn walk<L: Listed + Debug + PartialEq>(rows: &mut Snapshot, chosen: &Chosen) -> Vec<L> {
+    let all: Vec<L> = list(rows, chosen).await;
     let mut walked = Vec::new();
     let mut before = None;
-    while let Some(row) = list(before, 1).await.unwrap().pop() {
-        assert!(before.is_none_or(|before| position(&row) < before), "{row:?} comes too late");
-        before = Some(position(&row));
+    while let Some(row) = listing::list::<L>(rows, &Viewer::Provider, chosen, before, 1).await.unwrap().pop() {
+        assert!(before.is_none_or(|before| row.position() < before), "{row:?} comes too late");
+        before = Some(row.position());
         walked.push(row);
     }
-    assert_eq!(walked, rows);
-    assert!(!rows.is_empty());
-    rows
+    assert_eq!(walked, all);
+    assert!(!all.is_empty());
+    all
+}
+
+async fn list<L: Listed>(rows: &mut Snapshot, chosen: &Chosen) -> Vec<L> {
+    listing::list(rows, &Viewer::Provider, chosen, None, 1_000).await.unwrap()
+}
+
+async fn get<L: Listed>(rows: &mut Snapshot, id: &str) -> L {
+    listing::get(rows, &Viewer::Provider, id).await.unwrap().expect("the row is there")
+}
+
+async fn belonging<R: Row + DeserializeOwned>(rows: &mut Snapshot, id: &str) -> Vec<R> {
+    listing::belonging(rows, &Viewer::Provider, id).await.unwrap()
+}
+
+fn all() -> Chosen {
+    Chosen::default()
+}
+
+/// The law of the wall: the rows of a table are one customer's each, or nobody's, and nobody else sees them.
+#[tokio::test]
+async fn a_customer_sees_what_is_theirs_and_nothing_else() {
+    let mut ledger = Ledger::new().await;
+    let mut rows = all_projections(&mut ledger).await;
+    let owner = list::<CustomerSummary>(&mut rows, &all()).await.remove(0).customer.id;
+    let stranger = Viewer::of_customers(vec!["cus_stranger".into()], &mut rows).await.unwrap();
+    let owner = Viewer::of_customers(vec![owner], &mut rows).await.unwrap();
+    let nobodys = ["closed_periods", "discounts", "history", "trial_balance"];
+    let without_account = "select count(*) from journal_lines where account_id is null";
+    for table in BOARD.iter().flat_map(|projection| projection.tables) {
+        let mut of = async |viewer: &Viewer| listing::count(&mut rows, viewer, table).await.unwrap();
+        let (all, owned, foreign) = (of(&Viewer::Provider).await, of(&owner).await, of(&stranger).await);
+        assert!(all > 0 || table.name() == "closed_periods", "the history has no row of `{}`", table.name());
+        let hidden = match table.name() {
+            name if nobodys.contains(&name) => all,
+            "journal_lines" => sqlx::query_scalar(without_account).fetch_one(&mut *rows).await.unwrap(),
+            _ => 0,
+        };
+        assert_eq!((owned, foreign), (all - hidden, 0), "{}", table.name());
+    }
 }
 
 #[tokio::test]
@@ -50,37 +102,32 @@ async fn accounts_and_customers_are_listed() {
     let mut ledger = Ledger::new().await;
     let mut rows = all_projections(&mut ledger).await;
 
-    let all = account::Filter::default();
-    let accounts =
-        walk(async |before, limit| account::list(&mut rows, &all, before, limit).await, |row| row.position).await;
+    let accounts = walk::<AccountRow>(&mut rows, &all()).await;
     let currencies: Vec<&str> = accounts.iter().map(|row| row.currency.as_str()).collect();
     assert_eq!(currencies, ["EUR", "USD"]);
     let (euros, dollars) = (&accounts[0], &accounts[1]);
     assert_eq!((euros.balance, euros.post_paid, euros.entries), (dec!(9.12), true, 1));
     assert_eq!((dollars.held, dollars.credit_limit, dollars.automatic_allocation), (dec!(1.00), dec!(50.00), true));
-    assert_eq!(account::get(&mut rows, &euros.id).await.unwrap().as_ref(), Some(euros));
-    let filter = account::Filter { customer: Some(euros.customer_id.clone()), currency: Some("EUR".into()) };
-    assert_eq!(account::list(&mut rows, &filter, None, 10).await.unwrap(), accounts[..1]);
+    assert_eq!(&get::<AccountRow>(&mut rows, &euros.id).await, euros);
+    let filter = all().lasting("customer_id", Some(euros.customer_id.clone())).lasting("currency", Some("EUR"));
+    assert_eq!(list::<AccountRow>(&mut rows, &filter).await, accounts[..1]);
 
-    let all = customer::Filter::default();
-    let customers =
-        walk(async |before, limit| customer::list(&mut rows, &all, before, limit).await, |row| row.customer.position)
-            .await;
+    let customers = walk::<CustomerSummary>(&mut rows, &all()).await;
     assert_eq!(customers[0].groups, ["gold"]);
     let id = &customers[0].customer.id;
-    assert_eq!(customer::get(&mut rows, id).await.unwrap().as_ref(), Some(&customers[0]));
-    let filter = customer::Filter { group: Some("gold".into()), email: None };
-    assert_eq!(customer::list(&mut rows, &filter, None, 10).await.unwrap(), customers);
-    let filter = customer::Filter { group: Some("silver".into()), email: None };
-    assert_eq!(customer::list(&mut rows, &filter, None, 10).await.unwrap(), []);
+    assert_eq!(&get::<CustomerSummary>(&mut rows, id).await, &customers[0]);
+    let in_group = |name: &str| {
+        let pieces = ["id in (select customer_id from customer_groups where group_name = ", ")"];
+        all().now_where(pieces.into(), vec![name.into()])
+    };
+    assert_eq!(list::<CustomerSummary>(&mut rows, &in_group("gold")).await, customers);
+    assert_eq!(list::<CustomerSummary>(&mut rows, &in_group("silver")).await, []);
 
-    let all = payer::Filter::default();
-    let payers =
-        walk(async |before, limit| payer::list(&mut rows, &all, before, limit).await, |row| row.position).await;
+    let payers = walk::<PayerRow>(&mut rows, &all()).await;
     assert_eq!((payers[0].name.as_str(), payers[0].city.as_str(), payers[0].active), ("Ada AG", "Potsdam", false));
-    assert_eq!(payer::get(&mut rows, &payers[0].id).await.unwrap().as_ref(), Some(&payers[0]));
-    let filter = payer::Filter { customer: Some(id.clone()), active: Some(true) };
-    assert_eq!(payer::list(&mut rows, &filter, None, 10).await.unwrap(), []);
+    assert_eq!(&get::<PayerRow>(&mut rows, &payers[0].id).await, &payers[0]);
+    let filter = all().lasting("customer_id", Some(id.clone())).now("active", Some(true));
+    assert_eq!(list::<PayerRow>(&mut rows, &filter).await, []);
 }
 
 #[tokio::test]
@@ -88,41 +135,36 @@ async fn orders_services_and_expenses_are_listed() {
     let mut ledger = Ledger::new().await;
     let mut rows = all_projections(&mut ledger).await;
 
-    let all = order::Filter::default();
-    let orders =
-        walk(async |before, limit| order::list(&mut rows, &all, before, limit).await, |row| row.order.position).await;
+    let orders = walk::<OrderSummary>(&mut rows, &all()).await;
     let statuses: Vec<&str> = orders.iter().map(|row| row.order.status.as_str()).collect();
     assert_eq!(statuses, ["processed", "deleted", "processed"]);
     let first = &orders[2];
     assert_eq!((first.order.description.as_str(), first.items), ("second", 2));
-    assert_eq!(order::get(&mut rows, &first.order.id).await.unwrap().as_ref(), Some(first));
-    let items = order::items(&mut rows, &first.order.id).await.unwrap();
+    assert_eq!(&get::<OrderSummary>(&mut rows, &first.order.id).await, first);
+    let items = belonging::<OrderItemRow>(&mut rows, &first.order.id).await;
     assert_eq!(items.iter().map(|item| item.number).collect::<Vec<_>>(), [2, 3]);
     assert_eq!(items.iter().map(|item| item.total).sum::<Decimal>(), first.total);
     assert_eq!((items[0].discount_name.as_deref(), items[0].saving), (Some("spring"), first.saving));
-    let filter = order::Filter { status: Some("deleted".into()), ..order::Filter::default() };
-    assert_eq!(order::list(&mut rows, &filter, None, 10).await.unwrap(), [orders[1].clone()]);
+    let filter = all().now("status", Some("deleted"));
+    assert_eq!(list::<OrderSummary>(&mut rows, &filter).await, [orders[1].clone()]);
 
-    let filter = service::Filter { order: Some(first.order.id.clone()), ..service::Filter::default() };
-    let services =
-        walk(async |before, limit| service::list(&mut rows, &filter, before, limit).await, |row| row.position).await;
+    let filter = all().lasting("order_id", Some(first.order.id.clone()));
+    let services = walk::<ServiceRow>(&mut rows, &filter).await;
     assert_eq!(services.len(), 2);
-    assert_eq!(service::get(&mut rows, &services[0].id).await.unwrap().as_ref(), Some(&services[0]));
+    assert_eq!(&get::<ServiceRow>(&mut rows, &services[0].id).await, &services[0]);
     assert_eq!(items[1].service_id.as_ref(), Some(&services[0].id));
 
-    let all = expense::Filter::default();
-    let expenses =
-        walk(async |before, limit| expense::list(&mut rows, &all, before, limit).await, |row| row.position).await;
+    let expenses = walk::<ExpenseRow>(&mut rows, &all()).await;
     let (corrected, ordered) = (&expenses[0], expenses.last().unwrap());
     assert_eq!((corrected.description.as_str(), corrected.total), ("remote hands", dec!(8.00)));
     assert_eq!((corrected.covered, corrected.uncovered), (dec!(8.00), dec!(0.00)));
     assert_eq!(Some(&ordered.id), items[0].expense_id.as_ref());
-    assert_eq!(expense::get(&mut rows, &corrected.id).await.unwrap().as_ref(), Some(corrected));
-    let coverage = expense::coverage(&mut rows, &corrected.id).await.unwrap();
+    assert_eq!(&get::<ExpenseRow>(&mut rows, &corrected.id).await, corrected);
+    let coverage = belonging::<CoverageRow>(&mut rows, &corrected.id).await;
     let by_others = coverage.iter().filter(|row| row.origin != "expense");
     assert_eq!(by_others.map(|row| row.amount).sum::<Decimal>(), dec!(8.00));
-    let filter = expense::Filter { order: Some(first.order.id.clone()), ..expense::Filter::default() };
-    assert_eq!(expense::list(&mut rows, &filter, None, 10).await.unwrap().len(), 2);
+    let filter = all().lasting("order_id", Some(first.order.id.clone()));
+    assert_eq!(list::<ExpenseRow>(&mut rows, &filter).await.len(), 2);
 }
 
 #[tokio::test]
@@ -130,88 +172,78 @@ async fn documents_and_payments_are_listed() {
     let mut ledger = Ledger::new().await;
     let mut rows = all_projections(&mut ledger).await;
 
-    let all = invoice::Filter::default();
-    let invoices =
-        walk(async |before, limit| invoice::list(&mut rows, &all, before, limit).await, |row| row.position).await;
+    let invoices = walk::<InvoiceRow>(&mut rows, &all()).await;
     let issued = &invoices[0];
     assert_eq!((issued.number.as_str(), issued.status.as_str()), ("INV-000001", "paid"));
     assert_eq!(issued.payer.name, "Ada AG");
     assert_eq!(issued.net + issued.tax - issued.residue, issued.total);
-    assert_eq!(invoice::get(&mut rows, &issued.id).await.unwrap().as_ref(), Some(issued));
-    let lines = invoice::lines(&mut rows, &issued.id).await.unwrap();
+    assert_eq!(&get::<InvoiceRow>(&mut rows, &issued.id).await, issued);
+    let lines = belonging::<InvoiceLineRow>(&mut rows, &issued.id).await;
     assert_eq!(lines.iter().map(|line| line.amount).sum::<Decimal>(), issued.net);
     assert_eq!((lines[1].quantity, lines[1].credited_quantity), (dec!(5), dec!(2)));
     assert_eq!(lines[1].credited_amount, issued.credited_net);
-    let filter = invoice::Filter { number: Some("INV-000001".into()), status: Some("paid".into()), ..all };
-    assert_eq!(invoice::list(&mut rows, &filter, None, 10).await.unwrap(), invoices[..1]);
+    let filter = all().lasting("number", Some("INV-000001")).now("status", Some("paid"));
+    assert_eq!(list::<InvoiceRow>(&mut rows, &filter).await, invoices[..1]);
 
-    let of_invoice = credit_note::Filter { invoice: Some(issued.id.clone()), ..credit_note::Filter::default() };
-    let credit_notes =
-        walk(async |before, limit| credit_note::list(&mut rows, &of_invoice, before, limit).await, |row| row.position)
-            .await;
-    let credit_note = credit_note::get(&mut rows, &credit_notes[0].id).await.unwrap();
-    assert_eq!(credit_note.as_ref(), Some(&credit_notes[0]));
-    let lines = credit_note::lines(&mut rows, &credit_notes[0].id).await.unwrap();
+    let pieces = ["id in (select credit_note_id from credit_note_lines where invoice_id = ", ")"];
+    let of_invoice = all().now_where(pieces.into(), vec![issued.id.clone().into()]);
+    let credit_notes = walk::<CreditNoteRow>(&mut rows, &of_invoice).await;
+    assert_eq!(get::<CreditNoteRow>(&mut rows, &credit_notes[0].id).await, credit_notes[0]);
+    let lines = belonging::<CreditNoteLineRow>(&mut rows, &credit_notes[0].id).await;
     assert_eq!((lines[0].invoice_id.as_ref(), lines[0].invoice_line), (Some(&issued.id), Some(2)));
     assert_eq!((lines[0].free_standing, lines[1].free_standing), (false, true));
 
-    let all = payment::Filter::default();
-    let payments =
-        walk(async |before, limit| payment::list(&mut rows, &all, before, limit).await, |row| row.position).await;
+    let payments = walk::<PaymentRow>(&mut rows, &all()).await;
     let mut statuses: Vec<&str> = payments.iter().map(|row| row.status.as_str()).collect();
     statuses.sort_unstable();
     statuses.dedup();
     assert_eq!(statuses, ["credited", "deleted", "failed", "fraudulent", "partly_returned"]);
     for row in &payments {
-        assert_eq!(payment::get(&mut rows, &row.id).await.unwrap().as_ref(), Some(row));
-        let allocations = payment::allocations(&mut rows, &row.id).await.unwrap();
+        assert_eq!(&get::<PaymentRow>(&mut rows, &row.id).await, row);
+        let allocations = belonging::<AllocationRow>(&mut rows, &row.id).await;
         let covering = allocations.iter().filter(|row| !["refund", "payment"].contains(&row.target.as_str()));
         assert_eq!(covering.map(|row| row.amount).sum::<Decimal>(), row.allocated);
         if row.status == "partly_returned" {
             assert_eq!((row.returned, row.gateway_payment.as_deref()), (dec!(5.00), Some("pay_stripe:pi_1")));
-            let refunds = payment::refunds(&mut rows, &row.id).await.unwrap();
+            let refunds = belonging::<RefundRow>(&mut rows, &row.id).await;
             let ends: Vec<_> = refunds.iter().map(|refund| (refund.status.as_str(), refund.amount)).collect();
             assert_eq!(ends, [("settled", dec!(5.00)), ("failed", dec!(3.00))]);
         }
     }
-    let filter = payment::Filter { purpose_id: Some(issued.id.clone()), ..payment::Filter::default() };
-    let meant = payment::list(&mut rows, &filter, None, 10).await.unwrap();
-    let covering = payment::covering(&mut rows, &issued.id).await.unwrap();
-    assert!(covering.iter().any(|row| row.payment_id == meant[0].id));
+    let filter = all().lasting("purpose_id", Some(issued.id.clone()));
+    let meant = list::<PaymentRow>(&mut rows, &filter).await;
+    let covers = belonging::<AllocationRow>(&mut rows, &meant[0].id).await;
+    assert!(covers.iter().any(|row| row.target_id.as_ref() == Some(&issued.id)));
 }
 
 #[tokio::test]
 async fn discounts_and_tickets_are_listed() {
     let mut ledger = Ledger::new().await;
     let mut rows = all_projections(&mut ledger).await;
-    let everybody = customer::list(&mut rows, &customer::Filter::default(), None, 1).await.unwrap();
+    let everybody = list::<CustomerSummary>(&mut rows, &all()).await;
     let customer_id = &everybody[0].customer.id;
 
-    let all = discount::Filter::default();
-    let discounts =
-        walk(async |before, limit| discount::list(&mut rows, &all, before, limit).await, |row| row.position).await;
+    let discounts = walk::<DiscountRow>(&mut rows, &all()).await;
     let kinds: Vec<_> = discounts.iter().map(|row| (row.kind.as_str(), row.revoked_at.is_some())).collect();
     assert_eq!(kinds, [("fixed_price", false), ("amount_off", false), ("percent", true)]);
-    assert_eq!(discount::get(&mut rows, &discounts[0].id).await.unwrap().as_ref(), Some(&discounts[0]));
+    assert_eq!(&get::<DiscountRow>(&mut rows, &discounts[0].id).await, &discounts[0]);
     let at = discounts[0].granted_at;
-    let has = walk(
-        async |before, limit| discount::of_customer(&mut rows, customer_id, at, before, limit).await,
-        |row| row.position,
-    )
-    .await;
+    let groups: Vec<CustomerGroupRow> = belonging(&mut rows, customer_id).await;
+    let groups = groups.into_iter().map(|row| row.group_name).collect();
+    let own = discount::valid_at(discount::of_customer(customer_id, groups), at);
+    let has = walk::<DiscountRow>(&mut rows, &own).await;
     assert_eq!(has, discounts[..2]);
     let at = discounts[2].granted_at;
-    let filter = discount::Filter { valid_at: Some(at), audience: Some("everyone".into()), audience_id: None };
-    assert_eq!(discount::list(&mut rows, &filter, None, 10).await.unwrap(), discounts[2..]);
+    let filter = discount::valid_at(all().lasting("audience", Some("everyone")), at);
+    assert_eq!(list::<DiscountRow>(&mut rows, &filter).await, discounts[2..]);
 
     for archived in [false, true] {
-        let filter = ticket::Filter { archived: Some(archived), ..ticket::Filter::default() };
-        let tickets =
-            walk(async |before, limit| ticket::list(&mut rows, &filter, before, limit).await, |row| row.position).await;
+        let filter = all().now("archived", Some(archived));
+        let tickets = walk::<TicketRow>(&mut rows, &filter).await;
         assert_eq!(tickets.len(), 1);
         assert_eq!(tickets[0].status, if archived { "archived" } else { "open" });
-        assert_eq!(ticket::get(&mut rows, &tickets[0].id).await.unwrap().as_ref(), Some(&tickets[0]));
-        let messages = ticket::messages(&mut rows, &tickets[0].id).await.unwrap();
+        assert_eq!(&get::<TicketRow>(&mut rows, &tickets[0].id).await, &tickets[0]);
+        let messages = belonging::<TicketMessageRow>(&mut rows, &tickets[0].id).await;
         let sides: Vec<&str> = messages.iter().map(|message| message.side.as_str()).collect();
         assert_eq!(sides, ["customer", "provider", "customer", "provider"]);
         assert_eq!((tickets[0].messages, tickets[0].last_message_at), (4, messages[3].written_at));
@@ -222,8 +254,8 @@ async fn discounts_and_tickets_are_listed() {
 async fn a_statement_adds_up_from_any_moment_and_as_it_was_known() {
     let mut ledger = Ledger::new().await;
     let mut rows = all_projections(&mut ledger).await;
-    let filter = account::Filter { currency: Some("USD".into()), customer: None };
-    let dollars = account::list(&mut rows, &filter, None, 1).await.unwrap().remove(0);
+    let filter = all().lasting("currency", Some("USD"));
+    let dollars = list::<AccountRow>(&mut rows, &filter).await.remove(0);
     let whole = statement::Period::default();
     let all = statement::statement(&mut rows, &dollars.id, &whole, 1_000).await.unwrap();
     assert_eq!((all.opening, all.closing(), all.lines.len() as i64), (Decimal::ZERO, dollars.balance, dollars.entries));
@@ -284,10 +316,13 @@ async fn the_journal_balances_and_the_history_tells_who_and_why() {
     let mut ledger = Ledger::new().await;
     let mut rows = all_projections(&mut ledger).await;
 
-    let (all, now) = (journal::Filter::default(), Moment::default());
-    let lines = journal::list(&mut rows, &all, &now, None, 1_000).await.unwrap();
+    let (everything, now) = (journal::Filter::default(), Moment::default());
+    let lines = journal::list(&mut rows, &everything, &now, None, 1_000).await.unwrap();
     let (first, rest) = lines.split_first().unwrap();
-    assert_eq!(journal::list(&mut rows, &all, &now, Some((first.position, first.leg)), 1_000).await.unwrap(), rest);
+    assert_eq!(
+        journal::list(&mut rows, &everything, &now, Some((first.position, first.leg)), 1_000).await.unwrap(),
+        rest
+    );
     let trial = journal::trial_balance(&mut rows, None).await.unwrap();
     for currency in ["EUR", "USD"] {
         let of = trial.iter().filter(|row| row.currency == currency);
@@ -297,15 +332,16 @@ async fn the_journal_balances_and_the_history_tells_who_and_why() {
     let before_the_first = Moment { as_of: Some(first.occurred_at - TimeDelta::microseconds(1)), known_at: None };
     let known = journal::trial_balance_at(&mut rows, None, &before_the_first).await.unwrap();
     assert_eq!(known, []);
-    let wallets = journal::Filter { ledger_account: Some("customer_wallets".into()), ..all };
+    let wallets = journal::Filter { ledger_account: Some("customer_wallets".into()), ..everything };
     let wallets = journal::list(&mut rows, &wallets, &now, None, 1_000).await.unwrap();
     assert!(!wallets.is_empty() && wallets.iter().all(|line| line.account_id.is_some()));
 
-    let filter = account::Filter { currency: Some("USD".into()), customer: None };
-    let dollars = account::list(&mut rows, &filter, None, 1).await.unwrap().remove(0);
+    let filter = all().lasting("currency", Some("USD"));
+    let dollars = list::<AccountRow>(&mut rows, &filter).await.remove(0);
     let id = &dollars.id;
-    let history =
-        walk(async |before, limit| history::list(&mut rows, id, &now, before, limit).await, |row| row.position).await;
+    let history = history::list(&mut rows, id, &now, None, 1_000).await.unwrap();
+    let (newest, older) = history.split_first().unwrap();
+    assert_eq!(history::list(&mut rows, id, &now, Some(newest.position), 1_000).await.unwrap(), older);
     assert_eq!(
         (history.last().unwrap().position, history.last().unwrap().event_type.as_str()),
         (2, "customer.account_added")

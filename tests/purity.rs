@@ -10,7 +10,7 @@ use daybook_core::{
 };
 use daybook_projections::{
     BOARD, Definition, Projector, ProjectorOptions, Reader,
-    engine::{Changes, FoldError, Follows, Projection, Row, Source, Table},
+    engine::{Changes, FoldError, Follows, Owner, Projection, Row, Source, Table},
 };
 use daybook_tests::{
     equality,
@@ -33,6 +33,7 @@ impl<const TABLE: usize> Row for Seen<TABLE> {
     type Key = (i64, i32);
     const TABLE: &'static str = TABLES[TABLE];
     const KEY: &'static [&'static str] = &["position", "part"];
+    const OWNER: Owner = Owner::Nobody;
 
     fn key(&self) -> Self::Key {
         (self.position, self.part)

@@ -5,11 +5,12 @@ use std::{sync::Arc, time::Duration};
 
 use daybook_core::operations::{JoinGroup, Operation, RegisterCustomer};
 use daybook_projections::{
-    BOARD, Freshness, Lasting, Moment, Projector, ProjectorOptions, ReadError, Reader,
+    BOARD, Chosen, Freshness, Moment, Projector, ProjectorOptions, ReadError, Reader, Viewer,
     engine::{
         Difference, MEMORY, Phase, Progress, RebuildError, RebuildOptions, State, checksum, rebuild, standings, verify,
     },
-    find, payment,
+    find, listing,
+    payment::PaymentRow,
 };
 use daybook_tests::{
     commands::id,
@@ -411,11 +412,12 @@ async fn a_build_takes_over_while_somebody_reads_the_past() {
     let rebuilt = tokio::time::timeout(LONG / 6, rebuild(&ledger.store, &payments, &options, |_| {})).await;
     rebuilt.expect("nobody is in its way").unwrap();
     // The reader goes on with the build that it began with.
-    let candidates = past.candidates("payments", &Lasting::default(), None, 100).await.unwrap();
+    let all = Chosen::default();
+    let candidates = past.candidates("payments", &Viewer::Provider, &all, None, 100).await.unwrap();
     let keys: Vec<String> = candidates.into_iter().map(|candidate| candidate.key).collect();
     past.bring_back("payments", &keys).await.unwrap();
-    let brought = payment::list(&mut past, &payment::Filter::default(), None, 100).await.unwrap();
+    let brought: Vec<PaymentRow> = listing::list(&mut past, &Viewer::Provider, &all, None, 100).await.unwrap();
     let mut now = reader.snapshot(&["payments"], None).await.unwrap();
-    assert_eq!(brought, payment::list(&mut now, &payment::Filter::default(), None, 100).await.unwrap());
+    assert_eq!(brought, listing::list(&mut now, &Viewer::Provider, &all, None, 100).await.unwrap());
     projector.shutdown().await;
 }

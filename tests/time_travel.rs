@@ -16,7 +16,13 @@ use daybook_core::{
     store::{RawEvent, Store, Upcasters, position_at},
     writer::{Command, WriterHandle},
 };
-use daybook_projections::{BOARD, Lasting, Moment, Reader, expense, payment, statement};
+use daybook_projections::{
+    BOARD, Chosen, Moment, Reader, Viewer,
+    expense::{CoverageRow, ExpenseRow},
+    listing,
+    payment::{AllocationRow, PaymentRow},
+    statement,
+};
 use daybook_tests::{
     TestDatabase,
     api::{Answer, TestApp},
@@ -944,24 +950,23 @@ async fn as_of_every_moment_what_is_free_less_what_is_uncovered_is_the_balance()
 async fn law_holds(reader: &Reader, account: &AccountId, as_of: DateTime<Utc>, takes_back: bool) {
     let moment = Moment { as_of: Some(as_of), known_at: None };
     let mut rows = reader.snapshot_of_past(&["payments", "expenses"], None, moment).await.unwrap();
-    let of_account = Some(account.to_string());
-    let lasting = Lasting::default().is("account_id", of_account.as_ref());
+    let everybody = &Viewer::Provider;
+    let of_account = Chosen::default().lasting("account_id", Some(account.to_string()));
     for name in ["payments", "expenses"] {
-        let candidates = rows.candidates(name, &lasting, None, 1_000).await.unwrap();
+        let candidates = rows.candidates(name, everybody, &of_account, None, 1_000).await.unwrap();
         let keys: Vec<String> = candidates.into_iter().map(|candidate| candidate.key).collect();
         rows.bring_back(name, &keys).await.unwrap();
     }
-    let filter = payment::Filter { account: of_account.clone(), ..payment::Filter::default() };
-    let payments = payment::list(&mut rows, &filter, None, 1_000).await.unwrap();
-    let filter = expense::Filter { account: of_account, ..expense::Filter::default() };
-    let expenses = expense::list(&mut rows, &filter, None, 1_000).await.unwrap();
+    let payments: Vec<PaymentRow> = listing::list(&mut rows, everybody, &of_account, None, 1_000).await.unwrap();
+    let expenses: Vec<ExpenseRow> = listing::list(&mut rows, everybody, &of_account, None, 1_000).await.unwrap();
 
     let (mut given, mut taken) = (BTreeMap::new(), BTreeMap::new());
     for payment in &payments {
         let (free, allocated) = (payment.free, payment.allocated);
         assert!(free >= dec!(0) && allocated >= dec!(0), "as of {as_of}: {payment:?}");
         assert!(payment.status != "new" || (free, allocated) == (dec!(0), dec!(0)), "as of {as_of}: {payment:?}");
-        for allocation in payment::allocations(&mut rows, &payment.id).await.unwrap() {
+        let allocations = listing::belonging::<AllocationRow>(&mut rows, everybody, &payment.id).await.unwrap();
+        for allocation in allocations {
             if allocation.target == "expense" {
                 *given.entry((payment.id.clone(), allocation.target_id)).or_insert(dec!(0)) += allocation.amount;
             }
@@ -969,7 +974,9 @@ async fn law_holds(reader: &Reader, account: &AccountId, as_of: DateTime<Utc>, t
     }
     for expense in &expenses {
         assert!(expense.covered >= dec!(0) && expense.uncovered >= dec!(0), "as of {as_of}: {expense:?}");
-        for coverage in expense::coverage(&mut rows, &expense.id).await.unwrap() {
+        let in_force = listing::in_force();
+        let coverage = listing::belonging_where::<CoverageRow>(&mut rows, everybody, &expense.id, &in_force);
+        for coverage in coverage.await.unwrap() {
             if let Some(payment) = coverage.origin_id.filter(|_| coverage.origin == "payment") {
                 taken.insert((payment, Some(expense.id.clone())), coverage.amount);
             }

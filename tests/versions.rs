@@ -10,8 +10,8 @@ use daybook_core::{
 use daybook_projections::{
     Definition, NewVersions, Projector, ProjectorOptions, Reader,
     engine::{
-        Changes, FoldError, Follows, MEMORY, Projection, RebuildError, RebuildOptions, Row, Source, Stage, Table,
-        discard, in_service, rebuild, roll_back, verify,
+        Changes, FoldError, Follows, MEMORY, Owner, Projection, RebuildError, RebuildOptions, Row, Source, Stage,
+        Table, discard, in_service, rebuild, roll_back, verify,
     },
 };
 use daybook_tests::history::{LONG, Ledger};
@@ -34,6 +34,7 @@ impl Row for Name {
     type Key = String;
     const TABLE: &'static str = "names";
     const KEY: &'static [&'static str] = &["id"];
+    const OWNER: Owner = Owner::Nobody;
 
     fn key(&self) -> String {
         self.id.clone()
@@ -48,6 +49,7 @@ impl Row for Length {
     type Key = String;
     const TABLE: &'static str = "lengths";
     const KEY: &'static [&'static str] = &["id"];
+    const OWNER: Owner = Owner::Nobody;
 
     fn key(&self) -> String {
         self.id.clone()
@@ -106,6 +108,7 @@ impl Row for NameLength {
     type Key = String;
     const TABLE: &'static str = Name::TABLE;
     const KEY: &'static [&'static str] = Name::KEY;
+    const OWNER: Owner = Owner::Nobody;
 
     fn key(&self) -> String {
         self.id.clone()

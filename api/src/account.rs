@@ -1,32 +1,27 @@
 //! Accounts over HTTP: opening them, their terms, holds, corrections by staff, and transfers between them.
 
-use axum::{extract::State, http::Uri, response::Response};
+use axum::{extract::State, response::Response};
 use chrono::{DateTime, Utc};
 use daybook_core::operations::{
     AdjustAccount, ChangeTerms, HoldFunds, OpenAccount, Operation, ReleaseHold, Terms, TransferFunds,
 };
-use daybook_projections::{
-    Plans,
-    account::{self as read_model, AccountRow, Filter},
-    statement,
-};
+use daybook_projections::{Plans, account::AccountRow, statement};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    address::{AskedAt, Named},
+    address::Named,
     app::App,
     error::ApiError,
+    listing::{Asking, Listing, Paging, Question, not_found},
     moment::AskedMoment,
     page::Page,
-    read::{Fresh, Rows},
+    read::Rows,
     time::Time,
-    wire::{
-        AccountRef, Amount, CurrencyCode, CustomerRef, HoldRef, Label, Name, Nothing, Number, Ref, Sentence, Words,
-        text,
-    },
+    wire::{AccountRef, Amount, CurrencyCode, CustomerRef, HoldRef, Label, Name, Number, Ref, Sentence, Words, text},
     write::{Made, Occasion, Writing, Written},
 };
+use daybook_projections::Chosen;
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -250,8 +245,17 @@ struct TransferMade {
 pub struct AccountQuery {
     customer: Option<CustomerRef>,
     currency: Option<CurrencyCode>,
-    cursor: Option<String>,
-    limit: Option<u32>,
+}
+
+impl Question for AccountQuery {
+    type Row = AccountRow;
+    type Shown = AccountShown;
+
+    fn chosen(self) -> Chosen {
+        let Self { customer, currency } = self;
+        let currency = currency.map(|currency| currency.0.to_string());
+        Chosen::default().lasting("customer_id", customer.map(text)).lasting("currency", currency)
+    }
 }
 
 /// An account.
@@ -312,23 +316,9 @@ impl From<AccountRow> for AccountShown {
 }
 
 /// Accounts, the newest first.
-#[utoipa::path(get, path = "/v1/accounts", params(AccountQuery, AskedMoment), responses((status = 200, body = Page<AccountShown>)))]
-pub async fn list(
-    State(app): State<App>,
-    uri: Uri,
-    AskedAt(asked, moment): AskedAt<AccountQuery>,
-    fresh: Fresh,
-) -> Result<Response, ApiError> {
-    let AccountQuery { customer, currency, cursor, limit } = asked;
-    let filter = Filter { customer: customer.map(text), currency: currency.map(|currency| currency.0.to_string()) };
-    let lasting = filter.lasting();
-    let mut listing = app.listing(uri, filter, moment, cursor.as_deref(), limit)?;
-    let mut rows = app.read_at(&["accounts"], moment, fresh).await?;
-    let mut found = Vec::new();
-    while let Some(limit) = rows.next(&mut listing, &lasting, found.len()).await? {
-        found.extend(read_model::list(&mut rows, &listing.filter, listing.before(), limit).await?);
-    }
-    Ok(rows.tell(listing.page(found, |row| row.position, AccountShown::from)))
+#[utoipa::path(get, path = "/v1/accounts", params(AccountQuery, Paging, AskedMoment), responses((status = 200, body = Page<AccountShown>)))]
+pub async fn list(State(app): State<App>, asked: Listing<AccountQuery>) -> Result<Response, ApiError> {
+    app.list(asked).await
 }
 
 /// One account.
@@ -336,11 +326,9 @@ pub async fn list(
 pub async fn show(
     State(app): State<App>,
     Named(Ref(id)): Named<AccountRef>,
-    AskedAt(Nothing {}, moment): AskedAt<Nothing>,
-    fresh: Fresh,
+    asking: Asking,
 ) -> Result<Response, ApiError> {
-    let mut rows = app.read_one("accounts", id.as_str(), moment, fresh).await?;
-    let found = existing(&mut rows, id.as_str()).await?;
+    let (rows, found) = app.one::<AccountRow>(id.as_str(), asking).await?;
     Ok(rows.show(AccountShown::from(found)))
 }
 
@@ -349,10 +337,9 @@ pub async fn show(
 pub async fn balance(
     State(app): State<App>,
     Named(Ref(id)): Named<AccountRef>,
-    AskedAt(Nothing {}, moment): AskedAt<Nothing>,
-    fresh: Fresh,
+    asking: Asking,
 ) -> Result<Response, ApiError> {
-    let mut rows = app.read_kept_with(Plans::Kept, &["account_statement", "accounts"], moment, fresh).await?;
+    let mut rows = app.read_kept_with(Plans::Kept, &["account_statement", "accounts"], asking).await?;
     let account = existing(&mut rows, id.as_str()).await?;
     let (before, known_at) = (rows.moment().before(), rows.moment().position());
     let balance = statement::balance(&mut rows, id.as_str(), before, known_at).await?;
@@ -361,7 +348,7 @@ pub async fn balance(
         None => statement::balance(&mut rows, id.as_str(), Some(Utc::now()), known_at).await?,
     };
     let [balance, in_effect] = [balance, in_effect].map(|balance| Amount::of(balance, &account.currency));
-    let (as_of, position) = (moment.as_of(), rows.position());
+    let (as_of, position) = (rows.asked().as_of, rows.position());
     Ok(rows.show(BalanceShown { account: account.id, balance, in_effect, as_of, position }))
 }
 
@@ -369,7 +356,6 @@ pub async fn balance(
 /// effect before the account was opened.
 pub async fn existing(rows: &mut Rows, id: &str) -> Result<AccountRow, ApiError> {
     let known_at = rows.moment().position();
-    let found = read_model::get(rows, id).await?;
-    let found = found.filter(|row| known_at.is_none_or(|known_at| row.position <= known_at));
-    found.ok_or_else(|| ApiError::new("account-not-found", "there is no such account"))
+    let found = rows.get::<AccountRow>(id).await?;
+    if known_at.is_none_or(|known_at| found.position <= known_at) { Ok(found) } else { Err(not_found::<AccountRow>()) }
 }

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     error::{ApiError, shortened},
+    listing::{self, Asking, Paging},
     moment::{self, AskedMoment},
     wire::Coded,
 };
@@ -20,10 +21,10 @@ pub struct Named<T>(pub T);
 #[derive(Debug)]
 pub struct Asked<T>(pub T);
 
-/// What the query asks for, and of which moment. Every parameter must be known, so that a misspelt filter does not answer
+/// What the query asks for, of which moment, and who asks. Every parameter must be known, so that a misspelt filter does not answer
 /// with everything.
 #[derive(Debug)]
-pub struct AskedAt<T>(pub T, pub AskedMoment);
+pub struct AskedAt<T>(pub T, pub Asking);
 
 impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Named<T> {
     type Rejection = ApiError;
@@ -38,11 +39,12 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Named<T
     }
 }
 
-impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for AskedAt<T> {
+impl<T: DeserializeOwned + Send, S: Sync> FromRequestParts<S> for AskedAt<T> {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        read(parts.uri.query().unwrap_or_default()).map(|(asked, moment)| Self(asked, moment))
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let (asked, moment) = read(parts.uri.query().unwrap_or_default())?;
+        Ok(Self(asked, Asking::of(moment, parts, state).await?))
     }
 }
 
@@ -60,8 +62,17 @@ fn read<T: DeserializeOwned>(query: &str) -> Result<(T, AskedMoment), ApiError> 
     Ok((asked, read_pairs(query, of_moment, &[])?))
 }
 
+/// What chooses the rows of a listing, which page of it, and of which moment.
+pub fn read_page<T: DeserializeOwned>(query: &str) -> Result<(T, Paging, AskedMoment), ApiError> {
+    let of_page = |name: &str| listing::PARAMETERS.contains(&name);
+    let of_moment = |name: &str| moment::PARAMETERS.contains(&name);
+    let besides = [listing::PARAMETERS, moment::PARAMETERS].concat();
+    let asked = read_pairs(query, |name| !of_page(name) && !of_moment(name), &besides)?;
+    Ok((asked, read_pairs(query, of_page, &[])?, read_pairs(query, of_moment, &[])?))
+}
+
 /// Reads the parameters whose names are wanted; `besides` are those that are known here, too.
-fn read_pairs<T: DeserializeOwned>(
+pub fn read_pairs<T: DeserializeOwned>(
     query: &str,
     wanted: impl Fn(&str) -> bool,
     besides: &[&str],

@@ -2,20 +2,22 @@
 
 use axum::{extract::State, response::Response};
 use daybook_core::operations::{AllocatePayment, ChargeRef, Operation};
-use daybook_projections::payment::{self as read_model, AllocationRow};
+use daybook_projections::payment::AllocationRow;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    address::{AskedAt, Named},
+    address::Named,
     app::App,
     error::ApiError,
+    listing::Asking,
     moment::AskedMoment,
-    read::Fresh,
     time::Time,
-    wire::{Amount, ExpenseRef, InvoiceRef, Nothing, PaymentRef, Ref, Sentence},
+    wire::{Amount, ExpenseRef, InvoiceRef, PaymentRef, Ref, Sentence},
     write::{Writing, Written},
 };
+use daybook_projections::listing;
+use daybook_projections::payment::PaymentRow;
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -118,13 +120,10 @@ pub struct Allocations {
 pub async fn list_allocations(
     State(app): State<App>,
     Named(Ref(payment)): Named<PaymentRef>,
-    AskedAt(Nothing {}, moment): AskedAt<Nothing>,
-    fresh: Fresh,
+    asking: Asking,
 ) -> Result<Response, ApiError> {
-    let mut rows = app.read_one("payments", payment.as_str(), moment, fresh).await?;
-    let found = read_model::get(&mut rows, payment.as_str()).await?;
-    found.ok_or_else(|| ApiError::new("payment-not-found", "there is no such payment"))?;
-    let data = read_model::allocations(&mut rows, payment.as_str()).await?;
+    let (mut rows, _) = app.one::<PaymentRow>(payment.as_str(), asking).await?;
+    let data = rows.belonging_where::<AllocationRow>(payment.as_str(), &listing::in_force()).await?;
     let data = data.into_iter().map(AllocationShown::from).collect();
     Ok(rows.show(Allocations { data }))
 }

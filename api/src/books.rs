@@ -1,19 +1,19 @@
 //! The books over HTTP: closing a period, and which periods are closed.
 
-use axum::{extract::State, http::Uri, response::Response};
+use axum::{extract::State, response::Response};
 use chrono::{DateTime, NaiveDate, Utc};
 use daybook_core::operations::{ClosePeriod, Operation};
 use daybook_projections::books::{self as read_model, ClosedPeriodRow};
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
+use crate::wire::Nothing;
 use crate::{
-    address::AskedAt,
     app::App,
     error::ApiError,
+    listing::{Listing, Paging},
     moment::AskedMoment,
     page::Page,
-    read::Fresh,
     time::Day,
     wire::{Label, Sentence},
     write::{Writing, Written},
@@ -50,14 +50,6 @@ struct PeriodClosed {
     open_from: DateTime<Utc>,
 }
 
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct PeriodQuery {
-    cursor: Option<String>,
-    limit: Option<u32>,
-}
-
 /// A period that is closed: all that had taken effect before `open_from`.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ClosedPeriod {
@@ -91,16 +83,14 @@ impl From<ClosedPeriodRow> for ClosedPeriod {
 }
 
 /// The closed periods, the newest first.
-#[utoipa::path(get, path = "/v1/books/periods", params(PeriodQuery, AskedMoment), responses((status = 200, body = Page<ClosedPeriod>)))]
+#[utoipa::path(get, path = "/v1/books/periods", params(Paging, AskedMoment), responses((status = 200, body = Page<ClosedPeriod>)))]
 pub async fn list_periods(
     State(app): State<App>,
-    uri: Uri,
-    AskedAt(PeriodQuery { cursor, limit }, moment): AskedAt<PeriodQuery>,
-    fresh: Fresh,
+    Listing { question: Nothing {}, paging, asking, uri }: Listing<Nothing>,
 ) -> Result<Response, ApiError> {
-    let listing = app.listing(uri, (), moment, cursor.as_deref(), limit)?;
-    let mut rows = app.read_kept(&["closed_periods"], moment, fresh).await?;
+    let walk = app.walk(uri, paging)?;
+    let mut rows = app.read_kept(&["closed_periods"], asking).await?;
     let at = rows.moment();
-    let found = read_model::list(&mut rows, &at, listing.before(), listing.rows()).await?;
-    Ok(rows.tell(listing.page(found, |row| row.position, ClosedPeriod::from)))
+    let found = read_model::list(&mut rows, &at, walk.before(), walk.rows()).await?;
+    Ok(rows.tell(walk.page(found, |row| row.position, ClosedPeriod::from)))
 }

@@ -1,30 +1,28 @@
 //! Credit notes over HTTP: they take back lines of invoices, or credit the customer freely.
 
-use axum::{extract::State, http::Uri, response::Response};
+use axum::{extract::State, response::Response};
 use chrono::{DateTime, NaiveDate, Utc};
 use daybook_core::{
     domain::{invoice::LineToCredit, payer::PayerSnapshot},
     operations::{CreditRequest, IssueCreditNote, Operation},
 };
-use daybook_projections::credit_note::{self as read_model, CreditNoteLineRow, CreditNoteRow, Filter};
+use daybook_projections::credit_note::{CreditNoteLineRow, CreditNoteRow};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    address::{AskedAt, Named},
+    address::Named,
     app::App,
     error::ApiError,
     invoice::{DocumentNumber, NAMED_IN_DOCUMENT, NewLine, RoundingPolicy, TaxShown},
+    listing::{Asking, Listing, Paging, Question},
     moment::AskedMoment,
     page::Page,
-    read::Fresh,
     time::{Day, Time},
-    wire::{
-        AccountRef, Amount, CreditNoteRef, CustomerRef, InvoiceRef, Label, Nothing, Number, PayerRef, Ref, Sentence,
-        text,
-    },
+    wire::{AccountRef, Amount, CreditNoteRef, CustomerRef, InvoiceRef, Label, Number, PayerRef, Ref, Sentence, text},
     write::{Writing, Written},
 };
+use daybook_projections::Chosen;
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -130,8 +128,26 @@ pub struct CreditNoteQuery {
     /// Those that take back something of this invoice.
     invoice: Option<InvoiceRef>,
     number: Option<String>,
-    cursor: Option<String>,
-    limit: Option<u32>,
+}
+
+impl Question for CreditNoteQuery {
+    type Row = CreditNoteRow;
+    type Shown = CreditNoteShown;
+
+    fn chosen(self) -> Chosen {
+        let Self { customer, account, invoice, number } = self;
+        let chosen = Chosen::default()
+            .lasting("customer_id", customer.map(text))
+            .lasting("account_id", account.map(text))
+            .lasting("number", number);
+        match invoice {
+            None => chosen,
+            Some(invoice) => {
+                let pieces = ["id in (select credit_note_id from credit_note_lines where invoice_id = ", ")"];
+                chosen.now_where(pieces.into(), vec![text(invoice).into()])
+            }
+        }
+    }
 }
 
 /// A credit note.
@@ -221,24 +237,9 @@ impl From<CreditNoteLineRow> for CreditLineShown {
 }
 
 /// Credit notes, the newest first.
-#[utoipa::path(get, path = "/v1/credit-notes", params(CreditNoteQuery, AskedMoment), responses((status = 200, body = Page<CreditNoteShown>)))]
-pub async fn list(
-    State(app): State<App>,
-    uri: Uri,
-    AskedAt(asked, moment): AskedAt<CreditNoteQuery>,
-    fresh: Fresh,
-) -> Result<Response, ApiError> {
-    let CreditNoteQuery { customer, account, invoice, number, cursor, limit } = asked;
-    let (customer, account, invoice) = (customer.map(text), account.map(text), invoice.map(text));
-    let filter = Filter { customer, account, invoice, number };
-    let lasting = filter.lasting();
-    let mut listing = app.listing(uri, filter, moment, cursor.as_deref(), limit)?;
-    let mut rows = app.read_at(&["credit_notes"], moment, fresh).await?;
-    let mut found = Vec::new();
-    while let Some(limit) = rows.next(&mut listing, &lasting, found.len()).await? {
-        found.extend(read_model::list(&mut rows, &listing.filter, listing.before(), limit).await?);
-    }
-    Ok(rows.tell(listing.page(found, |row| row.position, CreditNoteShown::from)))
+#[utoipa::path(get, path = "/v1/credit-notes", params(CreditNoteQuery, Paging, AskedMoment), responses((status = 200, body = Page<CreditNoteShown>)))]
+pub async fn list(State(app): State<App>, asked: Listing<CreditNoteQuery>) -> Result<Response, ApiError> {
+    app.list(asked).await
 }
 
 /// One credit note with its lines.
@@ -246,13 +247,10 @@ pub async fn list(
 pub async fn show(
     State(app): State<App>,
     Named(Ref(id)): Named<CreditNoteRef>,
-    AskedAt(Nothing {}, moment): AskedAt<Nothing>,
-    fresh: Fresh,
+    asking: Asking,
 ) -> Result<Response, ApiError> {
-    let mut rows = app.read_one("credit_notes", id.as_str(), moment, fresh).await?;
-    let found = read_model::get(&mut rows, id.as_str()).await?;
-    let found = found.ok_or_else(|| ApiError::new("credit-note-not-found", "there is no such credit note"))?;
-    let lines = read_model::lines(&mut rows, id.as_str()).await?;
+    let (mut rows, found) = app.one::<CreditNoteRow>(id.as_str(), asking).await?;
+    let lines = rows.belonging::<CreditNoteLineRow>(id.as_str()).await?;
     let lines = Some(lines.into_iter().map(CreditLineShown::from).collect());
     Ok(rows.show(CreditNoteShown { lines, ..found.into() }))
 }

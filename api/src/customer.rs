@@ -1,23 +1,24 @@
 //! Customers over HTTP: registering them, and the groups that grant them prices.
 
-use axum::{extract::State, http::Uri, response::Response};
+use axum::{extract::State, response::Response};
 use chrono::{DateTime, Utc};
 use daybook_core::operations::{JoinGroup, LeaveGroup, Operation, RegisterCustomer};
-use daybook_projections::customer::{self as read_model, CustomerRow, CustomerSummary, Filter};
+use daybook_projections::customer::{CustomerRow, CustomerSummary};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    address::{AskedAt, Named},
+    address::Named,
     app::App,
     error::ApiError,
+    listing::{Asking, Listing, Paging, Question},
     moment::AskedMoment,
     page::Page,
-    read::Fresh,
     time::Time,
     wire::{CustomerRef, Email, Label, Name, Nothing, Ref, Sentence},
     write::{Made, Writing, Written},
 };
+use daybook_projections::Chosen;
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -80,8 +81,23 @@ pub async fn leave_group(
 pub struct CustomerQuery {
     group: Option<String>,
     email: Option<String>,
-    cursor: Option<String>,
-    limit: Option<u32>,
+}
+
+impl Question for CustomerQuery {
+    type Row = CustomerSummary;
+    type Shown = CustomerShown;
+
+    fn chosen(self) -> Chosen {
+        let Self { group, email } = self;
+        let chosen = Chosen::default().now("email", email);
+        match group {
+            None => chosen,
+            Some(group) => {
+                let pieces = ["id in (select customer_id from customer_groups where group_name = ", ")"];
+                chosen.now_where(pieces.into(), vec![group.into()])
+            }
+        }
+    }
 }
 
 /// A customer.
@@ -105,23 +121,9 @@ impl From<CustomerSummary> for CustomerShown {
 }
 
 /// Customers, the newest first.
-#[utoipa::path(get, path = "/v1/customers", params(CustomerQuery, AskedMoment), responses((status = 200, body = Page<CustomerShown>)))]
-pub async fn list(
-    State(app): State<App>,
-    uri: Uri,
-    AskedAt(asked, moment): AskedAt<CustomerQuery>,
-    fresh: Fresh,
-) -> Result<Response, ApiError> {
-    let CustomerQuery { group, email, cursor, limit } = asked;
-    let filter = Filter { group, email };
-    let lasting = filter.lasting();
-    let mut listing = app.listing(uri, filter, moment, cursor.as_deref(), limit)?;
-    let mut rows = app.read_at(&["customers"], moment, fresh).await?;
-    let mut found = Vec::new();
-    while let Some(limit) = rows.next(&mut listing, &lasting, found.len()).await? {
-        found.extend(read_model::list(&mut rows, &listing.filter, listing.before(), limit).await?);
-    }
-    Ok(rows.tell(listing.page(found, |row| row.customer.position, CustomerShown::from)))
+#[utoipa::path(get, path = "/v1/customers", params(CustomerQuery, Paging, AskedMoment), responses((status = 200, body = Page<CustomerShown>)))]
+pub async fn list(State(app): State<App>, asked: Listing<CustomerQuery>) -> Result<Response, ApiError> {
+    app.list(asked).await
 }
 
 /// One customer.
@@ -129,11 +131,8 @@ pub async fn list(
 pub async fn show(
     State(app): State<App>,
     Named(Ref(id)): Named<CustomerRef>,
-    AskedAt(Nothing {}, moment): AskedAt<Nothing>,
-    fresh: Fresh,
+    asking: Asking,
 ) -> Result<Response, ApiError> {
-    let mut rows = app.read_one("customers", id.as_str(), moment, fresh).await?;
-    let found = read_model::get(&mut rows, id.as_str()).await?;
-    let found = found.ok_or_else(|| ApiError::new("customer-not-found", "there is no such customer"))?;
+    let (rows, found) = app.one::<CustomerSummary>(id.as_str(), asking).await?;
     Ok(rows.show(CustomerShown::from(found)))
 }

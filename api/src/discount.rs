@@ -1,29 +1,28 @@
 //! Discounts over HTTP: granted to one customer, a group or everyone, and revoked.
 
-use axum::{extract::State, http::Uri, response::Response};
+use axum::{extract::State, response::Response};
 use chrono::{DateTime, Utc};
 use daybook_core::{
     domain::discount,
     operations::{GrantDiscount, Operation, RevokeDiscount},
 };
-use daybook_projections::{
-    Lasting,
-    discount::{self as read_model, DiscountRow, Filter},
-};
+use daybook_projections::discount::{self as read_model, DiscountRow};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    address::{AskedAt, Named},
+    address::Named,
     app::App,
     error::ApiError,
+    listing::{Asking, Listing, Paging, Question},
     moment::AskedMoment,
     page::Page,
-    read::{Fresh, one_of},
     time::{AskedTime, Time},
-    wire::{Amount, CustomerRef, DiscountRef, Label, Name, Nothing, Number, Ref, Sentence, Words},
+    wire::{Amount, CustomerRef, DiscountRef, Label, Name, Number, Ref, Sentence, Words},
     write::{Made, Writing, Written},
 };
+use daybook_projections::Chosen;
+use daybook_projections::customer::CustomerGroupRow;
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -166,8 +165,20 @@ pub struct DiscountQuery {
     /// Those that are granted, not revoked, and valid at this moment.
     #[param(inline)]
     valid_at: Option<AskedTime>,
-    cursor: Option<String>,
-    limit: Option<u32>,
+}
+
+impl Question for DiscountQuery {
+    type Row = DiscountRow;
+    type Shown = DiscountShown;
+
+    fn chosen(self) -> Chosen {
+        let Self { audience, audience_id, valid_at } = self;
+        let chosen = Chosen::default().lasting("audience", audience).lasting("audience_id", audience_id);
+        match valid_at {
+            None => chosen,
+            Some(AskedTime(at)) => read_model::valid_at(chosen, at),
+        }
+    }
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -178,8 +189,6 @@ pub struct OwnDiscountQuery {
     /// out without an event, so that only an answer that was asked with this parameter stays the same for ever.
     #[param(inline)]
     valid_at: Option<AskedTime>,
-    cursor: Option<String>,
-    limit: Option<u32>,
 }
 
 /// A discount.
@@ -231,24 +240,9 @@ impl From<DiscountRow> for DiscountShown {
 }
 
 /// Discounts, the newest first.
-#[utoipa::path(get, path = "/v1/discounts", params(DiscountQuery, AskedMoment), responses((status = 200, body = Page<DiscountShown>)))]
-pub async fn list(
-    State(app): State<App>,
-    uri: Uri,
-    AskedAt(asked, moment): AskedAt<DiscountQuery>,
-    fresh: Fresh,
-) -> Result<Response, ApiError> {
-    let DiscountQuery { audience, audience_id, valid_at, cursor, limit } = asked;
-    one_of("audience", audience.as_ref(), &["everyone", "group", "customer"])?;
-    let filter = Filter { audience, audience_id, valid_at: valid_at.map(|AskedTime(at)| at) };
-    let lasting = filter.lasting();
-    let mut listing = app.listing(uri, filter, moment, cursor.as_deref(), limit)?;
-    let mut rows = app.read_at(&["discounts"], moment, fresh).await?;
-    let mut found = Vec::new();
-    while let Some(limit) = rows.next(&mut listing, &lasting, found.len()).await? {
-        found.extend(read_model::list(&mut rows, &listing.filter, listing.before(), limit).await?);
-    }
-    Ok(rows.tell(listing.page(found, |row| row.position, DiscountShown::from)))
+#[utoipa::path(get, path = "/v1/discounts", params(DiscountQuery, Paging, AskedMoment), responses((status = 200, body = Page<DiscountShown>)))]
+pub async fn list(State(app): State<App>, asked: Listing<DiscountQuery>) -> Result<Response, ApiError> {
+    app.list(asked).await
 }
 
 /// One discount.
@@ -256,41 +250,31 @@ pub async fn list(
 pub async fn show(
     State(app): State<App>,
     Named(Ref(id)): Named<DiscountRef>,
-    AskedAt(Nothing {}, moment): AskedAt<Nothing>,
-    fresh: Fresh,
+    asking: Asking,
 ) -> Result<Response, ApiError> {
-    let mut rows = app.read_one("discounts", id.as_str(), moment, fresh).await?;
-    let found = read_model::get(&mut rows, id.as_str()).await?;
-    let found = found.ok_or_else(|| ApiError::new("discount-not-found", "there is no such discount"))?;
+    let (rows, found) = app.one::<DiscountRow>(id.as_str(), asking).await?;
     Ok(rows.show(DiscountShown::from(found)))
 }
 
 /// The discounts that a customer has: own ones, those of the customer's groups, and those of everyone.
-#[utoipa::path(get, path = "/v1/customers/{id}/discounts", params(OwnDiscountQuery, AskedMoment), responses((status = 200, body = Page<DiscountShown>)))]
+#[utoipa::path(get, path = "/v1/customers/{id}/discounts", params(OwnDiscountQuery, Paging, AskedMoment), responses((status = 200, body = Page<DiscountShown>)))]
 pub async fn list_of_customer(
     State(app): State<App>,
     Named(Ref(customer)): Named<CustomerRef>,
-    uri: Uri,
-    AskedAt(OwnDiscountQuery { valid_at, cursor, limit }, moment): AskedAt<OwnDiscountQuery>,
-    fresh: Fresh,
+    asked: Listing<OwnDiscountQuery>,
 ) -> Result<Response, ApiError> {
-    let mut listing = app.listing(uri, valid_at, moment, cursor.as_deref(), limit)?;
+    let Listing { question: OwnDiscountQuery { valid_at }, paging, asking, uri } = asked;
     let at = match valid_at {
         Some(AskedTime(valid_at)) => valid_at,
-        None => app.time_at(moment).await?,
+        None => app.time_at(asking.moment).await?,
     };
+    let mut walk = app.walk(uri, paging)?;
     // Discounts and groups lie in tables of two projections.
-    let mut rows = app.read_at(&["discounts", "customers"], moment, fresh).await?;
+    let mut rows = app.read_at(&["discounts", "customers"], asking).await?;
     rows.bring_back("customers", customer.as_str()).await?;
-    let lasting = if rows.moment().is_now() {
-        Lasting::default()
-    } else {
-        read_model::lasting_of_customer(&mut rows, customer.as_str()).await?
-    };
-    let mut found = Vec::new();
-    while let Some(limit) = rows.next(&mut listing, &lasting, found.len()).await? {
-        let before = listing.before();
-        found.extend(read_model::of_customer(&mut rows, customer.as_str(), at, before, limit).await?);
-    }
-    Ok(rows.tell(listing.page(found, |row| row.position, DiscountShown::from)))
+    let groups = rows.belonging::<CustomerGroupRow>(customer.as_str()).await?;
+    let groups = groups.into_iter().map(|row| row.group_name).collect();
+    let chosen = read_model::valid_at(read_model::of_customer(customer.as_str(), groups), at);
+    let found = rows.chosen::<DiscountRow>(&mut walk, &chosen).await?;
+    Ok(rows.tell(walk.page(found, |row| row.position, DiscountShown::from)))
 }

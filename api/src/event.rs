@@ -83,14 +83,14 @@ impl From<RawEvent> for EventShown {
 #[utoipa::path(get, path = "/v1/audit/events", params(EventQuery, AskedMoment), responses((status = 200, body = Events)))]
 pub async fn list_events(
     State(app): State<App>,
-    AskedAt(EventQuery { after: AskedPosition(after), limit }, moment): AskedAt<EventQuery>,
+    AskedAt(EventQuery { after: AskedPosition(after), limit }, asking): AskedAt<EventQuery>,
 ) -> Result<Response, ApiError> {
     let limit = limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
         let detail = format!("`limit` lies between 1 and {MAX_LIMIT}");
         return Err(ApiError::new("malformed-parameter", detail).with("parameter", "limit"));
     }
-    let moment = app.moment(moment).await?;
+    let moment = app.moment(asking.moment).await?;
     let head = head(app.store().pool()).await?.position;
     let end = moment.known_at.map_or(head, |known_at| known_at.min(head));
     let (events, next_after) = page(&app, moment, after, end, limit).await?;

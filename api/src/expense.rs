@@ -1,24 +1,26 @@
 //! Expenses over HTTP: charges outside orders, and their corrections by further entries.
 
-use axum::{extract::State, http::Uri, response::Response};
+use axum::{extract::State, response::Response};
 use chrono::{DateTime, Utc};
 use daybook_core::operations::{AdjustExpense, Operation, RecordExpense, ReinstateExpense, ReverseExpense};
-use daybook_projections::expense::{self as read_model, CoverageRow, ExpenseRow, Filter};
+use daybook_projections::expense::{CoverageRow, ExpenseRow};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    address::{AskedAt, Named},
+    address::Named,
     app::App,
     error::ApiError,
+    listing::{Asking, Listing, Paging, Question},
     moment::AskedMoment,
     order::one,
     page::Page,
-    read::{Fresh, one_of},
     time::Time,
-    wire::{AccountRef, Amount, ExpenseRef, Nothing, Number, OrderRef, Ref, Sentence, ServiceRef, text},
+    wire::{AccountRef, Amount, ExpenseRef, Number, OrderRef, Ref, Sentence, ServiceRef, text},
     write::{Occasion, Writing, Written},
 };
+use daybook_projections::Chosen;
+use daybook_projections::listing;
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -121,8 +123,20 @@ pub struct ExpenseQuery {
     status: Option<String>,
     order: Option<OrderRef>,
     service: Option<ServiceRef>,
-    cursor: Option<String>,
-    limit: Option<u32>,
+}
+
+impl Question for ExpenseQuery {
+    type Row = ExpenseRow;
+    type Shown = ExpenseShown;
+
+    fn chosen(self) -> Chosen {
+        let Self { account, status, order, service } = self;
+        Chosen::default()
+            .lasting("account_id", account.map(text))
+            .lasting("order_id", order.map(text))
+            .lasting("service_id", service.map(text))
+            .now("status", status)
+    }
 }
 
 /// An expense.
@@ -198,24 +212,9 @@ impl From<CoverageRow> for Coverage {
 }
 
 /// Expenses, the newest first.
-#[utoipa::path(get, path = "/v1/expenses", params(ExpenseQuery, AskedMoment), responses((status = 200, body = Page<ExpenseShown>)))]
-pub async fn list(
-    State(app): State<App>,
-    uri: Uri,
-    AskedAt(asked, moment): AskedAt<ExpenseQuery>,
-    fresh: Fresh,
-) -> Result<Response, ApiError> {
-    let ExpenseQuery { account, status, order, service, cursor, limit } = asked;
-    one_of("status", status.as_ref(), &["recorded", "reversed"])?;
-    let filter = Filter { account: account.map(text), status, order: order.map(text), service: service.map(text) };
-    let lasting = filter.lasting();
-    let mut listing = app.listing(uri, filter, moment, cursor.as_deref(), limit)?;
-    let mut rows = app.read_at(&["expenses"], moment, fresh).await?;
-    let mut found = Vec::new();
-    while let Some(limit) = rows.next(&mut listing, &lasting, found.len()).await? {
-        found.extend(read_model::list(&mut rows, &listing.filter, listing.before(), limit).await?);
-    }
-    Ok(rows.tell(listing.page(found, |row| row.position, ExpenseShown::from)))
+#[utoipa::path(get, path = "/v1/expenses", params(ExpenseQuery, Paging, AskedMoment), responses((status = 200, body = Page<ExpenseShown>)))]
+pub async fn list(State(app): State<App>, asked: Listing<ExpenseQuery>) -> Result<Response, ApiError> {
+    app.list(asked).await
 }
 
 /// One expense, with what covers it.
@@ -223,13 +222,10 @@ pub async fn list(
 pub async fn show(
     State(app): State<App>,
     Named(Ref(id)): Named<ExpenseRef>,
-    AskedAt(Nothing {}, moment): AskedAt<Nothing>,
-    fresh: Fresh,
+    asking: Asking,
 ) -> Result<Response, ApiError> {
-    let mut rows = app.read_one("expenses", id.as_str(), moment, fresh).await?;
-    let found = read_model::get(&mut rows, id.as_str()).await?;
-    let found = found.ok_or_else(|| ApiError::new("expense-not-found", "there is no such expense"))?;
-    let coverage = read_model::coverage(&mut rows, id.as_str()).await?;
+    let (mut rows, found) = app.one::<ExpenseRow>(id.as_str(), asking).await?;
+    let coverage = rows.belonging_where::<CoverageRow>(id.as_str(), &listing::in_force()).await?;
     let coverage = Some(coverage.into_iter().map(Coverage::from).collect());
     Ok(rows.show(ExpenseShown { coverage, ..found.into() }))
 }

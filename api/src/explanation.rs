@@ -1,36 +1,27 @@
 //! "Why this number?" over HTTP: the events behind a figure, folded step by step, with who did it, why, and by which rule.
 
-use axum::{extract::State, http::Uri, response::Response};
+use axum::{extract::State, response::Response};
 use chrono::{DateTime, Utc};
 use daybook_core::{
     Position, RecordedEvent,
     domain::{posting::Posting, rule::Rule},
 };
-use daybook_projections::{
-    explanation::{self as read_model, Step},
-    invoice,
-};
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use daybook_projections::explanation::{self as read_model, Step};
+use serde::Serialize;
+use utoipa::ToSchema;
 
+use crate::wire::Nothing;
 use crate::{
     account::existing,
-    address::{AskedAt, Named},
+    address::Named,
     app::App,
     error::ApiError,
+    listing::{Listing, Paging},
     moment::AskedMoment,
     page::Page,
-    read::Fresh,
     wire::{AccountRef, Amount, InvoiceRef, Number, Ref},
 };
-
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct ExplanationQuery {
-    cursor: Option<String>,
-    limit: Option<u32>,
-}
+use daybook_projections::invoice::InvoiceRow;
 
 /// One event behind a figure, and what the figure was before and after it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -153,49 +144,43 @@ pub fn link_to_event(position: Position) -> String {
 #[utoipa::path(
     get,
     path = "/v1/accounts/{id}/balance/explanation",
-    params(ExplanationQuery, AskedMoment),
+    params(Paging, AskedMoment),
     responses((status = 200, body = Page<ExplanationStep>))
 )]
 pub async fn explain_balance(
     State(app): State<App>,
     Named(Ref(id)): Named<AccountRef>,
-    uri: Uri,
-    AskedAt(ExplanationQuery { cursor, limit }, moment): AskedAt<ExplanationQuery>,
-    fresh: Fresh,
+    Listing { question: Nothing {}, paging, asking, uri }: Listing<Nothing>,
 ) -> Result<Response, ApiError> {
-    let listing = app.listing(uri, (), moment, cursor.as_deref(), limit)?;
-    let mut rows = app.read_kept(&["account_statement", "accounts"], moment, fresh).await?;
+    let walk = app.walk(uri, paging)?;
+    let mut rows = app.read_kept(&["account_statement", "accounts"], asking).await?;
     let at = rows.moment_of_the_book();
     let account = existing(&mut rows, id.as_str()).await?;
-    let (after, limit) = (listing.before(), listing.rows());
+    let (after, limit) = (walk.before(), walk.rows());
     let upcasters = app.store().upcasters();
     let steps = read_model::of_balance(&mut rows, upcasters, &account.id, &at, after, limit).await?;
     let show = |step| ExplanationStep::of(step, &account.currency);
-    Ok(rows.tell(listing.page(steps, |step| step.number, show)))
+    Ok(rows.tell(walk.page(steps, |step| step.number, show)))
 }
 
 /// The events that make what is due of an invoice, the oldest first. The last step of the last page ends at what is due.
 #[utoipa::path(
     get,
     path = "/v1/invoices/{id}/due/explanation",
-    params(ExplanationQuery, AskedMoment),
+    params(Paging, AskedMoment),
     responses((status = 200, body = Page<ExplanationStep>))
 )]
 pub async fn explain_due(
     State(app): State<App>,
     Named(Ref(id)): Named<InvoiceRef>,
-    uri: Uri,
-    AskedAt(ExplanationQuery { cursor, limit }, moment): AskedAt<ExplanationQuery>,
-    fresh: Fresh,
+    Listing { question: Nothing {}, paging, asking, uri }: Listing<Nothing>,
 ) -> Result<Response, ApiError> {
-    let listing = app.listing(uri, (), moment, cursor.as_deref(), limit)?;
-    let mut rows = app.read_one("invoices", id.as_str(), moment, fresh).await?;
-    let found = invoice::get(&mut rows, id.as_str()).await?;
-    let invoice = found.ok_or_else(|| ApiError::new("invoice-not-found", "there is no such invoice"))?;
+    let walk = app.walk(uri, paging)?;
+    let (mut rows, invoice) = app.one::<InvoiceRow>(id.as_str(), asking).await?;
     let at = rows.moment_of_the_book();
-    let (after, limit) = (listing.before().unwrap_or(0), listing.rows());
+    let (after, limit) = (walk.before().unwrap_or(0), walk.rows());
     let upcasters = app.store().upcasters();
     let steps = read_model::of_due(&mut rows, upcasters, &invoice.id, &at, after, limit).await?;
     let show = |step| ExplanationStep::of(step, &invoice.currency);
-    Ok(rows.tell(listing.page(steps, |step| step.number, show)))
+    Ok(rows.tell(walk.page(steps, |step| step.number, show)))
 }

@@ -1,12 +1,18 @@
 //! The history of anything over HTTP: every event that concerns it, with who did it and why.
 
-use axum::{extract::State, http::Uri, response::Response};
+use axum::{extract::State, response::Response};
 use chrono::{DateTime, Utc};
 use daybook_projections::history::{self as read_model, HistoryRow};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::{address::AskedAt, app::App, error::ApiError, moment::AskedMoment, page::Page, read::Fresh};
+use crate::{
+    app::App,
+    error::ApiError,
+    listing::{Listing, Paging},
+    moment::AskedMoment,
+    page::Page,
+};
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -14,8 +20,6 @@ use crate::{address::AskedAt, app::App, error::ApiError, moment::AskedMoment, pa
 pub struct HistoryQuery {
     /// The identifier of anything: a customer, an account, an order, an invoice …
     entity: String,
-    cursor: Option<String>,
-    limit: Option<u32>,
 }
 
 /// An event that concerns something.
@@ -55,16 +59,14 @@ impl From<HistoryRow> for EventOfHistory {
 }
 
 /// The events that concern something, the newest first.
-#[utoipa::path(get, path = "/v1/history", params(HistoryQuery, AskedMoment), responses((status = 200, body = Page<EventOfHistory>)))]
+#[utoipa::path(get, path = "/v1/history", params(HistoryQuery, Paging, AskedMoment), responses((status = 200, body = Page<EventOfHistory>)))]
 pub async fn list(
     State(app): State<App>,
-    uri: Uri,
-    AskedAt(HistoryQuery { entity, cursor, limit }, moment): AskedAt<HistoryQuery>,
-    fresh: Fresh,
+    Listing { question: HistoryQuery { entity }, paging, asking, uri }: Listing<HistoryQuery>,
 ) -> Result<Response, ApiError> {
-    let listing = app.listing(uri, entity, moment, cursor.as_deref(), limit)?;
-    let mut rows = app.read_kept(&["history"], moment, fresh).await?;
+    let walk = app.walk(uri, paging)?;
+    let mut rows = app.read_kept(&["history"], asking).await?;
     let at = rows.moment();
-    let found = read_model::list(&mut rows, &listing.filter, &at, listing.before(), listing.rows()).await?;
-    Ok(rows.tell(listing.page(found, |row| row.position, EventOfHistory::from)))
+    let found = read_model::list(&mut rows, &entity, &at, walk.before(), walk.rows()).await?;
+    Ok(rows.tell(walk.page(found, |row| row.position, EventOfHistory::from)))
 }

@@ -1,6 +1,6 @@
 //! Invoices over HTTP: issued once, final from their first moment.
 
-use axum::{extract::State, http::Uri, response::Response};
+use axum::{extract::State, response::Response};
 use chrono::{DateTime, NaiveDate, Utc};
 use cqrs_es::Aggregate;
 use daybook_core::{
@@ -8,22 +8,23 @@ use daybook_core::{
     operations::{IssueInvoice, Numbering, Operation},
     store::read_stream,
 };
-use daybook_projections::invoice::{self as read_model, Filter, InvoiceLineRow, InvoiceRow};
+use daybook_projections::invoice::{InvoiceLineRow, InvoiceRow};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    address::{AskedAt, Named},
+    address::Named,
     app::App,
     error::ApiError,
+    listing::{Asking, Listing, Paging, Question},
     moment::AskedMoment,
     order::one,
     page::Page,
-    read::{Fresh, one_of},
     time::{Day, Time},
-    wire::{AccountRef, Amount, CustomerRef, InvoiceRef, Label, Nothing, Number, PayerRef, Ref, Sentence, Words, text},
+    wire::{AccountRef, Amount, CustomerRef, InvoiceRef, Label, Number, PayerRef, Ref, Sentence, Words, text},
     write::{Writing, Written},
 };
+use daybook_projections::Chosen;
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -241,8 +242,20 @@ pub struct InvoiceQuery {
     /// `issued`, `part_paid` or `paid`.
     status: Option<String>,
     number: Option<String>,
-    cursor: Option<String>,
-    limit: Option<u32>,
+}
+
+impl Question for InvoiceQuery {
+    type Row = InvoiceRow;
+    type Shown = InvoiceShown;
+
+    fn chosen(self) -> Chosen {
+        let Self { customer, account, status, number } = self;
+        Chosen::default()
+            .lasting("customer_id", customer.map(text))
+            .lasting("account_id", account.map(text))
+            .lasting("number", number)
+            .now("status", status)
+    }
 }
 
 /// An invoice.
@@ -366,24 +379,9 @@ impl LineShown {
 }
 
 /// Invoices, the newest first.
-#[utoipa::path(get, path = "/v1/invoices", params(InvoiceQuery, AskedMoment), responses((status = 200, body = Page<InvoiceShown>)))]
-pub async fn list(
-    State(app): State<App>,
-    uri: Uri,
-    AskedAt(asked, moment): AskedAt<InvoiceQuery>,
-    fresh: Fresh,
-) -> Result<Response, ApiError> {
-    let InvoiceQuery { customer, account, status, number, cursor, limit } = asked;
-    one_of("status", status.as_ref(), &["issued", "part_paid", "paid"])?;
-    let filter = Filter { customer: customer.map(text), account: account.map(text), status, number };
-    let lasting = filter.lasting();
-    let mut listing = app.listing(uri, filter, moment, cursor.as_deref(), limit)?;
-    let mut rows = app.read_at(&["invoices"], moment, fresh).await?;
-    let mut found = Vec::new();
-    while let Some(limit) = rows.next(&mut listing, &lasting, found.len()).await? {
-        found.extend(read_model::list(&mut rows, &listing.filter, listing.before(), limit).await?);
-    }
-    Ok(rows.tell(listing.page(found, |row| row.position, InvoiceShown::from)))
+#[utoipa::path(get, path = "/v1/invoices", params(InvoiceQuery, Paging, AskedMoment), responses((status = 200, body = Page<InvoiceShown>)))]
+pub async fn list(State(app): State<App>, asked: Listing<InvoiceQuery>) -> Result<Response, ApiError> {
+    app.list(asked).await
 }
 
 /// One invoice with its lines.
@@ -391,14 +389,11 @@ pub async fn list(
 pub async fn show(
     State(app): State<App>,
     Named(Ref(id)): Named<InvoiceRef>,
-    AskedAt(Nothing {}, moment): AskedAt<Nothing>,
-    fresh: Fresh,
+    asking: Asking,
 ) -> Result<Response, ApiError> {
-    let mut rows = app.read_one("invoices", id.as_str(), moment, fresh).await?;
-    let found = read_model::get(&mut rows, id.as_str()).await?;
-    let found = found.ok_or_else(|| ApiError::new("invoice-not-found", "there is no such invoice"))?;
+    let (mut rows, found) = app.one::<InvoiceRow>(id.as_str(), asking).await?;
     let currency = found.currency.parse().expect("a row holds a currency that the domain has accepted");
-    let lines = read_model::lines(&mut rows, id.as_str()).await?;
+    let lines = rows.belonging::<InvoiceLineRow>(id.as_str()).await?;
     let lines = lines.into_iter().map(|line| LineShown::of(line, currency)).collect();
     Ok(rows.show(InvoiceShown { lines: Some(lines), ..found.into() }))
 }

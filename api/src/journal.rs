@@ -1,6 +1,6 @@
 //! The journal over HTTP: the legs of every entry, and the trial balance that they come to.
 
-use axum::{extract::State, http::Uri, response::Response};
+use axum::{extract::State, response::Response};
 use chrono::{DateTime, SecondsFormat, Utc};
 use daybook_projections::journal::{self as read_model, Filter, JournalLineRow, TrialBalanceRow};
 use serde::{Deserialize, Serialize};
@@ -11,9 +11,9 @@ use crate::{
     app::App,
     error::ApiError,
     explanation::link_to_event,
+    listing::{Listing, Paging},
     moment::AskedMoment,
     page::Page,
-    read::Fresh,
     time::AskedTime,
     wire::{AccountRef, CurrencyCode, Number, text},
 };
@@ -33,8 +33,6 @@ pub struct JournalQuery {
     /// Effective before this moment.
     #[param(inline)]
     to: Option<AskedTime>,
-    cursor: Option<String>,
-    limit: Option<u32>,
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -146,35 +144,32 @@ impl Total {
 }
 
 /// The journal, the oldest entry first.
-#[utoipa::path(get, path = "/v1/audit/journal", params(JournalQuery, AskedMoment), responses((status = 200, body = Page<LegShown>)))]
+#[utoipa::path(get, path = "/v1/audit/journal", params(JournalQuery, Paging, AskedMoment), responses((status = 200, body = Page<LegShown>)))]
 pub async fn list_journal(
     State(app): State<App>,
-    uri: Uri,
-    AskedAt(asked, moment): AskedAt<JournalQuery>,
-    fresh: Fresh,
+    Listing { question, paging, asking, uri }: Listing<JournalQuery>,
 ) -> Result<Response, ApiError> {
     // A cursor is one number, and an entry has far fewer legs than this.
     const LEGS: i64 = 1_000;
-    let JournalQuery { ledger_account, account, currency, from, to, cursor, limit } = asked;
+    let JournalQuery { ledger_account, account, currency, from, to } = question;
     let (account, currency) = (account.map(text), currency.map(code));
     let (from, to) = (from.map(|AskedTime(at)| at), to.map(|AskedTime(at)| at));
     let filter = Filter { ledger_account, account, currency, from, to };
-    let listing = app.listing(uri, filter, moment, cursor.as_deref(), limit)?;
-    let after = listing.before().map(|place| (place / LEGS, (place % LEGS) as i32));
-    let mut rows = app.read_kept(&["journal"], moment, fresh).await?;
+    let walk = app.walk(uri, paging)?;
+    let after = walk.before().map(|place| (place / LEGS, (place % LEGS) as i32));
+    let mut rows = app.read_kept(&["journal"], asking).await?;
     let at = rows.moment();
-    let found = read_model::list(&mut rows, &listing.filter, &at, after, listing.rows()).await?;
-    Ok(rows.tell(listing.page(found, |row| row.position * LEGS + i64::from(row.leg), LegShown::from)))
+    let found = read_model::list(&mut rows, &filter, &at, after, walk.rows()).await?;
+    Ok(rows.tell(walk.page(found, |row| row.position * LEGS + i64::from(row.leg), LegShown::from)))
 }
 
 /// What the accounts of the chart come to.
 #[utoipa::path(get, path = "/v1/audit/trial-balance", params(TrialBalanceQuery, AskedMoment), responses((status = 200, body = TrialBalance)))]
 pub async fn trial_balance(
     State(app): State<App>,
-    AskedAt(TrialBalanceQuery { currency }, moment): AskedAt<TrialBalanceQuery>,
-    fresh: Fresh,
+    AskedAt(TrialBalanceQuery { currency }, asking): AskedAt<TrialBalanceQuery>,
 ) -> Result<Response, ApiError> {
-    let mut rows = app.read_kept(&["journal"], moment, fresh).await?;
+    let mut rows = app.read_kept(&["journal"], asking).await?;
     let (at, currency) = (rows.moment(), currency.map(code));
     let standings = if at.is_now() {
         read_model::trial_balance(&mut rows, currency.as_deref()).await?

@@ -21,6 +21,7 @@ mod health;
 mod history;
 mod invoice;
 mod journal;
+mod listing;
 mod manners;
 mod metrics;
 mod moment;

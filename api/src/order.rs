@@ -1,6 +1,6 @@
 //! Orders over HTTP: placed at frozen prices, changed while open, and paid for all at once.
 
-use axum::{extract::State, http::Uri, response::Response};
+use axum::{extract::State, response::Response};
 use chrono::{DateTime, Utc};
 use daybook_core::{
     domain::order,
@@ -8,18 +8,18 @@ use daybook_core::{
         AddOrderItem, DeleteOrder, Operation, PayOrder, PayOrderBy, PlaceOrder, RemoveOrderItem, RenameOrder,
     },
 };
-use daybook_projections::order::{self as read_model, Filter, OrderItemRow, OrderSummary};
+use daybook_projections::order::{OrderItemRow, OrderSummary};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    address::{AskedAt, Named},
+    address::Named,
     app::App,
     discount::AppliedDiscount,
     error::ApiError,
+    listing::{Asking, Listing, Paging, Question},
     moment::AskedMoment,
     page::Page,
-    read::{Fresh, one_of},
     time::Time,
     wire::{
         AccountRef, Amount, CustomerRef, Label, Nothing, Number, OrderRef, PayerRef, PaymentRef, Ref, Sentence, Words,
@@ -27,6 +27,7 @@ use crate::{
     },
     write::{Occasion, Writing, Written},
 };
+use daybook_projections::Chosen;
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -258,8 +259,19 @@ pub struct OrderQuery {
     account: Option<AccountRef>,
     /// `open`, `in_progress`, `processed` or `deleted`.
     status: Option<String>,
-    cursor: Option<String>,
-    limit: Option<u32>,
+}
+
+impl Question for OrderQuery {
+    type Row = OrderSummary;
+    type Shown = OrderShown;
+
+    fn chosen(self) -> Chosen {
+        let Self { customer, account, status } = self;
+        Chosen::default()
+            .lasting("customer_id", customer.map(text))
+            .lasting("account_id", account.map(text))
+            .now("status", status)
+    }
 }
 
 /// An order.
@@ -357,24 +369,9 @@ impl ItemShown {
 }
 
 /// Orders, the newest first.
-#[utoipa::path(get, path = "/v1/orders", params(OrderQuery, AskedMoment), responses((status = 200, body = Page<OrderShown>)))]
-pub async fn list(
-    State(app): State<App>,
-    uri: Uri,
-    AskedAt(asked, moment): AskedAt<OrderQuery>,
-    fresh: Fresh,
-) -> Result<Response, ApiError> {
-    let OrderQuery { customer, account, status, cursor, limit } = asked;
-    one_of("status", status.as_ref(), &["open", "in_progress", "processed", "deleted"])?;
-    let filter = Filter { customer: customer.map(text), account: account.map(text), status };
-    let lasting = filter.lasting();
-    let mut listing = app.listing(uri, filter, moment, cursor.as_deref(), limit)?;
-    let mut rows = app.read_at(&["orders"], moment, fresh).await?;
-    let mut found = Vec::new();
-    while let Some(limit) = rows.next(&mut listing, &lasting, found.len()).await? {
-        found.extend(read_model::list(&mut rows, &listing.filter, listing.before(), limit).await?);
-    }
-    Ok(rows.tell(listing.page(found, |row| row.order.position, OrderShown::from)))
+#[utoipa::path(get, path = "/v1/orders", params(OrderQuery, Paging, AskedMoment), responses((status = 200, body = Page<OrderShown>)))]
+pub async fn list(State(app): State<App>, asked: Listing<OrderQuery>) -> Result<Response, ApiError> {
+    app.list(asked).await
 }
 
 /// One order with its items.
@@ -382,14 +379,11 @@ pub async fn list(
 pub async fn show(
     State(app): State<App>,
     Named(Ref(id)): Named<OrderRef>,
-    AskedAt(Nothing {}, moment): AskedAt<Nothing>,
-    fresh: Fresh,
+    asking: Asking,
 ) -> Result<Response, ApiError> {
-    let mut rows = app.read_one("orders", id.as_str(), moment, fresh).await?;
-    let found = read_model::get(&mut rows, id.as_str()).await?;
-    let found = found.ok_or_else(|| ApiError::new("order-not-found", "there is no such order"))?;
+    let (mut rows, found) = app.one::<OrderSummary>(id.as_str(), asking).await?;
     let currency = found.order.currency.clone();
-    let items = read_model::items(&mut rows, id.as_str()).await?;
+    let items = rows.belonging::<OrderItemRow>(id.as_str()).await?;
     let items = items.into_iter().map(|item| ItemShown::of(item, &currency)).collect();
     Ok(rows.show(OrderShown { items: Some(items), ..found.into() }))
 }

@@ -15,7 +15,7 @@ use sha2::Sha256;
 use sqlx::PgPool;
 use utoipa::ToSchema;
 
-use crate::{error::ApiError, wire::json};
+use crate::{error::ApiError, listing, wire::json};
 
 pub const DEFAULT_LIMIT: u32 = 50;
 pub const MAX_LIMIT: u32 = 200;
@@ -55,29 +55,23 @@ impl CursorKey {
         Ok(Self(Hmac::new_from_slice(&key).expect("a key may have any length")))
     }
 
-    /// Which page of a listing is wanted. `filter` is all of the query that chooses rows.
-    pub fn wanted(
-        &self,
-        uri: &Uri,
-        filter: &impl std::fmt::Debug,
-        cursor: Option<&str>,
-        limit: Option<u32>,
-    ) -> Result<Wanted, ApiError> {
+    /// Which page of the listing at this address is wanted.
+    pub fn wanted(&self, uri: &Uri, cursor: Option<&str>, limit: Option<u32>) -> Result<Wanted, ApiError> {
         let limit = limit.unwrap_or(DEFAULT_LIMIT);
         if !(1..=MAX_LIMIT).contains(&limit) {
             let detail = format!("`limit`: a page has 1 to {MAX_LIMIT} rows");
             return Err(ApiError::new("malformed-parameter", detail).with("parameter", "limit"));
         }
-        let before = cursor.map(|cursor| self.read(uri, filter, cursor)).transpose()?;
+        let before = cursor.map(|cursor| self.read(uri, cursor)).transpose()?;
         Ok(Wanted { before, limit })
     }
 
-    fn read(&self, uri: &Uri, filter: &impl std::fmt::Debug, cursor: &str) -> Result<i64, ApiError> {
+    fn read(&self, uri: &Uri, cursor: &str) -> Result<i64, ApiError> {
         let read = || {
             let bytes = BASE64_URL_SAFE_NO_PAD.decode(cursor).ok()?;
             let (position, signature) = bytes.split_first_chunk()?;
             let position = i64::from_be_bytes(*position);
-            self.signing(uri, filter, position).verify_slice(signature).ok()?;
+            self.signing(uri, position).verify_slice(signature).ok()?;
             Some(position)
         };
         read().ok_or_else(|| {
@@ -86,24 +80,29 @@ impl CursorKey {
         })
     }
 
-    fn cursor(&self, uri: &Uri, filter: &impl std::fmt::Debug, position: i64) -> String {
-        let signature = self.signing(uri, filter, position).finalize().into_bytes();
+    fn cursor(&self, uri: &Uri, position: i64) -> String {
+        let signature = self.signing(uri, position).finalize().into_bytes();
         BASE64_URL_SAFE_NO_PAD.encode([&position.to_be_bytes()[..], &signature].concat())
     }
 
-    fn signing(&self, uri: &Uri, filter: &impl std::fmt::Debug, position: i64) -> Hmac<Sha256> {
+    /// Of all that chooses rows: the path, and the parameters of the query in the order of their names.
+    fn signing(&self, uri: &Uri, position: i64) -> Hmac<Sha256> {
+        let query = uri.query().unwrap_or_default();
+        let mut choosing: Vec<_> = form_urlencoded::parse(query.as_bytes())
+            .filter(|(name, _)| !listing::PARAMETERS.contains(&&**name))
+            .collect();
+        choosing.sort();
+        let choosing = form_urlencoded::Serializer::new(String::new()).extend_pairs(choosing).finish();
         let mut signing = self.0.clone();
-        signing.update(format!("{}\n{filter:?}\n{position}", uri.path()).as_bytes());
+        signing.update(format!("{}\n{choosing}\n{position}", uri.path()).as_bytes());
         signing
     }
 
     /// The page made of the rows that were read, one more than wanted if there is one more. `looked_through` is the
     /// position down to which they were looked for, if there may be more below that.
-    #[expect(clippy::too_many_arguments, reason = "a page is made of all that")]
     pub fn page<R, T>(
         &self,
         uri: &Uri,
-        filter: &impl std::fmt::Debug,
         wanted: Wanted,
         looked_through: Option<i64>,
         mut rows: Vec<R>,
@@ -113,7 +112,7 @@ impl CursorKey {
         let is_full = rows.len() > wanted.limit as usize;
         rows.truncate(wanted.limit as usize);
         let last = if is_full { rows.last().map(&position) } else { looked_through };
-        let next_cursor = last.map(|position| self.cursor(uri, filter, position));
+        let next_cursor = last.map(|position| self.cursor(uri, position));
         let has_more = next_cursor.is_some();
         Page { data: rows.into_iter().map(show).collect(), next_cursor, has_more }
     }
@@ -167,28 +166,32 @@ mod tests {
 
     #[test]
     fn a_cursor_reads_back_its_position() {
-        let cursor = key().cursor(&uri("/v1/orders?limit=2"), &"open", 42);
-        let wanted = key().wanted(&uri("/v1/orders?limit=9"), &"open", Some(&cursor), None).expect("the cursor fits");
+        let cursor = key().cursor(&uri("/v1/orders?status=open&customer=a%20b&limit=2"), 42);
+        let again = uri("/v1/orders?limit=9&customer=a+b&cursor=x&status=open");
+        let wanted = key().wanted(&again, Some(&cursor), None).expect("the cursor fits");
         assert_eq!(wanted.before, Some(42));
     }
 
     #[test]
     fn a_cursor_that_was_changed_or_fits_another_listing_is_refused() {
-        let cursor = key().cursor(&uri("/v1/orders"), &"open", 42);
-        let refused = |path: &str, filter: &str, cursor: &str| {
-            key().wanted(&uri(path), &filter, Some(cursor), None).expect_err("the cursor does not fit").code()
+        let open = "/v1/orders?status=open";
+        let cursor = key().cursor(&uri(open), 42);
+        let refused = |path: &str, cursor: &str| {
+            key().wanted(&uri(path), Some(cursor), None).expect_err("the cursor does not fit").code()
         };
-        assert_eq!(refused("/v1/orders", "closed", &cursor), "invalid-cursor");
-        assert_eq!(refused("/v1/payments", "open", &cursor), "invalid-cursor");
-        assert_eq!(refused("/v1/orders", "open", &cursor[..40]), "invalid-cursor");
-        assert_eq!(refused("/v1/orders", "open", "é"), "invalid-cursor");
-        assert_eq!(refused("/v1/orders", "open", ""), "invalid-cursor");
+        assert_eq!(refused("/v1/orders?status=closed", &cursor), "invalid-cursor");
+        assert_eq!(refused("/v1/orders", &cursor), "invalid-cursor");
+        assert_eq!(refused("/v1/orders?status=open&as_known_at=7", &cursor), "invalid-cursor");
+        assert_eq!(refused("/v1/payments?status=open", &cursor), "invalid-cursor");
+        assert_eq!(refused(open, &cursor[..40]), "invalid-cursor");
+        assert_eq!(refused(open, "é"), "invalid-cursor");
+        assert_eq!(refused(open, ""), "invalid-cursor");
     }
 
     /// Nor is it read in two spellings, such as upper case for lower.
     #[test]
     fn a_cursor_of_which_any_character_was_changed_is_refused() {
-        let cursor = key().cursor(&uri("/v1/orders"), &"open", 42);
+        let cursor = key().cursor(&uri("/v1/orders"), 42);
         let alphabet = ('A'..='Z').chain('a'..='z').chain('0'..='9').chain("-_=.+ ".chars());
         for (at, other) in (0..cursor.len()).flat_map(|at| alphabet.clone().map(move |other| (at, other))) {
             let mut changed: Vec<char> = cursor.chars().collect();
@@ -196,7 +199,7 @@ mod tests {
                 continue;
             }
             let changed: String = changed.into_iter().collect();
-            let read = key().wanted(&uri("/v1/orders"), &"open", Some(&changed), None);
+            let read = key().wanted(&uri("/v1/orders"), Some(&changed), None);
             assert_eq!(read.expect_err("the cursor was changed").code(), "invalid-cursor", "{changed}");
         }
     }

@@ -1,26 +1,27 @@
 //! Payers over HTTP: the legal persons whose details stand on documents.
 
-use axum::{extract::State, http::Uri, response::Response};
+use axum::{extract::State, response::Response};
 use chrono::{DateTime, Utc};
 use daybook_core::{
     domain::{self},
     operations::{ChangePayer, CreatePayer, Operation, PayerChange},
 };
-use daybook_projections::payer::{self as read_model, Filter, PayerRow};
+use daybook_projections::payer::PayerRow;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    address::{AskedAt, Named},
+    address::Named,
     app::App,
     error::ApiError,
+    listing::{Asking, Listing, Paging, Question},
     moment::AskedMoment,
     page::Page,
-    read::Fresh,
     time::Time,
-    wire::{CustomerRef, Label, Name, Nothing, PayerRef, Ref, Sentence, Words},
+    wire::{CustomerRef, Label, Name, PayerRef, Ref, Sentence, Words},
     write::{Made, Occasion, Writing, Written},
 };
+use daybook_projections::Chosen;
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -171,8 +172,16 @@ impl From<Address> for domain::payer::Address {
 pub struct PayerQuery {
     customer: Option<CustomerRef>,
     active: Option<bool>,
-    cursor: Option<String>,
-    limit: Option<u32>,
+}
+
+impl Question for PayerQuery {
+    type Row = PayerRow;
+    type Shown = PayerShown;
+
+    fn chosen(self) -> Chosen {
+        let Self { customer, active } = self;
+        Chosen::default().lasting("customer_id", customer.map(crate::wire::text)).now("active", active)
+    }
 }
 
 /// A payer.
@@ -214,23 +223,9 @@ impl From<PayerRow> for PayerShown {
 }
 
 /// Payers, the newest first.
-#[utoipa::path(get, path = "/v1/payers", params(PayerQuery, AskedMoment), responses((status = 200, body = Page<PayerShown>)))]
-pub async fn list(
-    State(app): State<App>,
-    uri: Uri,
-    AskedAt(asked, moment): AskedAt<PayerQuery>,
-    fresh: Fresh,
-) -> Result<Response, ApiError> {
-    let PayerQuery { customer, active, cursor, limit } = asked;
-    let filter = Filter { customer: customer.map(|customer| customer.0.to_string()), active };
-    let lasting = filter.lasting();
-    let mut listing = app.listing(uri, filter, moment, cursor.as_deref(), limit)?;
-    let mut rows = app.read_at(&["payers"], moment, fresh).await?;
-    let mut found = Vec::new();
-    while let Some(limit) = rows.next(&mut listing, &lasting, found.len()).await? {
-        found.extend(read_model::list(&mut rows, &listing.filter, listing.before(), limit).await?);
-    }
-    Ok(rows.tell(listing.page(found, |row| row.position, PayerShown::from)))
+#[utoipa::path(get, path = "/v1/payers", params(PayerQuery, Paging, AskedMoment), responses((status = 200, body = Page<PayerShown>)))]
+pub async fn list(State(app): State<App>, asked: Listing<PayerQuery>) -> Result<Response, ApiError> {
+    app.list(asked).await
 }
 
 /// One payer.
@@ -238,11 +233,8 @@ pub async fn list(
 pub async fn show(
     State(app): State<App>,
     Named(Ref(id)): Named<PayerRef>,
-    AskedAt(Nothing {}, moment): AskedAt<Nothing>,
-    fresh: Fresh,
+    asking: Asking,
 ) -> Result<Response, ApiError> {
-    let mut rows = app.read_one("payers", id.as_str(), moment, fresh).await?;
-    let found = read_model::get(&mut rows, id.as_str()).await?;
-    let found = found.ok_or_else(|| ApiError::new("payer-not-found", "there is no such payer"))?;
+    let (rows, found) = app.one::<PayerRow>(id.as_str(), asking).await?;
     Ok(rows.show(PayerShown::from(found)))
 }

@@ -1,28 +1,29 @@
 //! Payments over HTTP: from the announcement to the money on the account.
 
-use axum::{extract::State, http::Uri, response::Response};
+use axum::{extract::State, response::Response};
 use chrono::{DateTime, Utc};
 use daybook_core::{
     domain::payment,
     operations::{AdvancePayment, Operation, PaymentStep, StartPayment},
 };
-use daybook_projections::payment::{self as read_model, Filter, PaymentRow};
+use daybook_projections::payment::{PaymentRow, RefundRow};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    address::{AskedAt, Named},
+    address::Named,
     app::App,
     error::ApiError,
+    listing::{Asking, Listing, Paging, Question},
     moment::AskedMoment,
     order::OrderStanding,
     page::Page,
-    read::{Fresh, one_of},
     refund::RefundShown,
     time::Time,
-    wire::{AccountRef, Amount, InvoiceRef, Label, Nothing, OrderRef, PayerRef, PaymentRef, Ref, Sentence, text},
+    wire::{AccountRef, Amount, InvoiceRef, Label, OrderRef, PayerRef, PaymentRef, Ref, Sentence, text},
     write::{Occasion, WriteRequest, Writing, Written},
 };
+use daybook_projections::Chosen;
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -219,8 +220,16 @@ pub struct PaymentQuery {
     status: Option<String>,
     /// The order or invoice that they are meant for.
     purpose: Option<String>,
-    cursor: Option<String>,
-    limit: Option<u32>,
+}
+
+impl Question for PaymentQuery {
+    type Row = PaymentRow;
+    type Shown = PaymentShown;
+
+    fn chosen(self) -> Chosen {
+        let Self { account, status, purpose } = self;
+        Chosen::default().lasting("account_id", account.map(text)).lasting("purpose_id", purpose).now("status", status)
+    }
 }
 
 const STATUSES: [&str; 9] =
@@ -288,24 +297,9 @@ impl From<PaymentRow> for PaymentShown {
 }
 
 /// Payments, the newest first.
-#[utoipa::path(get, path = "/v1/payments", params(PaymentQuery, AskedMoment), responses((status = 200, body = Page<PaymentShown>)))]
-pub async fn list(
-    State(app): State<App>,
-    uri: Uri,
-    AskedAt(asked, moment): AskedAt<PaymentQuery>,
-    fresh: Fresh,
-) -> Result<Response, ApiError> {
-    let PaymentQuery { account, status, purpose, cursor, limit } = asked;
-    one_of("status", status.as_ref(), &STATUSES)?;
-    let filter = Filter { account: account.map(text), status, purpose_id: purpose };
-    let lasting = filter.lasting();
-    let mut listing = app.listing(uri, filter, moment, cursor.as_deref(), limit)?;
-    let mut rows = app.read_at(&["payments"], moment, fresh).await?;
-    let mut found = Vec::new();
-    while let Some(limit) = rows.next(&mut listing, &lasting, found.len()).await? {
-        found.extend(read_model::list(&mut rows, &listing.filter, listing.before(), limit).await?);
-    }
-    Ok(rows.tell(listing.page(found, |row| row.position, PaymentShown::from)))
+#[utoipa::path(get, path = "/v1/payments", params(PaymentQuery, Paging, AskedMoment), responses((status = 200, body = Page<PaymentShown>)))]
+pub async fn list(State(app): State<App>, asked: Listing<PaymentQuery>) -> Result<Response, ApiError> {
+    app.list(asked).await
 }
 
 /// One payment with its refunds.
@@ -313,13 +307,10 @@ pub async fn list(
 pub async fn show(
     State(app): State<App>,
     Named(Ref(id)): Named<PaymentRef>,
-    AskedAt(Nothing {}, moment): AskedAt<Nothing>,
-    fresh: Fresh,
+    asking: Asking,
 ) -> Result<Response, ApiError> {
-    let mut rows = app.read_one("payments", id.as_str(), moment, fresh).await?;
-    let found = read_model::get(&mut rows, id.as_str()).await?;
-    let found = found.ok_or_else(|| ApiError::new("payment-not-found", "there is no such payment"))?;
-    let refunds = read_model::refunds(&mut rows, id.as_str()).await?;
+    let (mut rows, found) = app.one::<PaymentRow>(id.as_str(), asking).await?;
+    let refunds = rows.belonging::<RefundRow>(id.as_str()).await?;
     let refunds = Some(refunds.into_iter().map(RefundShown::from).collect());
     Ok(rows.show(PaymentShown { refunds, ..found.into() }))
 }

@@ -11,13 +11,17 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use daybook_core::Position;
-use daybook_projections::{Freshness, Lasting, Moment, Plans, Snapshot};
+use daybook_projections::{
+    Chosen, Freshness, Moment, Plans, Snapshot, Viewer,
+    listing::{self, Listed},
+};
 use serde::Serialize;
 use sqlx::PgConnection;
 
 use crate::{
     app::App,
     error::ApiError,
+    listing::{Asking, Paging},
     moment::AskedMoment,
     page::{CursorKey, Page, Wanted},
     past::Admitted,
@@ -77,15 +81,14 @@ pub struct Rows {
     folded_back: bool,
     /// Of the past.
     admitted: Option<Admitted>,
+    viewer: Viewer,
 }
 
-/// One listing, as it was asked for.
+/// The way through the rows of a listing to the page that is asked for.
 #[derive(Debug)]
-pub struct Listing<'a, F> {
+pub struct Walk<'a> {
     key: &'a CursorKey,
     uri: Uri,
-    pub filter: F,
-    moment: AskedMoment,
     wanted: Wanted,
     progress: Progress,
 }
@@ -107,18 +110,14 @@ const LOOKED_THROUGH: i64 = 1_000;
 impl App {
     /// The rows of a projection as they are now, as fresh as was asked for.
     pub async fn read(&self, projection: &'static str, fresh: Fresh) -> Result<Rows, ApiError> {
-        self.read_kept(&[projection], AskedMoment::default(), fresh).await
+        let (viewer, moment) = (Viewer::Provider, AskedMoment::default());
+        self.read_kept(&[projection], Asking { viewer, moment, fresh }).await
     }
 
     /// The rows of several projections whose tables keep every position: the queries choose by the moment themselves,
     /// which is the position of the one furthest behind where they differ. The first one's version is told.
-    pub async fn read_kept(
-        &self,
-        projections: &[&'static str],
-        moment: AskedMoment,
-        fresh: Fresh,
-    ) -> Result<Rows, ApiError> {
-        self.read_kept_with(Plans::Anew, projections, moment, fresh).await
+    pub async fn read_kept(&self, projections: &[&'static str], asking: Asking) -> Result<Rows, ApiError> {
+        self.read_kept_with(Plans::Anew, projections, asking).await
     }
 
     /// The same, for queries that are planned like this.
@@ -126,8 +125,7 @@ impl App {
         &self,
         plans: Plans,
         projections: &[&'static str],
-        moment: AskedMoment,
-        fresh: Fresh,
+        Asking { viewer, moment, fresh }: Asking,
     ) -> Result<Rows, ApiError> {
         let asked = self.moment(moment).await?;
         let fresh = fresh.including(asked);
@@ -137,7 +135,7 @@ impl App {
             bound(&mut snapshot, admitted).await?;
         }
         let moment = shared(&snapshot, asked);
-        Ok(Rows { snapshot, name: projections[0], asked, moment, folded_back: false, admitted })
+        Ok(Rows { snapshot, name: projections[0], asked, moment, folded_back: false, admitted, viewer })
     }
 
     /// The rows of several projections as they were at a moment, of which there are none before they are brought back;
@@ -145,8 +143,7 @@ impl App {
     pub async fn read_at(
         &self,
         projections: &[&'static str],
-        moment: AskedMoment,
-        fresh: Fresh,
+        Asking { viewer, moment, fresh }: Asking,
     ) -> Result<Rows, ApiError> {
         let asked = self.moment(moment).await?;
         let (name, fresh) = (projections[0], fresh.including(asked));
@@ -154,14 +151,14 @@ impl App {
         if asked.is_now() {
             let snapshot = self.reader().snapshot(projections, fresh).await?;
             if snapshot.is_abreast() {
-                return Ok(Rows { snapshot, name, asked, moment, folded_back: false, admitted: None });
+                return Ok(Rows { snapshot, name, asked, moment, folded_back: false, admitted: None, viewer });
             }
             moment = shared(&snapshot, asked);
         }
         let admitted = self.admitted(projections, fresh).await?;
         let mut snapshot = admitted.within(self.reader().snapshot_of_past(projections, fresh, moment)).await?;
         bound(&mut snapshot, &admitted).await?;
-        Ok(Rows { snapshot, name, asked, moment, folded_back: true, admitted: Some(admitted) })
+        Ok(Rows { snapshot, name, asked, moment, folded_back: true, admitted: Some(admitted), viewer })
     }
 
     /// Lets a read of the past in, once it need not wait for projections any more.
@@ -171,28 +168,16 @@ impl App {
     }
 
     /// The row of a projection with this key, and what belongs to it, as they were at a moment.
-    pub async fn read_one(
-        &self,
-        projection: &'static str,
-        key: &str,
-        moment: AskedMoment,
-        fresh: Fresh,
-    ) -> Result<Rows, ApiError> {
-        let mut rows = self.read_at(&[projection], moment, fresh).await?;
+    pub async fn read_one(&self, projection: &'static str, key: &str, asking: Asking) -> Result<Rows, ApiError> {
+        let mut rows = self.read_at(&[projection], asking).await?;
         rows.bring_back(projection, key).await?;
         Ok(rows)
     }
 
-    pub fn listing<F: std::fmt::Debug>(
-        &self,
-        uri: Uri,
-        filter: F,
-        moment: AskedMoment,
-        cursor: Option<&str>,
-        limit: Option<u32>,
-    ) -> Result<Listing<'_, F>, ApiError> {
-        let wanted = self.cursors().wanted(&uri, &(&filter, moment), cursor, limit)?;
-        Ok(Listing { key: self.cursors(), uri, filter, moment, wanted, progress: Progress::Unread })
+    /// The way to a page of the listing at this address.
+    pub fn walk(&self, uri: Uri, Paging { cursor, limit }: Paging) -> Result<Walk<'_>, ApiError> {
+        let wanted = self.cursors().wanted(&uri, cursor.as_deref(), limit)?;
+        Ok(Walk { key: self.cursors(), uri, wanted, progress: Progress::Unread })
     }
 }
 
@@ -209,7 +194,7 @@ fn shared(snapshot: &Snapshot, moment: Moment) -> Moment {
     Moment { known_at: moment.known_at.or(known_at), ..moment }
 }
 
-impl<F: std::fmt::Debug> Listing<'_, F> {
+impl Walk<'_> {
     /// The position of the last row of the page before.
     pub fn before(&self) -> Option<i64> {
         self.wanted.before
@@ -222,12 +207,11 @@ impl<F: std::fmt::Debug> Listing<'_, F> {
 
     /// The page made of these rows.
     pub fn page<R, T: Serialize>(self, rows: Vec<R>, position: impl Fn(&R) -> i64, show: impl Fn(R) -> T) -> Response {
-        let filter = (&self.filter, self.moment);
         let looked_through = match self.progress {
             Progress::Bounded(position) => Some(position),
             Progress::Unread | Progress::Back(_) | Progress::Done => None,
         };
-        let page: Page<T> = self.key.page(&self.uri, &filter, self.wanted, looked_through, rows, position, show);
+        let page: Page<T> = self.key.page(&self.uri, self.wanted, looked_through, rows, position, show);
         page.answer(&self.uri)
     }
 }
@@ -245,6 +229,10 @@ impl Rows {
 
     pub fn show(self, answer: impl Serialize) -> Response {
         self.tell(json(&answer))
+    }
+
+    pub fn viewer(&self) -> &Viewer {
+        &self.viewer
     }
 
     /// The position at which the rows are what is told.
@@ -278,31 +266,38 @@ impl Rows {
         Ok(())
     }
 
-    /// How many rows of a listing to read next, after so many were found; `None` once there is nothing more to read.
+    /// The rows of a listing that are chosen, as many as its page wants.
+    ///
     /// Rows of now are read at once. Those of the past are brought back in two portions: as many as the page has, and if
     /// that does not fill it, once more all that are looked through for a page. So no stream is folded more than twice.
-    pub async fn next<F: std::fmt::Debug>(
-        &mut self,
-        listing: &mut Listing<'_, F>,
-        lasting: &Lasting,
-        found: usize,
-    ) -> Result<Option<i64>, ApiError> {
-        let missing = listing.rows() - found as i64;
-        let (before, portion) = match listing.progress {
-            Progress::Unread => (listing.before(), listing.rows()),
-            Progress::Back(position) => (Some(position), LOOKED_THROUGH - listing.rows()),
+    pub async fn chosen<L: Listed>(&mut self, walk: &mut Walk<'_>, chosen: &Chosen) -> Result<Vec<L>, ApiError> {
+        let viewer = self.viewer.clone();
+        let mut found = Vec::new();
+        while let Some(limit) = self.next(walk, chosen, found.len()).await? {
+            found.extend(listing::list(self, &viewer, chosen, walk.before(), limit).await?);
+        }
+        Ok(found)
+    }
+
+    /// How many rows of a listing to read next, after so many were found; `None` once there is nothing more to read.
+    async fn next(&mut self, walk: &mut Walk<'_>, chosen: &Chosen, found: usize) -> Result<Option<i64>, ApiError> {
+        let missing = walk.rows() - found as i64;
+        let (before, portion) = match walk.progress {
+            Progress::Unread => (walk.before(), walk.rows()),
+            Progress::Back(position) => (Some(position), LOOKED_THROUGH - walk.rows()),
             Progress::Done | Progress::Bounded(_) => return Ok(None),
         };
         let Some(admitted) = self.admitted.as_ref().filter(|_| self.folded_back) else {
-            listing.progress = Progress::Done;
+            walk.progress = Progress::Done;
             return Ok(Some(missing));
         };
         if missing == 0 {
             return Ok(None);
         }
-        let candidates = admitted.within(self.snapshot.candidates(self.name, lasting, before, portion)).await?;
+        let candidates = self.snapshot.candidates(self.name, &self.viewer, chosen, before, portion);
+        let candidates = admitted.within(candidates).await?;
         let Some(last) = candidates.last() else { return Ok(None) };
-        listing.progress = match listing.progress {
+        walk.progress = match walk.progress {
             _ if (candidates.len() as i64) < portion => Progress::Done,
             Progress::Unread => Progress::Back(last.position),
             _ => Progress::Bounded(last.position),

@@ -3,21 +3,22 @@
 use axum::{extract::State, response::Response};
 use chrono::{DateTime, Utc};
 use daybook_core::operations::{FailRefund, Operation, SettleRefund, StartRefund};
-use daybook_projections::payment::{self as read_model, RefundRow};
+use daybook_projections::payment::RefundRow;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    address::{AskedAt, Named},
+    address::Named,
     app::App,
     error::ApiError,
+    listing::Asking,
     moment::AskedMoment,
     payment::GatewayReason,
-    read::Fresh,
     time::Time,
-    wire::{Amount, Nothing, PaymentRef, Ref, RefundRef, Sentence},
+    wire::{Amount, PaymentRef, Ref, RefundRef, Sentence},
     write::{Occasion, Writing, Written},
 };
+use daybook_projections::payment::PaymentRow;
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -113,13 +114,10 @@ pub struct Refunds {
 pub async fn list_refunds(
     State(app): State<App>,
     Named(Ref(payment)): Named<PaymentRef>,
-    AskedAt(Nothing {}, moment): AskedAt<Nothing>,
-    fresh: Fresh,
+    asking: Asking,
 ) -> Result<Response, ApiError> {
-    let mut rows = app.read_one("payments", payment.as_str(), moment, fresh).await?;
-    let found = read_model::get(&mut rows, payment.as_str()).await?;
-    found.ok_or_else(|| ApiError::new("payment-not-found", "there is no such payment"))?;
-    let data = read_model::refunds(&mut rows, payment.as_str()).await?;
+    let (mut rows, _) = app.one::<PaymentRow>(payment.as_str(), asking).await?;
+    let data = rows.belonging::<RefundRow>(payment.as_str()).await?;
     let data = data.into_iter().map(RefundShown::from).collect();
     Ok(rows.show(Refunds { data }))
 }

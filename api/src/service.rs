@@ -1,20 +1,21 @@
 //! Services over HTTP: what customers have after their orders are processed.
 
-use axum::{extract::State, http::Uri, response::Response};
+use axum::{extract::State, response::Response};
 use chrono::{DateTime, Utc};
-use daybook_projections::service::{self as read_model, Filter, ServiceRow};
+use daybook_projections::service::ServiceRow;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    address::{AskedAt, Named},
+    address::Named,
     app::App,
     error::ApiError,
+    listing::{Asking, Listing, Paging, Question},
     moment::AskedMoment,
     page::Page,
-    read::Fresh,
-    wire::{AccountRef, CustomerRef, Nothing, OrderRef, Ref, ServiceRef, text},
+    wire::{AccountRef, CustomerRef, OrderRef, Ref, ServiceRef, text},
 };
+use daybook_projections::Chosen;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -23,8 +24,19 @@ pub struct ServiceQuery {
     customer: Option<CustomerRef>,
     account: Option<AccountRef>,
     order: Option<OrderRef>,
-    cursor: Option<String>,
-    limit: Option<u32>,
+}
+
+impl Question for ServiceQuery {
+    type Row = ServiceRow;
+    type Shown = ServiceShown;
+
+    fn chosen(self) -> Chosen {
+        let Self { customer, account, order } = self;
+        Chosen::default()
+            .lasting("customer_id", customer.map(text))
+            .lasting("account_id", account.map(text))
+            .lasting("order_id", order.map(text))
+    }
 }
 
 /// A service.
@@ -60,23 +72,9 @@ impl From<ServiceRow> for ServiceShown {
 }
 
 /// Services, the newest first.
-#[utoipa::path(get, path = "/v1/services", params(ServiceQuery, AskedMoment), responses((status = 200, body = Page<ServiceShown>)))]
-pub async fn list(
-    State(app): State<App>,
-    uri: Uri,
-    AskedAt(asked, moment): AskedAt<ServiceQuery>,
-    fresh: Fresh,
-) -> Result<Response, ApiError> {
-    let ServiceQuery { customer, account, order, cursor, limit } = asked;
-    let filter = Filter { customer: customer.map(text), account: account.map(text), order: order.map(text) };
-    let lasting = filter.lasting();
-    let mut listing = app.listing(uri, filter, moment, cursor.as_deref(), limit)?;
-    let mut rows = app.read_at(&["services"], moment, fresh).await?;
-    let mut found = Vec::new();
-    while let Some(limit) = rows.next(&mut listing, &lasting, found.len()).await? {
-        found.extend(read_model::list(&mut rows, &listing.filter, listing.before(), limit).await?);
-    }
-    Ok(rows.tell(listing.page(found, |row| row.position, ServiceShown::from)))
+#[utoipa::path(get, path = "/v1/services", params(ServiceQuery, Paging, AskedMoment), responses((status = 200, body = Page<ServiceShown>)))]
+pub async fn list(State(app): State<App>, asked: Listing<ServiceQuery>) -> Result<Response, ApiError> {
+    app.list(asked).await
 }
 
 /// One service.
@@ -84,11 +82,8 @@ pub async fn list(
 pub async fn show(
     State(app): State<App>,
     Named(Ref(id)): Named<ServiceRef>,
-    AskedAt(Nothing {}, moment): AskedAt<Nothing>,
-    fresh: Fresh,
+    asking: Asking,
 ) -> Result<Response, ApiError> {
-    let mut rows = app.read_one("services", id.as_str(), moment, fresh).await?;
-    let found = read_model::get(&mut rows, id.as_str()).await?;
-    let found = found.ok_or_else(|| ApiError::new("service-not-found", "there is no such service"))?;
+    let (rows, found) = app.one::<ServiceRow>(id.as_str(), asking).await?;
     Ok(rows.show(ServiceShown::from(found)))
 }

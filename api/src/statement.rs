@@ -28,8 +28,8 @@ use crate::{
     address::{AskedAt, Named},
     app::App,
     error::ApiError,
+    listing::Asking,
     moment::AskedMoment,
-    read::Fresh,
     time::AskedDay,
     wire::{AccountRef, Amount, Ref},
 };
@@ -142,9 +142,8 @@ impl LineShown {
 pub async fn statement(
     State(app): State<App>,
     Named(Ref(id)): Named<AccountRef>,
-    AskedAt(StatementQuery { from, to, format }, moment): AskedAt<StatementQuery>,
+    AskedAt(StatementQuery { from, to, format }, asking): AskedAt<StatementQuery>,
     headers: HeaderMap,
-    fresh: Fresh,
 ) -> Result<Response, ApiError> {
     let (from, to) = (from.map(|AskedDay(day)| day), to.map(|AskedDay(day)| day));
     if from.zip(to).is_some_and(|(from, to)| to < from) {
@@ -152,7 +151,7 @@ pub async fn statement(
         return Err(ApiError::new("malformed-parameter", detail).with("parameter", "to"));
     }
     let read_from = ["account_statement", "accounts", "closed_periods"];
-    let mut rows = app.read_kept_with(Plans::Kept, &read_from, moment, fresh).await?;
+    let mut rows = app.read_kept_with(Plans::Kept, &read_from, asking.clone()).await?;
     let account = existing(&mut rows, id.as_str()).await?;
     let zone: Tz = account.time_zone.parse().expect("a row holds a time zone that the domain has accepted");
     let midnight = |day: NaiveDate| midnight(day, zone);
@@ -168,7 +167,8 @@ pub async fn statement(
     // That the period is closed may be known before the rows of the account have come so far.
     if let Some(closed_at) = closed_at.filter(|closed_at| *closed_at > rows.position()) {
         drop(rows);
-        rows = app.read_kept_with(Plans::Kept, &read_from, moment, fresh.reaching(closed_at)).await?;
+        let asking = Asking { fresh: asking.fresh.reaching(closed_at), ..asking };
+        rows = app.read_kept_with(Plans::Kept, &read_from, asking).await?;
     }
     let (at, head) = (rows.moment(), rows.position());
     let known = closed_at.or(at.known_at);

@@ -1,26 +1,27 @@
 //! Tickets over HTTP: opened, written on, put away and brought back.
 
-use axum::{extract::State, http::Uri, response::Response};
+use axum::{extract::State, response::Response};
 use chrono::{DateTime, Utc};
 use daybook_core::{
     domain::ticket,
     operations::{OpenTicket, Operation, TicketAction, WriteOnTicket},
 };
-use daybook_projections::ticket::{self as read_model, Filter, TicketMessageRow, TicketRow};
+use daybook_projections::ticket::{TicketMessageRow, TicketRow};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    address::{AskedAt, Named},
+    address::Named,
     app::App,
     error::ApiError,
+    listing::{Asking, Listing, Paging, Question},
     moment::AskedMoment,
     page::Page,
-    read::{Fresh, one_of},
     time::Time,
-    wire::{CustomerRef, Label, Message, Name, Nothing, OrderRef, Ref, Sentence, ServiceRef, TicketRef, text},
+    wire::{CustomerRef, Label, Message, Name, OrderRef, Ref, Sentence, ServiceRef, TicketRef, text},
     write::{Made, Occasion, WriteRequest, Writing, Written},
 };
+use daybook_projections::Chosen;
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -169,8 +170,20 @@ pub struct TicketQuery {
     status: Option<String>,
     /// The service or order that they are about.
     about: Option<String>,
-    cursor: Option<String>,
-    limit: Option<u32>,
+}
+
+impl Question for TicketQuery {
+    type Row = TicketRow;
+    type Shown = TicketShown;
+
+    fn chosen(self) -> Chosen {
+        let Self { customer, archived, status, about } = self;
+        Chosen::default()
+            .lasting("customer_id", customer.map(text))
+            .lasting("about_id", about)
+            .now("archived", archived)
+            .now("status", status)
+    }
 }
 
 /// A ticket.
@@ -237,24 +250,9 @@ impl From<TicketMessageRow> for MessageShown {
 }
 
 /// Tickets, the newest first.
-#[utoipa::path(get, path = "/v1/tickets", params(TicketQuery, AskedMoment), responses((status = 200, body = Page<TicketShown>)))]
-pub async fn list(
-    State(app): State<App>,
-    uri: Uri,
-    AskedAt(asked, moment): AskedAt<TicketQuery>,
-    fresh: Fresh,
-) -> Result<Response, ApiError> {
-    let TicketQuery { customer, archived, status, about, cursor, limit } = asked;
-    one_of("status", status.as_ref(), &["open", "in_progress", "answered", "read", "archived"])?;
-    let filter = Filter { customer: customer.map(text), archived, status, about_id: about };
-    let lasting = filter.lasting();
-    let mut listing = app.listing(uri, filter, moment, cursor.as_deref(), limit)?;
-    let mut rows = app.read_at(&["tickets"], moment, fresh).await?;
-    let mut found = Vec::new();
-    while let Some(limit) = rows.next(&mut listing, &lasting, found.len()).await? {
-        found.extend(read_model::list(&mut rows, &listing.filter, listing.before(), limit).await?);
-    }
-    Ok(rows.tell(listing.page(found, |row| row.position, TicketShown::from)))
+#[utoipa::path(get, path = "/v1/tickets", params(TicketQuery, Paging, AskedMoment), responses((status = 200, body = Page<TicketShown>)))]
+pub async fn list(State(app): State<App>, asked: Listing<TicketQuery>) -> Result<Response, ApiError> {
+    app.list(asked).await
 }
 
 /// One ticket with its messages.
@@ -262,13 +260,10 @@ pub async fn list(
 pub async fn show(
     State(app): State<App>,
     Named(Ref(id)): Named<TicketRef>,
-    AskedAt(Nothing {}, moment): AskedAt<Nothing>,
-    fresh: Fresh,
+    asking: Asking,
 ) -> Result<Response, ApiError> {
-    let mut rows = app.read_one("tickets", id.as_str(), moment, fresh).await?;
-    let found = read_model::get(&mut rows, id.as_str()).await?;
-    let found = found.ok_or_else(|| ApiError::new("ticket-not-found", "there is no such ticket"))?;
-    let messages = read_model::messages(&mut rows, id.as_str()).await?;
+    let (mut rows, found) = app.one::<TicketRow>(id.as_str(), asking).await?;
+    let messages = rows.belonging::<TicketMessageRow>(id.as_str()).await?;
     let messages = Some(messages.into_iter().map(MessageShown::from).collect());
     Ok(rows.show(TicketShown { messages, ..found.into() }))
 }

@@ -8,9 +8,12 @@ use daybook_core::{
 };
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
-use sqlx::{FromRow, PgConnection};
+use sqlx::FromRow;
 
-use crate::engine::{Changes, FoldError, Follows, Lasting, Projection, Row, Source, Table, place};
+use crate::{
+    engine::{Changes, FoldError, Follows, Owner, Projection, Row, Source, Table, place},
+    listing::Listed,
+};
 
 #[derive(Debug)]
 pub enum Accounts {}
@@ -42,6 +45,7 @@ impl Row for AccountRow {
     type Key = String;
     const TABLE: &'static str = "accounts";
     const KEY: &'static [&'static str] = &["id"];
+    const OWNER: Owner = Owner::Customer("customer_id");
 
     fn key(&self) -> String {
         self.id.clone()
@@ -49,6 +53,17 @@ impl Row for AccountRow {
 
     fn sources(&self) -> Vec<Source> {
         vec![Source::stream(Account::TYPE, &self.id)]
+    }
+}
+
+impl Listed for AccountRow {
+    type Of = AccountRow;
+    const PROJECTION: &'static str = Accounts::NAME;
+    const NOUN: &'static str = "account";
+    const NOT_FOUND: &'static str = "account-not-found";
+
+    fn position(&self) -> i64 {
+        self.position
     }
 }
 
@@ -124,55 +139,4 @@ fn enter(amount: Decimal, change: &mut impl FnMut(Box<dyn FnOnce(&mut AccountRow
         row.balance += amount;
         row.entries += 1;
     }));
-}
-
-pub async fn get(connection: &mut PgConnection, id: &str) -> Result<Option<AccountRow>, sqlx::Error> {
-    sqlx::query_as(
-        "select id, customer_id, name, currency, time_zone, balance, held, credit_limit, post_paid,
-             automatic_allocation, opened_at, entries, position, changed_position
-         from accounts
-         where id = $1",
-    )
-    .bind(id)
-    .fetch_optional(connection)
-    .await
-}
-
-/// What of the accounts to list.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
-    pub customer: Option<String>,
-    pub currency: Option<String>,
-}
-
-impl Filter {
-    /// What of it never changes in a row.
-    pub fn lasting(&self) -> Lasting {
-        Lasting::default().is("customer_id", self.customer.as_ref()).is("currency", self.currency.as_ref())
-    }
-}
-
-/// Newest first; `before` is the position of the last row of the page before this one.
-pub async fn list(
-    connection: &mut PgConnection,
-    filter: &Filter,
-    before: Option<i64>,
-    limit: i64,
-) -> Result<Vec<AccountRow>, sqlx::Error> {
-    sqlx::query_as(
-        "select id, customer_id, name, currency, time_zone, balance, held, credit_limit, post_paid,
-             automatic_allocation, opened_at, entries, position, changed_position
-         from accounts
-         where ($1::text is null or customer_id = $1)
-             and ($2::text is null or currency = $2)
-             and ($3::bigint is null or position < $3)
-         order by position desc
-         limit $4",
-    )
-    .bind(&filter.customer)
-    .bind(&filter.currency)
-    .bind(before)
-    .bind(limit)
-    .fetch_all(connection)
-    .await
 }

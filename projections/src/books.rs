@@ -9,7 +9,7 @@ use daybook_core::{
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgConnection, QueryBuilder};
 
-use crate::engine::{Changes, FoldError, Follows, Moment, Projection, Row, Source, Table, place};
+use crate::engine::{Changes, FoldError, Follows, Moment, Owner, Projection, Row, Source, Table, place};
 
 #[derive(Debug)]
 pub enum ClosedPeriods {}
@@ -34,6 +34,7 @@ impl Row for ClosedPeriodRow {
     type Key = (String, i64);
     const TABLE: &'static str = "closed_periods";
     const KEY: &'static [&'static str] = &["books_id", "position"];
+    const OWNER: Owner = Owner::Nobody;
 
     fn key(&self) -> Self::Key {
         (self.books_id.clone(), self.position)

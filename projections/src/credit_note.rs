@@ -8,9 +8,12 @@ use daybook_core::{
 };
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
-use sqlx::{FromRow, PgConnection, types::Json};
+use sqlx::{FromRow, types::Json};
 
-use crate::engine::{Changes, FoldError, Follows, Lasting, Projection, Row, Source, Table, place};
+use crate::{
+    engine::{Changes, FoldError, Follows, Owner, Projection, Row, Source, Table, place},
+    listing::Listed,
+};
 
 #[derive(Debug)]
 pub enum CreditNotes {}
@@ -60,6 +63,7 @@ impl Row for CreditNoteRow {
     type Key = String;
     const TABLE: &'static str = "credit_notes";
     const KEY: &'static [&'static str] = &["id"];
+    const OWNER: Owner = Owner::Customer("customer_id");
 
     fn key(&self) -> String {
         self.id.clone()
@@ -74,6 +78,7 @@ impl Row for CreditNoteLineRow {
     type Key = (String, i32);
     const TABLE: &'static str = "credit_note_lines";
     const KEY: &'static [&'static str] = &["credit_note_id", "number"];
+    const OWNER: Owner = Owner::parent::<CreditNoteRow>("credit_note_id");
 
     fn key(&self) -> Self::Key {
         (self.credit_note_id.clone(), self.number)
@@ -81,6 +86,17 @@ impl Row for CreditNoteLineRow {
 
     fn sources(&self) -> Vec<Source> {
         vec![Source::stream(CreditNote::TYPE, &self.credit_note_id)]
+    }
+}
+
+impl Listed for CreditNoteRow {
+    type Of = CreditNoteRow;
+    const PROJECTION: &'static str = CreditNotes::NAME;
+    const NOUN: &'static str = "credit note";
+    const NOT_FOUND: &'static str = "credit-note-not-found";
+
+    fn position(&self) -> i64 {
+        self.position
     }
 }
 
@@ -132,79 +148,4 @@ fn line_rows(credit_note_id: &str, document: &CreditDocument) -> impl Iterator<I
         amount: line.amount,
         tax_rate: line.tax_rate,
     })
-}
-
-/// What of the credit notes to list.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
-    pub customer: Option<String>,
-    pub account: Option<String>,
-    /// Those that take back something of this invoice.
-    pub invoice: Option<String>,
-    pub number: Option<String>,
-}
-
-impl Filter {
-    /// What of it never changes in a row.
-    pub fn lasting(&self) -> Lasting {
-        Lasting::default()
-            .is("customer_id", self.customer.as_ref())
-            .is("account_id", self.account.as_ref())
-            .is("number", self.number.as_ref())
-    }
-}
-
-pub async fn get(connection: &mut PgConnection, id: &str) -> Result<Option<CreditNoteRow>, sqlx::Error> {
-    sqlx::query_as(
-        "select id, number, account_id, customer_id, payer, issued_on, currency, net, tax, total, residue, rates,
-             entry, issued_at, position
-         from credit_notes
-         where id = $1",
-    )
-    .bind(id)
-    .fetch_optional(connection)
-    .await
-}
-
-/// Newest first; `before` is the position of the last row of the page before this one.
-pub async fn list(
-    connection: &mut PgConnection,
-    filter: &Filter,
-    before: Option<i64>,
-    limit: i64,
-) -> Result<Vec<CreditNoteRow>, sqlx::Error> {
-    sqlx::query_as(
-        "select id, number, account_id, customer_id, payer, issued_on, currency, net, tax, total, residue, rates,
-             entry, issued_at, position
-         from credit_notes
-         where ($1::text is null or customer_id = $1)
-             and ($2::text is null or account_id = $2)
-             and ($3::text is null or id in (select credit_note_id from credit_note_lines where invoice_id = $3))
-             and ($4::text is null or number = $4)
-             and ($5::bigint is null or position < $5)
-         order by position desc
-         limit $6",
-    )
-    .bind(&filter.customer)
-    .bind(&filter.account)
-    .bind(&filter.invoice)
-    .bind(&filter.number)
-    .bind(before)
-    .bind(limit)
-    .fetch_all(connection)
-    .await
-}
-
-/// The lines of a credit note, in their order.
-pub async fn lines(connection: &mut PgConnection, credit_note_id: &str) -> Result<Vec<CreditNoteLineRow>, sqlx::Error> {
-    sqlx::query_as(
-        "select credit_note_id, number, invoice_id, invoice_line, free_standing, item, description, quantity,
-             unit_price, amount, tax_rate
-         from credit_note_lines
-         where credit_note_id = $1
-         order by number",
-    )
-    .bind(credit_note_id)
-    .fetch_all(connection)
-    .await
 }

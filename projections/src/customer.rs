@@ -7,9 +7,12 @@ use daybook_core::{
     domain::{Customer, CustomerEvent, Event},
 };
 use serde::{Deserialize, Serialize};
-use sqlx::{FromRow, PgConnection};
+use sqlx::FromRow;
 
-use crate::engine::{Changes, FoldError, Follows, Lasting, Projection, Row, Source, Table, place};
+use crate::{
+    engine::{Changes, FoldError, Follows, Owner, Projection, Row, Source, Table, place},
+    listing::Listed,
+};
 
 #[derive(Debug)]
 pub enum Customers {}
@@ -37,6 +40,7 @@ impl Row for CustomerRow {
     type Key = String;
     const TABLE: &'static str = "customers";
     const KEY: &'static [&'static str] = &["id"];
+    const OWNER: Owner = Owner::Customer("id");
 
     fn key(&self) -> String {
         self.id.clone()
@@ -51,6 +55,7 @@ impl Row for CustomerGroupRow {
     type Key = (String, String);
     const TABLE: &'static str = "customer_groups";
     const KEY: &'static [&'static str] = &["customer_id", "group_name"];
+    const OWNER: Owner = Owner::Customer("customer_id");
 
     fn key(&self) -> Self::Key {
         (self.customer_id.clone(), self.group_name.clone())
@@ -106,53 +111,14 @@ pub struct CustomerSummary {
     pub groups: Vec<String>,
 }
 
-/// What of the customers to list.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
-    pub group: Option<String>,
-    pub email: Option<String>,
-}
+impl Listed for CustomerSummary {
+    type Of = CustomerRow;
+    const PROJECTION: &'static str = Customers::NAME;
+    const NOUN: &'static str = "customer";
+    const NOT_FOUND: &'static str = "customer-not-found";
+    const BESIDES: &'static str = ", array(select group_name from customer_groups where customer_id = customers.id order by group_name) as groups";
 
-impl Filter {
-    /// What of it never changes in a row.
-    pub fn lasting(&self) -> Lasting {
-        Lasting::default()
+    fn position(&self) -> i64 {
+        self.customer.position
     }
-}
-
-pub async fn get(connection: &mut PgConnection, id: &str) -> Result<Option<CustomerSummary>, sqlx::Error> {
-    sqlx::query_as(
-        "select c.id, c.name, c.email, c.registered_at, c.position, c.changed_position,
-             array(select group_name from customer_groups where customer_id = c.id order by group_name) as groups
-         from customers c
-         where c.id = $1",
-    )
-    .bind(id)
-    .fetch_optional(connection)
-    .await
-}
-
-/// Newest first; `before` is the position of the last row of the page before this one.
-pub async fn list(
-    connection: &mut PgConnection,
-    filter: &Filter,
-    before: Option<i64>,
-    limit: i64,
-) -> Result<Vec<CustomerSummary>, sqlx::Error> {
-    sqlx::query_as(
-        "select c.id, c.name, c.email, c.registered_at, c.position, c.changed_position,
-             array(select group_name from customer_groups where customer_id = c.id order by group_name) as groups
-         from customers c
-         where ($1::text is null or c.id in (select customer_id from customer_groups where group_name = $1))
-             and ($2::text is null or c.email = $2)
-             and ($3::bigint is null or c.position < $3)
-         order by c.position desc
-         limit $4",
-    )
-    .bind(&filter.group)
-    .bind(&filter.email)
-    .bind(before)
-    .bind(limit)
-    .fetch_all(connection)
-    .await
 }

@@ -11,9 +11,12 @@ use daybook_core::{
 };
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
-use sqlx::{FromRow, PgConnection};
+use sqlx::FromRow;
 
-use crate::engine::{Changes, FoldError, Follows, Lasting, Projection, Row, Source, Table, place};
+use crate::{
+    engine::{Changes, Chosen, FoldError, Follows, Owner, Projection, Row, Source, Table, place},
+    listing::Listed,
+};
 
 #[derive(Debug)]
 pub enum Discounts {}
@@ -48,6 +51,7 @@ impl Row for DiscountRow {
     type Key = String;
     const TABLE: &'static str = "discounts";
     const KEY: &'static [&'static str] = &["id"];
+    const OWNER: Owner = Owner::Nobody;
 
     fn key(&self) -> String {
         self.id.clone()
@@ -64,6 +68,17 @@ impl Row for DiscountRow {
             _ => Audience::Everyone,
         };
         audience.id().map(|id| Source::stream(Granted::TYPE, id.as_str())).into_iter().collect()
+    }
+}
+
+impl Listed for DiscountRow {
+    type Of = DiscountRow;
+    const PROJECTION: &'static str = Discounts::NAME;
+    const NOUN: &'static str = "discount";
+    const NOT_FOUND: &'static str = "discount-not-found";
+
+    fn position(&self) -> i64 {
+        self.position
     }
 }
 
@@ -118,103 +133,24 @@ fn discount_row(event: &RecordedEvent, grant: &Grant) -> DiscountRow {
     }
 }
 
-/// What of the discounts to list.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
-    pub audience: Option<String>,
-    pub audience_id: Option<String>,
-    /// Those that are granted, not revoked, and valid at this moment.
-    pub valid_at: Option<DateTime<Utc>>,
+/// The discounts that are granted, not revoked, and valid at a moment.
+pub fn valid_at(chosen: Chosen, at: DateTime<Utc>) -> Chosen {
+    let pieces = [
+        "granted_at <= ",
+        " and coalesce(revoked_at > ",
+        ", true) and coalesce(valid_from <= ",
+        ", true) and coalesce(valid_until > ",
+        ", true)",
+    ];
+    chosen.now_where(pieces.into(), vec![at.into(); 4])
 }
 
-impl Filter {
-    /// What of it never changes in a row.
-    pub fn lasting(&self) -> Lasting {
-        Lasting::default().is("audience", self.audience.as_ref()).is("audience_id", self.audience_id.as_ref())
-    }
-}
-
-pub async fn get(connection: &mut PgConnection, id: &str) -> Result<Option<DiscountRow>, sqlx::Error> {
-    sqlx::query_as(
-        "select id, audience, audience_id, name, product, kind, value, currency, priority, valid_from, valid_until,
-             granted_at, revoked_at, position
-         from discounts
-         where id = $1",
-    )
-    .bind(id)
-    .fetch_optional(connection)
-    .await
-}
-
-/// Newest first; `before` is the position of the last row of the page before this one.
-pub async fn list(
-    connection: &mut PgConnection,
-    filter: &Filter,
-    before: Option<i64>,
-    limit: i64,
-) -> Result<Vec<DiscountRow>, sqlx::Error> {
-    sqlx::query_as(
-        "select id, audience, audience_id, name, product, kind, value, currency, priority, valid_from, valid_until,
-             granted_at, revoked_at, position
-         from discounts
-         where ($1::text is null or audience = $1)
-             and ($2::text is null or audience_id = $2)
-             and ($3::timestamptz is null or (
-                 granted_at <= $3 and coalesce(revoked_at > $3, true)
-                 and coalesce(valid_from <= $3, true) and coalesce(valid_until > $3, true)
-             ))
-             and ($4::bigint is null or position < $4)
-         order by position desc
-         limit $5",
-    )
-    .bind(&filter.audience)
-    .bind(&filter.audience_id)
-    .bind(filter.valid_at)
-    .bind(before)
-    .bind(limit)
-    .fetch_all(connection)
-    .await
-}
-
-/// What never changes of the discounts that a customer can have: their audiences.
-pub async fn lasting_of_customer(connection: &mut PgConnection, customer_id: &str) -> Result<Lasting, sqlx::Error> {
-    let audiences = sqlx::query_scalar("select group_name from customer_groups where customer_id = $1 union select $1")
-        .bind(customer_id)
-        .fetch_all(connection)
-        .await?;
-    Ok(Lasting::default().among_or_none("audience_id", audiences))
-}
-
-/// The discounts that a customer has at a moment: its own, those of its groups and everyone's. Needs the projection of
-/// customers in the same snapshot.
-pub async fn of_customer(
-    connection: &mut PgConnection,
-    customer_id: &str,
-    at: DateTime<Utc>,
-    before: Option<i64>,
-    limit: i64,
-) -> Result<Vec<DiscountRow>, sqlx::Error> {
-    sqlx::query_as(
-        "select d.id, d.audience, d.audience_id, d.name, d.product, d.kind, d.value, d.currency, d.priority,
-             d.valid_from, d.valid_until, d.granted_at, d.revoked_at, d.position
-         from discounts d
-         where (
-                 d.audience = 'everyone'
-                 or (d.audience = 'customer' and d.audience_id = $1)
-                 or (d.audience = 'group' and d.audience_id in (
-                     select g.group_name from customer_groups g where g.customer_id = $1
-                 ))
-             )
-             and d.granted_at <= $2 and coalesce(d.revoked_at > $2, true)
-             and coalesce(d.valid_from <= $2, true) and coalesce(d.valid_until > $2, true)
-             and ($3::bigint is null or d.position < $3)
-         order by d.position desc
-         limit $4",
-    )
-    .bind(customer_id)
-    .bind(at)
-    .bind(before)
-    .bind(limit)
-    .fetch_all(connection)
-    .await
+/// The discounts that a customer of these groups can have: its own, those of its groups and everyone's.
+pub fn of_customer(customer: &str, groups: Vec<String>) -> Chosen {
+    let pieces = [
+        "(audience = 'everyone' or (audience = 'customer' and audience_id = ",
+        ") or (audience = 'group' and audience_id = any(",
+        ")))",
+    ];
+    Chosen::default().lasting_where(pieces.into(), vec![customer.into(), groups.into()])
 }

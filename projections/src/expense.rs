@@ -12,10 +12,11 @@ use daybook_core::{
 };
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
-use sqlx::{FromRow, PgConnection};
+use sqlx::FromRow;
 
 use crate::{
-    engine::{Changes, FoldError, Follows, Lasting, Projection, Row, Source, Table, place},
+    engine::{Changes, FoldError, Follows, Owner, Projection, Row, Source, Table, place},
+    listing::Listed,
     statement::funds_origin,
 };
 
@@ -70,6 +71,7 @@ impl Row for ExpenseRow {
     type Key = String;
     const TABLE: &'static str = "expenses";
     const KEY: &'static [&'static str] = &["id"];
+    const OWNER: Owner = Owner::Account("account_id");
 
     fn key(&self) -> String {
         self.id.clone()
@@ -85,6 +87,7 @@ impl Row for CoverageRow {
     type Key = (String, i64);
     const TABLE: &'static str = "expense_coverage";
     const KEY: &'static [&'static str] = &["expense_id", "funds"];
+    const OWNER: Owner = Owner::parent::<ExpenseRow>("expense_id");
 
     fn key(&self) -> Self::Key {
         (self.expense_id.clone(), self.funds)
@@ -93,6 +96,17 @@ impl Row for CoverageRow {
     fn sources(&self) -> Vec<Source> {
         // The expense itself names its account.
         Vec::new()
+    }
+}
+
+impl Listed for ExpenseRow {
+    type Of = ExpenseRow;
+    const PROJECTION: &'static str = Expenses::NAME;
+    const NOUN: &'static str = "expense";
+    const NOT_FOUND: &'static str = "expense-not-found";
+
+    fn position(&self) -> i64 {
+        self.position
     }
 }
 
@@ -222,79 +236,6 @@ fn change(
         row.uncovered = if row.status == "reversed" { Decimal::ZERO } else { row.total - row.covered };
         row.changed_position = position;
     });
-}
-
-/// What of the expenses to list.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
-    pub account: Option<String>,
-    pub status: Option<String>,
-    pub order: Option<String>,
-    pub service: Option<String>,
-}
-
-impl Filter {
-    /// What of it never changes in a row.
-    pub fn lasting(&self) -> Lasting {
-        Lasting::default()
-            .is("account_id", self.account.as_ref())
-            .is("order_id", self.order.as_ref())
-            .is("service_id", self.service.as_ref())
-    }
-}
-
-pub async fn get(connection: &mut PgConnection, id: &str) -> Result<Option<ExpenseRow>, sqlx::Error> {
-    sqlx::query_as(
-        "select id, account_id, order_id, order_item, service_id, description, quantity, tax_rate, net, tax, total,
-             currency, status, entry, covered, uncovered, charged_at, position, changed_position
-         from expenses
-         where id = $1",
-    )
-    .bind(id)
-    .fetch_optional(connection)
-    .await
-}
-
-/// Newest first; `before` is the position of the last row of the page before this one.
-pub async fn list(
-    connection: &mut PgConnection,
-    filter: &Filter,
-    before: Option<i64>,
-    limit: i64,
-) -> Result<Vec<ExpenseRow>, sqlx::Error> {
-    sqlx::query_as(
-        "select id, account_id, order_id, order_item, service_id, description, quantity, tax_rate, net, tax, total,
-             currency, status, entry, covered, uncovered, charged_at, position, changed_position
-         from expenses
-         where ($1::text is null or account_id = $1)
-             and ($2::text is null or status = $2)
-             and ($3::text is null or order_id = $3)
-             and ($4::text is null or service_id = $4)
-             and ($5::bigint is null or position < $5)
-         order by position desc
-         limit $6",
-    )
-    .bind(&filter.account)
-    .bind(&filter.status)
-    .bind(&filter.order)
-    .bind(&filter.service)
-    .bind(before)
-    .bind(limit)
-    .fetch_all(connection)
-    .await
-}
-
-/// What covers an expense now, in the order of the funds.
-pub async fn coverage(connection: &mut PgConnection, expense_id: &str) -> Result<Vec<CoverageRow>, sqlx::Error> {
-    sqlx::query_as(
-        "select expense_id, funds, origin, origin_id, amount, currency, changed_position
-         from expense_coverage
-         where expense_id = $1 and amount <> 0
-         order by funds",
-    )
-    .bind(expense_id)
-    .fetch_all(connection)
-    .await
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use daybook_core::{
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgConnection};
 
-use crate::engine::{Changes, FoldError, Follows, Moment, Projection, Row, Source, Table, place};
+use crate::engine::{Changes, FoldError, Follows, Moment, Owner, Projection, Row, Source, Table, place};
 
 #[derive(Debug)]
 pub enum History {}
@@ -45,6 +45,7 @@ impl Row for HistoryRow {
     type Key = (String, i64);
     const TABLE: &'static str = "history";
     const KEY: &'static [&'static str] = &["entity_id", "position"];
+    const OWNER: Owner = Owner::Nobody;
 
     fn key(&self) -> Self::Key {
         (self.entity_id.clone(), self.position)

@@ -13,9 +13,12 @@ use daybook_core::{
 };
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
-use sqlx::{FromRow, PgConnection, types::Json};
+use sqlx::{FromRow, types::Json};
 
-use crate::engine::{Changes, FoldError, Follows, Lasting, Projection, Row, Source, Table, place};
+use crate::{
+    engine::{Changes, FoldError, Follows, Owner, Projection, Row, Source, Table, place},
+    listing::Listed,
+};
 
 #[derive(Debug)]
 pub enum Invoices {}
@@ -76,6 +79,7 @@ impl Row for InvoiceRow {
     type Key = String;
     const TABLE: &'static str = "invoices";
     const KEY: &'static [&'static str] = &["id"];
+    const OWNER: Owner = Owner::Customer("customer_id");
 
     fn key(&self) -> String {
         self.id.clone()
@@ -90,6 +94,7 @@ impl Row for InvoiceLineRow {
     type Key = (String, i32);
     const TABLE: &'static str = "invoice_lines";
     const KEY: &'static [&'static str] = &["invoice_id", "number"];
+    const OWNER: Owner = Owner::parent::<InvoiceRow>("invoice_id");
 
     fn key(&self) -> Self::Key {
         (self.invoice_id.clone(), self.number)
@@ -97,6 +102,17 @@ impl Row for InvoiceLineRow {
 
     fn sources(&self) -> Vec<Source> {
         vec![Source::stream(Invoice::TYPE, &self.invoice_id)]
+    }
+}
+
+impl Listed for InvoiceRow {
+    type Of = InvoiceRow;
+    const PROJECTION: &'static str = Invoices::NAME;
+    const NOUN: &'static str = "invoice";
+    const NOT_FOUND: &'static str = "invoice-not-found";
+
+    fn position(&self) -> i64 {
+        self.position
     }
 }
 
@@ -196,80 +212,4 @@ fn line_rows(invoice_id: &str, document: &Document) -> impl Iterator<Item = Invo
         credited_quantity: Decimal::ZERO,
         credited_amount: Decimal::ZERO,
     })
-}
-
-/// What of the invoices to list.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
-    pub customer: Option<String>,
-    pub account: Option<String>,
-    pub status: Option<String>,
-    pub number: Option<String>,
-}
-
-impl Filter {
-    /// What of it never changes in a row.
-    pub fn lasting(&self) -> Lasting {
-        Lasting::default()
-            .is("customer_id", self.customer.as_ref())
-            .is("account_id", self.account.as_ref())
-            .is("number", self.number.as_ref())
-    }
-}
-
-pub async fn get(connection: &mut PgConnection, id: &str) -> Result<Option<InvoiceRow>, sqlx::Error> {
-    sqlx::query_as(
-        "select id, number, account_id, customer_id, payer, issued_on, due_on, currency, policy, discount, status, net,
-             tax, total, residue, rates, due, credited_net, credited_tax, credited_total, entry, finalised_at,
-             position, changed_position
-         from invoices
-         where id = $1",
-    )
-    .bind(id)
-    .fetch_optional(connection)
-    .await
-}
-
-/// Newest first; `before` is the position of the last row of the page before this one.
-pub async fn list(
-    connection: &mut PgConnection,
-    filter: &Filter,
-    before: Option<i64>,
-    limit: i64,
-) -> Result<Vec<InvoiceRow>, sqlx::Error> {
-    sqlx::query_as(
-        "select id, number, account_id, customer_id, payer, issued_on, due_on, currency, policy, discount, status, net,
-             tax, total, residue, rates, due, credited_net, credited_tax, credited_total, entry, finalised_at,
-             position, changed_position
-         from invoices
-         where ($1::text is null or customer_id = $1)
-             and ($2::text is null or account_id = $2)
-             and ($3::text is null or status = $3)
-             and ($4::text is null or number = $4)
-             and ($5::bigint is null or position < $5)
-         order by position desc
-         limit $6",
-    )
-    .bind(&filter.customer)
-    .bind(&filter.account)
-    .bind(&filter.status)
-    .bind(&filter.number)
-    .bind(before)
-    .bind(limit)
-    .fetch_all(connection)
-    .await
-}
-
-/// The lines of an invoice, in their order.
-pub async fn lines(connection: &mut PgConnection, invoice_id: &str) -> Result<Vec<InvoiceLineRow>, sqlx::Error> {
-    sqlx::query_as(
-        "select invoice_id, number, item, description, quantity, unit_price, discount, amount, tax_rate,
-             credited_quantity, credited_amount
-         from invoice_lines
-         where invoice_id = $1
-         order by number",
-    )
-    .bind(invoice_id)
-    .fetch_all(connection)
-    .await
 }

@@ -9,7 +9,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgConnection};
 
-use crate::engine::{Changes, FoldError, Follows, Moment, Projection, Row, Source, Table, place};
+use crate::engine::{Changes, FoldError, Follows, Moment, Owner, Projection, Row, Source, Table, place};
 
 #[derive(Debug)]
 pub enum Journal {}
@@ -48,6 +48,7 @@ impl Row for JournalLineRow {
     type Key = (i64, i32);
     const TABLE: &'static str = "journal_lines";
     const KEY: &'static [&'static str] = &["position", "leg"];
+    const OWNER: Owner = Owner::Account("account_id");
 
     fn key(&self) -> Self::Key {
         (self.position, self.leg)
@@ -64,6 +65,7 @@ impl Row for TrialBalanceRow {
     type Key = (String, String);
     const TABLE: &'static str = "trial_balance";
     const KEY: &'static [&'static str] = &["ledger_account", "currency"];
+    const OWNER: Owner = Owner::Nobody;
 
     fn key(&self) -> Self::Key {
         (self.ledger_account.clone(), self.currency.clone())

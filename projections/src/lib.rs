@@ -15,6 +15,7 @@ pub mod explanation;
 pub mod history;
 pub mod invoice;
 pub mod journal;
+pub mod listing;
 pub mod order;
 pub mod payer;
 pub mod payment;
@@ -23,8 +24,8 @@ pub mod statement;
 pub mod ticket;
 
 pub use engine::{
-    Definition, Freshness, Known, Lasting, Moment, NewVersions, Plans, Projector, ProjectorOptions, ReadError, Reader,
-    Snapshot,
+    Chosen, Definition, Freshness, Known, Moment, NewVersions, Plans, Projector, ProjectorOptions, ReadError, Reader,
+    Snapshot, Value, Viewer,
 };
 
 /// Every projection there is. An earlier version stays on the board for as long as it may still serve or be kept, so that

@@ -11,9 +11,12 @@ use daybook_core::{
 };
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
-use sqlx::{FromRow, PgConnection};
+use sqlx::FromRow;
 
-use crate::engine::{Changes, FoldError, Follows, Lasting, Projection, Row, Source, Table, place};
+use crate::{
+    engine::{Changes, FoldError, Follows, Owner, Projection, Row, Source, Table, place},
+    listing::Listed,
+};
 
 #[derive(Debug)]
 pub enum Orders {}
@@ -67,6 +70,7 @@ impl Row for OrderRow {
     type Key = String;
     const TABLE: &'static str = "orders";
     const KEY: &'static [&'static str] = &["id"];
+    const OWNER: Owner = Owner::Customer("customer_id");
 
     fn key(&self) -> String {
         self.id.clone()
@@ -81,6 +85,7 @@ impl Row for OrderItemRow {
     type Key = (String, i32);
     const TABLE: &'static str = "order_items";
     const KEY: &'static [&'static str] = &["order_id", "number"];
+    const OWNER: Owner = Owner::parent::<OrderRow>("order_id");
 
     fn key(&self) -> Self::Key {
         (self.order_id.clone(), self.number)
@@ -194,78 +199,18 @@ pub struct OrderSummary {
     pub items: i64,
 }
 
-/// What of the orders to list.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
-    pub customer: Option<String>,
-    pub account: Option<String>,
-    pub status: Option<String>,
-}
+impl Listed for OrderSummary {
+    type Of = OrderRow;
+    const PROJECTION: &'static str = Orders::NAME;
+    const NOUN: &'static str = "order";
+    const NOT_FOUND: &'static str = "order-not-found";
+    const BESIDES: &'static str = ", sums.total, sums.saving, sums.items";
+    const JOINED: &'static str = "cross join lateral (
+            select coalesce(sum(total), 0) as total, coalesce(sum(saving), 0) as saving, count(*) as items
+            from order_items where order_id = orders.id
+        ) sums";
 
-impl Filter {
-    /// What of it never changes in a row.
-    pub fn lasting(&self) -> Lasting {
-        Lasting::default().is("customer_id", self.customer.as_ref()).is("account_id", self.account.as_ref())
+    fn position(&self) -> i64 {
+        self.order.position
     }
-}
-
-pub async fn get(connection: &mut PgConnection, id: &str) -> Result<Option<OrderSummary>, sqlx::Error> {
-    sqlx::query_as(
-        "select o.id, o.customer_id, o.account_id, o.currency, o.description, o.status, o.payment_id, o.placed_at,
-             o.processed_at, o.position, o.changed_position, i.total, i.saving, i.items
-         from orders o
-         cross join lateral (
-             select coalesce(sum(total), 0) as total, coalesce(sum(saving), 0) as saving, count(*) as items
-             from order_items where order_id = o.id
-         ) i
-         where o.id = $1",
-    )
-    .bind(id)
-    .fetch_optional(connection)
-    .await
-}
-
-/// Newest first; `before` is the position of the last row of the page before this one.
-pub async fn list(
-    connection: &mut PgConnection,
-    filter: &Filter,
-    before: Option<i64>,
-    limit: i64,
-) -> Result<Vec<OrderSummary>, sqlx::Error> {
-    sqlx::query_as(
-        "select o.id, o.customer_id, o.account_id, o.currency, o.description, o.status, o.payment_id, o.placed_at,
-             o.processed_at, o.position, o.changed_position, i.total, i.saving, i.items
-         from orders o
-         cross join lateral (
-             select coalesce(sum(total), 0) as total, coalesce(sum(saving), 0) as saving, count(*) as items
-             from order_items where order_id = o.id
-         ) i
-         where ($1::text is null or o.customer_id = $1)
-             and ($2::text is null or o.account_id = $2)
-             and ($3::text is null or o.status = $3)
-             and ($4::bigint is null or o.position < $4)
-         order by o.position desc
-         limit $5",
-    )
-    .bind(&filter.customer)
-    .bind(&filter.account)
-    .bind(&filter.status)
-    .bind(before)
-    .bind(limit)
-    .fetch_all(connection)
-    .await
-}
-
-/// The items of an order, in their order.
-pub async fn items(connection: &mut PgConnection, order_id: &str) -> Result<Vec<OrderItemRow>, sqlx::Error> {
-    sqlx::query_as(
-        "select order_id, number, product, description, quantity, unit_price, part_days, part_of, list, discount_id,
-             discount_name, saving, net, tax_rate, tax, total, expense_id, service_id
-         from order_items
-         where order_id = $1
-         order by number",
-    )
-    .bind(order_id)
-    .fetch_all(connection)
-    .await
 }

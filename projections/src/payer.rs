@@ -10,9 +10,12 @@ use daybook_core::{
     },
 };
 use serde::{Deserialize, Serialize};
-use sqlx::{FromRow, PgConnection};
+use sqlx::FromRow;
 
-use crate::engine::{Changes, FoldError, Follows, Lasting, Projection, Row, Source, Table, place};
+use crate::{
+    engine::{Changes, FoldError, Follows, Owner, Projection, Row, Source, Table, place},
+    listing::Listed,
+};
 
 #[derive(Debug)]
 pub enum Payers {}
@@ -41,6 +44,7 @@ impl Row for PayerRow {
     type Key = String;
     const TABLE: &'static str = "payers";
     const KEY: &'static [&'static str] = &["id"];
+    const OWNER: Owner = Owner::Customer("customer_id");
 
     fn key(&self) -> String {
         self.id.clone()
@@ -48,6 +52,17 @@ impl Row for PayerRow {
 
     fn sources(&self) -> Vec<Source> {
         vec![Source::stream(Payer::TYPE, &self.id)]
+    }
+}
+
+impl Listed for PayerRow {
+    type Of = PayerRow;
+    const PROJECTION: &'static str = Payers::NAME;
+    const NOUN: &'static str = "payer";
+    const NOT_FOUND: &'static str = "payer-not-found";
+
+    fn position(&self) -> i64 {
+        self.position
     }
 }
 
@@ -104,55 +119,4 @@ fn change(event: &RecordedEvent, changes: &mut Changes, change: impl FnOnce(&mut
         row.changed_position = position;
         change(row);
     });
-}
-
-/// What of the payers to list.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
-    pub customer: Option<String>,
-    pub active: Option<bool>,
-}
-
-impl Filter {
-    /// What of it never changes in a row.
-    pub fn lasting(&self) -> Lasting {
-        Lasting::default().is("customer_id", self.customer.as_ref())
-    }
-}
-
-pub async fn get(connection: &mut PgConnection, id: &str) -> Result<Option<PayerRow>, sqlx::Error> {
-    sqlx::query_as(
-        "select id, customer_id, kind, name, country, postal_code, city, street, tax_number, active, created_at,
-             position, changed_position
-         from payers
-         where id = $1",
-    )
-    .bind(id)
-    .fetch_optional(connection)
-    .await
-}
-
-/// Newest first; `before` is the position of the last row of the page before this one.
-pub async fn list(
-    connection: &mut PgConnection,
-    filter: &Filter,
-    before: Option<i64>,
-    limit: i64,
-) -> Result<Vec<PayerRow>, sqlx::Error> {
-    sqlx::query_as(
-        "select id, customer_id, kind, name, country, postal_code, city, street, tax_number, active, created_at,
-             position, changed_position
-         from payers
-         where ($1::text is null or customer_id = $1)
-             and ($2::boolean is null or active = $2)
-             and ($3::bigint is null or position < $3)
-         order by position desc
-         limit $4",
-    )
-    .bind(&filter.customer)
-    .bind(filter.active)
-    .bind(before)
-    .bind(limit)
-    .fetch_all(connection)
-    .await
 }

@@ -12,10 +12,11 @@ use daybook_core::{
 };
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
-use sqlx::{FromRow, PgConnection};
+use sqlx::FromRow;
 
 use crate::{
-    engine::{Changes, FoldError, Follows, Lasting, Projection, Row, Source, Table, place},
+    engine::{Changes, FoldError, Follows, Owner, Projection, Row, Source, Table, place},
+    listing::Listed,
     statement::charge_origin,
 };
 
@@ -90,6 +91,7 @@ impl Row for PaymentRow {
     type Key = String;
     const TABLE: &'static str = "payments";
     const KEY: &'static [&'static str] = &["id"];
+    const OWNER: Owner = Owner::Account("account_id");
 
     fn key(&self) -> String {
         self.id.clone()
@@ -108,6 +110,7 @@ impl Row for AllocationRow {
     type Key = (String, i64);
     const TABLE: &'static str = "payment_allocations";
     const KEY: &'static [&'static str] = &["payment_id", "charge"];
+    const OWNER: Owner = Owner::parent::<PaymentRow>("payment_id");
 
     fn key(&self) -> Self::Key {
         (self.payment_id.clone(), self.charge)
@@ -123,6 +126,7 @@ impl Row for RefundRow {
     type Key = String;
     const TABLE: &'static str = "refunds";
     const KEY: &'static [&'static str] = &["id"];
+    const OWNER: Owner = Owner::parent::<PaymentRow>("payment_id");
 
     fn key(&self) -> String {
         self.id.clone()
@@ -133,6 +137,17 @@ impl Row for RefundRow {
     }
 
     const BELONGS_TO: &'static str = "payment_id";
+}
+
+impl Listed for PaymentRow {
+    type Of = PaymentRow;
+    const PROJECTION: &'static str = Payments::NAME;
+    const NOUN: &'static str = "payment";
+    const NOT_FOUND: &'static str = "payment-not-found";
+
+    fn position(&self) -> i64 {
+        self.position
+    }
 }
 
 impl Projection for Payments {
@@ -336,102 +351,6 @@ fn purpose_columns(purpose: &Purpose) -> (&'static str, Option<String>) {
         Purpose::Order(order) => ("order", Some(order.to_string())),
         Purpose::Invoice(invoice) => ("invoice", Some(invoice.to_string())),
     }
-}
-
-/// What of the payments to list.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
-    pub account: Option<String>,
-    pub status: Option<String>,
-    /// The order or invoice it is meant for.
-    pub purpose_id: Option<String>,
-}
-
-impl Filter {
-    /// What of it never changes in a row.
-    pub fn lasting(&self) -> Lasting {
-        Lasting::default().is("account_id", self.account.as_ref()).is("purpose_id", self.purpose_id.as_ref())
-    }
-}
-
-pub async fn get(connection: &mut PgConnection, id: &str) -> Result<Option<PaymentRow>, sqlx::Error> {
-    sqlx::query_as(
-        "select id, account_id, payer_id, method, amount, currency, purpose, purpose_id, status, document_number,
-             gateway_reason, gateway_payment, entry, allocated, free, returned, started_at, credited_at, position,
-             changed_position
-         from payments
-         where id = $1",
-    )
-    .bind(id)
-    .fetch_optional(connection)
-    .await
-}
-
-/// Newest first; `before` is the position of the last row of the page before this one.
-pub async fn list(
-    connection: &mut PgConnection,
-    filter: &Filter,
-    before: Option<i64>,
-    limit: i64,
-) -> Result<Vec<PaymentRow>, sqlx::Error> {
-    sqlx::query_as(
-        "select id, account_id, payer_id, method, amount, currency, purpose, purpose_id, status, document_number,
-             gateway_reason, gateway_payment, entry, allocated, free, returned, started_at, credited_at, position,
-             changed_position
-         from payments
-         where ($1::text is null or account_id = $1)
-             and ($2::text is null or status = $2)
-             and ($3::text is null or purpose_id = $3)
-             and ($4::bigint is null or position < $4)
-         order by position desc
-         limit $5",
-    )
-    .bind(&filter.account)
-    .bind(&filter.status)
-    .bind(&filter.purpose_id)
-    .bind(before)
-    .bind(limit)
-    .fetch_all(connection)
-    .await
-}
-
-/// What the money of a payment covers now, in the order of the charges.
-pub async fn allocations(connection: &mut PgConnection, payment_id: &str) -> Result<Vec<AllocationRow>, sqlx::Error> {
-    sqlx::query_as(
-        "select payment_id, charge, target, target_id, amount, currency, changed_position
-         from payment_allocations
-         where payment_id = $1 and amount <> 0
-         order by charge",
-    )
-    .bind(payment_id)
-    .fetch_all(connection)
-    .await
-}
-
-/// Which payments cover an invoice or an expense.
-pub async fn covering(connection: &mut PgConnection, target_id: &str) -> Result<Vec<AllocationRow>, sqlx::Error> {
-    sqlx::query_as(
-        "select payment_id, charge, target, target_id, amount, currency, changed_position
-         from payment_allocations
-         where target_id = $1 and amount <> 0
-         order by changed_position, payment_id",
-    )
-    .bind(target_id)
-    .fetch_all(connection)
-    .await
-}
-
-/// The refunds of a payment, oldest first.
-pub async fn refunds(connection: &mut PgConnection, payment_id: &str) -> Result<Vec<RefundRow>, sqlx::Error> {
-    sqlx::query_as(
-        "select id, payment_id, amount, currency, status, gateway_reason, entry, started_at, ended_at, position
-         from refunds
-         where payment_id = $1
-         order by position",
-    )
-    .bind(payment_id)
-    .fetch_all(connection)
-    .await
 }
 
 #[cfg(test)]

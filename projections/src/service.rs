@@ -7,9 +7,12 @@ use daybook_core::{
     domain::{Event, Service, ServiceEvent},
 };
 use serde::{Deserialize, Serialize};
-use sqlx::{FromRow, PgConnection};
+use sqlx::FromRow;
 
-use crate::engine::{Changes, FoldError, Follows, Lasting, Projection, Row, Source, Table, place};
+use crate::{
+    engine::{Changes, FoldError, Follows, Owner, Projection, Row, Source, Table, place},
+    listing::Listed,
+};
 
 #[derive(Debug)]
 pub enum Services {}
@@ -32,6 +35,7 @@ impl Row for ServiceRow {
     type Key = String;
     const TABLE: &'static str = "services";
     const KEY: &'static [&'static str] = &["id"];
+    const OWNER: Owner = Owner::Customer("customer_id");
 
     fn key(&self) -> String {
         self.id.clone()
@@ -39,6 +43,17 @@ impl Row for ServiceRow {
 
     fn sources(&self) -> Vec<Source> {
         vec![Source::stream(Service::TYPE, &self.id)]
+    }
+}
+
+impl Listed for ServiceRow {
+    type Of = ServiceRow;
+    const PROJECTION: &'static str = Services::NAME;
+    const NOUN: &'static str = "service";
+    const NOT_FOUND: &'static str = "service-not-found";
+
+    fn position(&self) -> i64 {
+        self.position
     }
 }
 
@@ -66,59 +81,4 @@ impl Projection for Services {
         });
         Ok(())
     }
-}
-
-/// What of the services to list.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
-    pub customer: Option<String>,
-    pub account: Option<String>,
-    pub order: Option<String>,
-}
-
-impl Filter {
-    /// What of it never changes in a row.
-    pub fn lasting(&self) -> Lasting {
-        Lasting::default()
-            .is("customer_id", self.customer.as_ref())
-            .is("account_id", self.account.as_ref())
-            .is("order_id", self.order.as_ref())
-    }
-}
-
-pub async fn get(connection: &mut PgConnection, id: &str) -> Result<Option<ServiceRow>, sqlx::Error> {
-    sqlx::query_as(
-        "select id, customer_id, account_id, order_id, product, description, status, activated_at, position
-         from services
-         where id = $1",
-    )
-    .bind(id)
-    .fetch_optional(connection)
-    .await
-}
-
-/// Newest first; `before` is the position of the last row of the page before this one.
-pub async fn list(
-    connection: &mut PgConnection,
-    filter: &Filter,
-    before: Option<i64>,
-    limit: i64,
-) -> Result<Vec<ServiceRow>, sqlx::Error> {
-    sqlx::query_as(
-        "select id, customer_id, account_id, order_id, product, description, status, activated_at, position
-         from services
-         where ($1::text is null or customer_id = $1)
-             and ($2::text is null or account_id = $2)
-             and ($3::text is null or order_id = $3)
-             and ($4::bigint is null or position < $4)
-         order by position desc
-         limit $5",
-    )
-    .bind(&filter.customer)
-    .bind(&filter.account)
-    .bind(&filter.order)
-    .bind(before)
-    .bind(limit)
-    .fetch_all(connection)
-    .await
 }

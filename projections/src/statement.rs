@@ -16,7 +16,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder, Row as _, postgres::PgRow, types::Json};
 
-use crate::engine::{Changes, FoldError, Follows, Moment, Projection, Row, Source, Table, place};
+use crate::engine::{Changes, FoldError, Follows, Moment, Owner, Projection, Row, Source, Table, place};
 
 #[derive(Debug)]
 pub enum AccountStatement {}
@@ -64,6 +64,7 @@ impl Row for StatementRow {
     type Key = (String, i64);
     const TABLE: &'static str = "account_statement";
     const KEY: &'static [&'static str] = &["account_id", "entry"];
+    const OWNER: Owner = Owner::Account("account_id");
 
     fn key(&self) -> Self::Key {
         (self.account_id.clone(), self.entry)
@@ -80,6 +81,7 @@ impl Row for AccountDayRow {
     type Key = (String, NaiveDate);
     const TABLE: &'static str = "account_days";
     const KEY: &'static [&'static str] = &["account_id", "day"];
+    const OWNER: Owner = Owner::Account("account_id");
 
     fn key(&self) -> Self::Key {
         (self.account_id.clone(), self.day)

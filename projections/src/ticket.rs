@@ -7,9 +7,12 @@ use daybook_core::{
     domain::{Event, Ticket, TicketEvent, ticket::Subject},
 };
 use serde::{Deserialize, Serialize};
-use sqlx::{FromRow, PgConnection};
+use sqlx::FromRow;
 
-use crate::engine::{Changes, FoldError, Follows, Lasting, Projection, Row, Source, Table, place};
+use crate::{
+    engine::{Changes, FoldError, Follows, Owner, Projection, Row, Source, Table, place},
+    listing::Listed,
+};
 
 #[derive(Debug)]
 pub enum Tickets {}
@@ -52,6 +55,7 @@ impl Row for TicketRow {
     type Key = String;
     const TABLE: &'static str = "tickets";
     const KEY: &'static [&'static str] = &["id"];
+    const OWNER: Owner = Owner::Customer("customer_id");
 
     fn key(&self) -> String {
         self.id.clone()
@@ -66,6 +70,7 @@ impl Row for TicketMessageRow {
     type Key = (String, i64);
     const TABLE: &'static str = "ticket_messages";
     const KEY: &'static [&'static str] = &["ticket_id", "position"];
+    const OWNER: Owner = Owner::parent::<TicketRow>("ticket_id");
 
     fn key(&self) -> Self::Key {
         (self.ticket_id.clone(), self.position)
@@ -76,6 +81,17 @@ impl Row for TicketMessageRow {
     }
 
     const STAYS_BUT_FOR: Option<&'static [&'static str]> = Some(&[]);
+}
+
+impl Listed for TicketRow {
+    type Of = TicketRow;
+    const PROJECTION: &'static str = Tickets::NAME;
+    const NOUN: &'static str = "ticket";
+    const NOT_FOUND: &'static str = "ticket-not-found";
+
+    fn position(&self) -> i64 {
+        self.position
+    }
 }
 
 impl Projection for Tickets {
@@ -162,74 +178,4 @@ fn message_row(event: &RecordedEvent, side: &str, message: &str) -> TicketMessag
         message: message.into(),
         written_at: event.occurred_at(),
     }
-}
-
-/// What of the tickets to list.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
-    pub customer: Option<String>,
-    pub archived: Option<bool>,
-    pub status: Option<String>,
-    pub about_id: Option<String>,
-}
-
-impl Filter {
-    /// What of it never changes in a row.
-    pub fn lasting(&self) -> Lasting {
-        Lasting::default().is("customer_id", self.customer.as_ref()).is("about_id", self.about_id.as_ref())
-    }
-}
-
-pub async fn get(connection: &mut PgConnection, id: &str) -> Result<Option<TicketRow>, sqlx::Error> {
-    sqlx::query_as(
-        "select id, customer_id, category, subject, about, about_id, status, archived, messages, opened_at,
-             last_message_at, archived_at, position, changed_position
-         from tickets
-         where id = $1",
-    )
-    .bind(id)
-    .fetch_optional(connection)
-    .await
-}
-
-/// Newest first; `before` is the position of the last row of the page before this one.
-pub async fn list(
-    connection: &mut PgConnection,
-    filter: &Filter,
-    before: Option<i64>,
-    limit: i64,
-) -> Result<Vec<TicketRow>, sqlx::Error> {
-    sqlx::query_as(
-        "select id, customer_id, category, subject, about, about_id, status, archived, messages, opened_at,
-             last_message_at, archived_at, position, changed_position
-         from tickets
-         where ($1::text is null or customer_id = $1)
-             and ($2::boolean is null or archived = $2)
-             and ($3::text is null or status = $3)
-             and ($4::text is null or about_id = $4)
-             and ($5::bigint is null or position < $5)
-         order by position desc
-         limit $6",
-    )
-    .bind(&filter.customer)
-    .bind(filter.archived)
-    .bind(&filter.status)
-    .bind(&filter.about_id)
-    .bind(before)
-    .bind(limit)
-    .fetch_all(connection)
-    .await
-}
-
-/// The messages of a ticket, oldest first.
-pub async fn messages(connection: &mut PgConnection, ticket_id: &str) -> Result<Vec<TicketMessageRow>, sqlx::Error> {
-    sqlx::query_as(
-        "select ticket_id, position, side, actor, message, written_at
-         from ticket_messages
-         where ticket_id = $1
-         order by position",
-    )
-    .bind(ticket_id)
-    .fetch_all(connection)
-    .await
 }

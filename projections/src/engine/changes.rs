@@ -170,6 +170,7 @@ mod tests {
     use sqlx::FromRow;
 
     use super::*;
+    use crate::engine::Owner;
     use crate::engine::row::Source;
 
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromRow)]
@@ -182,6 +183,7 @@ mod tests {
         type Key = String;
         const TABLE: &'static str = "counters";
         const KEY: &'static [&'static str] = &["name"];
+        const OWNER: Owner = Owner::Nobody;
 
         fn key(&self) -> String {
             self.name.clone()

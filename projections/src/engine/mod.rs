@@ -5,6 +5,7 @@ mod binary;
 mod build;
 mod cache;
 mod changes;
+mod chosen;
 mod copy;
 mod error;
 mod fold;
@@ -30,6 +31,7 @@ mod switch;
 mod table;
 mod text;
 mod upgrade;
+mod viewer;
 mod watch;
 
 use cqrs_es::Aggregate;
@@ -40,10 +42,11 @@ use daybook_core::{
 
 pub use build::{Stage, State, Target, in_service, pause, resume};
 pub use changes::{Changes, FoldError};
+pub use chosen::{Chosen, Value};
 pub use error::RebuildError;
 pub use memory::Memory;
 pub use parking::{ParkError, ParkedStream, park, unpark};
-pub use past::{Candidate, Known, Lasting, Moment};
+pub use past::{Candidate, Known, Moment};
 pub use process::memory as resident_memory;
 pub use projector::{NewVersions, Projector, ProjectorOptions};
 pub use proof::{Checksum, Difference, MEMORY, Verified, checksum, checksum_at, verify, verify_kept};
@@ -54,6 +57,7 @@ pub use snapshot::{Freshness, Plans, ReadError, Reader, Snapshot};
 pub use standing::{Building, Kept, Standing, standings};
 pub use switch::{discard, roll_back};
 pub use table::Table;
+pub use viewer::{Owner, Viewer};
 pub use watch::{Drift, Look, look, watch};
 
 /// A read model: how events become rows.

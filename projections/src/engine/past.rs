@@ -19,13 +19,14 @@ use daybook_core::{
     store::{StoreError, Upcasters, position_at},
 };
 use futures::TryStreamExt;
-use sqlx::{Executor as _, PgConnection, PgExecutor};
+use sqlx::{Executor as _, PgConnection, PgExecutor, QueryBuilder};
 use tokio::time;
 
 use super::{
     Definition,
     build::{self, Stage, Target},
     changes::Changes,
+    chosen::Chosen,
     fold,
     log::{self, Entry},
     memory::{Memory, Portion},
@@ -33,6 +34,7 @@ use super::{
     row::Source,
     snapshot::{Freshness, LOOK_AGAIN, Plans, ReadError, Reader, Snapshot, beginning},
     table::{Related, Table, WriteError},
+    viewer::Viewer,
 };
 use crate::effect::Effects;
 
@@ -51,19 +53,6 @@ pub enum Known {
     Position(Position),
     /// The last position that was recorded at this time or before it.
     Time(DateTime<Utc>),
-}
-
-/// What a listing asks for that never changes in a row: it chooses the rows that need not be looked at in the past
-/// either.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Lasting(Vec<Condition>);
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Condition {
-    column: &'static str,
-    values: Vec<String>,
-    /// Whether a row without a value there belongs to it, too.
-    or_none: bool,
 }
 
 /// A row of now that may have been in a listing of the past.
@@ -100,21 +89,6 @@ impl Moment {
     /// As the rows have it.
     pub fn position(&self) -> Option<i64> {
         self.known_at.map(|position| i64::try_from(position).unwrap_or(i64::MAX))
-    }
-}
-
-impl Lasting {
-    /// The column has this value, if one is asked for.
-    pub fn is(mut self, column: &'static str, value: Option<&String>) -> Self {
-        let values = value.into_iter().cloned();
-        self.0.extend(values.map(|value| Condition { column, values: vec![value], or_none: false }));
-        self
-    }
-
-    /// The column has one of these values, or none.
-    pub fn among_or_none(mut self, column: &'static str, values: Vec<String>) -> Self {
-        self.0.push(Condition { column, values, or_none: true });
-        self
     }
 }
 
@@ -218,7 +192,8 @@ impl Snapshot {
     pub async fn candidates(
         &mut self,
         name: &str,
-        lasting: &Lasting,
+        viewer: &Viewer,
+        chosen: &Chosen,
         before: Option<i64>,
         limit: i64,
     ) -> Result<Vec<Candidate>, ReadError> {
@@ -226,28 +201,16 @@ impl Snapshot {
         let Some(target) = past.targets.get(name) else { return Ok(Vec::new()) };
         let table = &target.definition.tables[0];
         let (made, key) = (target.table(table), table.key()[0]);
-        let conditions: String = lasting
-            .0
-            .iter()
-            .zip(4..)
-            .map(|(Condition { column, or_none, .. }, number)| {
-                let none = if *or_none { format!(" or {column} is null") } else { String::new() };
-                format!(" and ({column} = any(${number}){none})")
-            })
-            .collect();
-        let statement = format!(
-            "select {key} as key, position
-             from {made}
-             where position <= $1 and ($2::bigint is null or position < $2){conditions}
-             order by position desc
-             limit $3"
-        );
         let until = i64::try_from(past.until).unwrap_or(i64::MAX);
-        let mut query = sqlx::query_as(&statement).bind(until).bind(before).bind(limit);
-        for condition in &lasting.0 {
-            query = query.bind(&condition.values);
+        let mut query = QueryBuilder::new("select ");
+        query.push(format_args!("{key} as key, position from {made} where position <= ")).push_bind(until);
+        viewer.push(&made, &table.owner(), &mut query);
+        chosen.push_lasting(&mut query);
+        if let Some(before) = before {
+            query.push(" and position < ").push_bind(before);
         }
-        Ok(query.fetch_all(connection).await?)
+        query.push(" order by position desc limit ").push_bind(limit);
+        Ok(query.build_query_as().fetch_all(connection).await?)
     }
 
     /// Brings back the rows of these keys, and what belongs to them, in the place of those brought back before.

@@ -6,6 +6,8 @@ use chrono::NaiveDate;
 use serde::Serialize;
 use sqlx::{FromRow, postgres::PgRow};
 
+use super::viewer::Owner;
+
 /// A row as a plain struct; its fields are the columns of its table.
 pub trait Row:
     Serialize + for<'r> FromRow<'r, PgRow> + Clone + PartialEq + fmt::Debug + Send + Sync + Unpin + 'static
@@ -16,13 +18,15 @@ pub trait Row:
     const TABLE: &'static str;
     /// The columns of the primary key.
     const KEY: &'static [&'static str];
+    /// Whose the row is.
+    const OWNER: Owner;
 
     fn key(&self) -> Self::Key;
 
     /// Which events can have made the row what it is, as far as the row itself tells.
     fn sources(&self) -> Vec<Source>;
 
-    /// The column that tells whose the row is: rows of a projection that have the same here are shown together.
+    /// The column by which rows of a projection belong together: those that have the same here are shown together.
     const BELONGS_TO: &'static str = Self::KEY[0];
 
     /// Of rows that stay once an event has made them, the columns that a later event may still change; their column

@@ -18,6 +18,7 @@ use super::{
     row::{Row, RowKey, Source},
     staged::{self, Staged, Way},
     text::{self, Texts},
+    viewer::Owner,
 };
 
 /// A table, whatever its rows are.
@@ -49,6 +50,7 @@ const ROWS_PER_STATEMENT: usize = 4_000;
 trait AnyTable: Sync {
     fn name(&self) -> &'static str;
     fn key(&self) -> &'static [&'static str];
+    fn owner(&self) -> Owner;
     fn stays_but_for(&self) -> Option<&'static [&'static str]>;
     fn stage<'a>(
         &self,
@@ -110,6 +112,11 @@ impl Table {
     /// The columns of the primary key.
     pub fn key(&self) -> &'static [&'static str] {
         self.0.key()
+    }
+
+    /// Whose its rows are.
+    pub fn owner(&self) -> Owner {
+        self.0.owner()
     }
 
     /// Of a table that keeps every position, the columns in which a row may still change.
@@ -231,6 +238,10 @@ struct Typed<R>(PhantomData<fn() -> R>);
 impl<R: Row> AnyTable for Typed<R> {
     fn name(&self) -> &'static str {
         R::TABLE
+    }
+
+    fn owner(&self) -> Owner {
+        R::OWNER
     }
 
     fn key(&self) -> &'static [&'static str] {
