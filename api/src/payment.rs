@@ -13,6 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     address::{AskedAt, Named},
     app::App,
+    dispute::DisputeShown,
     error::ApiError,
     moment::AskedMoment,
     order::OrderStanding,
@@ -53,6 +54,9 @@ pub enum Purpose {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreditedPayment {
+    /// What came, in the currency of the account and greater than zero; what was asked for, unless it is told. Less pays
+    /// a part of what the payment is meant for, more is credit.
+    amount: Option<Amount>,
     /// The number of the bank's or the gateway's own document.
     document_number: Option<Label>,
     effective_at: Option<Time>,
@@ -101,15 +105,16 @@ pub async fn submit(
     advance(&app, payment, PaymentStep::Submit, request, body).await
 }
 
-/// Tells that the money is here: the account is credited.
+/// Tells that the money is here: the account is credited with what came. A pledge is corrected to what came.
 #[utoipa::path(post, path = "/v1/payments/{id}/credit", request_body = CreditedPayment, responses((status = 200, body = PaymentStanding)))]
 pub async fn credit(
     State(app): State<App>,
     Named(payment): Named<PaymentRef>,
     Writing { body, request }: Writing<CreditedPayment>,
 ) -> Result<Written, ApiError> {
-    let CreditedPayment { document_number, effective_at, reason } = body;
-    let step = PaymentStep::Credit { document_number: document_number.map(String::from) };
+    let CreditedPayment { amount, document_number, effective_at, reason } = body;
+    let (document_number, amount) = (document_number.map(String::from), amount.map(|amount| amount.0));
+    let step = PaymentStep::Credit { document_number, amount };
     advance(&app, payment, step, request, Occasion { effective_at, reason }).await
 }
 
@@ -181,7 +186,7 @@ async fn advance(
     Occasion { effective_at, reason }: Occasion,
 ) -> Result<Written, ApiError> {
     let operation = Operation::AdvancePayment(AdvancePayment { payment, step });
-    app.change(request.command(operation, effective_at, reason)?, &[]).await
+    app.change(request.command(operation, effective_at, reason)?, &[("currency-mismatch", "/amount")]).await
 }
 
 impl From<Purpose> for payment::Purpose {
@@ -201,7 +206,10 @@ pub struct PaymentStanding {
     id: PaymentRef,
     /// `new`, `in_progress`, `pledged`, `credited`, `partly_returned`, `returned`, `failed`, `deleted` or `fraudulent`.
     status: String,
+    /// What was asked for.
     amount: Amount,
+    /// What came; nothing until it is credited.
+    received: Amount,
     account: AccountRef,
     /// Of the account.
     balance: Amount,
@@ -233,7 +241,10 @@ pub struct PaymentShown {
     account: String,
     payer: Option<String>,
     method: String,
+    /// What was asked for.
     amount: Amount,
+    /// What came; nothing until it is credited.
+    received: Amount,
     /// `advance`, `order` or `invoice`.
     purpose: String,
     purpose_id: Option<String>,
@@ -251,6 +262,8 @@ pub struct PaymentShown {
     free: Amount,
     /// What went back to the payer.
     returned: Amount,
+    /// What disputes have taken and not given back.
+    disputed: Amount,
     started_at: DateTime<Utc>,
     credited_at: Option<DateTime<Utc>>,
     /// Of the event that started it.
@@ -258,6 +271,9 @@ pub struct PaymentShown {
     /// In a listing they are left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     refunds: Option<Vec<RefundShown>>,
+    /// In a listing they are left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disputes: Option<Vec<DisputeShown>>,
 }
 
 impl From<PaymentRow> for PaymentShown {
@@ -268,6 +284,8 @@ impl From<PaymentRow> for PaymentShown {
             allocated: money(row.allocated),
             free: money(row.free),
             returned: money(row.returned),
+            received: money(row.received),
+            disputed: money(row.disputed),
             id: row.id,
             account: row.account_id,
             payer: row.payer_id,
@@ -283,6 +301,7 @@ impl From<PaymentRow> for PaymentShown {
             credited_at: row.credited_at,
             position: row.position,
             refunds: None,
+            disputes: None,
         }
     }
 }
@@ -308,7 +327,7 @@ pub async fn list(
     Ok(rows.tell(listing.page(found, |row| row.position, PaymentShown::from)))
 }
 
-/// One payment with its refunds.
+/// One payment with its refunds and disputes.
 #[utoipa::path(get, path = "/v1/payments/{id}", params(AskedMoment), responses((status = 200, body = PaymentShown)))]
 pub async fn show(
     State(app): State<App>,
@@ -321,5 +340,7 @@ pub async fn show(
     let found = found.ok_or_else(|| ApiError::new("payment-not-found", "there is no such payment"))?;
     let refunds = read_model::refunds(&mut rows, id.as_str()).await?;
     let refunds = Some(refunds.into_iter().map(RefundShown::from).collect());
-    Ok(rows.show(PaymentShown { refunds, ..found.into() }))
+    let disputes = read_model::disputes(&mut rows, id.as_str()).await?;
+    let disputes = Some(disputes.into_iter().map(DisputeShown::from).collect());
+    Ok(rows.show(PaymentShown { refunds, disputes, ..found.into() }))
 }
