@@ -324,8 +324,11 @@ impl Task {
 
     async fn refund(&mut self, account: usize, number: u8, amount: Decimal, fails: bool) {
         let payment = payment(account, number);
-        let operation =
-            Operation::StartRefund(StartRefund { payment: payment.clone(), amount: money(account, amount) });
+        let operation = Operation::StartRefund(StartRefund {
+            payment: payment.clone(),
+            amount: money(account, amount),
+            gateway_refund: None,
+        });
         let name = payment.as_str().to_owned();
         let started = |id: &str| Deed::RefundStarted { payment: name, refund: id.into(), amount };
         let Some(refund) = self.execute(operation, started).await else { return };
@@ -335,7 +338,7 @@ impl Task {
             let operation = Operation::FailRefund(FailRefund { payment, refund: id, gateway_reason });
             self.execute(operation, |_| Deed::RefundFailed { refund }).await;
         } else {
-            let operation = Operation::SettleRefund(SettleRefund { payment, refund: id });
+            let operation = Operation::SettleRefund(SettleRefund { payment, refund: id, gateway_refund: None });
             self.execute(operation, |_| Deed::RefundSettled { refund }).await;
         }
     }

@@ -52,6 +52,7 @@ fn address(path: &str) -> String {
         .replace("{name}", id)
         .replace("{hold}", "hld_1")
         .replace("{refund}", "rfd_1")
+        .replace("{dispute}", "dsp_1")
         .replace("{number}", "1")
         .replace("{group}", "friends")
 }

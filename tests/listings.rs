@@ -18,7 +18,7 @@ use daybook_projections::{
     listing::{self, Listed},
     order::{OrderItemRow, OrderSummary},
     payer::PayerRow,
-    payment::{AllocationRow, PaymentRow, RefundRow},
+    payment::{AllocationRow, DisputeRow, PaymentRow, RefundRow},
     service::ServiceRow,
     statement,
     ticket::{TicketMessageRow, TicketRow},
@@ -197,7 +197,7 @@ async fn documents_and_payments_are_listed() {
     let mut statuses: Vec<&str> = payments.iter().map(|row| row.status.as_str()).collect();
     statuses.sort_unstable();
     statuses.dedup();
-    assert_eq!(statuses, ["credited", "deleted", "failed", "fraudulent", "partly_returned"]);
+    assert_eq!(statuses, ["credited", "deleted", "failed", "fraudulent", "partly_returned", "returned"]);
     for row in &payments {
         assert_eq!(&get::<PaymentRow>(&mut rows, &row.id).await, row);
         let allocations = belonging::<AllocationRow>(&mut rows, &row.id).await;
@@ -208,6 +208,20 @@ async fn documents_and_payments_are_listed() {
             let refunds = belonging::<RefundRow>(&mut rows, &row.id).await;
             let ends: Vec<_> = refunds.iter().map(|refund| (refund.status.as_str(), refund.amount)).collect();
             assert_eq!(ends, [("settled", dec!(5.00)), ("failed", dec!(3.00))]);
+            let disputes = belonging::<DisputeRow>(&mut rows, &row.id).await;
+            let ends: Vec<_> = disputes
+                .iter()
+                .map(|dispute| (dispute.status.as_str(), dispute.gateway_dispute.as_deref(), dispute.amount))
+                .collect();
+            assert_eq!(ends, [("won", Some("dp_1"), dec!(4.00)), ("lost", Some("dp_2"), dec!(2.50))]);
+            assert_eq!((row.amount, row.received, row.disputed), (dec!(25.00), dec!(25.00), dec!(2.50)));
+            assert_eq!(disputes[0].won_entry.is_some(), disputes[1].won_entry.is_none());
+            assert_eq!(disputes[1].gateway_reason, "product not received");
+        }
+        if row.status == "returned" {
+            assert_eq!((row.amount, row.received, row.returned), (dec!(12.00), dec!(11.50), dec!(11.50)));
+            let refunds = belonging::<RefundRow>(&mut rows, &row.id).await;
+            assert_eq!((refunds[0].gateway_refund.as_deref(), refunds.len()), (Some("re_1"), 1));
         }
     }
     let filter = all().lasting("purpose_id", Some(issued.id.clone()));

@@ -7,7 +7,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use daybook_core::{
     Actor, ActorKind, Context,
     domain::{
-        AccountId, Currency, CustomerId, ExpenseId, InvoiceId, Money, OrderId, PayerId, PaymentId, Rounding,
+        AccountId, Currency, CustomerId, DisputeId, ExpenseId, InvoiceId, Money, OrderId, PayerId, PaymentId, RefundId,
+        Rounding,
         discount::{Audience, Scope, Value},
         invoice::{DocumentDiscount, DraftLine, LineToCredit},
         order::{ItemRequest, PartOfPeriod},
@@ -16,10 +17,10 @@ use daybook_core::{
         tax::{RoundingPolicy, TaxRounding},
     },
     operations::{
-        AdjustAccount, AdjustExpense, AdvancePayment, Answer, ChangeTerms, CreatePayer, CreditRequest, GatewayNotice,
-        GrantDiscount, IssueCreditNote, IssueInvoice, NoticeOutcome, Numbering, OpenAccount, OpenTicket, Operation,
-        PayOrder, PayOrderBy, PaymentStep, PlaceOrder, RecordExpense, RegisterCustomer, ReverseExpense, StartPayment,
-        StartRefund, Terms, TransferFunds,
+        AdjustAccount, AdjustExpense, AdvancePayment, Answer, ChangeTerms, CreatePayer, CreditRequest, FailRefund,
+        GatewayNotice, GrantDiscount, IssueCreditNote, IssueInvoice, LoseDispute, NoticeOutcome, Numbering,
+        OpenAccount, OpenDispute, OpenTicket, Operation, PayOrder, PayOrderBy, PaymentStep, PlaceOrder, RecordExpense,
+        RegisterCustomer, ReverseExpense, SettleRefund, StartPayment, StartRefund, Terms, TransferFunds, WinDispute,
     },
     writer::{Command, ExecuteError, WriterOptions},
 };
@@ -81,6 +82,10 @@ struct World {
     orders: Vec<(OrderId, Currency)>,
     invoices: Vec<(AccountId, InvoiceId)>,
     expenses: Vec<(ExpenseId, Currency)>,
+    disputes: Vec<(PaymentId, DisputeId)>,
+    refunds: Vec<(PaymentId, RefundId)>,
+    /// Payments by the gateway's id.
+    notices: Vec<(String, AccountId, Money)>,
 }
 
 /// Random values at the ends of their ranges as often as between them.
@@ -105,6 +110,11 @@ impl Dice {
             _ => {}
         }
         text
+    }
+
+    /// A name that a gateway gives: few, so that the same ones come again, and some odd ones.
+    fn name(&mut self) -> String {
+        if self.one_in(6) { self.text() } else { format!("№ {}", self.0.random_range(0..3)) }
     }
 
     /// A number of up to so many decimals, small ones as often as large ones. So many of them sum up to less than 28 digits,
@@ -184,7 +194,7 @@ impl Dice {
     }
 
     fn operation(&mut self, world: &World) -> Option<Operation> {
-        let kind = self.0.random_range(0..32);
+        let kind = self.0.random_range(0..38);
         if kind == 0 || world.customers.len() < 5 {
             return Some(Operation::RegisterCustomer(RegisterCustomer { name: self.text(), email: None }));
         }
@@ -230,13 +240,16 @@ impl Dice {
                 purpose: Purpose::Advance,
             }),
             7 | 8 => {
-                let (payment, _) = self.pick(&world.payments)?.clone();
+                let (payment, currency) = self.pick(&world.payments)?.clone();
                 let step = match self.0.random_range(0..6) {
                     0 => PaymentStep::Submit,
                     1 => PaymentStep::Pledge,
                     2 => PaymentStep::Fail { gateway_reason: self.text() },
                     3 => PaymentStep::MarkFraudulent { gateway_reason: self.text() },
-                    _ => PaymentStep::Credit { document_number: self.one_in(2).then(|| self.text()) },
+                    _ => PaymentStep::Credit {
+                        document_number: self.one_in(2).then(|| self.text()),
+                        amount: self.one_in(2).then(|| self.money(currency)),
+                    },
                 };
                 Operation::AdvancePayment(AdvancePayment { payment, step })
             }
@@ -335,7 +348,7 @@ impl Dice {
             }
             27 => {
                 let (payment, currency) = self.pick(&world.payments)?.clone();
-                Operation::StartRefund(StartRefund { payment, amount: self.money(currency) })
+                Operation::StartRefund(StartRefund { payment, amount: self.money(currency), gateway_refund: None })
             }
             28 => Operation::GrantDiscount(GrantDiscount {
                 audience: Audience::Customer(customer),
@@ -347,6 +360,59 @@ impl Dice {
                 valid_until: self.one_in(2).then(|| self.moment()),
             }),
             29 => Operation::ChangeTerms(ChangeTerms { account, terms: Terms::CreditLimit(amount) }),
+            32 => {
+                let (payment, currency) = self.pick(&world.payments)?.clone();
+                Operation::OpenDispute(OpenDispute {
+                    payment,
+                    gateway_dispute: self.name(),
+                    amount: self.money(currency),
+                    gateway_reason: self.text(),
+                })
+            }
+            33 => {
+                let (payment, dispute) = self.pick(&world.disputes)?.clone();
+                match self.one_in(2) {
+                    true => Operation::WinDispute(WinDispute { payment, dispute }),
+                    false => Operation::LoseDispute(LoseDispute { payment, dispute }),
+                }
+            }
+            34 => {
+                let (payment, currency) = self.pick(&world.payments)?.clone();
+                let gateway_refund = Some(self.name());
+                Operation::StartRefund(StartRefund { payment, amount: self.money(currency), gateway_refund })
+            }
+            35 => {
+                let (payment, refund) = self.pick(&world.refunds)?.clone();
+                match self.one_in(3) {
+                    true => Operation::FailRefund(FailRefund { payment, refund, gateway_reason: self.text() }),
+                    false => {
+                        let gateway_refund = self.one_in(2).then(|| self.name());
+                        Operation::SettleRefund(SettleRefund { payment, refund, gateway_refund })
+                    }
+                }
+            }
+            36 => {
+                let (gateway_payment, account, amount) = self.pick(&world.notices)?.clone();
+                let gateway_dispute = self.name();
+                let outcome = match self.0.random_range(0..6) {
+                    0 | 1 => NoticeOutcome::Disputed { gateway_dispute, gateway_reason: self.text() },
+                    2 => NoticeOutcome::DisputeWon { gateway_dispute },
+                    3 => NoticeOutcome::DisputeLost { gateway_dispute },
+                    4 => NoticeOutcome::Refunded { gateway_refund: gateway_dispute },
+                    _ => NoticeOutcome::Fraudulent { gateway_reason: self.text() },
+                };
+                // The payment's own amount as often as another one.
+                let amount = if self.one_in(2) { amount } else { self.money(amount.currency()) };
+                Operation::GatewayNotice(GatewayNotice {
+                    gateway: "bank".into(),
+                    gateway_payment,
+                    payment: None,
+                    account,
+                    amount,
+                    purpose: Purpose::Advance,
+                    outcome,
+                })
+            }
             _ => Operation::OpenTicket(OpenTicket {
                 customer,
                 category: self.text(),
@@ -374,7 +440,12 @@ impl World {
             Operation::OpenAccount(open) => self.accounts.push((open.customer.clone(), id(answer), open.currency)),
             Operation::CreatePayer(create) => self.payers.push((create.customer.clone(), id(answer))),
             Operation::StartPayment(start) => self.payments.push((id(answer), currency(&start.account, self))),
-            Operation::GatewayNotice(notice) => self.payments.push((id(answer), currency(&notice.account, self))),
+            Operation::GatewayNotice(notice) => {
+                self.payments.push((id(answer), currency(&notice.account, self)));
+                self.notices.push((notice.gateway_payment.clone(), notice.account.clone(), notice.amount));
+            }
+            Operation::OpenDispute(open) => self.disputes.push((open.payment.clone(), id(answer))),
+            Operation::StartRefund(start) => self.refunds.push((start.payment.clone(), id(answer))),
             Operation::PlaceOrder(place) => self.orders.push((id(answer), currency(&place.account, self))),
             Operation::IssueInvoice(issue) => self.invoices.push((issue.account.clone(), id(answer))),
             Operation::RecordExpense(record) => self.expenses.push((id(answer), currency(&record.account, self))),

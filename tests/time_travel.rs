@@ -86,9 +86,10 @@ async fn addresses(path: &str, database: &TestDatabase) -> Option<Vec<String>> {
         "/v1/invoices/{id}/due/explanation" => of(ids("invoices").await, &[""]),
         "/v1/books/periods" => asked(&["", "?limit=1"]),
         "/v1/orders/{id}" => of(ids("orders").await, &[""]),
-        "/v1/payments/{id}" | "/v1/payments/{id}/allocations" | "/v1/payments/{id}/refunds" => {
-            of(ids("payments").await, &[""])
-        }
+        "/v1/payments/{id}"
+        | "/v1/payments/{id}/allocations"
+        | "/v1/payments/{id}/refunds"
+        | "/v1/payments/{id}/disputes" => of(ids("payments").await, &[""]),
         "/v1/invoices/{id}" => of(ids("invoices").await, &[""]),
         "/v1/credit-notes/{id}" => of(ids("credit_notes").await, &[""]),
         "/v1/services/{id}" => of(ids("services").await, &[""]),
@@ -842,7 +843,7 @@ fn advance(payment: &PaymentId, step: PaymentStep) -> Operation {
 }
 
 fn credit(payment: &PaymentId) -> Operation {
-    advance(payment, PaymentStep::Credit { document_number: None })
+    advance(payment, PaymentStep::Credit { document_number: None, amount: None })
 }
 
 fn record(account: &AccountId, net: &str) -> Operation {
@@ -927,7 +928,7 @@ async fn as_of_every_moment_what_is_free_less_what_is_uncovered_is_the_balance()
                 _ if payments.is_empty() => continue,
                 _ => {
                     let payment = payments[pick(payments.len())].clone();
-                    Operation::StartRefund(StartRefund { payment, amount: usd("1.00") })
+                    Operation::StartRefund(StartRefund { payment, amount: usd("1.00"), gateway_refund: None })
                 }
             };
             let records = matches!(operation, Operation::RecordExpense(_));

@@ -328,6 +328,8 @@ fn usual_field(refusal: &Refusal) -> Option<String> {
         "email-malformed" => "/email",
         "expense-negative" | "total-unchanged" => "/total",
         "foreign-payer" => "/payer",
+        "gateway-dispute-malformed" => "/gateway_dispute",
+        "gateway-refund-assigned" | "gateway-refund-malformed" => "/gateway_refund",
         "foreign-subject" => "/about",
         "limit-negative" => "/limit",
         "message-missing" => "/message",
@@ -365,6 +367,12 @@ fn members(refusal: &Refusal) -> Map<String, Value> {
         Refusal::Payment(PaymentRejection::AmountDiffers { notice, payment }) => {
             json!({ "notice": notice, "payment": payment })
         }
+        Refusal::Payment(
+            PaymentRejection::RefundAmountDiffers { given, recorded }
+            | PaymentRejection::DisputeAmountDiffers { given, recorded },
+        ) => json!({ "given": given, "recorded": recorded }),
+        Refusal::Payment(PaymentRejection::GatewayRefundAssigned { refund }) => json!({ "refund": refund }),
+        Refusal::Payment(PaymentRejection::WrongDisputeStatus { stage, .. }) => json!({ "dispute_status": stage }),
         Refusal::Payment(PaymentRejection::AssignedElsewhere { payment }) => json!({ "payment": payment }),
         Refusal::Invoice(InvoiceRejection::OverCredit { line, quantity_left, amount_left }) => {
             json!({ "line": line, "quantity_left": quantity_left, "amount_left": amount_left })

@@ -13,6 +13,7 @@ mod connections;
 mod credit_note;
 mod customer;
 mod discount;
+mod dispute;
 mod error;
 mod event;
 mod expense;

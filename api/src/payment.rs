@@ -6,13 +6,14 @@ use daybook_core::{
     domain::payment,
     operations::{AdvancePayment, Operation, PaymentStep, StartPayment},
 };
-use daybook_projections::payment::{PaymentRow, RefundRow};
+use daybook_projections::payment::{DisputeRow, PaymentRow, RefundRow};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     address::Named,
     app::App,
+    dispute::DisputeShown,
     error::ApiError,
     listing::{Asking, Listing, Paging, Question},
     moment::AskedMoment,
@@ -54,6 +55,9 @@ pub enum Purpose {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreditedPayment {
+    /// What came, in the currency of the account and greater than zero; what was asked for, unless it is told. Less pays
+    /// a part of what the payment is meant for, more is credit.
+    amount: Option<Amount>,
     /// The number of the bank's or the gateway's own document.
     document_number: Option<Label>,
     effective_at: Option<Time>,
@@ -102,15 +106,16 @@ pub async fn submit(
     advance(&app, payment, PaymentStep::Submit, request, body).await
 }
 
-/// Tells that the money is here: the account is credited.
+/// Tells that the money is here: the account is credited with what came. A pledge is corrected to what came.
 #[utoipa::path(post, path = "/v1/payments/{id}/credit", request_body = CreditedPayment, responses((status = 200, body = PaymentStanding)))]
 pub async fn credit(
     State(app): State<App>,
     Named(payment): Named<PaymentRef>,
     Writing { body, request }: Writing<CreditedPayment>,
 ) -> Result<Written, ApiError> {
-    let CreditedPayment { document_number, effective_at, reason } = body;
-    let step = PaymentStep::Credit { document_number: document_number.map(String::from) };
+    let CreditedPayment { amount, document_number, effective_at, reason } = body;
+    let (document_number, amount) = (document_number.map(String::from), amount.map(|amount| amount.0));
+    let step = PaymentStep::Credit { document_number, amount };
     advance(&app, payment, step, request, Occasion { effective_at, reason }).await
 }
 
@@ -182,7 +187,7 @@ async fn advance(
     Occasion { effective_at, reason }: Occasion,
 ) -> Result<Written, ApiError> {
     let operation = Operation::AdvancePayment(AdvancePayment { payment, step });
-    app.change(request.command(operation, effective_at, reason)?, &[]).await
+    app.change(request.command(operation, effective_at, reason)?, &[("currency-mismatch", "/amount")]).await
 }
 
 impl From<Purpose> for payment::Purpose {
@@ -202,7 +207,10 @@ pub struct PaymentStanding {
     id: PaymentRef,
     /// `new`, `in_progress`, `pledged`, `credited`, `partly_returned`, `returned`, `failed`, `deleted` or `fraudulent`.
     status: String,
+    /// What was asked for.
     amount: Amount,
+    /// What came; nothing until it is credited.
+    received: Amount,
     account: AccountRef,
     /// Of the account.
     balance: Amount,
@@ -242,7 +250,10 @@ pub struct PaymentShown {
     account: String,
     payer: Option<String>,
     method: String,
+    /// What was asked for.
     amount: Amount,
+    /// What came; nothing until it is credited.
+    received: Amount,
     /// `advance`, `order` or `invoice`.
     purpose: String,
     purpose_id: Option<String>,
@@ -260,6 +271,8 @@ pub struct PaymentShown {
     free: Amount,
     /// What went back to the payer.
     returned: Amount,
+    /// What disputes have taken and not given back.
+    disputed: Amount,
     started_at: DateTime<Utc>,
     credited_at: Option<DateTime<Utc>>,
     /// Of the event that started it.
@@ -267,6 +280,9 @@ pub struct PaymentShown {
     /// In a listing they are left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     refunds: Option<Vec<RefundShown>>,
+    /// In a listing they are left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disputes: Option<Vec<DisputeShown>>,
 }
 
 impl From<PaymentRow> for PaymentShown {
@@ -277,6 +293,8 @@ impl From<PaymentRow> for PaymentShown {
             allocated: money(row.allocated),
             free: money(row.free),
             returned: money(row.returned),
+            received: money(row.received),
+            disputed: money(row.disputed),
             id: row.id,
             account: row.account_id,
             payer: row.payer_id,
@@ -292,6 +310,7 @@ impl From<PaymentRow> for PaymentShown {
             credited_at: row.credited_at,
             position: row.position,
             refunds: None,
+            disputes: None,
         }
     }
 }
@@ -302,7 +321,7 @@ pub async fn list(State(app): State<App>, asked: Listing<PaymentQuery>) -> Resul
     app.list(asked).await
 }
 
-/// One payment with its refunds.
+/// One payment with its refunds and disputes.
 #[utoipa::path(get, path = "/v1/payments/{id}", params(AskedMoment), responses((status = 200, body = PaymentShown)))]
 pub async fn show(
     State(app): State<App>,
@@ -312,5 +331,7 @@ pub async fn show(
     let (mut rows, found) = app.one::<PaymentRow>(id.as_str(), asking).await?;
     let refunds = rows.belonging::<RefundRow>(id.as_str()).await?;
     let refunds = Some(refunds.into_iter().map(RefundShown::from).collect());
-    Ok(rows.show(PaymentShown { refunds, ..found.into() }))
+    let disputes = rows.belonging::<DisputeRow>(id.as_str()).await?;
+    let disputes = Some(disputes.into_iter().map(DisputeShown::from).collect());
+    Ok(rows.show(PaymentShown { refunds, disputes, ..found.into() }))
 }

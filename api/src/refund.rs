@@ -15,42 +15,66 @@ use crate::{
     moment::AskedMoment,
     payment::GatewayReason,
     time::Time,
-    wire::{Amount, PaymentRef, Ref, RefundRef, Sentence},
-    write::{Occasion, Writing, Written},
+    wire::{Amount, Name, PaymentRef, Ref, RefundRef, Sentence},
+    write::{Writing, Written},
 };
 use daybook_projections::payment::PaymentRow;
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewRefund {
-    /// At most what of the payment nothing was bought with.
+    /// At most what of the payment nothing was bought with. Of a refund that was made at the gateway: any amount greater
+    /// than zero.
     amount: Amount,
+    /// The gateway's own refund id, of a refund that was made there already.
+    #[schema(example = "re_3OqXYZ")]
+    gateway_refund: Option<Name>,
+    effective_at: Option<Time>,
+    reason: Option<Sentence>,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SettledRefund {
+    /// The gateway's own refund id. With it a notice of the same refund finds this one.
+    #[schema(example = "re_3OqXYZ")]
+    gateway_refund: Option<Name>,
     effective_at: Option<Time>,
     reason: Option<Sentence>,
 }
 
 /// Takes money off the account, to be paid back by the gateway.
+///
+/// With `gateway_refund` the refund was made already, and is settled at once. An id that is known answers the refund that
+/// bears it (with another amount: `amount-differs`). Else the oldest refund under way of that amount is settled and bears
+/// the id. Else it is a refund of its own: its money has left, also where it was tied to what it paid for, and what the
+/// payment does not have is debt.
 #[utoipa::path(post, path = "/v1/payments/{id}/refunds", request_body = NewRefund, responses((status = 201, body = RefundStanding)))]
 pub async fn start_refund(
     State(app): State<App>,
     Named(Ref(payment)): Named<PaymentRef>,
     Writing { body, request }: Writing<NewRefund>,
 ) -> Result<Written, ApiError> {
-    let NewRefund { amount, effective_at, reason } = body;
-    let operation = Operation::StartRefund(StartRefund { payment, amount: amount.0 });
+    let NewRefund { amount, gateway_refund, effective_at, reason } = body;
+    let gateway_refund = gateway_refund.map(String::from);
+    let operation = Operation::StartRefund(StartRefund { payment, amount: amount.0, gateway_refund });
     app.make(request.command(operation, effective_at, reason)?, &[("currency-mismatch", "/amount")]).await
 }
 
 /// Tells that the gateway has paid it back.
-#[utoipa::path(post, path = "/v1/payments/{id}/refunds/{refund}/settle", request_body = Occasion, responses((status = 200, body = RefundStanding)))]
+///
+/// The same refund with the same `gateway_refund` again changes nothing. An id that another refund of the payment bears is
+/// refused (`gateway-refund-assigned`).
+#[utoipa::path(post, path = "/v1/payments/{id}/refunds/{refund}/settle", request_body = SettledRefund, responses((status = 200, body = RefundStanding)))]
 pub async fn settle_refund(
     State(app): State<App>,
     Named(named): Named<(PaymentRef, RefundRef)>,
-    Writing { body, request }: Writing<Occasion>,
+    Writing { body, request }: Writing<SettledRefund>,
 ) -> Result<Written, ApiError> {
-    let Occasion { effective_at, reason } = body;
+    let SettledRefund { gateway_refund, effective_at, reason } = body;
     let (Ref(payment), Ref(refund)) = named;
-    let operation = Operation::SettleRefund(SettleRefund { payment, refund });
+    let gateway_refund = gateway_refund.map(String::from);
+    let operation = Operation::SettleRefund(SettleRefund { payment, refund, gateway_refund });
     app.change(request.command(operation, effective_at, reason)?, &[]).await
 }
 
@@ -89,6 +113,8 @@ pub struct RefundShown {
     /// `pending`, `settled` or `failed`.
     status: String,
     gateway_reason: Option<String>,
+    /// The gateway's own refund id.
+    gateway_refund: Option<String>,
     /// The number of the entry that took the money off the account.
     entry: i64,
     started_at: DateTime<Utc>,
@@ -99,8 +125,8 @@ pub struct RefundShown {
 impl From<RefundRow> for RefundShown {
     fn from(row: RefundRow) -> Self {
         let amount = Amount::of(row.amount, &row.currency);
-        let RefundRow { id, status, gateway_reason, entry, started_at, ended_at, position, .. } = row;
-        Self { id, amount, status, gateway_reason, entry, started_at, ended_at, position }
+        let RefundRow { id, status, gateway_reason, gateway_refund, entry, started_at, ended_at, position, .. } = row;
+        Self { id, amount, status, gateway_reason, gateway_refund, entry, started_at, ended_at, position }
     }
 }
 

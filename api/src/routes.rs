@@ -11,7 +11,8 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::{
     account, allocation,
     app::App,
-    books, checkpoint, credit_note, customer, discount, event, expense, explanation, health, history, invoice, journal,
+    books, checkpoint, credit_note, customer, discount, dispute, event, expense, explanation, health, history, invoice,
+    journal,
     manners::with_manners,
     metrics, notice,
     openapi::{describe, frame, operations},
@@ -100,6 +101,7 @@ fn table() -> Vec<Route> {
         route("get", "/v1/payments/{id}", ANYONE, routes!(payment::show)),
         route("get", "/v1/payments/{id}/allocations", ANYONE, routes!(allocation::list_allocations)),
         route("get", "/v1/payments/{id}/refunds", ANYONE, routes!(refund::list_refunds)),
+        route("get", "/v1/payments/{id}/disputes", ANYONE, routes!(dispute::list_disputes)),
         money("post", "/v1/payments", CUSTOMER, routes!(payment::start)),
         route("post", "/v1/payments/notices", STAFF, routes!(notice::take)),
         route("post", "/v1/payments/{id}/submit", CUSTOMER, routes!(payment::submit)),
@@ -113,6 +115,9 @@ fn table() -> Vec<Route> {
         money("post", "/v1/payments/{id}/refunds", STAFF, routes!(refund::start_refund)),
         money("post", "/v1/payments/{id}/refunds/{refund}/settle", STAFF, routes!(refund::settle_refund)),
         money("post", "/v1/payments/{id}/refunds/{refund}/fail", STAFF, routes!(refund::fail_refund)),
+        money("post", "/v1/payments/{id}/disputes", STAFF, routes!(dispute::open_dispute)),
+        money("post", "/v1/payments/{id}/disputes/{dispute}/win", STAFF, routes!(dispute::win_dispute)),
+        money("post", "/v1/payments/{id}/disputes/{dispute}/lose", STAFF, routes!(dispute::lose_dispute)),
 
         // Documents.
         route("get", "/v1/invoices", ANYONE, routes!(invoice::list)),

@@ -84,6 +84,7 @@ pub type DiscountRef = Ref<domain::Discount>;
 pub type TicketRef = Ref<domain::Ticket>;
 pub type ServiceRef = Ref<domain::Service>;
 pub type RefundRef = Ref<domain::Refund>;
+pub type DisputeRef = Ref<domain::Dispute>;
 pub type HoldRef = Ref<domain::account::Hold>;
 
 impl<'de> Deserialize<'de> for Amount {

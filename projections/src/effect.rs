@@ -113,7 +113,10 @@ impl Part {
                 | PaymentEvent::MarkedFraudulent { .. }
                 | PaymentEvent::RefundStarted { .. }
                 | PaymentEvent::RefundSettled { .. }
-                | PaymentEvent::RefundFailed { .. },
+                | PaymentEvent::RefundFailed { .. }
+                | PaymentEvent::DisputeOpened { .. }
+                | PaymentEvent::DisputeWon { .. }
+                | PaymentEvent::DisputeLost { .. },
             ) => Self::TakesBack(id.clone()),
             Event::Expense(ExpenseEvent::Adjusted { before, after, .. })
                 if after.total.amount() < before.total.amount() =>

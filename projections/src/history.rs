@@ -275,6 +275,9 @@ fn of_payment<'a>(event: &'a PaymentEvent, mentions: &mut Mentions<'a>) {
         PaymentEvent::RefundStarted { refund, .. }
         | PaymentEvent::RefundSettled { refund, .. }
         | PaymentEvent::RefundFailed { refund, .. } => mentions.add(refund),
+        PaymentEvent::DisputeOpened { dispute, .. }
+        | PaymentEvent::DisputeWon { dispute, .. }
+        | PaymentEvent::DisputeLost { dispute, .. } => mentions.add(dispute),
         PaymentEvent::AssignedTo { payment } => mentions.add(payment),
         PaymentEvent::Submitted {}
         | PaymentEvent::PledgeWithdrawn {}

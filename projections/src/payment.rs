@@ -29,6 +29,7 @@ pub struct PaymentRow {
     pub account_id: String,
     pub payer_id: Option<String>,
     pub method: String,
+    /// What was asked for.
     pub amount: Decimal,
     pub currency: String,
     /// `advance`, `order` or `invoice`.
@@ -54,6 +55,10 @@ pub struct PaymentRow {
     pub position: i64,
     /// Of the last event that changed it.
     pub changed_position: i64,
+    /// What came; nothing until it is credited.
+    pub received: Decimal,
+    /// What disputes have taken and not given back.
+    pub disputed: Decimal,
 }
 
 /// What a charge has of a payment. A row whose amount is zero tells of an allocation that was taken back.
@@ -83,6 +88,28 @@ pub struct RefundRow {
     /// The account entry that took the money out.
     pub entry: i64,
     pub started_at: DateTime<Utc>,
+    pub ended_at: Option<DateTime<Utc>>,
+    pub position: i64,
+    /// The gateway's own id of it.
+    pub gateway_refund: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromRow)]
+pub struct DisputeRow {
+    pub id: String,
+    pub payment_id: String,
+    /// The gateway's own id of it; a report of fraud has none.
+    pub gateway_dispute: Option<String>,
+    pub amount: Decimal,
+    pub currency: String,
+    /// `open`, `won` or `lost`.
+    pub status: String,
+    pub gateway_reason: String,
+    /// The account entry that took the money out.
+    pub entry: i64,
+    /// The account entry that brought it back.
+    pub won_entry: Option<i64>,
+    pub opened_at: DateTime<Utc>,
     pub ended_at: Option<DateTime<Utc>>,
     pub position: i64,
 }
@@ -139,6 +166,23 @@ impl Row for RefundRow {
     const BELONGS_TO: &'static str = "payment_id";
 }
 
+impl Row for DisputeRow {
+    type Key = String;
+    const TABLE: &'static str = "disputes";
+    const KEY: &'static [&'static str] = &["id"];
+    const OWNER: Owner = Owner::parent::<PaymentRow>("payment_id");
+
+    fn key(&self) -> String {
+        self.id.clone()
+    }
+
+    fn sources(&self) -> Vec<Source> {
+        vec![Source::stream(Payment::TYPE, &self.payment_id)]
+    }
+
+    const BELONGS_TO: &'static str = "payment_id";
+}
+
 impl Listed for PaymentRow {
     type Of = PaymentRow;
     const PROJECTION: &'static str = Payments::NAME;
@@ -152,10 +196,10 @@ impl Listed for PaymentRow {
 
 impl Projection for Payments {
     const NAME: &'static str = "payments";
-    const VERSION: i32 = 1;
+    const VERSION: i32 = 2;
     const FOLLOWS: Follows = Follows::Only(&[Payment::TYPE, Account::TYPE]);
     const TABLES: &'static [Table] =
-        &[Table::of::<PaymentRow>(), Table::of::<AllocationRow>(), Table::of::<RefundRow>()];
+        &[Table::of::<PaymentRow>(), Table::of::<AllocationRow>(), Table::of::<RefundRow>(), Table::of::<DisputeRow>()];
 
     fn fold(event: &RecordedEvent, changes: &mut Changes) -> Result<(), FoldError> {
         match &event.event {
@@ -196,6 +240,8 @@ fn fold_payment(event: &RecordedEvent, payment_event: PaymentEvent, changes: &mu
                 credited_at: None,
                 position: place(event),
                 changed_position: place(event),
+                received: Decimal::ZERO,
+                disputed: Decimal::ZERO,
             });
         }
         PaymentEvent::Submitted {} => change(Box::new(|row| row.set(Status::InProgress))),
@@ -207,7 +253,8 @@ fn fold_payment(event: &RecordedEvent, payment_event: PaymentEvent, changes: &mu
             row.set(Status::New);
             row.entry = None;
         })),
-        PaymentEvent::Credited { entry, document_number, .. } => change(Box::new(move |row| {
+        PaymentEvent::Credited { entry, amount, document_number, .. } => change(Box::new(move |row| {
+            row.received = amount.amount();
             row.set(Status::Credited);
             row.entry = Some(entry as i64);
             row.document_number = document_number;
@@ -234,24 +281,59 @@ fn fold_payment(event: &RecordedEvent, payment_event: PaymentEvent, changes: &mu
             started_at: at,
             ended_at: None,
             position: place(event),
+            gateway_refund: None,
         }),
-        PaymentEvent::RefundSettled { refund, amount } => {
+        PaymentEvent::RefundSettled { refund, amount, gateway_refund } => {
             change(Box::new(move |row| {
                 row.returned += amount.amount();
                 // What the gateway took back stays so, whatever becomes of a refund that was under way.
                 if row.status != Status::Fraudulent.as_str() {
-                    row.set(if row.returned == row.amount { Status::Returned } else { Status::PartlyReturned });
+                    row.set(if row.returned >= row.received { Status::Returned } else { Status::PartlyReturned });
                 }
             }));
             changes.update(refund.to_string(), move |row: &mut RefundRow| {
                 row.status = "settled".into();
                 row.ended_at = Some(at);
+                row.gateway_refund = gateway_refund;
             });
         }
         PaymentEvent::RefundFailed { refund, gateway_reason, .. } => {
             changes.update(refund.to_string(), move |row: &mut RefundRow| {
                 row.status = "failed".into();
                 row.gateway_reason = Some(gateway_reason);
+                row.ended_at = Some(at);
+            });
+        }
+        PaymentEvent::DisputeOpened { dispute, gateway_dispute, amount, entry, gateway_reason } => {
+            let disputed = amount.amount();
+            change_payment(event, id.clone(), changes, move |row| row.disputed += disputed);
+            changes.insert(DisputeRow {
+                id: dispute.to_string(),
+                payment_id: id,
+                gateway_dispute,
+                amount: disputed,
+                currency: amount.currency().code().into(),
+                status: "open".into(),
+                gateway_reason,
+                entry: entry as i64,
+                won_entry: None,
+                opened_at: at,
+                ended_at: None,
+                position: place(event),
+            });
+        }
+        PaymentEvent::DisputeWon { dispute, amount, entry } => {
+            change_payment(event, id, changes, move |row| row.disputed -= amount.amount());
+            changes.update(dispute.to_string(), move |row: &mut DisputeRow| {
+                row.status = "won".into();
+                row.won_entry = Some(entry as i64);
+                row.ended_at = Some(at);
+            });
+        }
+        PaymentEvent::DisputeLost { dispute, .. } => {
+            change_payment(event, id, changes, |_| {});
+            changes.update(dispute.to_string(), move |row: &mut DisputeRow| {
+                row.status = "lost".into();
                 row.ended_at = Some(at);
             });
         }
@@ -422,8 +504,45 @@ mod tests {
         events.push(payment(PaymentEvent::RefundStarted { refund: refund.clone(), amount, entry: 2 }));
         events.push(allocated(2, ChargeOrigin::Refund(refund.clone()), amount));
         assert_eq!(standing(events.clone()), ("credited".into(), dec!(0), dec!(6), dec!(0)));
-        events.push(payment(PaymentEvent::RefundSettled { refund, amount }));
+        events.push(payment(PaymentEvent::RefundSettled { refund, amount, gateway_refund: None }));
         assert_eq!(standing(events), ("partly_returned".into(), dec!(0), dec!(6), dec!(4)));
+    }
+
+    #[test]
+    fn a_payment_that_came_short_is_returned_once_what_came_went_back() {
+        let refund: daybook_core::domain::RefundId = "rfd_1".parse().expect("a refund");
+        let mut events = credited();
+        let Event::Payment(PaymentEvent::Credited { amount, .. }) = &mut events[1].1 else { unreachable!() };
+        *amount = usd("9.50");
+        let amount = usd("9.50");
+        events.push(payment(PaymentEvent::RefundStarted { refund: refund.clone(), amount, entry: 2 }));
+        let gateway_refund = Some("re_1".into());
+        events.push(payment(PaymentEvent::RefundSettled { refund, amount, gateway_refund }));
+        let mut rows = Memory::fold::<Payments>(&book(events)).expect("rows");
+        let row = rows.rows::<PaymentRow>().remove(0);
+        assert_eq!((row.status.as_str(), row.amount, row.received), ("returned", dec!(10), dec!(9.5)));
+        assert_eq!(rows.rows::<RefundRow>()[0].gateway_refund.as_deref(), Some("re_1"));
+    }
+
+    #[test]
+    fn a_dispute_takes_from_the_payment_until_it_is_won() {
+        let dispute: daybook_core::domain::DisputeId = "dsp_1".parse().expect("a dispute");
+        let amount = usd("4.00");
+        let (gateway_dispute, gateway_reason) = (Some("dp_1".into()), "not as described".into());
+        let opened =
+            PaymentEvent::DisputeOpened { dispute: dispute.clone(), gateway_dispute, amount, entry: 2, gateway_reason };
+        let mut events = credited();
+        events.push(payment(opened));
+        let told = |events: Vec<(&'static str, Event)>| {
+            let mut rows = Memory::fold::<Payments>(&book(events)).expect("rows");
+            let (payment, dispute) = (rows.rows::<PaymentRow>().remove(0), rows.rows::<DisputeRow>().remove(0));
+            (payment.disputed, dispute.status, dispute.won_entry)
+        };
+        assert_eq!(told(events.clone()), (dec!(4), "open".into(), None));
+        let lost = PaymentEvent::DisputeLost { dispute: dispute.clone(), amount };
+        assert_eq!(told([events.clone(), vec![payment(lost)]].concat()), (dec!(4), "lost".into(), None));
+        events.push(payment(PaymentEvent::DisputeWon { dispute, amount, entry: 3 }));
+        assert_eq!(told(events), (dec!(0), "won".into(), Some(3)));
     }
 
     #[test]

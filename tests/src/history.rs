@@ -6,7 +6,7 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use daybook_core::{
     Actor, ActorKind, Context, Position,
     domain::{
-        AccountId, CustomerId, ExpenseId, InvoiceId, OrderId, PayerId, PaymentId, RefundId, TicketId,
+        AccountId, CustomerId, DisputeId, ExpenseId, InvoiceId, OrderId, PayerId, PaymentId, RefundId, TicketId,
         account::HoldId,
         discount::{Audience, Scope, Value},
         invoice::{DraftLine, LineToCredit},
@@ -18,10 +18,11 @@ use daybook_core::{
     operations::{
         AddOrderItem, AdjustAccount, AdjustExpense, AdvancePayment, AllocatePayment, ChangePayer, ChangeTerms,
         ChargeRef, ClosePeriod, CreatePayer, CreditRequest, DeleteOrder, FailRefund, GatewayNotice, GrantDiscount,
-        HoldFunds, IssueCreditNote, IssueInvoice, JoinGroup, LeaveGroup, NoticeOutcome, Numbering, OpenAccount,
-        OpenTicket, Operation, PayOrder, PayOrderBy, PayerChange, PaymentStep, PlaceOrder, RecordExpense,
-        RegisterCustomer, ReinstateExpense, ReleaseHold, RemoveOrderItem, RenameOrder, ReverseExpense, RevokeDiscount,
-        SettleRefund, StartPayment, StartRefund, Terms, TicketAction, TransferFunds, WriteOnTicket,
+        HoldFunds, IssueCreditNote, IssueInvoice, JoinGroup, LeaveGroup, LoseDispute, NoticeOutcome, Numbering,
+        OpenAccount, OpenDispute, OpenTicket, Operation, PayOrder, PayOrderBy, PayerChange, PaymentStep, PlaceOrder,
+        RecordExpense, RegisterCustomer, ReinstateExpense, ReleaseHold, RemoveOrderItem, RenameOrder, ReverseExpense,
+        RevokeDiscount, SettleRefund, StartPayment, StartRefund, Terms, TicketAction, TransferFunds, WinDispute,
+        WriteOnTicket,
     },
     store::Store,
     writer::{Command, Writer, WriterHandle, WriterOptions},
@@ -187,7 +188,8 @@ async fn orders(ledger: &mut Ledger, account: &AccountId) {
     let fail = PaymentStep::Fail { gateway_reason: "declined".into() };
     advance(ledger, &id(&paid["payment"]), fail).await;
     let paid = ledger.act(Operation::PayOrder(PayOrder { order, by })).await;
-    advance(ledger, &id(&paid["payment"]), PaymentStep::Credit { document_number: Some("D-1".into()) }).await;
+    advance(ledger, &id(&paid["payment"]), PaymentStep::Credit { document_number: Some("D-1".into()), amount: None })
+        .await;
 
     let order = id(&ledger.act(place("never")).await);
     ledger.act(Operation::DeleteOrder(DeleteOrder { order })).await;
@@ -297,19 +299,61 @@ async fn payments(ledger: &mut Ledger, account: &AccountId) {
     };
     ledger.act(Operation::GatewayNotice(notice)).await;
     for (amount, succeeds) in [("5.00", true), ("3.00", false)] {
-        let start = StartRefund { payment: announced.clone(), amount: usd(amount) };
+        let start = StartRefund { payment: announced.clone(), amount: usd(amount), gateway_refund: None };
         let refund: RefundId = id(&ledger.act(Operation::StartRefund(start)).await);
         let payment = announced.clone();
         let end = if succeeds {
-            Operation::SettleRefund(SettleRefund { payment, refund })
+            Operation::SettleRefund(SettleRefund { payment, refund, gateway_refund: None })
         } else {
             Operation::FailRefund(FailRefund { payment, refund, gateway_reason: "card closed".into() })
         };
         ledger.act(end).await;
     }
+    disputes(ledger, &announced, account).await;
     let stolen: PaymentId = id(&ledger.act(start("40.00")).await);
-    advance(ledger, &stolen, PaymentStep::Credit { document_number: None }).await;
+    advance(ledger, &stolen, PaymentStep::Credit { document_number: None, amount: None }).await;
     advance(ledger, &stolen, PaymentStep::MarkFraudulent { gateway_reason: "chargeback".into() }).await;
+}
+
+/// One dispute is won, one is lost; a payment comes short, and a refund of it is made at the gateway.
+async fn disputes(ledger: &mut Ledger, payment: &PaymentId, account: &AccountId) {
+    for (name, amount) in [("dp_1", "4.00"), ("dp_2", "2.50")] {
+        let open = OpenDispute {
+            payment: payment.clone(),
+            gateway_dispute: name.into(),
+            amount: usd(amount),
+            gateway_reason: "product not received".into(),
+        };
+        let dispute: DisputeId = id(&ledger.act(Operation::OpenDispute(open)).await);
+        let payment = payment.clone();
+        let end = if name == "dp_1" {
+            Operation::WinDispute(WinDispute { payment, dispute })
+        } else {
+            Operation::LoseDispute(LoseDispute { payment, dispute })
+        };
+        ledger.act(end).await;
+    }
+    let start = StartPayment {
+        account: account.clone(),
+        payer: None,
+        method: "card".into(),
+        amount: usd("12.00"),
+        purpose: Purpose::Advance,
+    };
+    let short: PaymentId = id(&ledger.act(Operation::StartPayment(start)).await);
+    let notice = |amount, outcome| {
+        Operation::GatewayNotice(GatewayNotice {
+            gateway: "stripe".into(),
+            gateway_payment: "pi_2".into(),
+            payment: Some(short.clone()),
+            account: account.clone(),
+            amount: usd(amount),
+            purpose: Purpose::Advance,
+            outcome,
+        })
+    };
+    ledger.act(notice("11.50", NoticeOutcome::Succeeded)).await;
+    ledger.act(notice("11.50", NoticeOutcome::Refunded { gateway_refund: "re_1".into() })).await;
 }
 
 async fn expenses(ledger: &mut Ledger, account: &AccountId) {

@@ -156,6 +156,12 @@ pub enum AccountCommand {
         charge: Entry,
         until_uncovered: Money,
     },
+    /// Takes back what these funds cover, what they covered last first, until this much of them is free. Money that has
+    /// gone back to the payer or to the gateway stays gone.
+    Free {
+        funds: Entry,
+        until_free: Money,
+    },
     /// Takes back all that these funds cover, except money that has gone back to the payer or to the gateway.
     Withdraw {
         funds: Entry,
@@ -693,6 +699,23 @@ impl Ledger {
                         break;
                     }
                     if open.is_corrected_by(self.funds_entry(funds)?) {
+                        continue;
+                    }
+                    let part = covered.amount().min(left);
+                    left -= part;
+                    events.push(self.released(funds, charge, self.money(part))?);
+                }
+                events
+            }
+            C::Free { funds, until_free } => {
+                let freed = self.funds_entry(funds)?;
+                let mut left = until_free.amount() - freed.free.amount();
+                let mut events = Vec::new();
+                for &(charge, covered) in freed.covers.iter().rev() {
+                    if left <= Decimal::ZERO {
+                        break;
+                    }
+                    if freed.has_left_by(self.charge_entry(charge)?) {
                         continue;
                     }
                     let part = covered.amount().min(left);

@@ -39,7 +39,7 @@ pub use money::{Currency, ExactMoney, Money, MoneyError, Rounding};
 pub use number_series::{NumberSeries, NumberSeriesEvent};
 pub use order::{Order, OrderEvent, OrderId};
 pub use payer::{Payer, PayerEvent, PayerId};
-pub use payment::{Payment, PaymentEvent, PaymentId, Refund, RefundId};
+pub use payment::{Dispute, DisputeId, Payment, PaymentEvent, PaymentId, Refund, RefundId};
 pub use service::{Service, ServiceEvent, ServiceId};
 pub use ticket::{Ticket, TicketEvent, TicketId};
 pub use version::present_version;

@@ -2,6 +2,7 @@
 
 use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
 use imbl::OrdMap;
+use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,16 @@ impl Noun for Refund {
 }
 
 pub type RefundId = Id<Refund>;
+
+/// Names a dispute: money of a payment that the gateway has taken back, and gives back if the dispute is won.
+#[derive(Debug)]
+pub enum Dispute {}
+
+impl Noun for Dispute {
+    const PREFIX: &'static str = "dsp";
+}
+
+pub type DisputeId = Id<Dispute>;
 
 /// What the payer wants the money to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -49,9 +60,11 @@ pub enum PaymentCommand {
     },
     WithdrawPledge,
     /// The money is here. `entry` is the account entry it makes; a pledge has made its entry already.
+    /// `amount` is what came, which may be another amount than was asked for.
     /// `gateway` is the gateway's own payment that brought it, if one reported it.
     Credit {
         entry: Entry,
+        amount: Money,
         document_number: Option<String>,
         gateway: Option<PaymentId>,
     },
@@ -70,12 +83,36 @@ pub enum PaymentCommand {
         refundable: Money,
         entry: Entry,
     },
+    /// A refund that was made at the gateway: the money has left, whatever the payment still has.
+    RecordRefund {
+        refund: RefundId,
+        amount: Money,
+        entry: Entry,
+    },
+    /// `gateway_refund` is the gateway's own id of the refund.
     SettleRefund {
         refund: RefundId,
+        gateway_refund: Option<String>,
     },
     FailRefund {
         refund: RefundId,
         gateway_reason: String,
+    },
+    /// The gateway takes back any amount. `entry` is the account entry that takes it out.
+    OpenDispute {
+        dispute: DisputeId,
+        gateway_dispute: Option<String>,
+        amount: Money,
+        entry: Entry,
+        gateway_reason: String,
+    },
+    /// The gateway gives it back. `entry` is the account entry that brings it.
+    WinDispute {
+        dispute: DisputeId,
+        entry: Entry,
+    },
+    LoseDispute {
+        dispute: DisputeId,
     },
     /// The gateway's own payment id turns out to name a payment that has a stream already.
     AssignTo {
@@ -125,11 +162,31 @@ pub enum PaymentEvent {
     RefundSettled {
         refund: RefundId,
         amount: Money,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        gateway_refund: Option<String>,
     },
     RefundFailed {
         refund: RefundId,
         amount: Money,
         gateway_reason: String,
+    },
+    DisputeOpened {
+        dispute: DisputeId,
+        /// The gateway's own id of the dispute; a report of fraud has none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        gateway_dispute: Option<String>,
+        amount: Money,
+        entry: Entry,
+        gateway_reason: String,
+    },
+    DisputeWon {
+        dispute: DisputeId,
+        amount: Money,
+        entry: Entry,
+    },
+    DisputeLost {
+        dispute: DisputeId,
+        amount: Money,
     },
     AssignedTo {
         payment: PaymentId,
@@ -156,6 +213,22 @@ pub enum PaymentRejection {
     RefundExists,
     #[error("there is no such refund under way")]
     UnknownRefund,
+    #[error("the refund is recorded with {recorded}, not with {given}")]
+    RefundAmountDiffers { given: Money, recorded: Money },
+    #[error("the gateway's refund id belongs to refund {refund}")]
+    GatewayRefundAssigned { refund: RefundId },
+    #[error("the gateway's own refund id is missing, or begins or ends with a space")]
+    GatewayRefundMalformed,
+    #[error("the dispute already exists")]
+    DisputeExists,
+    #[error("there is no such dispute")]
+    UnknownDispute,
+    #[error("the dispute is {stage}, so it cannot be {wanted}")]
+    WrongDisputeStatus { stage: DisputeStage, wanted: &'static str },
+    #[error("the dispute is recorded with {recorded}, not with {given}")]
+    DisputeAmountDiffers { given: Money, recorded: Money },
+    #[error("the gateway's own dispute id is missing, or begins or ends with a space")]
+    GatewayDisputeMalformed,
     #[error("the gateway's payment id belongs to payment {payment}")]
     AssignedElsewhere { payment: PaymentId },
     #[error("the gateway's own payment id is missing")]
@@ -170,10 +243,18 @@ impl PaymentRejection {
             Self::AmountNotPositive => "amount-not-positive",
             Self::MethodMissing => "method-missing",
             Self::WrongStatus { .. } => "payment-status",
-            Self::AmountDiffers { .. } => "amount-differs",
+            Self::AmountDiffers { .. } | Self::RefundAmountDiffers { .. } | Self::DisputeAmountDiffers { .. } => {
+                "amount-differs"
+            }
             Self::OverRefund { .. } => "over-refund",
             Self::RefundExists => "refund-exists",
             Self::UnknownRefund => "refund-not-found",
+            Self::GatewayRefundAssigned { .. } => "gateway-refund-assigned",
+            Self::GatewayRefundMalformed => "gateway-refund-malformed",
+            Self::DisputeExists => "dispute-exists",
+            Self::UnknownDispute => "dispute-not-found",
+            Self::WrongDisputeStatus { .. } => "dispute-status",
+            Self::GatewayDisputeMalformed => "gateway-dispute-malformed",
             Self::AssignedElsewhere { .. } => "gateway-payment-assigned",
             Self::GatewayPaymentMissing => "gateway-payment-missing",
         }
@@ -224,11 +305,55 @@ pub struct RefundUnderWay {
     pub entry: Entry,
 }
 
+/// A refund that the gateway has made, by the gateway's own id.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MadeRefund {
+    pub refund: RefundId,
+    pub amount: Money,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DisputeStage {
+    Open,
+    Won,
+    Lost,
+}
+
+impl DisputeStage {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Won => "won",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+impl std::fmt::Display for DisputeStage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What the payment knows of a dispute.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DisputeStanding {
+    pub gateway_dispute: Option<String>,
+    pub amount: Money,
+    /// The account entry that took the money out.
+    pub entry: Entry,
+    pub stage: DisputeStage,
+}
+
 /// What a started payment knows of itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Started {
     pub account: AccountId,
+    /// What was asked for.
     pub amount: Money,
+    /// What came; nothing until it is credited.
+    pub received: Money,
     pub purpose: Purpose,
     pub status: Status,
     /// The entry of the account that it made, once it is credited or pledged.
@@ -240,6 +365,9 @@ pub struct Started {
     pub returned: Money,
     /// Refunds under way.
     pub refunding: OrdMap<String, RefundUnderWay>,
+    /// Refunds that bear an id of the gateway, by that id.
+    pub made_refunds: OrdMap<String, MadeRefund>,
+    pub disputes: OrdMap<String, DisputeStanding>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -258,7 +386,7 @@ impl Noun for Payment {
 }
 
 impl LedgerAggregate for Payment {
-    const FOLD_VERSION: i32 = 1;
+    const FOLD_VERSION: i32 = 2;
 }
 
 impl Payment {
@@ -293,8 +421,17 @@ impl Started {
             // One that was deleted here may be paid there all the same.
             (
                 S::New | S::InProgress | S::Pledged | S::Failed | S::Deleted,
-                C::Credit { entry, document_number, gateway },
-            ) => Ok(E::Credited { account, amount, entry, document_number, gateway }),
+                C::Credit { entry, amount, document_number, gateway },
+            ) => {
+                if !amount.is_positive() {
+                    return Err(R::AmountNotPositive);
+                }
+                // The entry of a pledge is on the account already, with the amount that was asked for.
+                if self.status == S::Pledged && amount != self.amount {
+                    return Err(R::AmountDiffers { notice: amount, payment: self.amount });
+                }
+                Ok(E::Credited { account, amount, entry, document_number, gateway })
+            }
             (_, C::Credit { .. }) => wrong("credited"),
             (S::New | S::InProgress, C::Fail { gateway_reason }) => Ok(E::Failed { gateway_reason }),
             (_, C::Fail { .. }) => wrong("failed"),
@@ -308,13 +445,50 @@ impl Started {
                 self.start_refund(refund, amount, refundable, entry)
             }
             (_, C::StartRefund { .. }) => wrong("refunded"),
-            (_, C::SettleRefund { refund }) => {
-                let amount = self.under_way(&refund)?.amount;
-                Ok(E::RefundSettled { refund, amount })
+            // The money has left, also of a payment that has gone back before.
+            (
+                S::Credited | S::PartlyReturned | S::Returned | S::Fraudulent,
+                C::RecordRefund { refund, amount, entry },
+            ) => {
+                if !amount.is_positive() {
+                    return Err(R::AmountNotPositive);
+                }
+                self.is_new_refund(&refund)?;
+                Ok(E::RefundStarted { refund, amount, entry })
             }
+            (_, C::RecordRefund { .. }) => wrong("refunded"),
+            (_, C::SettleRefund { refund, gateway_refund }) => self.settle_refund(refund, gateway_refund),
             (_, C::FailRefund { refund, gateway_reason }) => {
                 let amount = self.under_way(&refund)?.amount;
                 Ok(E::RefundFailed { refund, amount, gateway_reason })
+            }
+            // A payment that is marked fraudulent has been taken back as a whole already.
+            (
+                S::Credited | S::PartlyReturned | S::Returned,
+                C::OpenDispute { dispute, gateway_dispute, amount, entry, gateway_reason },
+            ) => {
+                if !amount.is_positive() {
+                    return Err(R::AmountNotPositive);
+                }
+                if self.disputes.contains_key(dispute.as_str()) || self.dispute(&gateway_dispute, amount).is_some() {
+                    return Err(R::DisputeExists);
+                }
+                Ok(E::DisputeOpened { dispute, gateway_dispute, amount, entry, gateway_reason })
+            }
+            (_, C::OpenDispute { .. }) => wrong("disputed"),
+            (_, C::WinDispute { dispute, entry }) => {
+                let DisputeStanding { stage, amount, .. } = *self.disputed(&dispute)?;
+                match stage {
+                    DisputeStage::Open => Ok(E::DisputeWon { dispute, amount, entry }),
+                    DisputeStage::Won | DisputeStage::Lost => Err(R::WrongDisputeStatus { stage, wanted: "won" }),
+                }
+            }
+            (_, C::LoseDispute { dispute }) => {
+                let DisputeStanding { stage, amount, .. } = *self.disputed(&dispute)?;
+                match stage {
+                    DisputeStage::Open => Ok(E::DisputeLost { dispute, amount }),
+                    DisputeStage::Won | DisputeStage::Lost => Err(R::WrongDisputeStatus { stage, wanted: "lost" }),
+                }
             }
         }
     }
@@ -329,17 +503,56 @@ impl Started {
         if !amount.is_positive() {
             return Err(PaymentRejection::AmountNotPositive);
         }
-        if self.refunding.contains_key(refund.as_str()) {
-            return Err(PaymentRejection::RefundExists);
-        }
+        self.is_new_refund(&refund)?;
         if amount.amount() > refundable.amount() {
-            let under_way =
-                self.refunding.values().fold(self.returned.amount(), |sum, part| sum + part.amount.amount());
-            let tied = self.amount.amount() - under_way - refundable.amount();
-            let tied = Money::round(tied, self.amount.currency(), super::Rounding::default());
+            let left = self.received.amount() - self.gone() - refundable.amount();
+            let tied = Money::round(left.max(Decimal::ZERO), self.amount.currency(), super::Rounding::default());
             return Err(PaymentRejection::OverRefund { refundable, tied });
         }
         Ok(PaymentEvent::RefundStarted { refund, amount, entry })
+    }
+
+    fn is_new_refund(&self, refund: &RefundId) -> Result<(), PaymentRejection> {
+        if self.refunding.contains_key(refund.as_str()) { Err(PaymentRejection::RefundExists) } else { Ok(()) }
+    }
+
+    fn settle_refund(
+        &self,
+        refund: RefundId,
+        gateway_refund: Option<String>,
+    ) -> Result<PaymentEvent, PaymentRejection> {
+        let amount = self.under_way(&refund)?.amount;
+        match gateway_refund.as_ref().and_then(|name| self.made_refunds.get(name)) {
+            Some(made) => Err(PaymentRejection::GatewayRefundAssigned { refund: made.refund.clone() }),
+            None => Ok(PaymentEvent::RefundSettled { refund, amount, gateway_refund }),
+        }
+    }
+
+    /// What went back, is on its way back, or is disputed.
+    fn gone(&self) -> Decimal {
+        let refunding: Decimal = self.refunding.values().map(|refund| refund.amount.amount()).sum();
+        let disputes = self.disputes.values().filter(|dispute| dispute.stage != DisputeStage::Won);
+        let disputed: Decimal = disputes.map(|dispute| dispute.amount.amount()).sum();
+        self.returned.amount() + refunding + disputed
+    }
+
+    /// The oldest refund under way of this amount: a refund that the gateway reports is that one.
+    pub fn under_way_of(&self, amount: Money) -> Option<RefundId> {
+        let of_amount = self.refunding.iter().filter(|(_, refund)| refund.amount == amount);
+        of_amount.min_by_key(|(_, refund)| refund.entry).and_then(|(refund, _)| refund.parse().ok())
+    }
+
+    pub fn disputed(&self, dispute: &DisputeId) -> Result<&DisputeStanding, PaymentRejection> {
+        self.disputes.get(dispute.as_str()).ok_or(PaymentRejection::UnknownDispute)
+    }
+
+    /// The dispute that bears the gateway's id. A report of fraud has no id: it is known by its amount.
+    pub fn dispute(&self, gateway_dispute: &Option<String>, amount: Money) -> Option<(DisputeId, &DisputeStanding)> {
+        let is_it = |dispute: &DisputeStanding| {
+            dispute.gateway_dispute == *gateway_dispute && (gateway_dispute.is_some() || dispute.amount == amount)
+        };
+        let (dispute, standing) = self.disputes.iter().find(|(_, dispute)| is_it(dispute))?;
+        Some((dispute.parse().ok()?, standing))
     }
 
     /// A refund that can still be settled or fail.
@@ -359,8 +572,9 @@ impl Started {
                 self.status = Status::New;
                 self.entry = None;
             }
-            PaymentEvent::Credited { entry, gateway, .. } => {
+            PaymentEvent::Credited { entry, amount, gateway, .. } => {
                 self.status = Status::Credited;
+                self.received = amount;
                 self.entry = Some(entry);
                 self.credited_by = gateway;
             }
@@ -370,19 +584,34 @@ impl Started {
             PaymentEvent::RefundStarted { refund, amount, entry } => {
                 self.refunding.insert(refund.as_str().into(), RefundUnderWay { amount, entry });
             }
-            PaymentEvent::RefundSettled { refund, amount } => {
+            PaymentEvent::RefundSettled { refund, amount, gateway_refund } => {
                 self.refunding.remove(refund.as_str());
+                if let Some(name) = gateway_refund {
+                    self.made_refunds.insert(name, MadeRefund { refund, amount });
+                }
                 let returned = self.returned.amount() + amount.amount();
                 self.returned = Money::round(returned, amount.currency(), super::Rounding::default());
                 // A refund that arrives after the gateway took the rest back makes the payment no less fraudulent.
                 if self.status != Status::Fraudulent {
-                    let whole = self.returned == self.amount;
+                    let whole = self.returned.amount() >= self.received.amount();
                     self.status = if whole { Status::Returned } else { Status::PartlyReturned };
                 }
             }
             PaymentEvent::RefundFailed { refund, .. } => {
                 self.refunding.remove(refund.as_str());
             }
+            PaymentEvent::DisputeOpened { dispute, gateway_dispute, amount, entry, .. } => {
+                let opened = DisputeStanding { gateway_dispute, amount, entry, stage: DisputeStage::Open };
+                self.disputes.insert(dispute.as_str().into(), opened);
+            }
+            PaymentEvent::DisputeWon { dispute, .. } => self.end_dispute(&dispute, DisputeStage::Won),
+            PaymentEvent::DisputeLost { dispute, .. } => self.end_dispute(&dispute, DisputeStage::Lost),
+        }
+    }
+
+    fn end_dispute(&mut self, dispute: &DisputeId, stage: DisputeStage) {
+        if let Some(standing) = self.disputes.get_mut(dispute.as_str()) {
+            standing.stage = stage;
         }
     }
 }
@@ -428,12 +657,15 @@ impl Aggregate for Payment {
                 *self = Self::Started(Box::new(Started {
                     account,
                     amount,
+                    received: Money::zero(amount.currency()),
                     purpose,
                     status: Status::New,
                     entry: None,
                     credited_by: None,
                     returned: Money::zero(amount.currency()),
                     refunding: OrdMap::new(),
+                    made_refunds: OrdMap::new(),
+                    disputes: OrdMap::new(),
                 }));
             }
             (Self::Unknown, PaymentEvent::AssignedTo { payment }) => *self = Self::AssignedTo(payment),
@@ -456,6 +688,9 @@ impl DomainEvent for PaymentEvent {
             Self::RefundStarted { .. } => "payment.refund_started",
             Self::RefundSettled { .. } => "payment.refund_settled",
             Self::RefundFailed { .. } => "payment.refund_failed",
+            Self::DisputeOpened { .. } => "payment.dispute_opened",
+            Self::DisputeWon { .. } => "payment.dispute_won",
+            Self::DisputeLost { .. } => "payment.dispute_lost",
             Self::AssignedTo { .. } => "payment.assigned_to",
         }
         .into()

@@ -155,6 +155,9 @@ fn payment_postings(event: &PaymentEvent) -> JournalEntry {
         | PaymentEvent::MarkedFraudulent { .. }
         | PaymentEvent::RefundStarted { .. }
         | PaymentEvent::RefundFailed { .. }
+        | PaymentEvent::DisputeOpened { .. }
+        | PaymentEvent::DisputeWon { .. }
+        | PaymentEvent::DisputeLost { .. }
         | PaymentEvent::AssignedTo { .. } => Vec::new(),
     }
 }

@@ -36,7 +36,7 @@ impl Event {
 
 fn of_account(event: &AccountEvent) -> Option<Rule> {
     Some(match event {
-        AccountEvent::Credited { origin, .. } => of_funds(origin),
+        AccountEvent::Credited { origin, reverses, .. } => of_funds(origin, reverses.is_some()),
         AccountEvent::Charged { origin, reverses, .. } => of_charge(origin, reverses.is_some()),
         AccountEvent::Allocated { .. } => rule(
             "funds-allocated",
@@ -64,8 +64,11 @@ fn of_account(event: &AccountEvent) -> Option<Rule> {
     })
 }
 
-fn of_funds(origin: &FundsOrigin) -> Rule {
+fn of_funds(origin: &FundsOrigin, reverses: bool) -> Rule {
     match origin {
+        FundsOrigin::Payment(_) if reverses => {
+            rule("dispute-won", "A dispute is won: the gateway gives its amount back, and it is credited once.")
+        }
         FundsOrigin::Payment(_) => rule(
             "payment-credited",
             "A payment has come in, or is pledged and counts already: its amount is credited in full.",
@@ -95,7 +98,12 @@ fn of_charge(origin: &ChargeOrigin, reverses: bool) -> Rule {
         (ChargeOrigin::Refund(_), _) => {
             rule("refund-started", "A refund is on its way to the payer: its amount is charged when it sets out.")
         }
-        (ChargeOrigin::Payment(_), _) => rule(
+        (ChargeOrigin::Payment(_), false) => rule(
+            "payment-disputed",
+            "The gateway takes money of a payment back because of a dispute: its amount is charged at once. What the \
+             payment covered last is open again first, and only as much as is needed.",
+        ),
+        (ChargeOrigin::Payment(_), true) => rule(
             "payment-taken-back",
             "A payment was taken back, or its pledge withdrawn: what of it was left is charged, and what it covered is \
              open again.",
@@ -135,6 +143,9 @@ fn of_payment(event: &PaymentEvent) -> Option<Rule> {
         | PaymentEvent::MarkedFraudulent { .. }
         | PaymentEvent::RefundStarted { .. }
         | PaymentEvent::RefundFailed { .. }
+        | PaymentEvent::DisputeOpened { .. }
+        | PaymentEvent::DisputeWon { .. }
+        | PaymentEvent::DisputeLost { .. }
         | PaymentEvent::AssignedTo { .. } => None,
     }
 }

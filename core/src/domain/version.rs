@@ -2,7 +2,7 @@
 //! written in earlier versions is brought to this one when it is read.
 
 /// Every event type of the ledger with its present version, in the order of the alphabet.
-pub const PRESENT_VERSIONS: [(&str, &str); 66] = [
+pub const PRESENT_VERSIONS: [(&str, &str); 69] = [
     ("account.allocated", "1.0"),
     ("account.automatic_allocation_switched_off", "1.0"),
     ("account.automatic_allocation_switched_on", "1.0"),
@@ -52,12 +52,15 @@ pub const PRESENT_VERSIONS: [(&str, &str); 66] = [
     ("payment.assigned_to", "1.0"),
     ("payment.credited", "1.0"),
     ("payment.deleted", "1.0"),
+    ("payment.dispute_lost", "1.0"),
+    ("payment.dispute_opened", "1.0"),
+    ("payment.dispute_won", "1.0"),
     ("payment.failed", "1.0"),
     ("payment.marked_fraudulent", "1.0"),
     ("payment.pledge_withdrawn", "1.0"),
     ("payment.pledged", "1.0"),
     ("payment.refund_failed", "1.0"),
-    ("payment.refund_settled", "1.0"),
+    ("payment.refund_settled", "1.1"),
     ("payment.refund_started", "1.0"),
     ("payment.started", "1.0"),
     ("payment.submitted", "1.0"),

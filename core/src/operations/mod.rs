@@ -7,6 +7,7 @@ mod books;
 mod credit_note;
 mod customer;
 mod discount;
+mod dispute;
 mod expense;
 mod invoice;
 mod order;
@@ -26,6 +27,7 @@ pub use books::ClosePeriod;
 pub use credit_note::{CreditRequest, IssueCreditNote};
 pub use customer::{JoinGroup, LeaveGroup, RegisterCustomer};
 pub use discount::{GrantDiscount, RevokeDiscount};
+pub use dispute::{LoseDispute, OpenDispute, WinDispute};
 pub use expense::{AdjustExpense, RecordExpense, ReinstateExpense, ReverseExpense};
 pub use invoice::{IssueInvoice, Numbering};
 pub use order::{AddOrderItem, DeleteOrder, PayOrder, PayOrderBy, PlaceOrder, RemoveOrderItem, RenameOrder};
@@ -73,6 +75,9 @@ pub enum Operation {
     StartRefund(StartRefund),
     SettleRefund(SettleRefund),
     FailRefund(FailRefund),
+    OpenDispute(OpenDispute),
+    WinDispute(WinDispute),
+    LoseDispute(LoseDispute),
     IssueInvoice(IssueInvoice),
     IssueCreditNote(IssueCreditNote),
     RecordExpense(RecordExpense),
@@ -222,6 +227,9 @@ impl Operation {
             Self::StartRefund(operation) => operation.decide(books),
             Self::SettleRefund(operation) => operation.decide(books),
             Self::FailRefund(operation) => operation.decide(books),
+            Self::OpenDispute(operation) => operation.decide(books),
+            Self::WinDispute(operation) => operation.decide(books),
+            Self::LoseDispute(operation) => operation.decide(books),
             Self::IssueInvoice(operation) => operation.decide(books),
             Self::IssueCreditNote(operation) => operation.decide(books),
             Self::RecordExpense(operation) => operation.decide(books),
@@ -270,7 +278,10 @@ impl Operation {
             | Self::AllocatePayment(AllocatePayment { payment, .. })
             | Self::StartRefund(StartRefund { payment, .. })
             | Self::SettleRefund(SettleRefund { payment, .. })
-            | Self::FailRefund(FailRefund { payment, .. }) => of_payment(books, payment),
+            | Self::FailRefund(FailRefund { payment, .. })
+            | Self::OpenDispute(OpenDispute { payment, .. })
+            | Self::WinDispute(WinDispute { payment, .. })
+            | Self::LoseDispute(LoseDispute { payment, .. }) => of_payment(books, payment),
             Self::AdjustExpense(AdjustExpense { expense, .. })
             | Self::ReverseExpense(ReverseExpense { expense })
             | Self::ReinstateExpense(ReinstateExpense { expense }) => of_expense(books, expense),

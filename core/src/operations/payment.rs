@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Answer, OperationRejection, Refusal, allocation, answer, order, today};
+use super::{Answer, OperationRejection, Refusal, allocation, answer, dispute, order, refund, today};
 use crate::{
     domain::{
         AccountId, Id, IdError, Money, PayerId, Payment, PaymentId,
@@ -37,6 +37,8 @@ pub enum PaymentStep {
     WithdrawPledge,
     Credit {
         document_number: Option<String>,
+        /// What came, if it is not what was asked for.
+        amount: Option<Money>,
     },
     Fail {
         gateway_reason: String,
@@ -66,8 +68,27 @@ pub struct GatewayNotice {
 #[derive(Clone, Debug)]
 pub enum NoticeOutcome {
     Succeeded,
-    Failed { gateway_reason: String },
-    Fraudulent { gateway_reason: String },
+    Failed {
+        gateway_reason: String,
+    },
+    Fraudulent {
+        gateway_reason: String,
+    },
+    /// The amount of the notice is the dispute's.
+    Disputed {
+        gateway_dispute: String,
+        gateway_reason: String,
+    },
+    DisputeWon {
+        gateway_dispute: String,
+    },
+    DisputeLost {
+        gateway_dispute: String,
+    },
+    /// The amount of the notice is the refund's.
+    Refunded {
+        gateway_refund: String,
+    },
 }
 
 impl StartPayment {
@@ -99,13 +120,19 @@ impl AdvancePayment {
         let payment = &self.payment;
         match self.step.clone() {
             PaymentStep::Submit => books.execute(payment, PaymentCommand::Submit)?,
-            PaymentStep::Pledge => credit(books, payment, |entry| PaymentCommand::Pledge { entry })?,
+            PaymentStep::Pledge => {
+                let amount = books.get(payment).started()?.amount;
+                credit(books, payment, amount, |entry| PaymentCommand::Pledge { entry })?;
+            }
             PaymentStep::WithdrawPledge => {
                 let started = books.get(payment).started()?.clone();
                 books.execute(payment, PaymentCommand::WithdrawPledge)?;
                 take_back(books, payment, &started, "pledge withdrawn")?;
             }
-            PaymentStep::Credit { document_number } => credit_or_confirm(books, payment, document_number, None)?,
+            PaymentStep::Credit { document_number, amount } => {
+                let asked = books.get(payment).started()?.amount;
+                credit_or_confirm(books, payment, amount.unwrap_or(asked), document_number, None)?;
+            }
             PaymentStep::Fail { gateway_reason } => fail(books, payment, gateway_reason)?,
             PaymentStep::Delete => {
                 let purpose = books.get(payment).started()?.purpose.clone();
@@ -125,19 +152,21 @@ impl GatewayNotice {
         if started.account != self.account {
             return Err(OperationRejection::Foreign.into());
         }
-        if started.amount != self.amount {
-            let (notice, payment) = (self.amount, started.amount);
-            return Err(PaymentRejection::AmountDiffers { notice, payment }.into());
-        }
+        books.get(&self.account).ledger()?.same_currency(self.amount)?;
         match (&self.outcome, started.status) {
             // What is settled stays settled: the notice has been heard before, or came late.
             (
                 NoticeOutcome::Succeeded,
                 Status::Credited | Status::PartlyReturned | Status::Returned | Status::Fraudulent,
-            ) => {}
+            ) => {
+                let (notice, payment) = (self.amount, started.received);
+                if payment.is_positive() && notice != payment {
+                    return Err(PaymentRejection::AmountDiffers { notice, payment }.into());
+                }
+            }
             (NoticeOutcome::Succeeded, _) => {
                 let gateway = Some(self.gateway_payment(books)?);
-                credit_or_confirm(books, &payment, None, gateway)?;
+                credit_or_confirm(books, &payment, self.amount, None, gateway)?;
             }
             (
                 NoticeOutcome::Failed { .. },
@@ -150,8 +179,32 @@ impl GatewayNotice {
             }
             (NoticeOutcome::Failed { gateway_reason }, _) => fail(books, &payment, gateway_reason.clone())?,
             (NoticeOutcome::Fraudulent { .. }, Status::Fraudulent) => {}
+            // Of another amount, or of a payment that went back before, it is a dispute that is lost at once.
+            (NoticeOutcome::Fraudulent { gateway_reason }, status)
+                if status == Status::Returned
+                    || (matches!(status, Status::Credited | Status::PartlyReturned)
+                        && self.amount != started.received) =>
+            {
+                let dispute = dispute::open(books, &payment, None, self.amount, gateway_reason)?;
+                dispute::lose(books, &payment, &dispute)?;
+            }
             (NoticeOutcome::Fraudulent { gateway_reason }, _) => {
                 mark_fraudulent(books, &payment, gateway_reason.clone())?;
+            }
+            (NoticeOutcome::Disputed { gateway_dispute, gateway_reason }, _) => {
+                let name = Some(dispute::named(gateway_dispute)?);
+                dispute::open(books, &payment, name, self.amount, gateway_reason)?;
+            }
+            (NoticeOutcome::DisputeWon { gateway_dispute }, _) => {
+                let dispute = dispute::find(books, &payment, gateway_dispute, self.amount)?;
+                dispute::win(books, &payment, &dispute)?;
+            }
+            (NoticeOutcome::DisputeLost { gateway_dispute }, _) => {
+                let dispute = dispute::find(books, &payment, gateway_dispute, self.amount)?;
+                dispute::lose(books, &payment, &dispute)?;
+            }
+            (NoticeOutcome::Refunded { gateway_refund }, _) => {
+                refund::made_at_the_gateway(books, &payment, gateway_refund, self.amount)?;
             }
         }
         standing(books, &payment)
@@ -182,6 +235,10 @@ impl GatewayNotice {
                     (_, None) => return Ok(named.clone()),
                     (_, Some(payment)) => return Err(PaymentRejection::AssignedElsewhere { payment }.into()),
                 }
+            }
+            // Money that nobody has reported yet neither goes back nor is disputed: the notice comes again.
+            (Payment::Unknown, None) if !self.outcome.announces() => {
+                return Err(PaymentRejection::NotStarted.into());
             }
             (Payment::Unknown, None) => {
                 purpose_of_account(books, &self.account, &self.purpose)?;
@@ -234,8 +291,7 @@ impl GatewayNotice {
             return Err(PaymentRejection::GatewayPaymentMissing.into());
         }
         // The colon parts the two names, so that no two pairs make one identifier.
-        let plain = |name: &str| !name.is_empty() && name.trim() == name;
-        if !plain(&self.gateway) || self.gateway.contains(':') || !plain(&self.gateway_payment) {
+        if !is_plain(&self.gateway) || self.gateway.contains(':') || !is_plain(&self.gateway_payment) {
             return Err(OperationRejection::Name(IdError::MalformedName).into());
         }
         let id = |gateway: &str| Id::named(&format!("{gateway}:{}", self.gateway_payment));
@@ -247,6 +303,21 @@ impl GatewayNotice {
         }
         Ok(folded)
     }
+}
+
+impl NoticeOutcome {
+    /// Whether it can be the first that is heard of a payment.
+    fn announces(&self) -> bool {
+        match self {
+            Self::Succeeded | Self::Failed { .. } | Self::Fraudulent { .. } => true,
+            Self::Disputed { .. } | Self::DisputeWon { .. } | Self::DisputeLost { .. } | Self::Refunded { .. } => false,
+        }
+    }
+}
+
+/// Whether a name given by a gateway can be recorded as it is, so that the same name is found again.
+pub(super) fn is_plain(name: &str) -> bool {
+    !name.is_empty() && name.trim() == name
 }
 
 /// Whether both are one payment of one gateway, whose name was spelt in other letters before spellings were one.
@@ -269,25 +340,38 @@ fn purpose_of_account(books: &mut UnitOfWork<'_>, account: &AccountId, purpose: 
 fn credit_or_confirm(
     books: &mut UnitOfWork<'_>,
     payment: &PaymentId,
+    amount: Money,
     document_number: Option<String>,
     gateway: Option<PaymentId>,
 ) -> Result<(), Refusal> {
-    let started = books.get(payment).started()?;
+    let started = books.get(payment).started()?.clone();
+    let account = &started.account;
+    books.get(account).ledger()?.same_currency(amount)?;
     match (started.status, started.entry) {
         // The pledge has credited the account already; now the money is here.
-        (Status::Pledged, Some(entry)) => {
-            let account = started.account.clone();
-            books.execute(payment, PaymentCommand::Credit { entry, document_number, gateway })?;
+        (Status::Pledged, Some(entry)) if amount == started.amount => {
+            books.execute(payment, PaymentCommand::Credit { entry, amount, document_number, gateway })?;
             // A pledge may have been dated ahead of the money.
-            if !allocation::is_dated_ahead(books) && books.get(&account).ledger()?.ahead.contains_key(&entry) {
-                books.execute(&account, AccountCommand::SetFree { funds: entry })?;
+            if !allocation::is_dated_ahead(books) && books.get(account).ledger()?.ahead.contains_key(&entry) {
+                books.execute(account, AccountCommand::SetFree { funds: entry })?;
                 serve(books, payment, entry)?;
                 allocation::settle_invoices(books)?;
             }
-            Ok(())
+            return Ok(());
         }
-        _ => credit(books, payment, |entry| PaymentCommand::Credit { entry, document_number, gateway }),
+        // Other money came than was pledged: it takes the place of the pledge.
+        (Status::Pledged, Some(_)) => {
+            books.execute(payment, PaymentCommand::WithdrawPledge)?;
+            withdraw(books, payment, &started, "pledge corrected to what came")?;
+        }
+        _ => {}
     }
+    credit(books, payment, amount, |entry| PaymentCommand::Credit { entry, amount, document_number, gateway })?;
+    if started.status == Status::Pledged {
+        allocation::spread_free_credit(books, account)?;
+        allocation::settle_invoices(books)?;
+    }
+    Ok(())
 }
 
 /// Money on the account: it closes a debt that no limit allows, then serves its purpose, then what is due longest;
@@ -295,6 +379,7 @@ fn credit_or_confirm(
 fn credit(
     books: &mut UnitOfWork<'_>,
     payment: &PaymentId,
+    amount: Money,
     command: impl FnOnce(Entry) -> PaymentCommand,
 ) -> Result<(), Refusal> {
     let started = books.get(payment).started()?.clone();
@@ -303,7 +388,7 @@ fn credit(
     books.execute(payment, command(funds))?;
     let credit = Credit {
         origin: FundsOrigin::Payment(payment.clone()),
-        amount: started.amount,
+        amount,
         description: format!("payment {payment}"),
         revenue: None,
         reverses: None,
@@ -326,6 +411,21 @@ pub(super) fn serve(books: &mut UnitOfWork<'_>, payment: &PaymentId, funds: Entr
             let charge = books.get(invoice).standing()?.entry;
             books.execute(account, AccountCommand::CoverCharge { funds, charge })?;
         }
+    }
+    Ok(books.execute(account, AccountCommand::CoverOldest { funds })?)
+}
+
+/// What money of a payment that has been here before covers: its order was served or let go when it first came.
+pub(super) fn cover_again(books: &mut UnitOfWork<'_>, started: &Started) -> Result<(), Refusal> {
+    let account = &started.account;
+    let Some(funds) = started.entry else { return Ok(()) };
+    if !books.get(account).ledger()?.usable(funds).is_positive() {
+        return Ok(());
+    }
+    books.execute(account, AccountCommand::CoverDebt { funds })?;
+    if let Purpose::Invoice(invoice) = &started.purpose {
+        let charge = books.get(invoice).standing()?.entry;
+        books.execute(account, AccountCommand::CoverCharge { funds, charge })?;
     }
     Ok(books.execute(account, AccountCommand::CoverOldest { funds })?)
 }
@@ -360,6 +460,18 @@ pub(super) fn take_back(
     started: &Started,
     description: &str,
 ) -> Result<(), Refusal> {
+    withdraw(books, payment, started, description)?;
+    allocation::spread_free_credit(books, &started.account)?;
+    allocation::settle_invoices(books)
+}
+
+/// As [`take_back`]; what the money covered waits for other money.
+fn withdraw(
+    books: &mut UnitOfWork<'_>,
+    payment: &PaymentId,
+    started: &Started,
+    description: &str,
+) -> Result<(), Refusal> {
     let account = &started.account;
     let status = started.status;
     let funds = started.entry.ok_or(PaymentRejection::WrongStatus { status, wanted: "taken back" })?;
@@ -380,8 +492,7 @@ pub(super) fn take_back(
         books.execute(account, AccountCommand::Charge(taken))?;
         books.execute(account, AccountCommand::CoverCharge { funds, charge })?;
     }
-    allocation::spread_free_credit(books, account)?;
-    allocation::settle_invoices(books)
+    Ok(())
 }
 
 fn standing(books: &mut UnitOfWork<'_>, payment: &PaymentId) -> Result<Answer, Refusal> {
@@ -391,6 +502,7 @@ fn standing(books: &mut UnitOfWork<'_>, payment: &PaymentId) -> Result<Answer, R
         "id": payment,
         "status": started.status.as_str(),
         "amount": started.amount,
+        "received": started.received,
         "account": started.account,
         "balance": balance,
     }));

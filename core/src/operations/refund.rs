@@ -2,28 +2,37 @@
 
 use serde_json::json;
 
-use super::{Answer, Refusal, answer, payment::take_back, today};
+use super::{
+    Answer, Refusal, answer,
+    dispute::take_out,
+    payment::{is_plain, take_back},
+    today,
+};
 use crate::{
     domain::{
-        Money, PaymentId, Refund, RefundId,
+        AccountId, Money, PaymentId, Refund, RefundId,
         account::{AccountCommand, Charge, ChargeOrigin, Credit, FundsOrigin, Overdraft},
-        payment::{PaymentCommand, PaymentRejection, Status},
+        payment::{MadeRefund, PaymentCommand, PaymentRejection, Started, Status},
     },
     operations::allocation,
     writer::UnitOfWork,
 };
 
-/// Takes the money off the account; the gateway is asked afterwards.
+/// Takes the money off the account; the gateway is asked afterwards, unless it has made the refund already.
 #[derive(Clone, Debug)]
 pub struct StartRefund {
     pub payment: PaymentId,
     pub amount: Money,
+    /// The gateway's own id of a refund that was made there. The same id any number of times is one refund.
+    pub gateway_refund: Option<String>,
 }
 
 #[derive(Clone, Debug)]
 pub struct SettleRefund {
     pub payment: PaymentId,
     pub refund: RefundId,
+    /// The gateway's own id of the refund.
+    pub gateway_refund: Option<String>,
 }
 
 /// The gateway could not pay it back: the money returns to the account.
@@ -36,6 +45,10 @@ pub struct FailRefund {
 
 impl StartRefund {
     pub(super) fn decide(&self, books: &mut UnitOfWork<'_>) -> Result<Answer, Refusal> {
+        if let Some(gateway_refund) = &self.gateway_refund {
+            let refund = made_at_the_gateway(books, &self.payment, gateway_refund, self.amount)?;
+            return standing(books, &self.payment, &refund, "settled");
+        }
         let payment = books.get(&self.payment).started()?;
         let (account, status) = (payment.account.clone(), payment.status);
         let funds = payment.entry.ok_or(PaymentRejection::WrongStatus { status, wanted: "refunded" })?;
@@ -46,15 +59,7 @@ impl StartRefund {
         let (refund, amount) = (books.new_id::<Refund>(), self.amount);
         let start = PaymentCommand::StartRefund { refund: refund.clone(), amount, refundable, entry: charge };
         books.execute(&self.payment, start)?;
-        let out = Charge {
-            origin: ChargeOrigin::Refund(refund.clone()),
-            amount,
-            description: format!("refund of payment {}", self.payment),
-            revenue: None,
-            due_on: today(books, &account)?,
-            reverses: None,
-            overdraft: Overdraft::Permitted,
-        };
+        let out = refunded(books, &self.payment, &account, &refund, amount)?;
         books.execute(&account, AccountCommand::Charge(out))?;
         books.execute(&account, AccountCommand::Allocate { funds, charge, amount })?;
         standing(books, &self.payment, &refund, "pending")
@@ -63,9 +68,89 @@ impl StartRefund {
 
 impl SettleRefund {
     pub(super) fn decide(&self, books: &mut UnitOfWork<'_>) -> Result<Answer, Refusal> {
-        books.execute(&self.payment, PaymentCommand::SettleRefund { refund: self.refund.clone() })?;
+        let (refund, gateway_refund) = (self.refund.clone(), self.gateway_refund.clone());
+        if let Some(name) = &gateway_refund {
+            let made = made_before(books, &self.payment, name)?;
+            if made.is_some_and(|made| made.refund == refund) {
+                return standing(books, &self.payment, &refund, "settled");
+            }
+        }
+        books.execute(&self.payment, PaymentCommand::SettleRefund { refund, gateway_refund })?;
         standing(books, &self.payment, &self.refund, "settled")
     }
+}
+
+/// A refund that the gateway has made. One that is known by its id stands as it is; else it is the one under way of that
+/// amount; else it is another one, and its money has left whatever it was tied to.
+pub(super) fn made_at_the_gateway(
+    books: &mut UnitOfWork<'_>,
+    payment: &PaymentId,
+    gateway_refund: &str,
+    amount: Money,
+) -> Result<RefundId, Refusal> {
+    let started = books.get(payment).started()?.clone();
+    let account = &started.account;
+    books.get(account).ledger()?.same_currency(amount)?;
+    if let Some(MadeRefund { refund, amount: recorded }) = made_before(books, payment, gateway_refund)? {
+        return if recorded == amount {
+            Ok(refund)
+        } else {
+            Err(PaymentRejection::RefundAmountDiffers { given: amount, recorded }.into())
+        };
+    }
+    let refund = match started.under_way_of(amount) {
+        Some(refund) => refund,
+        None => record(books, payment, &started, amount)?,
+    };
+    let gateway_refund = Some(gateway_refund.to_owned());
+    books.execute(payment, PaymentCommand::SettleRefund { refund: refund.clone(), gateway_refund })?;
+    Ok(refund)
+}
+
+/// The refund that bears the gateway's id.
+fn made_before(
+    books: &mut UnitOfWork<'_>,
+    payment: &PaymentId,
+    gateway_refund: &str,
+) -> Result<Option<MadeRefund>, Refusal> {
+    if !is_plain(gateway_refund) {
+        return Err(PaymentRejection::GatewayRefundMalformed.into());
+    }
+    Ok(books.get(payment).started()?.made_refunds.get(gateway_refund).cloned())
+}
+
+/// Takes the money of a refund that was made elsewhere off the account, which may go negative.
+fn record(
+    books: &mut UnitOfWork<'_>,
+    payment: &PaymentId,
+    started: &Started,
+    amount: Money,
+) -> Result<RefundId, Refusal> {
+    let (account, status) = (&started.account, started.status);
+    let (refund, entry) = (books.new_id::<Refund>(), books.get(account).ledger()?.next_entry());
+    books.execute(payment, PaymentCommand::RecordRefund { refund: refund.clone(), amount, entry })?;
+    let funds = started.entry.ok_or(PaymentRejection::WrongStatus { status, wanted: "refunded" })?;
+    let out = refunded(books, payment, account, &refund, amount)?;
+    take_out(books, account, funds, out)?;
+    Ok(refund)
+}
+
+fn refunded(
+    books: &mut UnitOfWork<'_>,
+    payment: &PaymentId,
+    account: &AccountId,
+    refund: &RefundId,
+    amount: Money,
+) -> Result<Charge, Refusal> {
+    Ok(Charge {
+        origin: ChargeOrigin::Refund(refund.clone()),
+        amount,
+        description: format!("refund of payment {payment}"),
+        revenue: None,
+        due_on: today(books, account)?,
+        reverses: None,
+        overdraft: Overdraft::Permitted,
+    })
 }
 
 impl FailRefund {

@@ -19,6 +19,8 @@ pub fn upcasters() -> Vec<Box<dyn EventUpcaster>> {
     vec![
         // In 1.1 the share that a line bears of a discount may be finer than the currency; 1.0 had none that was.
         Box::new(SemanticVersionEventUpcaster::new("invoice.finalised", "1.1", Box::new(std::convert::identity))),
+        // In 1.1 a refund may bear the id that the gateway gave it; 1.0 had none.
+        Box::new(SemanticVersionEventUpcaster::new("payment.refund_settled", "1.1", Box::new(std::convert::identity))),
     ]
 }
 

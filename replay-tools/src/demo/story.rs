@@ -328,7 +328,7 @@ async fn refund(
 ) -> Result<(), ToolError> {
     let Some(payment) = client.payments.last().cloned() else { return Ok(()) };
     let amount = price(client.currency, dec!(5));
-    let start = StartRefund { payment: payment.clone(), amount };
+    let start = StartRefund { payment: payment.clone(), amount, gateway_refund: None };
     // Refused when the money has been spent.
     let Ok(started) = teller.attempt(at, staff("pavel"), Operation::StartRefund(start)).await? else {
         return Ok(());
@@ -336,7 +336,7 @@ async fn refund(
     let refund = id(&started)?;
     let later = at + Duration::hours(3);
     let outcome = if rng.random_bool(0.8) {
-        Operation::SettleRefund(SettleRefund { payment, refund })
+        Operation::SettleRefund(SettleRefund { payment, refund, gateway_refund: None })
     } else {
         Operation::FailRefund(FailRefund { payment, refund, gateway_reason: "card expired".into() })
     };

@@ -28,7 +28,7 @@ fn pledged() -> PaymentEvent {
 }
 
 fn credit() -> PaymentCommand {
-    PaymentCommand::Credit { entry: 1, document_number: None, gateway: None }
+    PaymentCommand::Credit { entry: 1, amount: usd("100.00"), document_number: None, gateway: None }
 }
 
 fn credited() -> PaymentEvent {
@@ -67,11 +67,11 @@ fn refunding(name: &str, amount: &str) -> PaymentEvent {
 }
 
 fn settle(name: &str) -> PaymentCommand {
-    PaymentCommand::SettleRefund { refund: id(name) }
+    PaymentCommand::SettleRefund { refund: id(name), gateway_refund: None }
 }
 
 fn refunded(name: &str, amount: &str) -> PaymentEvent {
-    PaymentEvent::RefundSettled { refund: id(name), amount: usd(amount) }
+    PaymentEvent::RefundSettled { refund: id(name), amount: usd(amount), gateway_refund: None }
 }
 
 fn fail_refund(name: &str) -> PaymentCommand {

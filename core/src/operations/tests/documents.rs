@@ -357,7 +357,11 @@ fn s28_what_a_credit_note_takes_back_of_a_paid_invoice_can_be_refunded() {
     assert_eq!((books.balance(&account), books.due(&invoice)), (number("10.00"), number("0.00")));
 
     let refund = |amount: &str| {
-        Operation::StartRefund(crate::operations::StartRefund { payment: payment.clone(), amount: usd(amount) })
+        Operation::StartRefund(crate::operations::StartRefund {
+            payment: payment.clone(),
+            amount: usd(amount),
+            gateway_refund: None,
+        })
     };
     assert_eq!(books.refused(refund("10.01")).code(), "over-refund");
     books.done(refund("10.00"));

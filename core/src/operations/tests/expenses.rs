@@ -118,7 +118,9 @@ fn an_expense_that_nothing_covers_leaves_no_debt_when_it_is_reversed() {
 fn money_freed_by_a_reversal_can_be_refunded() {
     let mut books = Books::new();
     let (account, payment, expense) = covered(&mut books);
-    let all = || Operation::StartRefund(StartRefund { payment: payment.clone(), amount: usd("100.00") });
+    let all = || {
+        Operation::StartRefund(StartRefund { payment: payment.clone(), amount: usd("100.00"), gateway_refund: None })
+    };
     assert_eq!(books.refused(all()).code(), "over-refund");
     books.done(reverse(&expense));
     books.done(all());

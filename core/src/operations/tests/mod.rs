@@ -2,6 +2,7 @@
 //! checked as an auditor would.
 
 mod accounts;
+mod disputes;
 mod documents;
 mod expenses;
 mod orders;
@@ -249,7 +250,14 @@ impl Books {
     fn check_payment(&self, payment: &Payment) {
         let Payment::Started(started) = payment else { return };
         let refunding: Decimal = started.refunding.values().map(|refund| refund.amount.amount()).sum();
-        assert!(started.returned.amount() + refunding <= started.amount.amount(), "more goes back than came in");
+        if started.made_refunds.is_empty() && started.disputes.is_empty() {
+            let received = started.received.amount();
+            assert!(started.returned.amount() + refunding <= received, "more goes back than came in");
+        }
+        for dispute in started.disputes.values() {
+            let taken = self.ledger(&started.account).charges.get(&dispute.entry).expect("a dispute is charged");
+            assert_eq!(taken.amount(), dispute.amount, "a dispute is charged with its amount");
+        }
         if started.status == Status::Fraudulent {
             let entry = started.entry.expect("it was credited or pledged");
             assert!(self.ledger(&started.account).free(entry).is_zero(), "what the gateway took back is not free");
@@ -314,7 +322,7 @@ impl Books {
     fn paid_for(&mut self, account: &AccountId, amount: &str, purpose: Purpose) -> PaymentId {
         let amount = self.money(account, amount);
         let payment = id(&self.done(start_payment(account, amount, purpose)));
-        self.done(step(&payment, PaymentStep::Credit { document_number: None }));
+        self.done(step(&payment, PaymentStep::Credit { document_number: None, amount: None }));
         payment
     }
 

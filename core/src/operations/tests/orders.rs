@@ -73,7 +73,7 @@ fn s1_an_order_waits_for_what_is_missing_and_is_processed_when_it_comes() {
     assert_eq!((text(&start, "status"), amount(&start["payment"], "amount")), ("in_progress", number("2.00")));
     let payment: PaymentId = id(&start["payment"]);
     let before = books.events.len();
-    let credited = books.done(step(&payment, PaymentStep::Credit { document_number: None }));
+    let credited = books.done(step(&payment, PaymentStep::Credit { document_number: None, amount: None }));
     assert_eq!(text(&credited["order"], "status"), "processed");
     let types = books.types_since(before);
     for (kind, times) in
@@ -168,7 +168,7 @@ fn money_that_arrives_after_the_order_was_deleted_is_credit() {
     let payment: PaymentId = id(&books.done(pay_by_card(&order))["payment"]);
     books.done(step(&payment, PaymentStep::Fail { gateway_reason: "timed out".into() }));
     books.done(Operation::DeleteOrder(DeleteOrder { order }));
-    books.done(step(&payment, PaymentStep::Credit { document_number: None }));
+    books.done(step(&payment, PaymentStep::Credit { document_number: None, amount: None }));
     assert_eq!(books.balance(&account), number("12.00"));
 }
 

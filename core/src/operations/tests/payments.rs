@@ -28,7 +28,7 @@ fn notice(account: &AccountId, gateway_payment: &str, amount: &str, outcome: Not
 }
 
 fn refund(payment: &PaymentId, amount: &str) -> Operation {
-    Operation::StartRefund(StartRefund { payment: payment.clone(), amount: usd(amount) })
+    Operation::StartRefund(StartRefund { payment: payment.clone(), amount: usd(amount), gateway_refund: None })
 }
 
 fn refund_failed(payment: &PaymentId, refund: &RefundId) -> Operation {
@@ -37,7 +37,7 @@ fn refund_failed(payment: &PaymentId, refund: &RefundId) -> Operation {
 }
 
 fn refund_settled(payment: &PaymentId, refund: &RefundId) -> Operation {
-    Operation::SettleRefund(SettleRefund { payment: payment.clone(), refund: refund.clone() })
+    Operation::SettleRefund(SettleRefund { payment: payment.clone(), refund: refund.clone(), gateway_refund: None })
 }
 
 fn fraud(payment: &PaymentId) -> Operation {
@@ -374,7 +374,7 @@ fn a_pledge_counts_as_money_until_it_is_confirmed_or_withdrawn() {
     books.done(step(&payment, PaymentStep::WithdrawPledge));
     assert_eq!((books.due(&invoice), status(&books, &payment)), (number("50.00"), Status::New));
     books.done(step(&payment, PaymentStep::Pledge));
-    books.done(step(&payment, PaymentStep::Credit { document_number: Some("17".into()) }));
+    books.done(step(&payment, PaymentStep::Credit { document_number: Some("17".into()), amount: None }));
     assert_eq!(books.statement(&account), ["-50.00", "0.00", "-50.00", "0.00"].map(number));
 }
 
@@ -490,7 +490,7 @@ fn what_a_hold_or_a_debt_needs_is_not_refunded() {
 fn dated_ahead(books: &mut Books, account: &AccountId, amount: &str, purpose: Purpose) -> PaymentId {
     let payment = id(&books.done(start_payment(account, usd(amount), purpose)));
     books.context.occurred_at = noon("2027-06-01");
-    books.done(step(&payment, PaymentStep::Credit { document_number: None }));
+    books.done(step(&payment, PaymentStep::Credit { document_number: None, amount: None }));
     books.context.occurred_at = books.now;
     payment
 }
@@ -529,7 +529,7 @@ fn money_that_is_dated_ahead_is_not_spent_before_it_takes_effect() {
 
     let pay = || Operation::PayOrder(PayOrder { order: order.clone(), by: PayOrderBy::Balance });
     assert_eq!(books.refused(pay()).code(), "order-locked");
-    let refund = StartRefund { payment: payment.clone(), amount: usd("1.00") };
+    let refund = StartRefund { payment: payment.clone(), amount: usd("1.00"), gateway_refund: None };
     assert_eq!(books.refused(Operation::StartRefund(refund)).code(), "over-refund");
     let hold = HoldFunds { account: account.clone(), amount: usd("1.00") };
     assert_eq!(books.refused(Operation::HoldFunds(hold.clone())).code(), "insufficient-funds");
@@ -632,6 +632,6 @@ fn a_pledge_of_later_counts_once_the_money_is_here() {
     books.context.occurred_at = noon("2027-06-01");
     books.done(step(&payment, PaymentStep::Pledge));
     books.context.occurred_at = books.now;
-    books.done(step(&payment, PaymentStep::Credit { document_number: None }));
+    books.done(step(&payment, PaymentStep::Credit { document_number: None, amount: None }));
     assert_eq!(books.state(&order).placed().expect("it is placed").stage, Stage::Processed);
 }

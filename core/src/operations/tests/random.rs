@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     domain::{
-        CustomerId, ExpenseId, OrderId, RefundId,
+        CustomerId, DisputeId, ExpenseId, OrderId, RefundId,
         account::HoldId,
         discount::{Audience, Scope, Value},
         invoice::{DocumentDiscount, LineToCredit},
@@ -14,8 +14,9 @@ use crate::{
     },
     operations::{
         AdjustAccount, AdjustExpense, AllocatePayment, ChangeTerms, ChargeRef, CreditRequest, DeleteOrder, FailRefund,
-        GatewayNotice, GrantDiscount, HoldFunds, IssueCreditNote, NoticeOutcome, PayOrder, PayOrderBy, PlaceOrder,
-        RecordExpense, ReinstateExpense, ReleaseHold, ReverseExpense, SettleRefund, StartRefund, Terms, TransferFunds,
+        GatewayNotice, GrantDiscount, HoldFunds, IssueCreditNote, LoseDispute, NoticeOutcome, OpenDispute, PayOrder,
+        PayOrderBy, PlaceOrder, RecordExpense, ReinstateExpense, ReleaseHold, ReverseExpense, SettleRefund,
+        StartRefund, Terms, TransferFunds, WinDispute,
     },
 };
 
@@ -31,7 +32,7 @@ struct Move {
 }
 
 fn a_move() -> impl Strategy<Value = Move> {
-    (0u8..30, 0usize..4, any::<u16>(), any::<u16>(), 1u32..20_000, any::<bool>()).prop_map(
+    (0u8..38, 0usize..4, any::<u16>(), any::<u16>(), 1u32..20_000, any::<bool>()).prop_map(
         |(kind, account, thing, other, cents, flag)| Move {
             kind,
             account,
@@ -49,6 +50,7 @@ struct World {
     accounts: Vec<(CustomerId, AccountId, PayerId)>,
     payments: Vec<PaymentId>,
     refunds: Vec<(PaymentId, RefundId)>,
+    disputes: Vec<(PaymentId, DisputeId)>,
     invoices: Vec<InvoiceId>,
     expenses: Vec<ExpenseId>,
     orders: Vec<OrderId>,
@@ -95,7 +97,7 @@ impl World {
             0 | 1 => start_payment(&account, money, Purpose::Advance),
             2 => start_payment(&account, money, Purpose::Invoice(pick(&self.invoices, thing)?)),
             3 => start_payment(&account, money, Purpose::Order(pick(&self.orders, thing)?)),
-            4 | 5 => paying(PaymentStep::Credit { document_number: None })?,
+            4 | 5 => paying(PaymentStep::Credit { document_number: None, amount: None })?,
             6 => paying(if flag { PaymentStep::Pledge } else { PaymentStep::WithdrawPledge })?,
             7 => paying(if flag { PaymentStep::Fail { gateway_reason } } else { PaymentStep::Submit })?,
             8 => paying(PaymentStep::MarkFraudulent { gateway_reason })?,
@@ -145,11 +147,15 @@ impl World {
                     description: "taken back".into(),
                 }],
             }),
-            13 => Operation::StartRefund(StartRefund { payment: pick(&self.payments, thing)?, amount: money }),
+            13 => Operation::StartRefund(StartRefund {
+                payment: pick(&self.payments, thing)?,
+                amount: money,
+                gateway_refund: None,
+            }),
             14 => {
                 let (payment, refund) = pick(&self.refunds, thing)?;
                 match flag {
-                    true => Operation::SettleRefund(SettleRefund { payment, refund }),
+                    true => Operation::SettleRefund(SettleRefund { payment, refund, gateway_refund: None }),
                     false => Operation::FailRefund(FailRefund { payment, refund, gateway_reason }),
                 }
             }
@@ -221,6 +227,57 @@ impl World {
                     Operation::ReleaseHold(ReleaseHold { account, hold })
                 }
             },
+            30 => Operation::OpenDispute(OpenDispute {
+                payment: pick(&self.payments, thing)?,
+                gateway_dispute: format!("dp_{}", other % 3),
+                amount: money,
+                gateway_reason,
+            }),
+            31 => {
+                let (payment, dispute) = pick(&self.disputes, thing)?;
+                match flag {
+                    true => Operation::WinDispute(WinDispute { payment, dispute }),
+                    false => Operation::LoseDispute(LoseDispute { payment, dispute }),
+                }
+            }
+            32 => {
+                let gateway_refund = Some(format!("re_{}", other % 3));
+                Operation::StartRefund(StartRefund {
+                    payment: pick(&self.payments, thing)?,
+                    amount: money,
+                    gateway_refund,
+                })
+            }
+            33 => {
+                let (payment, refund) = pick(&self.refunds, thing)?;
+                let gateway_refund = Some(format!("re_{}", other % 3));
+                Operation::SettleRefund(SettleRefund { payment, refund, gateway_refund })
+            }
+            34 => paying(PaymentStep::Credit { document_number: None, amount: Some(money) })?,
+            35 | 36 => {
+                let payment = pick(&self.payments, thing)?;
+                let started = books.state(&payment).started().ok()?;
+                let known = started.disputes.values().next();
+                let name = format!("dp_{}", other % 3);
+                let (gateway_dispute, amount) = match known {
+                    Some(dispute) if flag => (dispute.gateway_dispute.clone().unwrap_or(name), dispute.amount),
+                    _ => (name, Money::new(exact, started.amount.currency()).unwrap_or(started.amount)),
+                };
+                Operation::GatewayNotice(GatewayNotice {
+                    gateway: "stripe".into(),
+                    gateway_payment: format!("{}", thing % 5),
+                    account: started.account.clone(),
+                    payment: Some(payment),
+                    amount,
+                    purpose: Purpose::Advance,
+                    outcome: match other % 5 {
+                        0 | 1 => NoticeOutcome::Disputed { gateway_dispute, gateway_reason },
+                        2 => NoticeOutcome::DisputeWon { gateway_dispute },
+                        3 => NoticeOutcome::DisputeLost { gateway_dispute },
+                        _ => NoticeOutcome::Refunded { gateway_refund: format!("re_{}", thing % 3) },
+                    },
+                })
+            }
             _ => Operation::GrantDiscount(GrantDiscount {
                 audience: if flag { Audience::Everyone } else { Audience::Customer(customer) },
                 name: "spring".into(),
@@ -239,6 +296,7 @@ impl World {
             Operation::StartPayment(_) => self.payments.push(id(answer)),
             Operation::GatewayNotice(_) => self.payments.push(id(answer)),
             Operation::StartRefund(start) => self.refunds.push((start.payment.clone(), id(answer))),
+            Operation::OpenDispute(open) => self.disputes.push((open.payment.clone(), id(answer))),
             Operation::IssueInvoice(_) => self.invoices.push(id(answer)),
             Operation::PlaceOrder(_) => self.orders.push(id(answer)),
             Operation::HoldFunds(hold) => self.holds.push((hold.account.clone(), id(answer))),
