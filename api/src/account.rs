@@ -18,7 +18,7 @@ use crate::{
     app::App,
     error::ApiError,
     moment::AskedMoment,
-    page::Page,
+    page::{Cursor, Page, PageLimit},
     read::{Fresh, Rows},
     time::Time,
     wire::{
@@ -250,8 +250,10 @@ struct TransferMade {
 pub struct AccountQuery {
     customer: Option<CustomerRef>,
     currency: Option<CurrencyCode>,
-    cursor: Option<String>,
-    limit: Option<u32>,
+    #[param(inline)]
+    cursor: Option<Cursor>,
+    #[param(inline)]
+    limit: Option<PageLimit>,
 }
 
 /// An account.

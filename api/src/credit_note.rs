@@ -16,12 +16,12 @@ use crate::{
     error::ApiError,
     invoice::{DocumentNumber, NAMED_IN_DOCUMENT, NewLine, RoundingPolicy, TaxShown},
     moment::AskedMoment,
-    page::Page,
+    page::{Cursor, Page, PageLimit},
     read::Fresh,
     time::{Day, Time},
     wire::{
-        AccountRef, Amount, CreditNoteRef, CustomerRef, InvoiceRef, Label, Nothing, Number, PayerRef, Ref, Sentence,
-        text,
+        AccountRef, Amount, AskedText, CreditNoteRef, CustomerRef, InvoiceRef, Label, Nothing, Number, PayerRef, Ref,
+        Sentence, text,
     },
     write::{Writing, Written},
 };
@@ -129,9 +129,12 @@ pub struct CreditNoteQuery {
     account: Option<AccountRef>,
     /// Those that take back something of this invoice.
     invoice: Option<InvoiceRef>,
-    number: Option<String>,
-    cursor: Option<String>,
-    limit: Option<u32>,
+    #[param(inline)]
+    number: Option<AskedText>,
+    #[param(inline)]
+    cursor: Option<Cursor>,
+    #[param(inline)]
+    limit: Option<PageLimit>,
 }
 
 /// A credit note.
@@ -230,7 +233,7 @@ pub async fn list(
 ) -> Result<Response, ApiError> {
     let CreditNoteQuery { customer, account, invoice, number, cursor, limit } = asked;
     let (customer, account, invoice) = (customer.map(text), account.map(text), invoice.map(text));
-    let filter = Filter { customer, account, invoice, number };
+    let filter = Filter { customer, account, invoice, number: number.map(String::from) };
     let lasting = filter.lasting();
     let mut listing = app.listing(uri, filter, moment, cursor.as_deref(), limit)?;
     let mut rows = app.read_at(&["credit_notes"], moment, fresh).await?;

@@ -2,20 +2,26 @@
 
 use axum::{extract::State, http::Uri, response::Response};
 use chrono::{DateTime, Utc};
-use daybook_core::operations::{JoinGroup, LeaveGroup, Operation, RegisterCustomer};
+use daybook_core::{
+    domain::customer::{CustomerRejection, is_group_name},
+    operations::{JoinGroup, LeaveGroup, Operation, RegisterCustomer},
+};
 use daybook_projections::customer::{self as read_model, CustomerRow, CustomerSummary, Filter};
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::{
+    IntoParams, PartialSchema, ToSchema,
+    openapi::{RefOr, schema::Schema},
+};
 
 use crate::{
     address::{AskedAt, Named},
     app::App,
     error::ApiError,
     moment::AskedMoment,
-    page::Page,
+    page::{Cursor, Page, PageLimit},
     read::Fresh,
     time::Time,
-    wire::{CustomerRef, Email, Label, Name, Nothing, Ref, Sentence},
+    wire::{AskedText, CustomerRef, Email, Label, Name, Nothing, Ref, Sentence, Text, pattern_text},
     write::{Made, Writing, Written},
 };
 
@@ -62,14 +68,33 @@ pub async fn join_group(
     app.change(request.command(operation, effective_at, reason)?, &[("group-malformed", "/group")]).await
 }
 
+/// The name of a group in an address.
+#[derive(Debug)]
+pub struct GroupName(String);
+
+impl<'de> Deserialize<'de> for GroupName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(Text::new("the name of a group", |text| match is_group_name(text) {
+            true => Ok(Self(text.to_owned())),
+            false => Err(("not-found", CustomerRejection::GroupMalformed.to_string())),
+        }))
+    }
+}
+
+impl PartialSchema for GroupName {
+    fn schema() -> RefOr<Schema> {
+        pattern_text("^[a-z0-9._-]{1,64}$", "resellers")
+    }
+}
+
 /// Takes a customer out of a group.
 #[utoipa::path(delete, path = "/v1/customers/{id}/groups/{group}", responses((status = 200, body = Made)))]
 pub async fn leave_group(
     State(app): State<App>,
-    Named(named): Named<(CustomerRef, String)>,
+    Named(named): Named<(CustomerRef, GroupName)>,
     Writing { request, .. }: Writing<Nothing>,
 ) -> Result<Written, ApiError> {
-    let (Ref(customer), group) = named;
+    let (Ref(customer), GroupName(group)) = named;
     let operation = Operation::LeaveGroup(LeaveGroup { customer, group });
     app.change(request.command(operation, None, None)?, &[]).await
 }
@@ -78,10 +103,14 @@ pub async fn leave_group(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct CustomerQuery {
-    group: Option<String>,
-    email: Option<String>,
-    cursor: Option<String>,
-    limit: Option<u32>,
+    #[param(inline)]
+    group: Option<AskedText>,
+    #[param(inline)]
+    email: Option<AskedText>,
+    #[param(inline)]
+    cursor: Option<Cursor>,
+    #[param(inline)]
+    limit: Option<PageLimit>,
 }
 
 /// A customer.
@@ -113,7 +142,7 @@ pub async fn list(
     fresh: Fresh,
 ) -> Result<Response, ApiError> {
     let CustomerQuery { group, email, cursor, limit } = asked;
-    let filter = Filter { group, email };
+    let filter = Filter { group: group.map(String::from), email: email.map(String::from) };
     let lasting = filter.lasting();
     let mut listing = app.listing(uri, filter, moment, cursor.as_deref(), limit)?;
     let mut rows = app.read_at(&["customers"], moment, fresh).await?;

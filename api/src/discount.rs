@@ -18,10 +18,13 @@ use crate::{
     app::App,
     error::ApiError,
     moment::AskedMoment,
-    page::Page,
-    read::{Fresh, one_of},
+    page::{Cursor, Page, PageLimit},
+    read::Fresh,
     time::{AskedTime, Time},
-    wire::{Amount, CustomerRef, DiscountRef, Label, Name, Nothing, Number, Ref, Sentence, Words},
+    wire::{
+        Amount, AskedText, CustomerRef, DiscountRef, Label, Name, Nothing, Number, OneOf, Ref, Sentence, WordList,
+        Words,
+    },
     write::{Made, Writing, Written},
 };
 
@@ -155,19 +158,32 @@ pub struct AppliedDiscount {
     saving: Amount,
 }
 
+/// Whom a discount is for.
+pub type AudienceKind = OneOf<AudienceKinds>;
+
+pub enum AudienceKinds {}
+
+impl WordList for AudienceKinds {
+    const NAME: &'static str = "AudienceKind";
+    const WORDS: &'static [&'static str] = &["everyone", "group", "customer"];
+}
+
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct DiscountQuery {
-    /// `everyone`, `group` or `customer`.
-    audience: Option<String>,
+    #[param(inline)]
+    audience: Option<AudienceKind>,
     /// The name of the group or the identifier of the customer.
-    audience_id: Option<String>,
+    #[param(inline)]
+    audience_id: Option<AskedText>,
     /// Those that are granted, not revoked, and valid at this moment.
     #[param(inline)]
     valid_at: Option<AskedTime>,
-    cursor: Option<String>,
-    limit: Option<u32>,
+    #[param(inline)]
+    cursor: Option<Cursor>,
+    #[param(inline)]
+    limit: Option<PageLimit>,
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -178,8 +194,10 @@ pub struct OwnDiscountQuery {
     /// out without an event, so that only an answer that was asked with this parameter stays the same for ever.
     #[param(inline)]
     valid_at: Option<AskedTime>,
-    cursor: Option<String>,
-    limit: Option<u32>,
+    #[param(inline)]
+    cursor: Option<Cursor>,
+    #[param(inline)]
+    limit: Option<PageLimit>,
 }
 
 /// A discount.
@@ -239,7 +257,7 @@ pub async fn list(
     fresh: Fresh,
 ) -> Result<Response, ApiError> {
     let DiscountQuery { audience, audience_id, valid_at, cursor, limit } = asked;
-    one_of("audience", audience.as_ref(), &["everyone", "group", "customer"])?;
+    let (audience, audience_id) = (audience.map(String::from), audience_id.map(String::from));
     let filter = Filter { audience, audience_id, valid_at: valid_at.map(|AskedTime(at)| at) };
     let lasting = filter.lasting();
     let mut listing = app.listing(uri, filter, moment, cursor.as_deref(), limit)?;

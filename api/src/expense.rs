@@ -13,10 +13,12 @@ use crate::{
     error::ApiError,
     moment::AskedMoment,
     order::one,
-    page::Page,
-    read::{Fresh, one_of},
+    page::{Cursor, Page, PageLimit},
+    read::Fresh,
     time::Time,
-    wire::{AccountRef, Amount, ExpenseRef, Nothing, Number, OrderRef, Ref, Sentence, ServiceRef, text},
+    wire::{
+        AccountRef, Amount, ExpenseRef, Nothing, Number, OneOf, OrderRef, Ref, Sentence, ServiceRef, WordList, text,
+    },
     write::{Occasion, Writing, Written},
 };
 
@@ -103,7 +105,7 @@ pub async fn reinstate(
 #[expect(dead_code, reason = "the writer stores the answer as JSON; this describes it")]
 struct ExpenseStanding {
     id: ExpenseRef,
-    /// `recorded` or `reversed`.
+    #[schema(value_type = ExpenseStatus)]
     status: String,
     total: Amount,
     /// The number of the entry on the account.
@@ -112,17 +114,29 @@ struct ExpenseStanding {
     balance: Amount,
 }
 
+/// How an expense stands.
+pub type ExpenseStatus = OneOf<ExpenseStatuses>;
+
+pub enum ExpenseStatuses {}
+
+impl WordList for ExpenseStatuses {
+    const NAME: &'static str = "ExpenseStatus";
+    const WORDS: &'static [&'static str] = &["recorded", "reversed"];
+}
+
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ExpenseQuery {
     account: Option<AccountRef>,
-    /// `recorded` or `reversed`.
-    status: Option<String>,
+    #[param(inline)]
+    status: Option<ExpenseStatus>,
     order: Option<OrderRef>,
     service: Option<ServiceRef>,
-    cursor: Option<String>,
-    limit: Option<u32>,
+    #[param(inline)]
+    cursor: Option<Cursor>,
+    #[param(inline)]
+    limit: Option<PageLimit>,
 }
 
 /// An expense.
@@ -139,7 +153,7 @@ pub struct ExpenseShown {
     net: Amount,
     tax: Amount,
     total: Amount,
-    /// `recorded` or `reversed`.
+    #[schema(value_type = ExpenseStatus)]
     status: String,
     /// The number of the entry that charged it first.
     entry: i64,
@@ -206,8 +220,12 @@ pub async fn list(
     fresh: Fresh,
 ) -> Result<Response, ApiError> {
     let ExpenseQuery { account, status, order, service, cursor, limit } = asked;
-    one_of("status", status.as_ref(), &["recorded", "reversed"])?;
-    let filter = Filter { account: account.map(text), status, order: order.map(text), service: service.map(text) };
+    let filter = Filter {
+        account: account.map(text),
+        status: status.map(String::from),
+        order: order.map(text),
+        service: service.map(text),
+    };
     let lasting = filter.lasting();
     let mut listing = app.listing(uri, filter, moment, cursor.as_deref(), limit)?;
     let mut rows = app.read_at(&["expenses"], moment, fresh).await?;

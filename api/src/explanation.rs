@@ -19,7 +19,7 @@ use crate::{
     app::App,
     error::ApiError,
     moment::AskedMoment,
-    page::Page,
+    page::{Cursor, Page, PageLimit},
     read::Fresh,
     wire::{AccountRef, Amount, InvoiceRef, Number, Ref},
 };
@@ -28,8 +28,10 @@ use crate::{
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ExplanationQuery {
-    cursor: Option<String>,
-    limit: Option<u32>,
+    #[param(inline)]
+    cursor: Option<Cursor>,
+    #[param(inline)]
+    limit: Option<PageLimit>,
 }
 
 /// One event behind a figure, and what the figure was before and after it.

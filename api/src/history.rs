@@ -6,16 +6,27 @@ use daybook_projections::history::{self as read_model, HistoryRow};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::{address::AskedAt, app::App, error::ApiError, moment::AskedMoment, page::Page, read::Fresh};
+use crate::{
+    address::AskedAt,
+    app::App,
+    error::ApiError,
+    moment::AskedMoment,
+    page::{Cursor, Page, PageLimit},
+    read::Fresh,
+    wire::AskedText,
+};
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct HistoryQuery {
     /// The identifier of anything: a customer, an account, an order, an invoice …
-    entity: String,
-    cursor: Option<String>,
-    limit: Option<u32>,
+    #[param(inline)]
+    entity: AskedText,
+    #[param(inline)]
+    cursor: Option<Cursor>,
+    #[param(inline)]
+    limit: Option<PageLimit>,
 }
 
 /// An event that concerns something.
@@ -62,7 +73,7 @@ pub async fn list(
     AskedAt(HistoryQuery { entity, cursor, limit }, moment): AskedAt<HistoryQuery>,
     fresh: Fresh,
 ) -> Result<Response, ApiError> {
-    let listing = app.listing(uri, entity, moment, cursor.as_deref(), limit)?;
+    let listing = app.listing(uri, String::from(entity), moment, cursor.as_deref(), limit)?;
     let mut rows = app.read_kept(&["history"], moment, fresh).await?;
     let at = rows.moment();
     let found = read_model::list(&mut rows, &listing.filter, &at, listing.before(), listing.rows()).await?;

@@ -18,10 +18,13 @@ use crate::{
     error::ApiError,
     moment::AskedMoment,
     order::one,
-    page::Page,
-    read::{Fresh, one_of},
+    page::{Cursor, Page, PageLimit},
+    read::Fresh,
     time::{Day, Time},
-    wire::{AccountRef, Amount, CustomerRef, InvoiceRef, Label, Nothing, Number, PayerRef, Ref, Sentence, Words, text},
+    wire::{
+        AccountRef, Amount, AskedText, CustomerRef, InvoiceRef, Label, Nothing, Number, OneOf, PayerRef, Ref, Sentence,
+        WordList, Words, text,
+    },
     write::{Writing, Written},
 };
 
@@ -232,17 +235,30 @@ struct InvoiceIssued {
     due: Amount,
 }
 
+/// How an invoice stands.
+pub type InvoiceStatus = OneOf<InvoiceStatuses>;
+
+pub enum InvoiceStatuses {}
+
+impl WordList for InvoiceStatuses {
+    const NAME: &'static str = "InvoiceStatus";
+    const WORDS: &'static [&'static str] = &["issued", "part_paid", "paid"];
+}
+
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct InvoiceQuery {
     customer: Option<CustomerRef>,
     account: Option<AccountRef>,
-    /// `issued`, `part_paid` or `paid`.
-    status: Option<String>,
-    number: Option<String>,
-    cursor: Option<String>,
-    limit: Option<u32>,
+    #[param(inline)]
+    status: Option<InvoiceStatus>,
+    #[param(inline)]
+    number: Option<AskedText>,
+    #[param(inline)]
+    cursor: Option<Cursor>,
+    #[param(inline)]
+    limit: Option<PageLimit>,
 }
 
 /// An invoice.
@@ -257,7 +273,7 @@ pub struct InvoiceShown {
     payer: PayerSnapshot,
     issued_on: NaiveDate,
     due_on: NaiveDate,
-    /// `issued`, `part_paid` or `paid`.
+    #[schema(value_type = InvoiceStatus)]
     status: String,
     /// Exact; may be finer than the currency.
     net: Number,
@@ -374,8 +390,12 @@ pub async fn list(
     fresh: Fresh,
 ) -> Result<Response, ApiError> {
     let InvoiceQuery { customer, account, status, number, cursor, limit } = asked;
-    one_of("status", status.as_ref(), &["issued", "part_paid", "paid"])?;
-    let filter = Filter { customer: customer.map(text), account: account.map(text), status, number };
+    let filter = Filter {
+        customer: customer.map(text),
+        account: account.map(text),
+        status: status.map(String::from),
+        number: number.map(String::from),
+    };
     let lasting = filter.lasting();
     let mut listing = app.listing(uri, filter, moment, cursor.as_deref(), limit)?;
     let mut rows = app.read_at(&["invoices"], moment, fresh).await?;

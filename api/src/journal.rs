@@ -12,10 +12,10 @@ use crate::{
     error::ApiError,
     explanation::link_to_event,
     moment::AskedMoment,
-    page::Page,
+    page::{Cursor, Page, PageLimit},
     read::Fresh,
     time::AskedTime,
-    wire::{AccountRef, CurrencyCode, Number, text},
+    wire::{AccountRef, AskedText, CurrencyCode, Number, text},
 };
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -23,7 +23,8 @@ use crate::{
 #[into_params(parameter_in = Query)]
 pub struct JournalQuery {
     /// An account of the chart.
-    ledger_account: Option<String>,
+    #[param(inline)]
+    ledger_account: Option<AskedText>,
     /// The account of a customer.
     account: Option<AccountRef>,
     currency: Option<CurrencyCode>,
@@ -33,8 +34,10 @@ pub struct JournalQuery {
     /// Effective before this moment.
     #[param(inline)]
     to: Option<AskedTime>,
-    cursor: Option<String>,
-    limit: Option<u32>,
+    #[param(inline)]
+    cursor: Option<Cursor>,
+    #[param(inline)]
+    limit: Option<PageLimit>,
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -157,6 +160,7 @@ pub async fn list_journal(
     const LEGS: i64 = 1_000;
     let JournalQuery { ledger_account, account, currency, from, to, cursor, limit } = asked;
     let (account, currency) = (account.map(text), currency.map(code));
+    let ledger_account = ledger_account.map(String::from);
     let (from, to) = (from.map(|AskedTime(at)| at), to.map(|AskedTime(at)| at));
     let filter = Filter { ledger_account, account, currency, from, to };
     let listing = app.listing(uri, filter, moment, cursor.as_deref(), limit)?;

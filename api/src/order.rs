@@ -18,12 +18,12 @@ use crate::{
     discount::AppliedDiscount,
     error::ApiError,
     moment::AskedMoment,
-    page::Page,
-    read::{Fresh, one_of},
+    page::{Cursor, Page, PageLimit},
+    read::Fresh,
     time::Time,
     wire::{
-        AccountRef, Amount, CustomerRef, Label, Nothing, Number, OrderRef, PayerRef, PaymentRef, Ref, Sentence, Words,
-        text,
+        AccountRef, Amount, CustomerRef, Label, Nothing, Number, OneOf, OrderRef, PayerRef, PaymentRef, Ref, Sentence,
+        WordList, Words, text,
     },
     write::{Occasion, Writing, Written},
 };
@@ -222,7 +222,7 @@ impl From<PaidBy> for PayOrderBy {
 #[expect(dead_code, reason = "the writer stores the answer as JSON; this describes it")]
 pub struct OrderStanding {
     id: OrderRef,
-    /// `open`, `in_progress`, `processed` or `deleted`.
+    #[schema(value_type = OrderStatus)]
     status: String,
     total: Amount,
     /// What is missing on the account before the order can be paid from the balance.
@@ -250,16 +250,28 @@ struct StartedPayment {
     amount: Amount,
 }
 
+/// How an order stands.
+pub type OrderStatus = OneOf<OrderStatuses>;
+
+pub enum OrderStatuses {}
+
+impl WordList for OrderStatuses {
+    const NAME: &'static str = "OrderStatus";
+    const WORDS: &'static [&'static str] = &["open", "in_progress", "processed", "deleted"];
+}
+
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct OrderQuery {
     customer: Option<CustomerRef>,
     account: Option<AccountRef>,
-    /// `open`, `in_progress`, `processed` or `deleted`.
-    status: Option<String>,
-    cursor: Option<String>,
-    limit: Option<u32>,
+    #[param(inline)]
+    status: Option<OrderStatus>,
+    #[param(inline)]
+    cursor: Option<Cursor>,
+    #[param(inline)]
+    limit: Option<PageLimit>,
 }
 
 /// An order.
@@ -269,7 +281,7 @@ pub struct OrderShown {
     customer: String,
     account: String,
     description: String,
-    /// `open`, `in_progress`, `processed` or `deleted`.
+    #[schema(value_type = OrderStatus)]
     status: String,
     total: Amount,
     /// What discounts took off.
@@ -365,8 +377,7 @@ pub async fn list(
     fresh: Fresh,
 ) -> Result<Response, ApiError> {
     let OrderQuery { customer, account, status, cursor, limit } = asked;
-    one_of("status", status.as_ref(), &["open", "in_progress", "processed", "deleted"])?;
-    let filter = Filter { customer: customer.map(text), account: account.map(text), status };
+    let filter = Filter { customer: customer.map(text), account: account.map(text), status: status.map(String::from) };
     let lasting = filter.lasting();
     let mut listing = app.listing(uri, filter, moment, cursor.as_deref(), limit)?;
     let mut rows = app.read_at(&["orders"], moment, fresh).await?;

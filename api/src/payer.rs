@@ -15,7 +15,7 @@ use crate::{
     app::App,
     error::ApiError,
     moment::AskedMoment,
-    page::Page,
+    page::{Cursor, Page, PageLimit},
     read::Fresh,
     time::Time,
     wire::{CustomerRef, Label, Name, Nothing, PayerRef, Ref, Sentence, Words},
@@ -171,8 +171,10 @@ impl From<Address> for domain::payer::Address {
 pub struct PayerQuery {
     customer: Option<CustomerRef>,
     active: Option<bool>,
-    cursor: Option<String>,
-    limit: Option<u32>,
+    #[param(inline)]
+    cursor: Option<Cursor>,
+    #[param(inline)]
+    limit: Option<PageLimit>,
 }
 
 /// A payer.

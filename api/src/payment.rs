@@ -16,11 +16,14 @@ use crate::{
     error::ApiError,
     moment::AskedMoment,
     order::OrderStanding,
-    page::Page,
-    read::{Fresh, one_of},
+    page::{Cursor, Page, PageLimit},
+    read::Fresh,
     refund::RefundShown,
     time::Time,
-    wire::{AccountRef, Amount, InvoiceRef, Label, Nothing, OrderRef, PayerRef, PaymentRef, Ref, Sentence, text},
+    wire::{
+        AccountRef, Amount, AskedText, InvoiceRef, Label, Nothing, OneOf, OrderRef, PayerRef, PaymentRef, Ref,
+        Sentence, WordList, text,
+    },
     write::{Occasion, WriteRequest, Writing, Written},
 };
 
@@ -199,7 +202,7 @@ impl From<Purpose> for payment::Purpose {
 #[expect(dead_code, reason = "the writer stores the answer as JSON; this describes it")]
 pub struct PaymentStanding {
     id: PaymentRef,
-    /// `new`, `in_progress`, `pledged`, `credited`, `partly_returned`, `returned`, `failed`, `deleted` or `fraudulent`.
+    #[schema(value_type = PaymentStatus)]
     status: String,
     amount: Amount,
     account: AccountRef,
@@ -210,21 +213,41 @@ pub struct PaymentStanding {
     order: Option<OrderStanding>,
 }
 
+/// How a payment stands.
+pub type PaymentStatus = OneOf<PaymentStatuses>;
+
+pub enum PaymentStatuses {}
+
+impl WordList for PaymentStatuses {
+    const NAME: &'static str = "PaymentStatus";
+    const WORDS: &'static [&'static str] = &[
+        "new",
+        "in_progress",
+        "pledged",
+        "credited",
+        "partly_returned",
+        "returned",
+        "failed",
+        "deleted",
+        "fraudulent",
+    ];
+}
+
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct PaymentQuery {
     account: Option<AccountRef>,
-    /// `new`, `in_progress`, `pledged`, `credited`, `partly_returned`, `returned`, `failed`, `deleted` or `fraudulent`.
-    status: Option<String>,
+    #[param(inline)]
+    status: Option<PaymentStatus>,
     /// The order or invoice that they are meant for.
-    purpose: Option<String>,
-    cursor: Option<String>,
-    limit: Option<u32>,
+    #[param(inline)]
+    purpose: Option<AskedText>,
+    #[param(inline)]
+    cursor: Option<Cursor>,
+    #[param(inline)]
+    limit: Option<PageLimit>,
 }
-
-const STATUSES: [&str; 9] =
-    ["new", "in_progress", "pledged", "credited", "partly_returned", "returned", "failed", "deleted", "fraudulent"];
 
 /// A payment.
 #[derive(Debug, Serialize, ToSchema)]
@@ -237,6 +260,7 @@ pub struct PaymentShown {
     /// `advance`, `order` or `invoice`.
     purpose: String,
     purpose_id: Option<String>,
+    #[schema(value_type = PaymentStatus)]
     status: String,
     document_number: Option<String>,
     /// Why it failed or was taken back, in the gateway's words.
@@ -296,8 +320,8 @@ pub async fn list(
     fresh: Fresh,
 ) -> Result<Response, ApiError> {
     let PaymentQuery { account, status, purpose, cursor, limit } = asked;
-    one_of("status", status.as_ref(), &STATUSES)?;
-    let filter = Filter { account: account.map(text), status, purpose_id: purpose };
+    let filter =
+        Filter { account: account.map(text), status: status.map(String::from), purpose_id: purpose.map(String::from) };
     let lasting = filter.lasting();
     let mut listing = app.listing(uri, filter, moment, cursor.as_deref(), limit)?;
     let mut rows = app.read_at(&["payments"], moment, fresh).await?;

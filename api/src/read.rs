@@ -19,7 +19,7 @@ use crate::{
     app::App,
     error::ApiError,
     moment::AskedMoment,
-    page::{CursorKey, Page, Wanted},
+    page::{CursorKey, Page, PageLimit, Wanted},
     past::Admitted,
     wire::{self, json},
     write::LEDGER_POSITION,
@@ -189,7 +189,7 @@ impl App {
         filter: F,
         moment: AskedMoment,
         cursor: Option<&str>,
-        limit: Option<u32>,
+        limit: Option<PageLimit>,
     ) -> Result<Listing<'_, F>, ApiError> {
         let wanted = self.cursors().wanted(&uri, &(&filter, moment), cursor, limit)?;
         Ok(Listing { key: self.cursors(), uri, filter, moment, wanted, progress: Progress::Unread })
@@ -324,17 +324,5 @@ impl Deref for Rows {
 impl DerefMut for Rows {
     fn deref_mut(&mut self) -> &mut PgConnection {
         &mut self.snapshot
-    }
-}
-
-/// A text that is one of a few.
-pub fn one_of(parameter: &str, given: Option<&String>, allowed: &[&str]) -> Result<(), ApiError> {
-    match given {
-        Some(given) if !allowed.contains(&given.as_str()) => {
-            let detail = format!("`{parameter}` is one of {}", allowed.join(", "));
-            let error = ApiError::new("malformed-parameter", detail);
-            Err(error.with("parameter", parameter).with("allowed", allowed.to_vec()))
-        }
-        _ => Ok(()),
     }
 }

@@ -15,9 +15,19 @@ use crate::{
     payment::GatewayReason,
     read::Fresh,
     time::Time,
-    wire::{Amount, Nothing, PaymentRef, Ref, RefundRef, Sentence},
+    wire::{Amount, Nothing, OneOf, PaymentRef, Ref, RefundRef, Sentence, WordList},
     write::{Occasion, Writing, Written},
 };
+
+/// How a refund stands.
+pub type RefundStatus = OneOf<RefundStatuses>;
+
+pub enum RefundStatuses {}
+
+impl WordList for RefundStatuses {
+    const NAME: &'static str = "RefundStatus";
+    const WORDS: &'static [&'static str] = &["pending", "settled", "failed"];
+}
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -72,7 +82,7 @@ pub async fn fail_refund(
 struct RefundStanding {
     id: RefundRef,
     payment: PaymentRef,
-    /// `pending`, `settled` or `failed`.
+    #[schema(value_type = RefundStatus)]
     status: String,
     /// What else of the payment can be refunded.
     refundable: Amount,
@@ -85,7 +95,7 @@ struct RefundStanding {
 pub struct RefundShown {
     id: String,
     amount: Amount,
-    /// `pending`, `settled` or `failed`.
+    #[schema(value_type = RefundStatus)]
     status: String,
     gateway_reason: Option<String>,
     /// The number of the entry that took the money off the account.

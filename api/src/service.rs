@@ -11,7 +11,7 @@ use crate::{
     app::App,
     error::ApiError,
     moment::AskedMoment,
-    page::Page,
+    page::{Cursor, Page, PageLimit},
     read::Fresh,
     wire::{AccountRef, CustomerRef, Nothing, OrderRef, Ref, ServiceRef, text},
 };
@@ -23,8 +23,10 @@ pub struct ServiceQuery {
     customer: Option<CustomerRef>,
     account: Option<AccountRef>,
     order: Option<OrderRef>,
-    cursor: Option<String>,
-    limit: Option<u32>,
+    #[param(inline)]
+    cursor: Option<Cursor>,
+    #[param(inline)]
+    limit: Option<PageLimit>,
 }
 
 /// A service.

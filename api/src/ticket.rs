@@ -15,10 +15,13 @@ use crate::{
     app::App,
     error::ApiError,
     moment::AskedMoment,
-    page::Page,
-    read::{Fresh, one_of},
+    page::{Cursor, Page, PageLimit},
+    read::Fresh,
     time::Time,
-    wire::{CustomerRef, Label, Message, Name, Nothing, OrderRef, Ref, Sentence, ServiceRef, TicketRef, text},
+    wire::{
+        AskedText, CustomerRef, Label, Message, Name, Nothing, OneOf, OrderRef, Ref, Sentence, ServiceRef, TicketRef,
+        WordList, text,
+    },
     write::{Made, Occasion, WriteRequest, Writing, Written},
 };
 
@@ -159,18 +162,31 @@ impl From<Subject> for ticket::Subject {
     }
 }
 
+/// How a ticket stands.
+pub type TicketStatus = OneOf<TicketStatuses>;
+
+pub enum TicketStatuses {}
+
+impl WordList for TicketStatuses {
+    const NAME: &'static str = "TicketStatus";
+    const WORDS: &'static [&'static str] = &["open", "in_progress", "answered", "read", "archived"];
+}
+
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct TicketQuery {
     customer: Option<CustomerRef>,
     archived: Option<bool>,
-    /// `open`, `in_progress`, `answered`, `read` or `archived`.
-    status: Option<String>,
+    #[param(inline)]
+    status: Option<TicketStatus>,
     /// The service or order that they are about.
-    about: Option<String>,
-    cursor: Option<String>,
-    limit: Option<u32>,
+    #[param(inline)]
+    about: Option<AskedText>,
+    #[param(inline)]
+    cursor: Option<Cursor>,
+    #[param(inline)]
+    limit: Option<PageLimit>,
 }
 
 /// A ticket.
@@ -183,7 +199,7 @@ pub struct TicketShown {
     /// `service` or `order`.
     about: Option<String>,
     about_id: Option<String>,
-    /// `open`, `in_progress`, `answered`, `read` or `archived`.
+    #[schema(value_type = TicketStatus)]
     status: String,
     archived: bool,
     message_count: i32,
@@ -245,8 +261,12 @@ pub async fn list(
     fresh: Fresh,
 ) -> Result<Response, ApiError> {
     let TicketQuery { customer, archived, status, about, cursor, limit } = asked;
-    one_of("status", status.as_ref(), &["open", "in_progress", "answered", "read", "archived"])?;
-    let filter = Filter { customer: customer.map(text), archived, status, about_id: about };
+    let filter = Filter {
+        customer: customer.map(text),
+        archived,
+        status: status.map(String::from),
+        about_id: about.map(String::from),
+    };
     let lasting = filter.lasting();
     let mut listing = app.listing(uri, filter, moment, cursor.as_deref(), limit)?;
     let mut rows = app.read_at(&["tickets"], moment, fresh).await?;
