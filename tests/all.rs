@@ -11,6 +11,7 @@ mod columns;
 mod concurrency;
 mod connections;
 mod crash;
+mod description;
 mod diff;
 mod drift;
 mod exports;

@@ -157,7 +157,9 @@ async fn every_text_of_a_body_has_a_limit() {
         let Some(body) = body.filter(|_| !path.starts_with("/v1/ops/")) else { continue };
         without_limit(&description, &body, &path);
         for (name, schema) in body["properties"].as_object().into_iter().flatten() {
-            let Some(most) = resolved(&description, schema)["maxLength"].as_u64() else { continue };
+            let schema = resolved(&description, schema);
+            // What has a form of its own is told of it first.
+            let Some(most) = schema["maxLength"].as_u64().filter(|_| schema.get("pattern").is_none()) else { continue };
             let longer = "ü".repeat(most as usize + 1);
             let request =
                 app.request(method.clone(), &path).header("idempotency-key", "1").json(&json!({ name: longer }));

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use daybook_core::operations::{
     AdjustAccount, ChangeTerms, HoldFunds, OpenAccount, Operation, ReleaseHold, Terms, TransferFunds,
 };
-use daybook_projections::{Plans, account::AccountRow, statement};
+use daybook_projections::{Chosen, Plans, account::AccountRow, statement};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -21,7 +21,6 @@ use crate::{
     wire::{AccountRef, Amount, CurrencyCode, CustomerRef, HoldRef, Label, Name, Number, Ref, Sentence, Words, text},
     write::{Made, Occasion, Writing, Written},
 };
-use daybook_projections::Chosen;
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

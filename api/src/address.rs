@@ -91,6 +91,11 @@ pub fn read_pairs<T: DeserializeOwned>(
                 .with("parameter", unknown)
                 .with("allowed", allowed);
         }
+        if let Some((_, listed)) = text.strip_prefix("unknown variant").and_then(|text| text.rsplit_once("expected ")) {
+            let allowed: Vec<&str> = listed.split('`').skip(1).step_by(2).collect();
+            let detail = format!("`{parameter}` is one of {}", allowed.join(", "));
+            return ApiError::new("malformed-parameter", detail).with("parameter", parameter).with("allowed", allowed);
+        }
         let parameter = if parameter == "." { names.next().unwrap_or_default() } else { parameter };
         let detail = Coded::read(&text).map_or(text.as_str(), |coded| coded.detail);
         ApiError::new("malformed-parameter", format!("`{parameter}`: {detail}")).with("parameter", parameter)

@@ -2,7 +2,7 @@
 
 use axum::{extract::State, response::Response};
 use daybook_core::operations::{AllocatePayment, ChargeRef, Operation};
-use daybook_projections::payment::AllocationRow;
+use daybook_projections::{listing, payment::AllocationRow, payment::PaymentRow};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -16,8 +16,6 @@ use crate::{
     wire::{Amount, ExpenseRef, InvoiceRef, PaymentRef, Ref, Sentence},
     write::{Writing, Written},
 };
-use daybook_projections::listing;
-use daybook_projections::payment::PaymentRow;
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -7,7 +7,6 @@ use daybook_projections::books::{self as read_model, ClosedPeriodRow};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::wire::Nothing;
 use crate::{
     app::App,
     error::ApiError,
@@ -15,6 +14,7 @@ use crate::{
     moment::AskedMoment,
     page::Page,
     time::Day,
+    wire::Nothing,
     wire::{Label, Sentence},
     write::{Writing, Written},
 };

@@ -6,9 +6,13 @@ use axum::{
 };
 use chrono::{DateTime, SubsecRound, Utc};
 use daybook_core::{Actor, Context};
+use utoipa::{
+    PartialSchema,
+    openapi::{RefOr, schema::Schema},
+};
 use uuid::Uuid;
 
-use crate::{error::ApiError, manners::RequestId};
+use crate::{error::ApiError, manners::RequestId, wire::pattern_text};
 
 pub const ACTOR: &str = "daybook-actor";
 pub const ON_BEHALF_OF: &str = "daybook-on-behalf-of";
@@ -44,6 +48,16 @@ impl<S: Sync> FromRequestParts<S> for Caller {
         let on_behalf_of = self::actor(&parts.headers, ON_BEHALF_OF)?;
         let given = parts.extensions.get::<RequestId>().and_then(RequestId::uuid);
         Ok(Self { actor, on_behalf_of, correlation_id: given.unwrap_or_else(Uuid::now_v7) })
+    }
+}
+
+/// An actor as a header writes it: spaces at its ends are none of it.
+#[derive(Debug)]
+pub struct ActorHeader;
+
+impl PartialSchema for ActorHeader {
+    fn schema() -> RefOr<Schema> {
+        pattern_text("^(customer|staff|gateway|system):[ -~]{0,127}[!-~]$", "staff:anna")
     }
 }
 

@@ -14,11 +14,12 @@ use crate::{
     address::Asked,
     app::App,
     error::ApiError,
+    page::Limit,
     wire::{AskedPosition, Nothing},
 };
 
 const DEFAULT_LIMIT: u32 = 100;
-const MAX_LIMIT: u32 = 1_000;
+type CheckpointLimit = Limit<1_000>;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -28,8 +29,8 @@ pub struct CheckpointQuery {
     #[serde(default)]
     #[param(inline)]
     after: AskedPosition,
-    /// At most 1000.
-    limit: Option<u32>,
+    #[param(inline)]
+    limit: Option<CheckpointLimit>,
 }
 
 /// What the log has signed.
@@ -65,11 +66,7 @@ pub async fn list(
     State(app): State<App>,
     Asked(CheckpointQuery { after: AskedPosition(after), limit }): Asked<CheckpointQuery>,
 ) -> Result<Response, ApiError> {
-    let limit = limit.unwrap_or(DEFAULT_LIMIT);
-    if !(1..=MAX_LIMIT).contains(&limit) {
-        let detail = format!("`limit` lies between 1 and {MAX_LIMIT}");
-        return Err(ApiError::new("malformed-parameter", detail).with("parameter", "limit"));
-    }
+    let limit = limit.map_or(DEFAULT_LIMIT, |Limit(limit)| limit);
     let pool = app.store().pool();
     let key = standing(pool).await?.vkey;
     let mut data = checkpoints(pool, after, i64::from(limit) + 1).await?;

@@ -6,7 +6,10 @@ use daybook_core::{
     domain::{invoice::LineToCredit, payer::PayerSnapshot},
     operations::{CreditRequest, IssueCreditNote, Operation},
 };
-use daybook_projections::credit_note::{CreditNoteLineRow, CreditNoteRow};
+use daybook_projections::{
+    Chosen,
+    credit_note::{CreditNoteLineRow, CreditNoteRow},
+};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -19,10 +22,12 @@ use crate::{
     moment::AskedMoment,
     page::Page,
     time::{Day, Time},
-    wire::{AccountRef, Amount, CreditNoteRef, CustomerRef, InvoiceRef, Label, Number, PayerRef, Ref, Sentence, text},
+    wire::{
+        AccountRef, Amount, AskedText, CreditNoteRef, CustomerRef, InvoiceRef, Label, Number, PayerRef, Ref, Sentence,
+        text,
+    },
     write::{Writing, Written},
 };
-use daybook_projections::Chosen;
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -127,7 +132,8 @@ pub struct CreditNoteQuery {
     account: Option<AccountRef>,
     /// Those that take back something of this invoice.
     invoice: Option<InvoiceRef>,
-    number: Option<String>,
+    #[param(inline)]
+    number: Option<AskedText>,
 }
 
 impl Question for CreditNoteQuery {
@@ -139,7 +145,7 @@ impl Question for CreditNoteQuery {
         let chosen = Chosen::default()
             .lasting("customer_id", customer.map(text))
             .lasting("account_id", account.map(text))
-            .lasting("number", number);
+            .lasting("number", number.map(String::from));
         match invoice {
             None => chosen,
             Some(invoice) => {

@@ -2,10 +2,19 @@
 
 use axum::{extract::State, response::Response};
 use chrono::{DateTime, Utc};
-use daybook_core::operations::{JoinGroup, LeaveGroup, Operation, RegisterCustomer};
-use daybook_projections::customer::{CustomerRow, CustomerSummary};
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use daybook_core::{
+    domain::customer::{CustomerRejection, is_group_name},
+    operations::{JoinGroup, LeaveGroup, Operation, RegisterCustomer},
+};
+use daybook_projections::{
+    Chosen,
+    customer::{CustomerRow, CustomerSummary},
+};
+use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::{
+    IntoParams, PartialSchema, ToSchema,
+    openapi::{RefOr, schema::Schema},
+};
 
 use crate::{
     address::Named,
@@ -15,10 +24,9 @@ use crate::{
     moment::AskedMoment,
     page::Page,
     time::Time,
-    wire::{CustomerRef, Email, Label, Name, Nothing, Ref, Sentence},
+    wire::{AskedText, CustomerRef, Email, Label, Name, Nothing, Ref, Sentence, Text, pattern_text},
     write::{Made, Writing, Written},
 };
-use daybook_projections::Chosen;
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -63,14 +71,33 @@ pub async fn join_group(
     app.change(request.command(operation, effective_at, reason)?, &[("group-malformed", "/group")]).await
 }
 
+/// The name of a group in an address.
+#[derive(Debug)]
+pub struct GroupName(String);
+
+impl<'de> Deserialize<'de> for GroupName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(Text::new("the name of a group", |text| match is_group_name(text) {
+            true => Ok(Self(text.to_owned())),
+            false => Err(("not-found", CustomerRejection::GroupMalformed.to_string())),
+        }))
+    }
+}
+
+impl PartialSchema for GroupName {
+    fn schema() -> RefOr<Schema> {
+        pattern_text("^[a-z0-9._-]{1,64}$", "resellers")
+    }
+}
+
 /// Takes a customer out of a group.
 #[utoipa::path(delete, path = "/v1/customers/{id}/groups/{group}", responses((status = 200, body = Made)))]
 pub async fn leave_group(
     State(app): State<App>,
-    Named(named): Named<(CustomerRef, String)>,
+    Named(named): Named<(CustomerRef, GroupName)>,
     Writing { request, .. }: Writing<Nothing>,
 ) -> Result<Written, ApiError> {
-    let (Ref(customer), group) = named;
+    let (Ref(customer), GroupName(group)) = named;
     let operation = Operation::LeaveGroup(LeaveGroup { customer, group });
     app.change(request.command(operation, None, None)?, &[]).await
 }
@@ -79,8 +106,10 @@ pub async fn leave_group(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct CustomerQuery {
-    group: Option<String>,
-    email: Option<String>,
+    #[param(inline)]
+    group: Option<AskedText>,
+    #[param(inline)]
+    email: Option<AskedText>,
 }
 
 impl Question for CustomerQuery {
@@ -89,12 +118,12 @@ impl Question for CustomerQuery {
 
     fn chosen(self) -> Chosen {
         let Self { group, email } = self;
-        let chosen = Chosen::default().now("email", email);
+        let chosen = Chosen::default().now("email", email.map(String::from));
         match group {
             None => chosen,
             Some(group) => {
                 let pieces = ["id in (select customer_id from customer_groups where group_name = ", ")"];
-                chosen.now_where(pieces.into(), vec![group.into()])
+                chosen.now_where(pieces.into(), vec![String::from(group).into()])
             }
         }
     }

@@ -6,7 +6,11 @@ use daybook_core::{
     domain::discount,
     operations::{GrantDiscount, Operation, RevokeDiscount},
 };
-use daybook_projections::discount::{self as read_model, DiscountRow};
+use daybook_projections::{
+    Chosen,
+    customer::CustomerGroupRow,
+    discount::{self as read_model, DiscountRow},
+};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -18,11 +22,9 @@ use crate::{
     moment::AskedMoment,
     page::Page,
     time::{AskedTime, Time},
-    wire::{Amount, CustomerRef, DiscountRef, Label, Name, Number, Ref, Sentence, Words},
+    wire::{Amount, AskedText, CustomerRef, DiscountRef, Label, Name, Number, OneOf, Ref, Sentence, WordList, Words},
     write::{Made, Writing, Written},
 };
-use daybook_projections::Chosen;
-use daybook_projections::customer::CustomerGroupRow;
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -154,14 +156,25 @@ pub struct AppliedDiscount {
     saving: Amount,
 }
 
+/// Whom a discount is for.
+pub type AudienceKind = OneOf<AudienceKinds>;
+
+pub enum AudienceKinds {}
+
+impl WordList for AudienceKinds {
+    const NAME: &'static str = "AudienceKind";
+    const WORDS: &'static [&'static str] = &["everyone", "group", "customer"];
+}
+
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct DiscountQuery {
-    /// `everyone`, `group` or `customer`.
-    audience: Option<String>,
+    #[param(inline)]
+    audience: Option<AudienceKind>,
     /// The name of the group or the identifier of the customer.
-    audience_id: Option<String>,
+    #[param(inline)]
+    audience_id: Option<AskedText>,
     /// Those that are granted, not revoked, and valid at this moment.
     #[param(inline)]
     valid_at: Option<AskedTime>,
@@ -173,7 +186,9 @@ impl Question for DiscountQuery {
 
     fn chosen(self) -> Chosen {
         let Self { audience, audience_id, valid_at } = self;
-        let chosen = Chosen::default().lasting("audience", audience).lasting("audience_id", audience_id);
+        let chosen = Chosen::default()
+            .lasting("audience", audience.map(String::from))
+            .lasting("audience_id", audience_id.map(String::from));
         match valid_at {
             None => chosen,
             Some(AskedTime(at)) => read_model::valid_at(chosen, at),

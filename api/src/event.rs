@@ -17,10 +17,12 @@ use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    address::AskedAt, app::App, error::ApiError, moment::AskedMoment, wire::AskedPosition, write::LEDGER_POSITION,
+    address::AskedAt, app::App, error::ApiError, moment::AskedMoment, page::Limit, wire::AskedPosition,
+    write::LEDGER_POSITION,
 };
 
 const DEFAULT_LIMIT: u32 = 100;
+type EventLimit = Limit<MAX_LIMIT>;
 const MAX_LIMIT: u32 = 1_000;
 /// So many events are looked through for a page at most; one that is not full may have more after it.
 const LOOKED_THROUGH: u64 = 20_000;
@@ -33,8 +35,8 @@ pub struct EventQuery {
     #[serde(default)]
     #[param(inline)]
     after: AskedPosition,
-    /// At most 1000.
-    limit: Option<u32>,
+    #[param(inline)]
+    limit: Option<EventLimit>,
 }
 
 /// An event as it was written.
@@ -85,11 +87,7 @@ pub async fn list_events(
     State(app): State<App>,
     AskedAt(EventQuery { after: AskedPosition(after), limit }, asking): AskedAt<EventQuery>,
 ) -> Result<Response, ApiError> {
-    let limit = limit.unwrap_or(DEFAULT_LIMIT);
-    if !(1..=MAX_LIMIT).contains(&limit) {
-        let detail = format!("`limit` lies between 1 and {MAX_LIMIT}");
-        return Err(ApiError::new("malformed-parameter", detail).with("parameter", "limit"));
-    }
+    let limit = limit.map_or(DEFAULT_LIMIT, |Limit(limit)| limit);
     let moment = app.moment(asking.moment).await?;
     let head = head(app.store().pool()).await?.position;
     let end = moment.known_at.map_or(head, |known_at| known_at.min(head));

@@ -3,7 +3,11 @@
 use axum::{extract::State, response::Response};
 use chrono::{DateTime, Utc};
 use daybook_core::operations::{AdjustExpense, Operation, RecordExpense, ReinstateExpense, ReverseExpense};
-use daybook_projections::expense::{CoverageRow, ExpenseRow};
+use daybook_projections::{
+    Chosen,
+    expense::{CoverageRow, ExpenseRow},
+    listing,
+};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -16,11 +20,9 @@ use crate::{
     order::one,
     page::Page,
     time::Time,
-    wire::{AccountRef, Amount, ExpenseRef, Number, OrderRef, Ref, Sentence, ServiceRef, text},
+    wire::{AccountRef, Amount, ExpenseRef, Number, OneOf, OrderRef, Ref, Sentence, ServiceRef, WordList, text},
     write::{Occasion, Writing, Written},
 };
-use daybook_projections::Chosen;
-use daybook_projections::listing;
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -105,7 +107,7 @@ pub async fn reinstate(
 #[expect(dead_code, reason = "the writer stores the answer as JSON; this describes it")]
 struct ExpenseStanding {
     id: ExpenseRef,
-    /// `recorded` or `reversed`.
+    #[schema(value_type = ExpenseStatus)]
     status: String,
     total: Amount,
     /// The number of the entry on the account.
@@ -114,13 +116,23 @@ struct ExpenseStanding {
     balance: Amount,
 }
 
+/// How an expense stands.
+pub type ExpenseStatus = OneOf<ExpenseStatuses>;
+
+pub enum ExpenseStatuses {}
+
+impl WordList for ExpenseStatuses {
+    const NAME: &'static str = "ExpenseStatus";
+    const WORDS: &'static [&'static str] = &["recorded", "reversed"];
+}
+
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ExpenseQuery {
     account: Option<AccountRef>,
-    /// `recorded` or `reversed`.
-    status: Option<String>,
+    #[param(inline)]
+    status: Option<ExpenseStatus>,
     order: Option<OrderRef>,
     service: Option<ServiceRef>,
 }
@@ -135,7 +147,7 @@ impl Question for ExpenseQuery {
             .lasting("account_id", account.map(text))
             .lasting("order_id", order.map(text))
             .lasting("service_id", service.map(text))
-            .now("status", status)
+            .now("status", status.map(String::from))
     }
 }
 
@@ -153,7 +165,7 @@ pub struct ExpenseShown {
     net: Amount,
     tax: Amount,
     total: Amount,
-    /// `recorded` or `reversed`.
+    #[schema(value_type = ExpenseStatus)]
     status: String,
     /// The number of the entry that charged it first.
     entry: i64,

@@ -6,11 +6,13 @@ use daybook_core::{
     Position, RecordedEvent,
     domain::{posting::Posting, rule::Rule},
 };
-use daybook_projections::explanation::{self as read_model, Step};
+use daybook_projections::{
+    explanation::{self as read_model, Step},
+    invoice::InvoiceRow,
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::wire::Nothing;
 use crate::{
     account::existing,
     address::Named,
@@ -19,9 +21,9 @@ use crate::{
     listing::{Listing, Paging},
     moment::AskedMoment,
     page::Page,
+    wire::Nothing,
     wire::{AccountRef, Amount, InvoiceRef, Number, Ref},
 };
-use daybook_projections::invoice::InvoiceRow;
 
 /// One event behind a figure, and what the figure was before and after it.
 #[derive(Debug, Serialize, ToSchema)]

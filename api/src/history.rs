@@ -12,6 +12,7 @@ use crate::{
     listing::{Listing, Paging},
     moment::AskedMoment,
     page::Page,
+    wire::AskedText,
 };
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -19,7 +20,8 @@ use crate::{
 #[into_params(parameter_in = Query)]
 pub struct HistoryQuery {
     /// The identifier of anything: a customer, an account, an order, an invoice …
-    entity: String,
+    #[param(inline)]
+    entity: AskedText,
 }
 
 /// An event that concerns something.
@@ -66,6 +68,7 @@ pub async fn list(
 ) -> Result<Response, ApiError> {
     let walk = app.walk(uri, paging)?;
     let mut rows = app.read_kept(&["history"], asking).await?;
+    let entity = String::from(entity);
     let at = rows.moment();
     let found = read_model::list(&mut rows, &entity, &at, walk.before(), walk.rows()).await?;
     Ok(rows.tell(walk.page(found, |row| row.position, EventOfHistory::from)))

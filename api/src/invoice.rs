@@ -8,7 +8,10 @@ use daybook_core::{
     operations::{IssueInvoice, Numbering, Operation},
     store::read_stream,
 };
-use daybook_projections::invoice::{InvoiceLineRow, InvoiceRow};
+use daybook_projections::{
+    Chosen,
+    invoice::{InvoiceLineRow, InvoiceRow},
+};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -21,10 +24,12 @@ use crate::{
     order::one,
     page::Page,
     time::{Day, Time},
-    wire::{AccountRef, Amount, CustomerRef, InvoiceRef, Label, Number, PayerRef, Ref, Sentence, Words, text},
+    wire::{
+        AccountRef, Amount, AskedText, CustomerRef, InvoiceRef, Label, Number, OneOf, PayerRef, Ref, Sentence,
+        WordList, Words, text,
+    },
     write::{Writing, Written},
 };
-use daybook_projections::Chosen;
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -233,15 +238,26 @@ struct InvoiceIssued {
     due: Amount,
 }
 
+/// How an invoice stands.
+pub type InvoiceStatus = OneOf<InvoiceStatuses>;
+
+pub enum InvoiceStatuses {}
+
+impl WordList for InvoiceStatuses {
+    const NAME: &'static str = "InvoiceStatus";
+    const WORDS: &'static [&'static str] = &["issued", "part_paid", "paid"];
+}
+
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct InvoiceQuery {
     customer: Option<CustomerRef>,
     account: Option<AccountRef>,
-    /// `issued`, `part_paid` or `paid`.
-    status: Option<String>,
-    number: Option<String>,
+    #[param(inline)]
+    status: Option<InvoiceStatus>,
+    #[param(inline)]
+    number: Option<AskedText>,
 }
 
 impl Question for InvoiceQuery {
@@ -253,8 +269,8 @@ impl Question for InvoiceQuery {
         Chosen::default()
             .lasting("customer_id", customer.map(text))
             .lasting("account_id", account.map(text))
-            .lasting("number", number)
-            .now("status", status)
+            .lasting("number", number.map(String::from))
+            .now("status", status.map(String::from))
     }
 }
 
@@ -270,7 +286,7 @@ pub struct InvoiceShown {
     payer: PayerSnapshot,
     issued_on: NaiveDate,
     due_on: NaiveDate,
-    /// `issued`, `part_paid` or `paid`.
+    #[schema(value_type = InvoiceStatus)]
     status: String,
     /// Exact; may be finer than the currency.
     net: Number,

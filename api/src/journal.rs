@@ -15,7 +15,7 @@ use crate::{
     moment::AskedMoment,
     page::Page,
     time::AskedTime,
-    wire::{AccountRef, CurrencyCode, Number, text},
+    wire::{AccountRef, AskedText, CurrencyCode, Number, text},
 };
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -23,7 +23,8 @@ use crate::{
 #[into_params(parameter_in = Query)]
 pub struct JournalQuery {
     /// An account of the chart.
-    ledger_account: Option<String>,
+    #[param(inline)]
+    ledger_account: Option<AskedText>,
     /// The account of a customer.
     account: Option<AccountRef>,
     currency: Option<CurrencyCode>,
@@ -153,6 +154,7 @@ pub async fn list_journal(
     const LEGS: i64 = 1_000;
     let JournalQuery { ledger_account, account, currency, from, to } = question;
     let (account, currency) = (account.map(text), currency.map(code));
+    let ledger_account = ledger_account.map(String::from);
     let (from, to) = (from.map(|AskedTime(at)| at), to.map(|AskedTime(at)| at));
     let filter = Filter { ledger_account, account, currency, from, to };
     let walk = app.walk(uri, paging)?;

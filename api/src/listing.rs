@@ -19,6 +19,7 @@ use crate::{
     app::App,
     error::ApiError,
     moment::AskedMoment,
+    page::{Cursor, PageLimit},
     read::{Fresh, Rows},
 };
 
@@ -39,9 +40,11 @@ pub trait Question: DeserializeOwned + Send {
 #[into_params(parameter_in = Query)]
 pub struct Paging {
     /// The `next_cursor` of the page before.
-    pub cursor: Option<String>,
+    #[param(inline)]
+    pub cursor: Option<Cursor>,
     /// So many rows at most.
-    pub limit: Option<u32>,
+    #[param(inline)]
+    pub limit: Option<PageLimit>,
 }
 
 pub const PARAMETERS: [&str; 2] = ["cursor", "limit"];

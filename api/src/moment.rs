@@ -11,7 +11,7 @@ use utoipa::{
 use crate::{
     app::App,
     error::ApiError,
-    time::{AskedTime, asked_moment},
+    time::{AskedTime, asked_moment, moment_pattern},
     wire::{Text, pattern_text},
 };
 
@@ -55,7 +55,8 @@ impl<'de> Deserialize<'de> for AsKnownAt {
 
 impl PartialSchema for AsKnownAt {
     fn schema() -> RefOr<Schema> {
-        pattern_text(r"^(\d+|\d{4}-\d{2}-\d{2}T.+)$", "2026-04-11T00:00:00Z")
+        // A position has as many digits as 2⁶³ − 1 at most.
+        pattern_text(&format!(r"^(\d{{1,19}}|{})$", moment_pattern()), "2026-04-11T00:00:00Z")
     }
 }
 

@@ -14,10 +14,17 @@ use utoipa::{
 };
 
 use crate::{
-    caller,
+    caller::{self, ActorHeader},
+    customer::GroupName,
     error::{FieldError, Problem},
+    operator::ProjectionName,
     routes::Role,
-    write,
+    tile::{Index, Level},
+    wire::{
+        AccountRef, AskedPosition, CreditNoteRef, CustomerRef, DiscountRef, ExpenseRef, HoldRef, InvoiceRef, OrderRef,
+        PayerRef, PaymentRef, RefundRef, ServiceRef, TicketRef,
+    },
+    write::{self, IdempotencyKey},
 };
 
 const INTRODUCTION: &str = "The billing ledger of a service provider: an immutable, auditable book of first entry.
@@ -83,47 +90,95 @@ fn noun(path: &str) -> &str {
 }
 
 fn add_parameters(operation: &mut Operation, path: &str, method: &str, moves_money: bool) {
+    let records = operation.responses.responses.keys().any(|status| status.starts_with('2'));
     let parameters = operation.parameters.get_or_insert_default();
-    let in_path = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
-    for (at, name) in in_path.enumerate() {
-        parameters.insert(at, parameter(name, ParameterIn::Path, Required::True, None).into());
+    let names = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    for (at, name) in names.enumerate() {
+        parameters.insert(at, parameter(name, ParameterIn::Path, Required::True, in_path(path, name), None).into());
     }
     if !path.starts_with("/v1/") {
         return;
     }
-    let mut header = |name: &str, required: bool, text: &str| {
+    let mut header = |name: &str, required: bool, schema: RefOr<Schema>, text: &str| {
         let required = if required { Required::True } else { Required::False };
-        parameters.push(parameter(name, ParameterIn::Header, required, Some(text)).into());
+        parameters.push(parameter(name, ParameterIn::Header, required, schema, Some(text)).into());
     };
+    let acting = "Who acts, such as `staff:anna`; `system:api` unless told.";
     if is_operators(path) {
         if method != "get" {
-            header(caller::ACTOR, false, "Who acts, such as `staff:anna`; `system:api` unless told.");
+            header(caller::ACTOR, false, ActorHeader::schema(), acting);
         }
+    } else if is_of_the_book(path) {
+        // The book itself has every event at once.
     } else if method == "get" {
-        header("Min-Position", false, "The position that the answer must include; as told by `Ledger-Position`.");
-        header("Prefer", false, "`wait=N`: how many seconds to wait for it, 5 unless told, at most 30.");
-    } else {
-        let text = "1 to 255 visible ASCII characters. The same key with the same request is answered as before.";
-        header(write::IDEMPOTENCY_KEY, moves_money, text);
-        header(caller::ACTOR, false, "Who acts, such as `staff:anna`; `system:api` unless told.");
-        header(caller::ON_BEHALF_OF, false, "Whom the actor stands in for, such as `customer:cus_1`.");
+        let told = "The position that the answer must include; as told by `Ledger-Position`.";
+        header("Min-Position", false, AskedPosition::schema(), told);
+        header("Prefer", false, text(), "`wait=N`: how many seconds to wait for it, 5 unless told, at most 30.");
+    } else if records {
+        let same = "1 to 255 visible ASCII characters. The same key with the same request is answered as before.";
+        header(write::IDEMPOTENCY_KEY, moves_money, IdempotencyKey::schema(), same);
+        header(caller::ACTOR, false, ActorHeader::schema(), acting);
+        header(
+            caller::ON_BEHALF_OF,
+            false,
+            ActorHeader::schema(),
+            "Whom the actor stands in for, such as `customer:cus_1`.",
+        );
     }
-    header("X-Request-Id", false, "Comes back with the answer, and names the request in problem documents.");
+    header("X-Request-Id", false, text(), "Comes back with the answer, and names the request in problem documents.");
 }
 
-fn parameter(name: &str, place: ParameterIn, required: Required, description: Option<&str>) -> Parameter {
+/// What a name in an address can be. A name that is not of this form names nothing.
+fn in_path(path: &str, name: &str) -> RefOr<Schema> {
+    match (noun(path), name) {
+        (_, "hold") => HoldRef::schema(),
+        (_, "refund") => RefundRef::schema(),
+        (_, "group") => GroupName::schema(),
+        (_, "number") => item_number(),
+        (_, "level") => Level::schema(),
+        (_, "*index") => Index::schema(),
+        ("ops", "name") => ProjectionName::schema(),
+        ("customers", "id") => CustomerRef::schema(),
+        ("payers", "id") => PayerRef::schema(),
+        ("accounts", "id") => AccountRef::schema(),
+        ("orders", "id") => OrderRef::schema(),
+        ("payments", "id") => PaymentRef::schema(),
+        ("invoices", "id") => InvoiceRef::schema(),
+        ("credit-notes", "id") => CreditNoteRef::schema(),
+        ("services", "id") => ServiceRef::schema(),
+        ("expenses", "id") => ExpenseRef::schema(),
+        ("discounts", "id") => DiscountRef::schema(),
+        ("tickets", "id") => TicketRef::schema(),
+        _ => unreachable!("every name in an address has a type: {path}"),
+    }
+}
+
+fn parameter(
+    name: &str,
+    place: ParameterIn,
+    required: Required,
+    schema: RefOr<Schema>,
+    description: Option<&str>,
+) -> Parameter {
     ParameterBuilder::new()
         .name(name)
         .parameter_in(place)
         .required(required)
         .description(description)
-        .schema(Some(text()))
+        .schema(Some(schema))
         .build()
 }
 
 /// What operators ask is answered from how things stand now, and neither waits for a position nor is answered twice.
 fn is_operators(path: &str) -> bool {
     path.starts_with("/v1/ops/")
+}
+
+/// What is read of the book itself and of no projection.
+fn is_of_the_book(path: &str) -> bool {
+    ["/v1/audit/events", "/v1/audit/checkpoints", "/v1/audit/proofs"]
+        .iter()
+        .any(|of_the_book| path.starts_with(of_the_book))
 }
 
 fn add_answers(operation: &mut Operation, path: &str, method: &str) {
@@ -135,19 +190,21 @@ fn add_answers(operation: &mut Operation, path: &str, method: &str) {
             if !path.starts_with("/v1/") || (is_operators(path) && method != "get") {
                 continue;
             }
-            let header =
-                |description: &str| HeaderBuilder::new().schema(Some(text())).description(Some(description)).build();
-            let position =
-                header("The position of the book that the answer includes; of the past, the one that is told.");
+            let header = |schema: RefOr<Schema>, description: &str| {
+                HeaderBuilder::new().schema(Some(schema)).description(Some(description)).build()
+            };
+            let included = "The position of the book that the answer includes; of the past, the one that is told.";
+            let position = header(AskedPosition::schema(), included);
             answer.headers.insert("Ledger-Position".into(), position.into());
-            if is_operators(path) {
+            if is_operators(path) || is_of_the_book(path) {
                 continue;
             }
             if method == "get" {
-                let version = header("The version of the read model that the answer comes from.");
+                let version = header(text(), "The version of the read model that the answer comes from.");
                 answer.headers.insert("Projection-Version".into(), version.into());
             } else {
-                let replayed = header("`true` if the request had been done before; this is the answer given then.");
+                let replayed =
+                    header(text(), "`true` if the request had been done before; this is the answer given then.");
                 answer.headers.insert("Idempotent-Replayed".into(), replayed.into());
             }
         }
@@ -155,6 +212,11 @@ fn add_answers(operation: &mut Operation, path: &str, method: &str) {
     let content = Content::new(Some(Ref::from_schema_name(Problem::name())));
     let failure = ResponseBuilder::new().description("why not").content("application/problem+json", content).build();
     operation.responses.responses.insert("default".into(), failure.into());
+}
+
+/// Whatever a number of an item is read as.
+fn item_number() -> RefOr<Schema> {
+    ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(u32::MIN)).maximum(Some(u32::MAX)).build().into()
 }
 
 fn text() -> RefOr<Schema> {

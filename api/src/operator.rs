@@ -9,6 +9,13 @@ use daybook_projections::{
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
+use utoipa::{
+    PartialSchema,
+    openapi::{
+        ObjectBuilder, RefOr,
+        schema::{Schema, Type},
+    },
+};
 
 use crate::{app::App, body, caller::Caller, error::ApiError};
 
@@ -42,6 +49,17 @@ pub fn named(name: &str) -> Result<Definition, ApiError> {
         let known: Vec<&str> = latest(BOARD).iter().map(|definition| definition.name).collect();
         ApiError::new("projection-not-found", format!("there is no projection `{name}`")).with("known", known)
     })
+}
+
+/// The name of a projection in an address.
+#[derive(Debug)]
+pub struct ProjectionName;
+
+impl PartialSchema for ProjectionName {
+    fn schema() -> RefOr<Schema> {
+        let names = latest(BOARD).into_iter().map(|definition| definition.name);
+        ObjectBuilder::new().schema_type(Type::String).enum_values(Some(names)).build().into()
+    }
 }
 
 impl App {

@@ -8,7 +8,10 @@ use daybook_core::{
         AddOrderItem, DeleteOrder, Operation, PayOrder, PayOrderBy, PlaceOrder, RemoveOrderItem, RenameOrder,
     },
 };
-use daybook_projections::order::{OrderItemRow, OrderSummary};
+use daybook_projections::{
+    Chosen,
+    order::{OrderItemRow, OrderSummary},
+};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -22,12 +25,11 @@ use crate::{
     page::Page,
     time::Time,
     wire::{
-        AccountRef, Amount, CustomerRef, Label, Nothing, Number, OrderRef, PayerRef, PaymentRef, Ref, Sentence, Words,
-        text,
+        AccountRef, Amount, CustomerRef, Label, Nothing, Number, OneOf, OrderRef, PayerRef, PaymentRef, Ref, Sentence,
+        WordList, Words, text,
     },
     write::{Occasion, Writing, Written},
 };
-use daybook_projections::Chosen;
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -223,7 +225,7 @@ impl From<PaidBy> for PayOrderBy {
 #[expect(dead_code, reason = "the writer stores the answer as JSON; this describes it")]
 pub struct OrderStanding {
     id: OrderRef,
-    /// `open`, `in_progress`, `processed` or `deleted`.
+    #[schema(value_type = OrderStatus)]
     status: String,
     total: Amount,
     /// What is missing on the account before the order can be paid from the balance.
@@ -251,14 +253,24 @@ struct StartedPayment {
     amount: Amount,
 }
 
+/// How an order stands.
+pub type OrderStatus = OneOf<OrderStatuses>;
+
+pub enum OrderStatuses {}
+
+impl WordList for OrderStatuses {
+    const NAME: &'static str = "OrderStatus";
+    const WORDS: &'static [&'static str] = &["open", "in_progress", "processed", "deleted"];
+}
+
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct OrderQuery {
     customer: Option<CustomerRef>,
     account: Option<AccountRef>,
-    /// `open`, `in_progress`, `processed` or `deleted`.
-    status: Option<String>,
+    #[param(inline)]
+    status: Option<OrderStatus>,
 }
 
 impl Question for OrderQuery {
@@ -270,7 +282,7 @@ impl Question for OrderQuery {
         Chosen::default()
             .lasting("customer_id", customer.map(text))
             .lasting("account_id", account.map(text))
-            .now("status", status)
+            .now("status", status.map(String::from))
     }
 }
 
@@ -281,7 +293,7 @@ pub struct OrderShown {
     customer: String,
     account: String,
     description: String,
-    /// `open`, `in_progress`, `processed` or `deleted`.
+    #[schema(value_type = OrderStatus)]
     status: String,
     total: Amount,
     /// What discounts took off.

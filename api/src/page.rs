@@ -4,21 +4,35 @@
 //! Listings go from the newest to the oldest by the position of the event that made a row. That never changes, so rows
 //! that are added meanwhile come before the first page and disturb no walk.
 
+use std::ops::Deref;
+
 use axum::{
     http::{HeaderValue, Uri, header},
     response::Response,
 };
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 use sha2::Sha256;
 use sqlx::PgPool;
-use utoipa::ToSchema;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        KnownFormat, ObjectBuilder, RefOr, SchemaFormat,
+        schema::{Schema, Type},
+    },
+};
 
-use crate::{error::ApiError, listing, wire::json};
+use crate::{
+    error::ApiError,
+    listing,
+    wire::{Text, json, position},
+};
 
-pub const DEFAULT_LIMIT: u32 = 50;
-pub const MAX_LIMIT: u32 = 200;
+const DEFAULT_LIMIT: u32 = 50;
+
+/// The bytes of a signature.
+const SIGNATURE: usize = 32;
 
 /// Signs cursors. It lies in the database, so that every process on a ledger knows it.
 #[derive(Clone)]
@@ -34,6 +48,18 @@ pub struct Page<T> {
     pub next_cursor: Option<String>,
     pub has_more: bool,
 }
+
+/// How many rows a page has at most: from 1 to `MOST`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit<const MOST: u32>(pub u32);
+
+/// Of a listing.
+pub type PageLimit = Limit<200>;
+
+/// Where a page begins, as the page before it told.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(transparent)]
+pub struct Cursor(String);
 
 /// Which page is wanted.
 #[derive(Clone, Copy, Debug)]
@@ -56,12 +82,8 @@ impl CursorKey {
     }
 
     /// Which page of the listing at this address is wanted.
-    pub fn wanted(&self, uri: &Uri, cursor: Option<&str>, limit: Option<u32>) -> Result<Wanted, ApiError> {
-        let limit = limit.unwrap_or(DEFAULT_LIMIT);
-        if !(1..=MAX_LIMIT).contains(&limit) {
-            let detail = format!("`limit`: a page has 1 to {MAX_LIMIT} rows");
-            return Err(ApiError::new("malformed-parameter", detail).with("parameter", "limit"));
-        }
+    pub fn wanted(&self, uri: &Uri, cursor: Option<&str>, limit: Option<PageLimit>) -> Result<Wanted, ApiError> {
+        let limit = limit.map_or(DEFAULT_LIMIT, |Limit(limit)| limit);
         let before = cursor.map(|cursor| self.read(uri, cursor)).transpose()?;
         Ok(Wanted { before, limit })
     }
@@ -76,7 +98,7 @@ impl CursorKey {
         };
         read().ok_or_else(|| {
             let detail = "the cursor was not given by this listing with these filters; begin again without one";
-            ApiError::new("invalid-cursor", detail)
+            ApiError::new("invalid-cursor", detail).with("parameter", "cursor")
         })
     }
 
@@ -115,6 +137,48 @@ impl CursorKey {
         let next_cursor = last.map(|position| self.cursor(uri, position));
         let has_more = next_cursor.is_some();
         Page { data: rows.into_iter().map(show).collect(), next_cursor, has_more }
+    }
+}
+
+impl<'de, const MOST: u32> Deserialize<'de> for Limit<MOST> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(Text::new("a number of rows", |text| {
+            let number = position(text).and_then(|number| u32::try_from(number).ok());
+            let within = number.filter(|number| (1..=MOST).contains(number));
+            within.map(Self).ok_or_else(|| ("malformed-parameter", format!("a page has 1 to {MOST} rows")))
+        }))
+    }
+}
+
+impl<const MOST: u32> PartialSchema for Limit<MOST> {
+    fn schema() -> RefOr<Schema> {
+        let number = ObjectBuilder::new().schema_type(Type::Integer);
+        number
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int32)))
+            .minimum(Some(1))
+            .maximum(Some(MOST))
+            .build()
+            .into()
+    }
+}
+
+impl<const MOST: u32> ToSchema for Limit<MOST> {}
+
+impl PartialSchema for Cursor {
+    fn schema() -> RefOr<Schema> {
+        let bytes = size_of::<i64>() + SIGNATURE;
+        let pattern = format!("^[A-Za-z0-9_-]{{{}}}$", (bytes * 8).div_ceil(6));
+        ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern)).build().into()
+    }
+}
+
+impl ToSchema for Cursor {}
+
+impl Deref for Cursor {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
     }
 }
 

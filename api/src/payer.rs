@@ -6,7 +6,7 @@ use daybook_core::{
     domain::{self},
     operations::{ChangePayer, CreatePayer, Operation, PayerChange},
 };
-use daybook_projections::payer::PayerRow;
+use daybook_projections::{Chosen, payer::PayerRow};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -21,7 +21,6 @@ use crate::{
     wire::{CustomerRef, Label, Name, PayerRef, Ref, Sentence, Words},
     write::{Made, Occasion, Writing, Written},
 };
-use daybook_projections::Chosen;
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

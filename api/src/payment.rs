@@ -6,7 +6,10 @@ use daybook_core::{
     domain::payment,
     operations::{AdvancePayment, Operation, PaymentStep, StartPayment},
 };
-use daybook_projections::payment::{DisputeRow, PaymentRow, RefundRow};
+use daybook_projections::{
+    Chosen,
+    payment::{DisputeRow, PaymentRow, RefundRow},
+};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -21,10 +24,12 @@ use crate::{
     page::Page,
     refund::RefundShown,
     time::Time,
-    wire::{AccountRef, Amount, InvoiceRef, Label, OrderRef, PayerRef, PaymentRef, Ref, Sentence, text},
+    wire::{
+        AccountRef, Amount, AskedText, InvoiceRef, Label, OneOf, OrderRef, PayerRef, PaymentRef, Ref, Sentence,
+        WordList, text,
+    },
     write::{Occasion, WriteRequest, Writing, Written},
 };
-use daybook_projections::Chosen;
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -205,7 +210,7 @@ impl From<Purpose> for payment::Purpose {
 #[expect(dead_code, reason = "the writer stores the answer as JSON; this describes it")]
 pub struct PaymentStanding {
     id: PaymentRef,
-    /// `new`, `in_progress`, `pledged`, `credited`, `partly_returned`, `returned`, `failed`, `deleted` or `fraudulent`.
+    #[schema(value_type = PaymentStatus)]
     status: String,
     /// What was asked for.
     amount: Amount,
@@ -219,15 +224,36 @@ pub struct PaymentStanding {
     order: Option<OrderStanding>,
 }
 
+/// How a payment stands.
+pub type PaymentStatus = OneOf<PaymentStatuses>;
+
+pub enum PaymentStatuses {}
+
+impl WordList for PaymentStatuses {
+    const NAME: &'static str = "PaymentStatus";
+    const WORDS: &'static [&'static str] = &[
+        "new",
+        "in_progress",
+        "pledged",
+        "credited",
+        "partly_returned",
+        "returned",
+        "failed",
+        "deleted",
+        "fraudulent",
+    ];
+}
+
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct PaymentQuery {
     account: Option<AccountRef>,
-    /// `new`, `in_progress`, `pledged`, `credited`, `partly_returned`, `returned`, `failed`, `deleted` or `fraudulent`.
-    status: Option<String>,
+    #[param(inline)]
+    status: Option<PaymentStatus>,
     /// The order or invoice that they are meant for.
-    purpose: Option<String>,
+    #[param(inline)]
+    purpose: Option<AskedText>,
 }
 
 impl Question for PaymentQuery {
@@ -236,12 +262,12 @@ impl Question for PaymentQuery {
 
     fn chosen(self) -> Chosen {
         let Self { account, status, purpose } = self;
-        Chosen::default().lasting("account_id", account.map(text)).lasting("purpose_id", purpose).now("status", status)
+        Chosen::default()
+            .lasting("account_id", account.map(text))
+            .lasting("purpose_id", purpose.map(String::from))
+            .now("status", status.map(String::from))
     }
 }
-
-const STATUSES: [&str; 9] =
-    ["new", "in_progress", "pledged", "credited", "partly_returned", "returned", "failed", "deleted", "fraudulent"];
 
 /// A payment.
 #[derive(Debug, Serialize, ToSchema)]
@@ -257,6 +283,7 @@ pub struct PaymentShown {
     /// `advance`, `order` or `invoice`.
     purpose: String,
     purpose_id: Option<String>,
+    #[schema(value_type = PaymentStatus)]
     status: String,
     document_number: Option<String>,
     /// Why it failed or was taken back, in the gateway's words.

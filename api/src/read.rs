@@ -321,15 +321,3 @@ impl DerefMut for Rows {
         &mut self.snapshot
     }
 }
-
-/// A text that is one of a few.
-pub fn one_of(parameter: &str, given: Option<&String>, allowed: &[&str]) -> Result<(), ApiError> {
-    match given {
-        Some(given) if !allowed.contains(&given.as_str()) => {
-            let detail = format!("`{parameter}` is one of {}", allowed.join(", "));
-            let error = ApiError::new("malformed-parameter", detail);
-            Err(error.with("parameter", parameter).with("allowed", allowed.to_vec()))
-        }
-        _ => Ok(()),
-    }
-}

@@ -3,7 +3,7 @@
 use axum::{extract::State, response::Response};
 use chrono::{DateTime, Utc};
 use daybook_core::operations::{FailRefund, Operation, SettleRefund, StartRefund};
-use daybook_projections::payment::RefundRow;
+use daybook_projections::{payment::PaymentRow, payment::RefundRow};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -15,10 +15,19 @@ use crate::{
     moment::AskedMoment,
     payment::GatewayReason,
     time::Time,
-    wire::{Amount, Name, PaymentRef, Ref, RefundRef, Sentence},
+    wire::{Amount, Name, OneOf, PaymentRef, Ref, RefundRef, Sentence, WordList},
     write::{Writing, Written},
 };
-use daybook_projections::payment::PaymentRow;
+
+/// How a refund stands.
+pub type RefundStatus = OneOf<RefundStatuses>;
+
+pub enum RefundStatuses {}
+
+impl WordList for RefundStatuses {
+    const NAME: &'static str = "RefundStatus";
+    const WORDS: &'static [&'static str] = &["pending", "settled", "failed"];
+}
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -97,7 +106,7 @@ pub async fn fail_refund(
 struct RefundStanding {
     id: RefundRef,
     payment: PaymentRef,
-    /// `pending`, `settled` or `failed`.
+    #[schema(value_type = RefundStatus)]
     status: String,
     /// What else of the payment can be refunded.
     refundable: Amount,
@@ -110,7 +119,7 @@ struct RefundStanding {
 pub struct RefundShown {
     id: String,
     amount: Amount,
-    /// `pending`, `settled` or `failed`.
+    #[schema(value_type = RefundStatus)]
     status: String,
     gateway_reason: Option<String>,
     /// The gateway's own refund id.

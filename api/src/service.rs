@@ -2,7 +2,7 @@
 
 use axum::{extract::State, response::Response};
 use chrono::{DateTime, Utc};
-use daybook_projections::service::ServiceRow;
+use daybook_projections::{Chosen, service::ServiceRow};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -15,7 +15,6 @@ use crate::{
     page::Page,
     wire::{AccountRef, CustomerRef, OrderRef, Ref, ServiceRef, text},
 };
-use daybook_projections::Chosen;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]

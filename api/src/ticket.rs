@@ -6,7 +6,10 @@ use daybook_core::{
     domain::ticket,
     operations::{OpenTicket, Operation, TicketAction, WriteOnTicket},
 };
-use daybook_projections::ticket::{TicketMessageRow, TicketRow};
+use daybook_projections::{
+    Chosen,
+    ticket::{TicketMessageRow, TicketRow},
+};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -18,10 +21,12 @@ use crate::{
     moment::AskedMoment,
     page::Page,
     time::Time,
-    wire::{CustomerRef, Label, Message, Name, OrderRef, Ref, Sentence, ServiceRef, TicketRef, text},
+    wire::{
+        AskedText, CustomerRef, Label, Message, Name, OneOf, OrderRef, Ref, Sentence, ServiceRef, TicketRef, WordList,
+        text,
+    },
     write::{Made, Occasion, WriteRequest, Writing, Written},
 };
-use daybook_projections::Chosen;
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -160,16 +165,27 @@ impl From<Subject> for ticket::Subject {
     }
 }
 
+/// How a ticket stands.
+pub type TicketStatus = OneOf<TicketStatuses>;
+
+pub enum TicketStatuses {}
+
+impl WordList for TicketStatuses {
+    const NAME: &'static str = "TicketStatus";
+    const WORDS: &'static [&'static str] = &["open", "in_progress", "answered", "read", "archived"];
+}
+
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct TicketQuery {
     customer: Option<CustomerRef>,
     archived: Option<bool>,
-    /// `open`, `in_progress`, `answered`, `read` or `archived`.
-    status: Option<String>,
+    #[param(inline)]
+    status: Option<TicketStatus>,
     /// The service or order that they are about.
-    about: Option<String>,
+    #[param(inline)]
+    about: Option<AskedText>,
 }
 
 impl Question for TicketQuery {
@@ -180,9 +196,9 @@ impl Question for TicketQuery {
         let Self { customer, archived, status, about } = self;
         Chosen::default()
             .lasting("customer_id", customer.map(text))
-            .lasting("about_id", about)
+            .lasting("about_id", about.map(String::from))
             .now("archived", archived)
-            .now("status", status)
+            .now("status", status.map(String::from))
     }
 }
 
@@ -196,7 +212,7 @@ pub struct TicketShown {
     /// `service` or `order`.
     about: Option<String>,
     about_id: Option<String>,
-    /// `open`, `in_progress`, `answered`, `read` or `archived`.
+    #[schema(value_type = TicketStatus)]
     status: String,
     archived: bool,
     message_count: i32,

@@ -11,13 +11,23 @@ use daybook_core::{
     transparency::{self, LogError, latest_checkpoint, standing},
 };
 use daybook_verify::tree::{self, WIDTH};
+use utoipa::{
+    PartialSchema,
+    openapi::{
+        ObjectBuilder, RefOr,
+        schema::{Schema, Type},
+    },
+};
 
 use crate::{
     address::{Asked, Named},
     app::App,
     error::ApiError,
-    wire::Nothing,
+    wire::{Nothing, pattern_text},
 };
+
+/// The highest level of tiles that a tree can have.
+const HIGHEST: u8 = 7;
 
 /// The latest checkpoint: a signed note.
 #[utoipa::path(get, path = "/log/checkpoint", responses((status = 200, body = String, content_type = "text/plain")))]
@@ -25,6 +35,26 @@ pub async fn checkpoint(State(app): State<App>, Asked(Nothing {}): Asked<Nothing
     let latest = latest_checkpoint(app.store().pool()).await?.ok_or(LogError::NoCheckpoint)?;
     let headers = [(CONTENT_TYPE, "text/plain; charset=utf-8"), (CACHE_CONTROL, "no-cache")];
     Ok((headers, latest.note).into_response())
+}
+
+/// The level of a tile in an address.
+#[derive(Debug)]
+pub struct Level;
+
+/// The index of a tile in an address, and how much of it.
+#[derive(Debug)]
+pub struct Index;
+
+impl PartialSchema for Level {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).maximum(Some(HIGHEST)).build().into()
+    }
+}
+
+impl PartialSchema for Index {
+    fn schema() -> RefOr<Schema> {
+        pattern_text(r"^(x\d{3}/)*\d{3}(\.p/([1-9]\d?|1\d\d|2[0-4]\d|25[0-5]))?$", "000.p/1")
+    }
 }
 
 /// A tile: up to 256 hashes of 32 bytes. The index is `067` or `x001/x234/067`, with `.p/W` for its first W hashes.
@@ -42,7 +72,7 @@ pub async fn tile(
         return Err(ApiError::new("not-found", "this is not the path of a tile"));
     };
     let absent = || ApiError::new("not-found", "the tree has no such tile, or not so much of it");
-    if level > 7 || index > tree::LARGEST {
+    if level > HIGHEST || index > tree::LARGEST {
         return Err(absent());
     }
     let hashes = transparency::tile(app.store().pool(), (level, index), width).await?.ok_or_else(absent)?;

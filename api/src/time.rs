@@ -74,32 +74,41 @@ impl PartialSchema for Time {
     fn schema() -> RefOr<Schema> {
         let (first, last) = (RECORDED_YEARS.start(), RECORDED_YEARS.end());
         let text = format!("A moment as RFC 3339 has it, in the years {first} to {last}; a second is 00 to 59.");
-        described(KnownFormat::DateTime, &text)
+        described(KnownFormat::DateTime, &moment_pattern(), &text)
     }
 }
 
 impl PartialSchema for Day {
     fn schema() -> RefOr<Schema> {
         let (first, last) = (RECORDED_YEARS.start(), RECORDED_YEARS.end());
-        described(KnownFormat::Date, &format!("A day, `YYYY-MM-DD`, in the years {first} to {last}."))
+        described(KnownFormat::Date, DAY, &format!("A day, `YYYY-MM-DD`, in the years {first} to {last}."))
     }
 }
 
 impl PartialSchema for AskedTime {
     fn schema() -> RefOr<Schema> {
-        described(KnownFormat::DateTime, "A moment as RFC 3339 has it; a second is 00 to 59.")
+        described(KnownFormat::DateTime, &moment_pattern(), "A moment as RFC 3339 has it; a second is 00 to 59.")
     }
 }
 
 impl PartialSchema for AskedDay {
     fn schema() -> RefOr<Schema> {
-        described(KnownFormat::Date, "A day, `YYYY-MM-DD`.")
+        described(KnownFormat::Date, DAY, "A day, `YYYY-MM-DD`.")
     }
 }
 
-fn described(format: KnownFormat, text: &str) -> RefOr<Schema> {
-    let format = SchemaFormat::KnownFormat(format);
-    ObjectBuilder::new().schema_type(Type::String).format(Some(format)).description(Some(text)).build().into()
+fn described(format: KnownFormat, pattern: &str, text: &str) -> RefOr<Schema> {
+    let (format, pattern) = (SchemaFormat::KnownFormat(format), format!("^{pattern}$"));
+    let schema = ObjectBuilder::new().schema_type(Type::String).format(Some(format)).pattern(Some(pattern));
+    schema.description(Some(text)).build().into()
+}
+
+/// How a day is written, in any year but the year 0.
+const DAY: &str = r"(\d{3}[1-9]|\d{2}[1-9]\d|\d[1-9]\d{2}|[1-9]\d{3})-\d{2}-\d{2}";
+
+/// How a moment is written.
+pub fn moment_pattern() -> String {
+    format!(r"{DAY}[Tt ]\d{{2}}:\d{{2}}:[0-5]\d(\.\d+)?([Zz]|[+-]\d{{2}}:\d{{2}})")
 }
 
 impl ToSchema for Time {}

@@ -8,7 +8,7 @@ use axum::{
 };
 use daybook_core::{
     Position,
-    domain::{self, Currency, Id, Money, MoneyError, Noun, Rounding, money::parse_decimal},
+    domain::{self, Currency, Id, Money, MoneyError, Noun, Rounding, id::LONGEST_NAME, money::parse_decimal},
 };
 use rust_decimal::Decimal;
 use serde::{
@@ -64,6 +64,20 @@ pub type Message = Words<5_000>;
 /// A position of the book that is asked about: as PostgreSQL counts them, up to 2⁶³ − 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AskedPosition(pub Position);
+
+/// A text that a query looks for: whatever PostgreSQL can keep.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AskedText(String);
+
+/// One of the words of a list.
+pub struct OneOf<L>(&'static str, PhantomData<fn() -> L>);
+
+/// The words that something can be called, such as the statuses of an order.
+pub trait WordList {
+    /// What the description calls the list.
+    const NAME: &'static str;
+    const WORDS: &'static [&'static str];
+}
 
 /// A currency of ISO 4217.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,6 +211,61 @@ impl<'de> Deserialize<'de> for AskedPosition {
     }
 }
 
+impl<'de> Deserialize<'de> for AskedText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(Text::new("a text", |text| match text.contains('\0') {
+            false => Ok(Self(text.to_owned())),
+            true => Err(("malformed-parameter", "a text cannot have the character U+0000".to_owned())),
+        }))
+    }
+}
+
+impl PartialSchema for AskedText {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new().schema_type(Type::String).pattern(Some(r"^[^\x00]*$")).build().into()
+    }
+}
+
+impl ToSchema for AskedText {}
+
+impl From<AskedText> for String {
+    fn from(AskedText(text): AskedText) -> Self {
+        text
+    }
+}
+
+impl<'de, L: WordList> Deserialize<'de> for OneOf<L> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let given = String::deserialize(deserializer)?;
+        let word = L::WORDS.iter().find(|word| **word == given);
+        word.map(|word| Self(word, PhantomData)).ok_or_else(|| D::Error::unknown_variant(&given, L::WORDS))
+    }
+}
+
+impl<L: WordList> PartialSchema for OneOf<L> {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new().schema_type(Type::String).enum_values(Some(L::WORDS.iter().copied())).build().into()
+    }
+}
+
+impl<L: WordList> ToSchema for OneOf<L> {
+    fn name() -> std::borrow::Cow<'static, str> {
+        L::NAME.into()
+    }
+}
+
+impl<L> From<OneOf<L>> for String {
+    fn from(OneOf(word, _): OneOf<L>) -> Self {
+        word.into()
+    }
+}
+
+impl<L> fmt::Debug for OneOf<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// Reads a position, which is written in digits.
 pub fn position(text: &str) -> Option<Position> {
     let in_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -228,7 +297,8 @@ impl<'de> Deserialize<'de> for CurrencyCode {
 
 impl PartialSchema for CurrencyCode {
     fn schema() -> RefOr<Schema> {
-        pattern_text("^[A-Z]{3}$", "USD")
+        let codes = Currency::all().into_iter().map(Currency::code);
+        ObjectBuilder::new().schema_type(Type::String).enum_values(Some(codes)).examples(["USD"]).build().into()
     }
 }
 
@@ -249,10 +319,16 @@ impl<'de, N: Noun> Deserialize<'de> for Ref<N> {
 
 impl<N: Noun> PartialSchema for Ref<N> {
     fn schema() -> RefOr<Schema> {
-        pattern_text(
-            &format!("^{}_[A-Za-z0-9._:-]{{1,128}}$", N::PREFIX),
-            &format!("{}_01JD8Z2Q4Y0000000000000001", N::PREFIX),
-        )
+        let example = format!("{}_01JD8Z2Q4Y0000000000000001", N::PREFIX);
+        if !N::NAMED_BY_OTHERS {
+            return pattern_text(&format!("^{}_[A-Za-z0-9._:-]{{1,128}}$", N::PREFIX), &example);
+        }
+        // JSON Schema counts characters, and the limit counts bytes.
+        let (control, at_ends) = (r"\x00-\x1f\x7f-\x9f", r"\s\x00-\x1f\x7f-\x9f");
+        let pattern = format!("^{}_[^{at_ends}]([^{control}]*[^{at_ends}])?$", N::PREFIX);
+        let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern)).examples([example]);
+        let limit = format!("The name after `{}_` has at most {LONGEST_NAME} bytes in UTF-8.", N::PREFIX);
+        text.max_length(Some(N::PREFIX.len() + 1 + LONGEST_NAME)).description(Some(limit)).build().into()
     }
 }
 

@@ -15,10 +15,20 @@ use daybook_core::{
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
-use utoipa::ToSchema;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{RefOr, schema::Schema},
+};
 use uuid::Uuid;
 
-use crate::{app::App, body, caller::Caller, error::ApiError, time::Time, wire::Sentence};
+use crate::{
+    app::App,
+    body,
+    caller::Caller,
+    error::ApiError,
+    time::Time,
+    wire::{Sentence, pattern_text},
+};
 
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 pub const LEDGER_POSITION: HeaderName = HeaderName::from_static("ledger-position");
@@ -75,7 +85,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Writing<T> {
 }
 
 fn idempotency(parts: &Parts, caller: &Caller, content: &Bytes) -> Result<Option<Idempotency>, ApiError> {
-    let key = match (key(&parts.headers)?, parts.extensions.get::<MovesMoney>()) {
+    let IdempotencyKey(key) = match (IdempotencyKey::of(&parts.headers)?, parts.extensions.get::<MovesMoney>()) {
         (Some(key), _) => key,
         (None, None) => return Ok(None),
         (None, Some(MovesMoney)) => {
@@ -94,15 +104,30 @@ fn idempotency(parts: &Parts, caller: &Caller, content: &Bytes) -> Result<Option
     Ok(Some(Idempotency { scope, key, fingerprint: fingerprint.finalize().into() }))
 }
 
-fn key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
-    let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
-    let visible = value.to_str().ok().filter(|key| key.bytes().all(|byte| byte.is_ascii_graphic()));
-    match visible {
-        Some(key) if (1..=255).contains(&key.len()) => Ok(Some(key.to_owned())),
-        _ => {
-            let detail = "an idempotency key has 1 to 255 visible ASCII characters";
-            Err(ApiError::new("malformed-header", detail).with("header", IDEMPOTENCY_KEY))
+/// The text of a header `Idempotency-Key`.
+#[derive(Debug)]
+pub struct IdempotencyKey(String);
+
+/// The most characters of a key.
+const LONGEST_KEY: usize = 255;
+
+impl IdempotencyKey {
+    fn of(headers: &HeaderMap) -> Result<Option<Self>, ApiError> {
+        let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
+        let visible = value.to_str().ok().filter(|key| key.bytes().all(|byte| byte.is_ascii_graphic()));
+        match visible {
+            Some(key) if (1..=LONGEST_KEY).contains(&key.len()) => Ok(Some(Self(key.to_owned()))),
+            _ => {
+                let detail = format!("an idempotency key has 1 to {LONGEST_KEY} visible ASCII characters");
+                Err(ApiError::new("malformed-header", detail).with("header", IDEMPOTENCY_KEY))
+            }
         }
+    }
+}
+
+impl PartialSchema for IdempotencyKey {
+    fn schema() -> RefOr<Schema> {
+        pattern_text(&format!("^[!-~]{{1,{LONGEST_KEY}}}$"), "0193a5b0-7c1e-7000-8000-000000000001")
     }
 }
 

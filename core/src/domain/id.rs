@@ -16,7 +16,7 @@ pub trait Noun {
 }
 
 /// The most bytes of a name that others have chosen.
-const LONGEST_NAME: usize = 600;
+pub const LONGEST_NAME: usize = 600;
 
 /// The identifier of one `N`, such as `acc_01J9ZK…`: unique for ever, never reused, sortable by time of creation
 /// unless it was [named](Id::named) from outside.

@@ -90,6 +90,14 @@ impl Currency {
     pub fn code(self) -> &'static str {
         self.0.code()
     }
+
+    /// Every currency that is accepted, in the order of the alphabet.
+    pub fn all() -> Vec<Self> {
+        let letters = || 'A'..='Z';
+        let codes =
+            letters().flat_map(|one| letters().flat_map(move |two| letters().map(move |three| [one, two, three])));
+        codes.filter_map(|code| String::from_iter(code).parse().ok()).collect()
+    }
 }
 
 impl FromStr for Currency {
