@@ -18,6 +18,7 @@ mod golden;
 mod import;
 mod input;
 mod kill;
+mod large_entries;
 mod listings;
 mod lost_connection;
 mod ops;
