@@ -19,6 +19,7 @@ mod golden;
 mod import;
 mod input;
 mod kill;
+mod large_entries;
 mod listings;
 mod lost_connection;
 mod ops;

@@ -581,6 +581,8 @@ async fn a_moment_that_the_book_has_not_reached_is_refused() {
         "/log/checkpoint",
         "/log/tile/0/000.p/1",
         "/log/tile/entries/000.p/1",
+        "/log/event/1",
+        "/log/format",
         "/v1/ops/projections",
         "/v1/ops/projections/accounts",
         "/v1/ops/schema",

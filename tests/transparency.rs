@@ -570,18 +570,29 @@ fn the_published_vectors_hold_in_python() {
     const PROGRAM: &str = r#"
 import hashlib, json, struct, sys
 text = lambda value: struct.pack(">I", len(value.encode())) + value.encode()
+encode = lambda e: (text("daybook/event/1") + struct.pack(">Q", e["position"]) + text(e["aggregate_type"])
+        + text(e["aggregate_id"]) + struct.pack(">Q", e["sequence"]) + text(e["event_type"]) + text(e["event_version"])
+        + text(e["payload"]) + text(e["metadata"]) + struct.pack(">q", e["recorded_at_us"]))
 vectors = json.load(open(sys.argv[1], encoding="utf-8"))
 for vector in vectors:
     e = vector["event"]
-    encoding = (text("daybook/event/1") + struct.pack(">Q", e["position"]) + text(e["aggregate_type"])
-        + text(e["aggregate_id"]) + struct.pack(">Q", e["sequence"]) + text(e["event_type"]) + text(e["event_version"])
-        + text(e["payload"]) + text(e["metadata"]) + struct.pack(">q", e["recorded_at_us"]))
+    encoding = encode(e)
     assert encoding.hex() == vector["encoding"], e
     assert hashlib.sha256(b"\0" + encoding).hexdigest() == vector["leaf"], e
+for vector in json.load(open(sys.argv[2], encoding="utf-8")):
+    e = vector["event"]
+    e["payload"] *= vector["payload_times"]
+    encoding = encode(e)
+    assert len(encoding) == vector["length"] > 65535, e["position"]
+    entry = (text("daybook/event-digest/1") + struct.pack(">QQ", e["position"], len(encoding))
+        + hashlib.sha256(encoding).digest())
+    assert entry.hex() == vector["entry"], e["position"]
+    assert hashlib.sha256(b"\0" + entry).hexdigest() == vector["leaf"], e["position"]
 print(len(vectors))
 "#;
     let vectors = concat!(env!("CARGO_MANIFEST_DIR"), "/golden/log/event_encoding.json");
-    let python = Command::new("python3").args(["-c", PROGRAM, vectors]).stdin(Stdio::null()).output();
+    let digests = concat!(env!("CARGO_MANIFEST_DIR"), "/golden/log/event_digest.json");
+    let python = Command::new("python3").args(["-c", PROGRAM, vectors, digests]).stdin(Stdio::null()).output();
     // The vectors are checked in Rust, too, where there is no Python.
     let Ok(output) = python else { return };
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

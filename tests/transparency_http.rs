@@ -129,22 +129,6 @@ async fn full_tiles_are_kept_for_ever_and_what_is_not_there_is_not_found() {
 }
 
 #[tokio::test]
-async fn an_entry_that_the_layout_cannot_hold_is_named() {
-    let (app, _key, _home) = signed_app().await;
-    sqlx::query(
-        "insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
-         values ('foreign', 'f', 1, 'foreign.said', '1.0', to_json(repeat('x', 65535)), '{}')",
-    )
-    .execute(app.database.pool())
-    .await
-    .unwrap();
-    app.signed(EVENTS + 1).await;
-    let answer = Answer::to(app.request(Method::GET, "/log/tile/entries/002.p/189")).await;
-    assert_eq!(answer.refused(501, "entry-too-large")["position"], 701);
-    assert_eq!(bytes(&app, "/log/tile/0/002.p/189").await.len(), 189 * 32, "the tree has it all the same");
-}
-
-#[tokio::test]
 async fn checkpoints_and_proofs_are_told_as_json() {
     let (app, key, home) = signed_app().await;
     app.done("/v1/customers", serde_json::json!({ "name": "Ada" })).await;

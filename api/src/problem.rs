@@ -134,7 +134,11 @@ const KINDS: &[Kind] = &[
     at(LATER, "not-ready", "The server is not ready"),
     at(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The server has a fault; nothing of the request was recorded"),
     at(StatusCode::INTERNAL_SERVER_ERROR, "log-not-sound", "The transparency log is not what was signed"),
-    at(StatusCode::NOT_IMPLEMENTED, "entry-too-large", "An event is larger than the layout of C2SP can hold"),
+    at(
+        StatusCode::NOT_IMPLEMENTED,
+        "entry-too-large",
+        "An event of before large events had digests is larger than an entry bundle can hold",
+    ),
     at(StatusCode::INTERNAL_SERVER_ERROR, "unbalanced", "The request would leave the books out of balance"),
     // What is not there.
     at(ABSENT, "account-not-found", "There is no such account"),

@@ -171,6 +171,8 @@ fn table() -> Vec<Route> {
         route("get", "/log/checkpoint", ANYONE, routes!(tile::checkpoint)),
         route("get", "/log/tile/{level}/{*index}", ANYONE, routes!(tile::tile)),
         route("get", "/log/tile/entries/{*index}", READERS, routes!(tile::entries)),
+        route("get", "/log/event/{position}", READERS, routes!(tile::event)),
+        route("get", "/log/format", ANYONE, routes!(tile::format)),
 
         // What runs them.
         route("get", "/v1/ops/projections", OPERATOR, routes!(projection::list)),

@@ -2,17 +2,23 @@
 //! and the events in bundles.
 
 use axum::{
+    Json,
     extract::State,
     http::header::{CACHE_CONTROL, CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
 use daybook_core::{
+    Position,
     store::read_events,
-    transparency::{self, LogError, latest_checkpoint, standing},
+    transparency::{self, LogError, digests_after, latest_checkpoint, leaves, standing},
 };
-use daybook_verify::tree::{self, WIDTH};
+use daybook_verify::{
+    event::LARGEST_ENTRY,
+    tree::{self, WIDTH},
+};
+use serde::Serialize;
 use utoipa::{
-    PartialSchema,
+    PartialSchema, ToSchema,
     openapi::{
         ObjectBuilder, RefOr,
         schema::{Schema, Type},
@@ -23,7 +29,7 @@ use crate::{
     address::{Asked, Named},
     app::App,
     error::ApiError,
-    wire::{Nothing, pattern_text},
+    wire::{AskedPosition, Nothing, pattern_text},
 };
 
 /// The highest level of tiles that a tree can have.
@@ -79,7 +85,10 @@ pub async fn tile(
     Ok(octets(hashes, "public", width))
 }
 
-/// The events below a tile of leaves, each as the log encodes it, after two bytes of length.
+/// The entries below a tile of leaves, each after two bytes of length.
+///
+/// An entry is the encoding of an event. Where that has more than 65535 bytes, the entry holds its digest, and the encoding
+/// is at `/log/event/{position}`.
 #[utoipa::path(
     get,
     path = "/log/tile/entries/{*index}",
@@ -97,27 +106,75 @@ pub async fn entries(
     if index > tree::LARGEST || index * WIDTH + width > standing(pool).await?.size {
         return Err(ApiError::new("not-found", "the tree has no such entries, or not so many of them"));
     }
-    let place = (0, index);
-    let leaves = transparency::tile(pool, place, width).await?.and_then(|hashes| tree::from_bytes(&hashes));
-    let leaves = leaves.ok_or(LogError::Tile(place))?;
+    let leaves = leaves(pool, index, width).await?;
     let events = read_events(pool, index * WIDTH, width as u32).await?;
     if events.len() < leaves.len() {
         return Err(LogError::Missing(index * WIDTH + events.len() as u64 + 1).into());
     }
-    let (mut bundle, mut encoding) = (Vec::new(), Vec::new());
+    let (mut bundle, mut entry) = (Vec::new(), Vec::new());
     for (event, leaf) in events.iter().zip(leaves) {
         // What is handed out may be kept for ever.
-        if event.to_log().leaf_with(&mut encoding) != leaf {
+        if !event.to_log().entry_of(leaf, &mut entry) {
             return Err(LogError::Event(event.position).into());
         }
-        let length = u16::try_from(encoding.len()).map_err(|_| {
-            let detail = format!("event {} has {} bytes, and an entry 65535 at most", event.position, encoding.len());
+        let length = u16::try_from(entry.len()).map_err(|_| {
+            let detail = format!(
+                "event {} went into the tree whole, with {} bytes, and an entry of a bundle has {LARGEST_ENTRY} at most",
+                event.position,
+                entry.len()
+            );
             ApiError::new("entry-too-large", detail).with("position", event.position)
         })?;
         bundle.extend(length.to_be_bytes());
-        bundle.extend_from_slice(&encoding);
+        bundle.extend_from_slice(&entry);
     }
     Ok(octets(bundle, "private", width))
+}
+
+/// An event as the log encodes it, whatever its size.
+#[utoipa::path(
+    get,
+    path = "/log/event/{position}",
+    responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream"))
+)]
+pub async fn event(
+    State(app): State<App>,
+    Named(AskedPosition(position)): Named<AskedPosition>,
+    Asked(Nothing {}): Asked<Nothing>,
+) -> Result<Response, ApiError> {
+    let pool = app.store().pool();
+    if !(1..=standing(pool).await?.size).contains(&position) {
+        return Err(ApiError::new("not-found", "the log has no such event"));
+    }
+    let index = position - 1;
+    let leaf = leaves(pool, index / WIDTH, index % WIDTH + 1).await?.pop();
+    let event = read_events(pool, index, 1).await?.pop().ok_or(LogError::Missing(position))?;
+    let (event, mut bytes) = (event.to_log(), Vec::new());
+    // What is handed out may be kept for ever.
+    if event.position != position || !leaf.is_some_and(|leaf| event.entry_of(leaf, &mut bytes)) {
+        return Err(LogError::Event(position).into());
+    }
+    bytes.clear();
+    event.encode(&mut bytes);
+    // It changes as little as a full tile.
+    Ok(octets(bytes, "private", WIDTH))
+}
+
+/// How the log is laid out, where that is not the same for all logs.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Format {
+    /// The last event that stands in the tree whole whatever its size. After it, an event whose encoding has more bytes
+    /// than `largest_entry` stands in the tree by its digest.
+    digests_after: Position,
+    /// Bytes of an entry at most.
+    largest_entry: usize,
+}
+
+/// From which position on large events stand in the tree by their digests.
+#[utoipa::path(get, path = "/log/format", responses((status = 200, body = Format)))]
+pub async fn format(State(app): State<App>, Asked(Nothing {}): Asked<Nothing>) -> Result<Json<Format>, ApiError> {
+    let digests_after = digests_after(app.store().pool()).await?;
+    Ok(Json(Format { digests_after, largest_entry: LARGEST_ENTRY }))
 }
 
 /// A full tile never changes; a partial one is the beginning of it, and may be left out one day.

@@ -80,7 +80,8 @@ async fn write(store: &Store, size: u64, mut out: impl Write + Send) -> Result<(
             (begun..end).step_by(WIDTH as usize).flat_map(|index| archive::tiles_before(size, index)).collect();
         let mut tiles = read_tiles(&mut tiles_of, &above).await?;
         tiles.0.extend(edge.0.clone());
-        let mut writing = Writing { size, tiles: &tiles, out: &mut out, due: begun + 1, outcome: Ok(()) };
+        let mut writing =
+            Writing { size, tiles: &tiles, out: &mut out, due: begun + 1, buffer: Vec::new(), outcome: Ok(()) };
         scan(&mut events, begun + 1, end, |event| writing.add(event)).await?;
         let Writing { due, outcome, .. } = writing;
         outcome?;
@@ -100,6 +101,7 @@ struct Writing<'a, W> {
     tiles: &'a Tiles,
     out: &'a mut W,
     due: u64,
+    buffer: Vec<u8>,
     outcome: Result<(), ToolError>,
 }
 
@@ -119,7 +121,7 @@ impl<W: Write> Writing<'_, W> {
             }
         }
         let leaf = self.tiles.0.get(&(0, index / WIDTH)).and_then(|tile| tile.get((index % WIDTH) as usize));
-        if event.position != self.due || leaf != Some(&event.leaf()) {
+        if event.position != self.due || !leaf.is_some_and(|leaf| event.entry_of(*leaf, &mut self.buffer)) {
             return Err(LogError::Event(self.due).into());
         }
         archive::write_event(event.clone(), self.out)?;

@@ -20,7 +20,8 @@ use daybook_core::{
     Position,
     store::Store,
     transparency::{
-        LogError, ScanError, StoredCheckpoint, checkpoints_between, last_signed, read_tiles, scan, standing,
+        LogError, ScanError, StoredCheckpoint, checkpoints_between, digests_after, last_signed, read_tiles, scan,
+        standing,
     },
 };
 use daybook_verify::{
@@ -88,6 +89,8 @@ struct Log {
     key: Option<PublicKey>,
     /// Events in the tiles.
     tiles: u64,
+    /// The last event that stands in the tree whole whatever its size.
+    digests_after: Position,
     /// Where the book says that it ends, and where its last event stands.
     head: Position,
     last: Position,
@@ -256,6 +259,7 @@ async fn read_log(store: &Store, full: &Options, kept: &Kept, findings: &mut Fin
         }
     }
 
+    let digests_after = digests_after(store.pool()).await?;
     // One moment of the book, which may be growing; later than the checkpoints from outside, which it must reach.
     let (head, last, signed): (i64, i64, i64) = sqlx::query_as(
         "select position, (select coalesce(max(position), 0) from events),
@@ -282,7 +286,7 @@ async fn read_log(store: &Store, full: &Options, kept: &Kept, findings: &mut Fin
         let what = format!("the event stands beyond the head of the book, which is at {head}");
         keep_first(&mut findings.events, Some(Finding { position: Some(head + 1), what }));
     }
-    Ok(Log { key, tiles: log.size, head, last, signed, outside })
+    Ok(Log { key, tiles: log.size, digests_after, head, last, signed, outside })
 }
 
 /// The tree that is taken for granted.
@@ -408,7 +412,7 @@ async fn read_piece(
             reading.miss();
         }
         reading.piece.events += 1;
-        let leaf = event.leaf_with(&mut reading.buffer);
+        let leaf = event.leaf_with(log.digests_after, &mut reading.buffer);
         reading.add(leaf);
     })
     .await?;

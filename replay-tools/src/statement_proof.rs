@@ -18,7 +18,6 @@ use daybook_core::{
 use daybook_verify::{
     Checkpoint, SigningKey, lines,
     statement::{self, Sums},
-    tree,
 };
 use rust_decimal::Decimal;
 
@@ -108,7 +107,7 @@ impl Log<'_> {
         let proofs = prove_inclusions(&mut connection, checkpoint, &positions).await?;
         for (event, proof) in entries.iter().zip(&proofs) {
             let event = event.to_log();
-            if !tree::includes(proof, checkpoint.size, checkpoint.root, event.position - 1, event.leaf()) {
+            if !event.is_in(proof, checkpoint.size, checkpoint.root) {
                 return Err(LogError::Event(event.position).into());
             }
             sums.add(&event).map_err(|reason| format!("event {}: {reason}", event.position))?;

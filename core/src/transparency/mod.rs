@@ -24,7 +24,7 @@ pub use proof::{checkpoint_at, event_proof, prove_consistency, prove_inclusions}
 pub use rebuild::{RebuildError, Rebuilt, rebuild_tiles};
 pub use scan::{ScanError, scan};
 pub use signer::{Signer, sign};
-pub use tiles::{Added, add_events, read_tiles, tile};
+pub use tiles::{Added, add_events, leaves, read_tiles, tile};
 
 use crate::{
     event::Position,
@@ -137,6 +137,13 @@ impl Standing {
 pub async fn standing(executor: impl PgExecutor<'_>) -> Result<Standing, LogError> {
     let query = "select origin, vkey, size from transparency_log";
     sqlx::query_as(query).fetch_optional(executor).await?.ok_or(LogError::Lost)
+}
+
+/// The last event that stands in the tree whole whatever its size. After it, one that is larger than an entry may be
+/// stands there by its digest.
+pub async fn digests_after(executor: impl PgExecutor<'_>) -> Result<Position, LogError> {
+    let after: i64 = sqlx::query_scalar("select log_digests_after()").fetch_one(executor).await?;
+    Ok(after.unsigned_abs())
 }
 
 /// The checkpoint of the largest tree.

@@ -47,7 +47,7 @@ pub async fn event_proof(
     let proofs = prove_inclusions(connection, &checkpoint, &[position]).await?;
     let event = read_events(connection, position - 1, 1).await?.pop().ok_or(LogError::Event(position))?;
     let (proof, event) = (proofs.into_iter().next().unwrap_or_default(), event.into_log());
-    if !tree::includes(&proof, size, checkpoint.root, position - 1, event.leaf()) {
+    if event.position != position || !event.is_in(&proof, size, checkpoint.root) {
         return Err(LogError::Event(position));
     }
     Ok(EventProof { event, proof, checkpoint: checkpoint.note })

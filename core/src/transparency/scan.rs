@@ -5,6 +5,7 @@ use futures::TryStreamExt;
 use sqlx::PgConnection;
 use tlog_tiles::Hash;
 
+use super::{LogError, digests_after};
 use crate::event::Position;
 
 /// Microseconds from the epoch of Unix to that of PostgreSQL, 2000-01-01.
@@ -62,12 +63,13 @@ pub(super) async fn read_leaves(
     connection: &mut PgConnection,
     from: Position,
     to: Position,
-) -> Result<Vec<Hash>, ScanError> {
+) -> Result<Vec<Hash>, LogError> {
+    let digests_after = digests_after(&mut *connection).await?;
     let (mut leaves, mut buffer, mut due) = (Vec::new(), Vec::new(), from);
     scan(connection, from, to, |event| {
         if event.position == due {
             due += 1;
-            leaves.push(event.leaf_with(&mut buffer));
+            leaves.push(event.leaf_with(digests_after, &mut buffer));
         }
     })
     .await?;

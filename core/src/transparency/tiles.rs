@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use daybook_verify::tree::{self, Place, TileBuilder, Tiles};
-use sqlx::{Connection, PgConnection, PgExecutor};
+use sqlx::{Connection, Executor as _, PgConnection, PgExecutor};
 use tlog_tiles::{Hash, Tile};
 use tokio::task;
 
-use super::{LogError, standing};
+use super::{LogError, digests_after, standing};
 use crate::{
     event::Position,
     store::{StoreError, events::signed, head, read_events},
@@ -56,6 +56,13 @@ pub async fn tile(executor: impl PgExecutor<'_>, place: Place, width: u64) -> Re
     Ok(bytes.filter(|bytes| bytes.len() as u64 == width * 32))
 }
 
+/// The first leaves of the tile of this index.
+pub async fn leaves(executor: impl PgExecutor<'_>, index: u64, width: u64) -> Result<Vec<Hash>, LogError> {
+    let place = (0, index);
+    let hashes = tile(executor, place, width).await?;
+    hashes.and_then(|hashes| tree::from_bytes(&hashes)).ok_or(LogError::Tile(place))
+}
+
 /// Goes on with the tree of a size.
 pub(super) async fn resume(connection: &mut PgConnection, size: u64) -> Result<TileBuilder, LogError> {
     let places: Vec<Place> = tree::partial_tiles(size).into_iter().map(|(place, _)| place).collect();
@@ -87,7 +94,8 @@ pub async fn add_events(connection: &mut PgConnection, limit: u32) -> Result<Add
 
     let mut transaction = connection.begin().await?;
     // What a crash takes away of this is made again from the events; nobody need wait for the disk.
-    sqlx::query("set local synchronous_commit = off").execute(&mut *transaction).await?;
+    // The setting says that large events are known to stand in the tree by their digests (`0028_large_entries.sql`).
+    transaction.execute("set local synchronous_commit = off; set local daybook.log_entries = 'digests'").await?;
     let grown = size + leaves.len() as u64;
     let moved = sqlx::query("update transparency_log set size = $2 where size = $1")
         .bind(signed(size)?)
@@ -111,7 +119,7 @@ pub async fn add_events(connection: &mut PgConnection, limit: u32) -> Result<Add
 async fn next_leaves(connection: &mut PgConnection, after: Position, limit: u32) -> Result<Vec<Hash>, LogError> {
     // First, so that what is appended meanwhile is not taken for missing.
     let end = head(&mut *connection).await?.position;
-    let events = match read_events(connection, after, limit).await {
+    let events = match read_events(&mut *connection, after, limit).await {
         Ok(events) => events,
         Err(StoreError::Gap { after, found }) => {
             return Err(LogError::Absent { missing: after + 1, end: end.max(found) });
@@ -122,10 +130,11 @@ async fn next_leaves(connection: &mut PgConnection, after: Position, limit: u32)
     if last < end.min(after + u64::from(limit)) {
         return Err(LogError::Absent { missing: last + 1, end });
     }
+    let digests_after = digests_after(connection).await?;
     // So many hashes take milliseconds, for which no worker is taken from those who wait for the database.
     let hash = move || {
         let mut buffer = Vec::new();
-        events.iter().map(|event| event.to_log().leaf_with(&mut buffer)).collect()
+        events.iter().map(|event| event.to_log().leaf_with(digests_after, &mut buffer)).collect()
     };
     Ok(task::spawn_blocking(hash).await.expect("hashing does not fall"))
 }

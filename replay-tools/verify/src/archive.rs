@@ -148,6 +148,7 @@ pub struct Reading<R> {
     above: Vec<Vec<Hash>>,
     /// Of the next event.
     index: u64,
+    buffer: Vec<u8>,
 }
 
 impl<R: BufRead> Reading<R> {
@@ -158,7 +159,7 @@ impl<R: BufRead> Reading<R> {
         };
         let (key, checkpoint, edge) = header.open(key).map_err(|reason| lines.refuse(reason))?;
         let above = vec![Vec::new(); tree::levels(checkpoint.size).count()];
-        Ok(Self { lines, key, checkpoint, edge, above, index: 0 })
+        Ok(Self { lines, key, checkpoint, edge, above, index: 0, buffer: Vec::new() })
     }
 
     /// The key that the archive is checked with.
@@ -190,10 +191,10 @@ impl<R: BufRead> Reading<R> {
         if event.position != position {
             return Err(self.lines.refuse(format!("event {} stands where event {position} is due", event.position)));
         }
-        let leaf = event.leaf();
-        if self.above[0].get((index % WIDTH) as usize) != Some(&leaf) {
+        let leaf = self.above[0].get((index % WIDTH) as usize).copied();
+        let Some(leaf) = leaf.filter(|leaf| event.entry_of(*leaf, &mut self.buffer)) else {
             return Err(self.lines.refuse(format!("event {position} is not the one that is in the log")));
-        }
+        };
         self.index = position;
         Ok(Some((event, leaf)))
     }

@@ -68,8 +68,7 @@ impl Proof {
 impl EventProof {
     pub fn check(&self, key: &PublicKey) -> Result<Checkpoint, Refused> {
         let checkpoint = open(&self.checkpoint, key)?;
-        let index = self.event.position.wrapping_sub(1);
-        if tree::includes(&self.proof, checkpoint.size, checkpoint.root, index, self.event.leaf()) {
+        if self.event.is_in(&self.proof, checkpoint.size, checkpoint.root) {
             Ok(checkpoint)
         } else {
             Err(Refused::Whole(format!("the proof does not lead from event {} to the root", self.event.position)))

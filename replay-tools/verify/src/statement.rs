@@ -19,7 +19,6 @@ use crate::{
     event::LogEvent,
     lines::{self, Lines, Refused},
     note::{self, PublicKey, SigningKey},
-    tree,
 };
 
 /// The first line of what is signed. A checkpoint begins with the origin of a log, so that neither passes for the other.
@@ -264,8 +263,7 @@ pub fn verify(reader: impl BufRead, key: &PublicKey) -> Result<Statement, Refuse
             return Err(lines.refuse("this is an event of another account".into()));
         }
         sums.add(&event).map_err(|reason| lines.refuse(reason))?;
-        let index = event.position.wrapping_sub(1);
-        if !tree::includes(&proof, summary.size, summary.root, index, event.leaf()) {
+        if !event.is_in(&proof, summary.size, summary.root) {
             return Err(lines.refuse(format!("the proof does not lead from event {} to the root", event.position)));
         }
         positions.push(event.position);
@@ -293,7 +291,7 @@ mod tests {
     use super::*;
     use crate::{
         note::tests::key,
-        tree::{TileBuilder, Tiles},
+        tree::{self, TileBuilder, Tiles},
     };
 
     /// Entries that say this of themselves: number, amount and balance.
