@@ -32,6 +32,7 @@ mod reference;
 mod replay;
 mod representable;
 mod restore;
+mod rights;
 mod scenarios;
 mod schema;
 mod shapes;

@@ -102,7 +102,7 @@ const PORT: u16 = 5432;
 
 impl Proxy {
     async fn before(database: &TestDatabase) -> Self {
-        let server: PgConnectOptions = database.url().parse().unwrap();
+        let server = database.logins().application().clone();
         let directory = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(socket_in(directory.path(), PORT)).unwrap();
         let cut = Arc::new(AtomicU8::new(Cut::Never as u8));
@@ -129,7 +129,7 @@ impl Proxy {
 
     async fn writer(&self, options: WriterOptions) -> (WriterHandle, Writer) {
         let server = self.server.clone().socket(self.directory.path()).port(PORT).ssl_mode(PgSslMode::Disable);
-        let store = Store::connect(server, StoreOptions::default()).await.unwrap();
+        let store = Store::connect(server.into(), StoreOptions::default()).await.unwrap();
         Writer::start(store, options)
     }
 }

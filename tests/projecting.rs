@@ -54,9 +54,9 @@ async fn one_process_drives_and_another_takes_over_when_it_dies() {
     let options = ProjectorOptions { lease, poll: Duration::from_millis(50), ..ProjectorOptions::default() };
     // A process of its own, as far as that goes within a test.
     let process = Runtime::new().unwrap();
-    let (owner, of_first) = (ledger.database.url().parse().unwrap(), options.clone());
+    let (logins, of_first) = (ledger.database.logins().clone(), options.clone());
     let first = process.spawn(async {
-        let store = Store::connect(owner, StoreOptions::default()).await.unwrap();
+        let store = Store::connect(logins, StoreOptions::default()).await.unwrap();
         Projector::start(&store, BOARD, None, of_first).await.unwrap()
     });
     let first = first.await.unwrap();

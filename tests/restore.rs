@@ -32,10 +32,9 @@ async fn a_restored_dump_goes_on_from_the_same_position() {
     let cluster = Cluster::start(&ClusterOptions::throw_away(directory.path().join("home"))).await.unwrap();
     let (dump, restored) = (directory.path().join("dump.sql"), cluster.url(DATABASE));
     run("pg_dump", &[database.url(), "--no-owner", "--file", dump.to_str().unwrap()]).await;
-    // The new cluster lacks the application role, so that its grants fail; migrating asserts them anew.
     run("psql", &["--quiet", "--no-psqlrc", "--file", dump.to_str().unwrap(), &restored]).await;
 
-    let store = Store::open(&restored, StoreOptions::default()).await.unwrap();
+    let store = Store::open(cluster.logins(DATABASE), StoreOptions::default()).await.unwrap();
     assert_eq!(whole_book(store.pool()).await, book);
     let (writer, running) = Writer::start(store.clone(), WriterOptions::default());
     assert_eq!(writer.execute(payment).await.unwrap(), Done { replayed: true, ..paid.clone() });

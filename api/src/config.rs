@@ -15,9 +15,14 @@ pub struct Config {
     #[arg(long, env = "DAYBOOK_HOME", default_value = ".daybook", value_name = "DIRECTORY")]
     pub home: PathBuf,
 
-    /// A PostgreSQL of your own instead of the embedded one; the role named there owns the ledger's tables.
+    /// A PostgreSQL of your own instead of the embedded one, by a login that has the role `daybook_app` and owns nothing. If
+    /// it is the one that owns the ledger's tables, everything works, and the server warns.
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
     database_url: Option<String>,
+
+    /// The login there that owns the ledger's tables, for migrations and builds only.
+    #[arg(long, env = "DAYBOOK_OWNER_URL", value_name = "URL", hide_env_values = true, requires = "database_url")]
+    owner_url: Option<String>,
 
     /// Where to listen. Only a loopback address, as long as the server does not know who asks.
     #[arg(long, env = "DAYBOOK_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT", value_parser = loopback)]
@@ -80,6 +85,11 @@ impl Config {
     /// The database of the user's own. An empty one is none: that is how a variable is unset where it cannot be removed.
     pub fn database_url(&self) -> Option<&str> {
         self.database_url.as_deref().filter(|url| !url.is_empty())
+    }
+
+    /// How the owner of its tables connects, if not by the same login.
+    pub fn owner_url(&self) -> Option<&str> {
+        self.owner_url.as_deref().filter(|url| !url.is_empty())
     }
 
     pub fn new_versions(&self) -> NewVersions {

@@ -14,7 +14,7 @@ use daybook_core::{
     chain,
     clock::Clock,
     cluster::{Cluster, ClusterOptions, DATABASE},
-    store::{Store, StoreOptions},
+    store::{Logins, Store, StoreOptions},
     transparency::open_key,
     writer::WriterOptions,
 };
@@ -59,13 +59,13 @@ async fn serve(config: &Config) -> Result<(), Failure> {
         Some(_) => None,
         None => Some(Cluster::start(&ClusterOptions::new(&config.home)).await?),
     };
-    let url = match (config.database_url(), &cluster) {
-        (Some(url), _) => url.to_owned(),
-        (None, Some(cluster)) => cluster.url(DATABASE),
+    let logins = match (config.database_url(), &cluster) {
+        (Some(url), _) => Logins::of_urls(url, config.owner_url())?,
+        (None, Some(cluster)) => cluster.logins(DATABASE),
         (None, None) => unreachable!("without a database of the user's own there is a cluster"),
     };
 
-    let served = serve_ledger(config, &url, listener, cluster.as_mut(), &stop).await;
+    let served = serve_ledger(config, logins, listener, cluster.as_mut(), &stop).await;
     let Some(cluster) = cluster else { return served };
     match (served, cluster.stop().await) {
         (Ok(()), stopped) => Ok(stopped.map(drop)?),
@@ -79,13 +79,20 @@ async fn serve(config: &Config) -> Result<(), Failure> {
 
 async fn serve_ledger(
     config: &Config,
-    url: &str,
+    logins: Logins,
     listener: TcpListener,
     cluster: Option<&mut Cluster>,
     stop: &CancellationToken,
 ) -> Result<(), Failure> {
     let store =
-        Store::open(url, StoreOptions { max_connections: config.connections, ..StoreOptions::default() }).await?;
+        Store::open(logins, StoreOptions { max_connections: config.connections, ..StoreOptions::default() }).await?;
+    if store.can_become_owner().await? {
+        tracing::warn!(
+            login = store.application().get_username(),
+            "the server logs in as the owner of the ledger's tables, and only takes on the role of the application: name a \
+             login that owns nothing by --database-url, and the owner's by --owner-url"
+        );
+    }
     let mut options = options(config);
     if let Some(path) = config.log_key() {
         options.keeper.key = Some(open_key(&store, &path).await?);

@@ -7,6 +7,7 @@
 mod binaries;
 mod place;
 mod postmaster;
+mod secret;
 mod watchdog;
 
 use std::{
@@ -19,12 +20,16 @@ use std::{
 };
 
 use rustix::process::Signal;
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 use tokio::{task, time};
 
-use crate::chain;
+use crate::{
+    chain,
+    store::{APPLICATION_ROLE, Logins},
+};
 use place::Place;
 use postmaster::Postmaster;
+use secret::Secret;
 
 /// The oldest PostgreSQL that Daybook runs on.
 pub const OLDEST_MAJOR: u32 = 15;
@@ -86,6 +91,7 @@ impl ClusterOptions {
 pub struct Cluster {
     place: Place,
     options: ClusterOptions,
+    secret: Secret,
     postmaster: Postmaster,
     /// Locked shared for as long as this process uses the cluster.
     users: File,
@@ -135,6 +141,16 @@ pub enum ClusterError {
     File { action: &'static str, path: PathBuf, source: io::Error },
     #[error("cannot {action}")]
     Process { action: &'static str, source: io::Error },
+    #[error(
+        "{} may be read or written by others than its owner: remove it, and the next start makes another one",
+        path.display()
+    )]
+    ExposedSecret { path: PathBuf },
+    #[error(
+        "this PostgreSQL follows another one, and the application cannot log in by the secret in {}: put the file of that name from the other home there, after a program of this version has started at that home",
+        path.display()
+    )]
+    SecretOfAnother { path: PathBuf },
     #[error("the embedded PostgreSQL does not answer as it should")]
     Database(#[from] sqlx::Error),
 }
@@ -145,25 +161,28 @@ impl Cluster {
         let options = options.clone();
         let (cluster, starting) =
             task::spawn_blocking(move || start(&options)).await.expect("starting the cluster does not panic")?;
+        cluster.assert_login().await?;
         cluster.create_database(DATABASE).await?;
         drop(starting);
         Ok(cluster)
     }
 
-    /// How the owner connects; understood by sqlx and by `psql`.
+    /// How the owner connects; understood by sqlx and by `psql`. Only root and the user whom PostgreSQL runs as reach the
+    /// socket, and they could read and write the data anyway, so that nothing else is asked of them.
     pub fn url(&self, database: &str) -> String {
-        self.url_as(OWNER, database)
-    }
-
-    /// How a role connects. Whoever reaches the socket is trusted to be who he says.
-    pub fn url_as(&self, role: &str, database: &str) -> String {
         format!(
-            "postgresql:///{}?host={}&port={}&user={}&sslmode=disable",
+            "postgresql:///{}?host={}&port={}&user={OWNER}&sslmode=disable",
             percent_encoded(database.as_bytes()),
             percent_encoded(self.postmaster.socket.as_os_str().as_encoded_bytes()),
             postmaster::PORT,
-            percent_encoded(role.as_bytes()),
         )
+    }
+
+    /// How the owner and the application connect.
+    pub fn logins(&self, database: &str) -> Logins {
+        let owner: PgConnectOptions = self.url(database).parse().expect("a URL of our own is well formed");
+        let application = owner.clone().username(APPLICATION_ROLE).password(self.secret.as_str());
+        Logins::new(owner, application)
     }
 
     /// Where PostgreSQL keeps its files, for messages.
@@ -193,6 +212,30 @@ impl Cluster {
         if !exists {
             let statement = format!("create database \"{}\"", name.replace('"', "\"\""));
             sqlx::query(&statement).execute(&mut connection).await?;
+        }
+        connection.close().await?;
+        Ok(())
+    }
+
+    /// Makes sure that the application can log in by the secret of this home, and that its role can do nothing to the
+    /// cluster. One of an earlier version could not log in, and one that was restored has another secret.
+    async fn assert_login(&self) -> Result<(), ClusterError> {
+        let verifier = self.secret.verifier();
+        let mut connection = PgConnection::connect(&self.url("postgres")).await?;
+        let asserted: bool = sqlx::query_scalar(
+            "select exists (select from pg_authid where rolname = $1 and rolpassword = $2 and rolcanlogin
+                 and not (rolsuper or rolcreatedb or rolcreaterole or rolreplication or rolbypassrls))",
+        )
+        .bind(APPLICATION_ROLE)
+        .bind(&verifier)
+        .fetch_one(&mut connection)
+        .await?;
+        if !asserted {
+            let follows: bool = sqlx::query_scalar("select pg_is_in_recovery()").fetch_one(&mut connection).await?;
+            if follows {
+                return Err(ClusterError::SecretOfAnother { path: self.place.secret() });
+            }
+            sqlx::raw_sql(&application_role(&verifier)).execute(&mut connection).await?;
         }
         connection.close().await?;
         Ok(())
@@ -299,10 +342,14 @@ fn start(options: &ClusterOptions) -> Result<(Cluster, File), ClusterError> {
     let users = open_lock(&users_lock)?;
     users.lock_shared().map_err(file("lock", &users_lock))?;
 
+    let secret = Secret::of(&place)?;
     let watchdog = watchdog::set(&place, options.lifetime);
     let postmaster = match Postmaster::running(&place.data(), options.start_timeout)? {
         Some(postmaster) => {
             tracing::info!(pid = %postmaster.pid, "joined the running PostgreSQL");
+            if place.assert_admission()? {
+                postmaster.signal(Signal::HUP);
+            }
             postmaster
         }
         None => {
@@ -310,6 +357,7 @@ fn start(options: &ClusterOptions) -> Result<(Cluster, File), ClusterError> {
             if place.written_by()?.is_none() {
                 place.initialise(&binaries, options, &starting)?;
             }
+            place.assert_admission()?;
             let postmaster = Postmaster::start(&place, &binaries, options)?;
             tracing::info!(
                 pid = %postmaster.pid,
@@ -320,8 +368,23 @@ fn start(options: &ClusterOptions) -> Result<(Cluster, File), ClusterError> {
             postmaster
         }
     };
-    let cluster = Cluster { place, options: options.clone(), postmaster, users, watchdog };
+    let cluster = Cluster { place, options: options.clone(), secret, postmaster, users, watchdog };
     Ok((cluster, starting))
+}
+
+/// Makes the role where it is missing, and its login the one that is checked by this verifier.
+fn application_role(verifier: &str) -> String {
+    format!(
+        "do $$
+         begin
+             if not exists (select from pg_roles where rolname = '{APPLICATION_ROLE}') then
+                 create role {APPLICATION_ROLE};
+             end if;
+         end
+         $$;
+         alter role {APPLICATION_ROLE} login nosuperuser nocreatedb nocreaterole noreplication nobypassrls
+             password '{verifier}'"
+    )
 }
 
 /// The file, locked; waits for whoever holds the lock.

@@ -13,7 +13,7 @@ use chrono::{DateTime, Utc};
 use daybook_core::{
     Position, chain,
     cluster::{Cluster, ClusterOptions, DATABASE},
-    store::{APPLICATION_ROLE, Head, Store, StoreOptions, Upcasters, head},
+    store::{Head, Store, StoreOptions, Upcasters, head},
     transparency::standing,
 };
 use daybook_verify::{Checkpoint, PublicKey};
@@ -139,7 +139,7 @@ async fn drill(
         None => None,
         Some(ledger) => Some(against(&url.parse()?, ledger).await?),
     };
-    let store = Store::open(&url, StoreOptions::default()).await?;
+    let store = Store::open(cluster.logins(DATABASE), StoreOptions::default()).await?;
     let verified = verify_all(&store, arguments).await;
     let Head { recorded_at, .. } = store.head().await?;
     store.pool().close().await;
@@ -188,7 +188,7 @@ async fn against(restored: &PgConnectOptions, ledger: &Ledger) -> Result<Live, T
     connection.close().await?;
     let common = Some(position.min(end));
     let mut backup = Events::of(restored, common).await.map_err(|error| format!("the backup: {}", chain(&*error)))?;
-    let mut live = Events::of(ledger.owner(), common).await?;
+    let mut live = Events::of(ledger.store().application(), common).await?;
     let (missing, lost) = (position.saturating_sub(end), end.saturating_sub(position));
     let comparison = compare(&mut backup, &mut live, &Upcasters::default()).await?;
     backup.close().await?;
@@ -233,10 +233,6 @@ impl<'a> Backup<'a> {
 }
 
 async fn restore(cluster: &Cluster, backup: &Backup<'_>) -> Result<(), ToolError> {
-    // A dump grants to roles that belong to the cluster and are not in it.
-    let mut owner = PgConnection::connect(&cluster.url(DATABASE)).await?;
-    sqlx::raw_sql(&format!("create role {APPLICATION_ROLE} nologin")).execute(&mut owner).await?;
-    owner.close().await?;
     let url = cluster.url(DATABASE);
     let mut command = match backup {
         Backup::Plain(file) => {

@@ -7,7 +7,7 @@ use std::{
 
 use daybook_core::{
     cluster::{Cluster, ClusterOptions, DATABASE},
-    store::{Store, StoreOptions},
+    store::{Logins, Store, StoreOptions},
     transparency::{self, LogKey, LogKeyError},
     writer::{Writer, WriterHandle, WriterOptions},
 };
@@ -16,7 +16,7 @@ use daybook_projections::{
     engine::{Projector, ProjectorOptions, Reader},
 };
 use daybook_verify::SigningKey;
-use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
+use sqlx::{Connection, PgConnection};
 
 use crate::ToolError;
 
@@ -31,9 +31,13 @@ pub struct LedgerOptions {
     /// Where the embedded PostgreSQL lives
     #[arg(long, env = "DAYBOOK_HOME", default_value = ".daybook", global = true)]
     home: PathBuf,
-    /// A PostgreSQL of your own, instead of the embedded one; the role must own the database
+    /// A PostgreSQL of your own, instead of the embedded one, by a login that has the role `daybook_app`, or by the one that
+    /// owns the ledger's tables
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, global = true)]
     database_url: Option<String>,
+    /// The login there that owns the ledger's tables, if it is another one
+    #[arg(long, env = "DAYBOOK_OWNER_URL", hide_env_values = true, global = true)]
+    owner_url: Option<String>,
     /// The private key that signs the transparency log; `log.key` in the home unless told, `none` to sign nothing
     #[arg(long, env = "DAYBOOK_LOG_KEY", value_name = "FILE", global = true)]
     log_key: Option<PathBuf>,
@@ -72,7 +76,6 @@ impl LedgerOptions {
 pub struct Ledger {
     cluster: Option<Cluster>,
     store: Store,
-    owner: PgConnectOptions,
 }
 
 /// A writer and a projector at work in this process.
@@ -86,15 +89,15 @@ pub struct Running {
 
 impl Ledger {
     pub async fn open(options: &LedgerOptions) -> Result<Self, ToolError> {
-        let (cluster, url) = reach(options).await?;
-        let store = Store::open(&url, StoreOptions::default()).await?;
-        Ok(Self { cluster, store, owner: url.parse()? })
+        let (cluster, logins) = reach(options).await?;
+        let store = Store::open(logins, StoreOptions::default()).await?;
+        Ok(Self { cluster, store })
     }
 
     /// A ledger that is to be signed up to its end, which a replica cannot be.
     pub async fn open_to_sign(options: &LedgerOptions) -> Result<Self, ToolError> {
-        let (cluster, url) = reach(options).await?;
-        let mut connection = PgConnection::connect(&url).await?;
+        let (cluster, logins) = reach(options).await?;
+        let mut connection = PgConnection::connect_with(logins.application()).await?;
         let read_only: String = sqlx::query_scalar("show transaction_read_only").fetch_one(&mut connection).await?;
         connection.close().await?;
         if read_only == "on" {
@@ -104,32 +107,26 @@ impl Ledger {
                     .into(),
             );
         }
-        let store = Store::open(&url, StoreOptions::default()).await?;
-        Ok(Self { cluster, store, owner: url.parse()? })
+        let store = Store::open(logins, StoreOptions::default()).await?;
+        Ok(Self { cluster, store })
     }
 
     /// A ledger as it is, its tables left at the version that they have: another program may be serving it.
     pub async fn open_as_it_is(options: &LedgerOptions) -> Result<Self, ToolError> {
-        let (cluster, url) = reach(options).await?;
-        let owner: PgConnectOptions = url.parse()?;
-        let mut connection = PgConnection::connect_with(&owner).await?;
+        let (cluster, logins) = reach(options).await?;
+        let mut connection = PgConnection::connect_with(logins.application()).await?;
         let there: bool =
             sqlx::query_scalar("select to_regclass('events') is not null").fetch_one(&mut connection).await?;
         connection.close().await?;
         if !there {
             return Err("there is no ledger yet".into());
         }
-        let store = Store::connect(owner.clone(), StoreOptions::default()).await?;
-        Ok(Self { cluster, store, owner })
+        let store = Store::connect(logins, StoreOptions::default()).await?;
+        Ok(Self { cluster, store })
     }
 
     pub fn store(&self) -> &Store {
         &self.store
-    }
-
-    /// How the owner connects.
-    pub fn owner(&self) -> &PgConnectOptions {
-        &self.owner
     }
 
     /// Starts a writer and a projector. Others may be at work on the same ledger; the database orders them.
@@ -151,13 +148,14 @@ impl Ledger {
 }
 
 /// Starts the embedded PostgreSQL, unless there is a server of the user's own.
-async fn reach(options: &LedgerOptions) -> Result<(Option<Cluster>, String), ToolError> {
-    if let Some(url) = options.database_url.as_ref().filter(|url| !url.is_empty()) {
-        return Ok((None, url.clone()));
+async fn reach(options: &LedgerOptions) -> Result<(Option<Cluster>, Logins), ToolError> {
+    let named = |url: &'_ Option<String>| url.clone().filter(|url| !url.is_empty());
+    if let Some(url) = named(&options.database_url) {
+        return Ok((None, Logins::of_urls(&url, named(&options.owner_url).as_deref())?));
     }
     let cluster = Cluster::start(&ClusterOptions::new(&options.home)).await?;
-    let url = cluster.url(DATABASE);
-    Ok((Some(cluster), url))
+    let logins = cluster.logins(DATABASE);
+    Ok((Some(cluster), logins))
 }
 
 impl Running {

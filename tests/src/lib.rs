@@ -14,7 +14,7 @@ use std::{collections::HashMap, env, path::PathBuf, process::Stdio, str::FromStr
 
 use daybook_core::{
     cluster::{Cluster, ClusterOptions},
-    store::{RawEvent, Store, StoreOptions, read_events},
+    store::{Logins, RawEvent, Store, StoreOptions, read_events},
     writer::{Writer, WriterHandle, WriterOptions},
 };
 use sqlx::{
@@ -29,6 +29,7 @@ use uuid::Uuid;
 pub struct TestDatabase {
     name: String,
     url: String,
+    logins: Logins,
     pool: PgPool,
 }
 
@@ -46,7 +47,7 @@ pub async fn database() -> TestDatabase {
         Server::Given(_) => server.prepare(&name).await,
     }
     let pool = PgPoolOptions::new().max_connections(10).connect(&url).await.expect("a fresh database can be reached");
-    TestDatabase { name, url, pool }
+    TestDatabase { logins: server.logins(&name), name, url, pool }
 }
 
 /// Everything in the book, in order; without a gap, or the test fails.
@@ -75,6 +76,11 @@ impl TestDatabase {
         &self.url
     }
 
+    /// How the owner and the application connect; with a server of the user's own, by one login.
+    pub fn logins(&self) -> &Logins {
+        &self.logins
+    }
+
     /// Connections of the owner of the database.
     pub fn pool(&self) -> &PgPool {
         &self.pool
@@ -86,8 +92,7 @@ impl TestDatabase {
     }
 
     pub async fn store_with(&self, options: StoreOptions) -> Store {
-        let owner = self.url.parse().expect("the URL of the database is well formed");
-        Store::connect(owner, options).await.expect("the ledger can be reached")
+        Store::connect(self.logins.clone(), options).await.expect("the ledger can be reached")
     }
 
     /// A running writer.
@@ -118,7 +123,7 @@ impl TestDatabase {
         psql.stdin.take().expect("it reads").write_all(&dump.stdout).await.expect("psql reads to the end");
         assert!(psql.wait().await.expect("psql ends").success(), "what pg_dump writes can be restored");
         let pool = PgPoolOptions::new().max_connections(10).connect(&url).await.expect("it can be reached");
-        Self { name, url, pool }
+        Self { logins: server.logins(&name), name, url, pool }
     }
 }
 
@@ -172,6 +177,13 @@ impl Server {
         match self {
             Self::Own(cluster) => cluster.url(database),
             Self::Given(options) => options.clone().database(database).to_url_lossy().to_string(),
+        }
+    }
+
+    fn logins(&self, database: &str) -> Logins {
+        match self {
+            Self::Own(cluster) => cluster.logins(database),
+            Self::Given(options) => options.clone().database(database).into(),
         }
     }
 

@@ -6,7 +6,7 @@ use std::{
     io::{self, ErrorKind, Write},
     os::unix::{
         ffi::OsStrExt,
-        fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown},
+        fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown, fchown},
         process::CommandExt,
     },
     path::{Path, PathBuf},
@@ -23,6 +23,12 @@ const ELSEWHERE: &str = "/var/lib/daybook";
 
 /// The longest path of a Unix socket, without the zero at its end.
 const LONGEST_SOCKET_PATH: usize = 107;
+
+/// What `pg_hba.conf` begins with.
+const ADMISSION: &str = "\
+# Daybook's, who puts it here again at each start: the application logs in by the secret in postgres.secret.
+local all daybook_app scram-sha-256
+";
 
 #[derive(Clone, Debug)]
 pub(super) struct Place {
@@ -81,6 +87,10 @@ impl Place {
 
     pub fn users_lock(&self) -> PathBuf {
         self.home.join("postgres.users.lock")
+    }
+
+    pub fn secret(&self) -> PathBuf {
+        self.home.join("postgres.secret")
     }
 
     pub fn log(&self) -> PathBuf {
@@ -147,6 +157,31 @@ impl Place {
         end.write_all(tunables(options).as_bytes()).map_err(file("write", &settings))?;
         end.sync_all().map_err(file("flush", &settings))?;
         fs::rename(&unfinished, self.data()).map_err(file("rename", &unfinished))
+    }
+
+    /// Makes sure that PostgreSQL admits the application by its secret only; answers whether that is new. The rest of the
+    /// file is the operator's: the first line that fits decides.
+    pub fn assert_admission(&self) -> Result<bool, ClusterError> {
+        let path = self.data().join("pg_hba.conf");
+        let text = fs::read_to_string(&path).map_err(file("read", &path))?;
+        if text.starts_with(ADMISSION) {
+            return Ok(false);
+        }
+        // Renamed into its place, so that PostgreSQL never reads half of it.
+        let unfinished = path.with_extension("conf.unfinished");
+        match fs::remove_file(&unfinished) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(file("remove", &unfinished)(error)),
+            _ => {}
+        }
+        let created = File::options().create_new(true).write(true).mode(0o600).open(&unfinished);
+        let mut end = created.map_err(file("create", &unfinished))?;
+        end.write_all(format!("{ADMISSION}\n{text}").as_bytes()).map_err(file("write", &unfinished))?;
+        end.sync_all().map_err(file("flush", &unfinished))?;
+        if let Some(user) = self.user {
+            fchown(&end, Some(user.uid), Some(user.gid)).map_err(file("hand over", &unfinished))?;
+        }
+        fs::rename(&unfinished, &path).map_err(file("rename", &unfinished))?;
+        Ok(true)
     }
 
     /// In the cluster's own directory, or at a shorter path where that one is too long.

@@ -2,6 +2,7 @@
 
 pub mod events;
 pub mod idempotency;
+mod logins;
 mod roles;
 mod schema;
 pub mod snapshots;
@@ -17,6 +18,7 @@ use sqlx::{
 };
 
 pub use events::{Head, RawEvent, head, head_and_clock, position_at, read_events, read_stream};
+pub use logins::Logins;
 pub use roles::APPLICATION_ROLE;
 pub use schema::{Reading, StoredVersion, stored_versions};
 pub use transaction::PooledTransaction;
@@ -51,8 +53,7 @@ impl Default for StoreOptions {
 #[derive(Clone, Debug)]
 pub struct Store {
     pool: PgPool,
-    /// How the owner connects.
-    owner: PgConnectOptions,
+    logins: Logins,
     options: StoreOptions,
     channel: Arc<str>,
 }
@@ -130,10 +131,9 @@ impl StoreError {
 
 impl Store {
     /// Brings the ledger's tables to this version and connects.
-    pub async fn open(url: &str, options: StoreOptions) -> Result<Self, StoreError> {
-        let owner: PgConnectOptions = url.parse()?;
-        Self::migrate(&owner).await?;
-        Self::connect(owner, options).await
+    pub async fn open(logins: Logins, options: StoreOptions) -> Result<Self, StoreError> {
+        Self::migrate(logins.owner()).await?;
+        Self::connect(logins, options).await
     }
 
     /// Brings the ledger's tables to this version and asserts who may do what, as the owner. Any number of processes
@@ -167,7 +167,7 @@ impl Store {
     }
 
     /// Connects to a ledger that is migrated already.
-    pub async fn connect(owner: PgConnectOptions, options: StoreOptions) -> Result<Self, StoreError> {
+    pub async fn connect(logins: Logins, options: StoreOptions) -> Result<Self, StoreError> {
         let prepare = session(options.statement_timeout);
         let pool = PgPoolOptions::new()
             .max_connections(options.max_connections)
@@ -181,11 +181,11 @@ impl Store {
                     Ok(())
                 })
             })
-            .connect_with(owner.clone())
+            .connect_with(logins.application().clone())
             .await?;
         // A notification reaches a whole database, in which other ledgers may lie.
         let channel: String = sqlx::query_scalar("select 'daybook_' || md5(current_schema())").fetch_one(&pool).await?;
-        Ok(Self { pool, owner, options, channel: channel.into() })
+        Ok(Self { pool, logins, options, channel: channel.into() })
     }
 
     /// Connections of the application role, which may append and read but never alter the book.
@@ -195,7 +195,7 @@ impl Store {
 
     /// A connection of the application role beside the pool.
     pub async fn connection(&self) -> Result<PgConnection, StoreError> {
-        let mut connection = PgConnection::connect_with(&self.owner).await?;
+        let mut connection = PgConnection::connect_with(self.logins.application()).await?;
         connection.execute(&*session(self.options.statement_timeout)).await?;
         Ok(connection)
     }
@@ -214,9 +214,21 @@ impl Store {
         Ok(connection)
     }
 
-    /// A connection of the owner, for changes of the tables.
+    /// A connection of the owner, for changes of the tables. It is closed when that is done.
     pub async fn owner_connection(&self) -> Result<PgConnection, StoreError> {
-        Ok(PgConnection::connect_with(&self.owner).await?)
+        Ok(PgConnection::connect_with(self.logins.owner()).await?)
+    }
+
+    /// How the application logs in.
+    pub fn application(&self) -> &PgConnectOptions {
+        self.logins.application()
+    }
+
+    /// Whether a session of the application could become the owner: it has only taken on another role than that of its
+    /// login.
+    pub async fn can_become_owner(&self) -> Result<bool, StoreError> {
+        let could = "select pg_has_role(session_user, relowner, 'member') from pg_class where oid = 'events'::regclass";
+        Ok(sqlx::query_scalar(could).fetch_one(&self.pool).await?)
     }
 
     /// The channel on which one notification per batch tells that the book has grown, its payload the position. It is
@@ -255,7 +267,7 @@ fn migrator() -> sqlx::migrate::Migrator {
     sqlx::migrate!("../migrations")
 }
 
-/// What every connection of the application begins with. No query is so long that compiling it would pay; and plans that
+/// What every connection of the application begins with. A login of its own has the role already. No query is so long that compiling it would pay; and plans that
 /// are kept are planned for more rows than come.
 fn session(statement_timeout: Duration) -> String {
     let timeout = statement_timeout.as_millis();

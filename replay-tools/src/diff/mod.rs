@@ -63,7 +63,7 @@ async fn open(ledger: Option<&Ledger>, source: &Source) -> Result<Events, ToolEr
     let events = match source {
         Source::Position(position) => {
             let ledger = ledger.expect("the ledger is open where a position of it is asked for");
-            Events::of(ledger.owner(), Some(*position)).await
+            Events::of(ledger.store().application(), Some(*position)).await
         }
         Source::Database(options) => Events::of(options, None).await,
         Source::Archive(path) => Events::archived(path),

@@ -8,7 +8,10 @@ use std::{
     time::Instant,
 };
 
-use daybook_core::cluster::{Cluster, ClusterOptions};
+use daybook_core::{
+    cluster::{Cluster, ClusterOptions},
+    store::Logins,
+};
 use serde::Serialize;
 use sqlx::{
     Connection, Executor, PgConnection, PgPool,
@@ -118,6 +121,10 @@ impl Server {
 
     pub fn url(&self, database: &str) -> String {
         self.cluster.url(database)
+    }
+
+    pub fn logins(&self, database: &str) -> Logins {
+        self.cluster.logins(database)
     }
 
     pub fn options(&self, database: &str) -> Result<PgConnectOptions, Failure> {

@@ -104,7 +104,7 @@ pub async fn start_unwatched(server: &Server, database: &str) -> Result<Running,
 
 pub async fn store(server: &Server, database: &str) -> Result<Store, Failure> {
     let options = StoreOptions { max_connections: 20, ..StoreOptions::default() };
-    Ok(Store::connect(server.options(database)?, options).await?)
+    Ok(Store::connect(server.logins(database), options).await?)
 }
 
 /// Waits until all projections are at the end of the book.
