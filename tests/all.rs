@@ -12,6 +12,7 @@ mod concurrency;
 mod connections;
 mod crash;
 mod diff;
+mod docs;
 mod drift;
 mod exports;
 mod golden;
