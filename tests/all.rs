@@ -13,6 +13,7 @@ mod connections;
 mod crash;
 mod description;
 mod diff;
+mod docs;
 mod drift;
 mod exports;
 mod golden;

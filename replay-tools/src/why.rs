@@ -4,8 +4,10 @@ use std::process::ExitCode;
 
 use daybook_core::{Position, domain::AccountId, store::Store};
 use daybook_projections::{
-    BOARD, Moment, Reader, account,
+    BOARD, Moment, Reader, Viewer,
+    account::AccountRow,
     explanation::{self, Step, TOGETHER},
+    listing,
 };
 
 use crate::{
@@ -40,7 +42,8 @@ async fn tell(store: &Store, arguments: &Arguments) -> Result<(), ToolError> {
     if at > head {
         return Err(format!("the statements have come to position {head}, and {at} was asked for").into());
     }
-    let account = account::get(&mut rows, id).await?.ok_or_else(|| format!("there is no account {id}"))?;
+    let account: Option<AccountRow> = listing::get(&mut rows, &Viewer::Provider, id).await?;
+    let account = account.ok_or_else(|| format!("there is no account {id}"))?;
     if account.position.unsigned_abs() > at {
         return Err(
             format!("there is no account {id} at position {at}: position {} opened it", account.position).into()
