@@ -81,3 +81,30 @@ create table disputes_v2 (
 
 -- Those of one payment, oldest first.
 create index on disputes_v2 (payment_id, position);
+
+-- There is nothing that serves disputes yet: until the new version does, there are none.
+create view disputes as
+select id, payment_id, gateway_dispute, amount, currency, status, gateway_reason, entry, won_entry, opened_at, ended_at,
+    position
+from disputes_v2;
+
+-- A ledger in which nothing was projected yet begins with the new version.
+do $$
+begin
+    if exists (select from projections where name = 'payments') then
+        return;
+    end if;
+    create or replace view payments as
+    select id, account_id, payer_id, method, amount, currency, purpose, purpose_id, status, document_number,
+        gateway_reason, gateway_payment, entry, allocated, free, returned, started_at, credited_at, position,
+        changed_position, received, disputed
+    from payments_v2;
+    create or replace view payment_allocations as
+    select payment_id, charge, target, target_id, amount, currency, changed_position
+    from payment_allocations_v2;
+    create or replace view refunds as
+    select id, payment_id, amount, currency, status, gateway_reason, entry, started_at, ended_at, position,
+        gateway_refund
+    from refunds_v2;
+end
+$$;

@@ -69,13 +69,13 @@ const SPOILT: [Spoilt; 6] = [
     },
     Spoilt {
         projection: "payments",
-        statement: "update payments_v1 set account_id = 'acc_other' where position = (select min(position) from payments_v1)",
+        statement: "update payments_v2 set account_id = 'acc_other' where position = (select min(position) from payments_v2)",
         events: "select position from events where event_type = 'payment.started'",
         table: "payments",
     },
     Spoilt {
         projection: "payments",
-        statement: "update payment_allocations_v1 set amount = amount - 1 where amount <> 0",
+        statement: "update payment_allocations_v2 set amount = amount - 1 where amount <> 0",
         events: "select position from events where event_type = 'account.allocated'",
         table: "payment_allocations",
     },

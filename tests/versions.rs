@@ -13,8 +13,10 @@ use daybook_projections::{
         Changes, FoldError, Follows, MEMORY, Owner, Projection, RebuildError, RebuildOptions, Row, Source, Stage,
         Table, discard, in_service, rebuild, roll_back, verify,
     },
+    payment,
 };
 use daybook_tests::history::{LONG, Ledger};
+use rust_decimal::dec;
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 
@@ -249,6 +251,29 @@ async fn a_newer_program_builds_its_version_by_itself_while_the_earlier_one_serv
     register(&mut ledger, "Cleo").await;
     assert_eq!(seen(&ledger, NEW_PROGRAM).await, ["ADA", "BOB", "CLEO"]);
     building.shutdown().await;
+}
+
+#[tokio::test]
+async fn payments_are_read_while_their_earlier_version_serves() {
+    let ledger = Ledger::new().await;
+    let earlier = "drop view payments;
+         create view payments as select * from payments_v1;
+         drop view refunds;
+         create view refunds as select * from refunds_v1;
+         insert into payments_v1
+         select id, 'acc_1', null, 'card', 12.50, 'USD', 'advance', null, status, null, null, null, 1, 0, 12.50, 0, now(),
+             credited_at, position, position
+         from (values ('pay_1', 'credited', now(), 1), ('pay_2', 'new', null, 2)) as payment (id, status, credited_at, position);
+         insert into refunds_v1 values ('rfd_1', 'pay_1', 5.00, 'USD', 'pending', null, 2, now(), null, 3);
+         grant select on payments, refunds to daybook_app";
+    sqlx::raw_sql(earlier).execute(ledger.database.pool()).await.unwrap();
+    let mut connection = ledger.store.connection().await.unwrap();
+    let listed = payment::list(&mut connection, &payment::Filter::default(), None, 10).await.unwrap();
+    let told: Vec<_> = listed.iter().map(|row| (row.id.as_str(), row.received, row.disputed)).collect();
+    assert_eq!(told, [("pay_2", dec!(0), dec!(0)), ("pay_1", dec!(12.50), dec!(0))]);
+    assert_eq!(payment::get(&mut connection, "pay_1").await.unwrap().as_ref(), Some(&listed[1]));
+    assert_eq!(payment::refunds(&mut connection, "pay_1").await.unwrap()[0].gateway_refund, None);
+    assert_eq!(payment::disputes(&mut connection, "pay_1").await.unwrap(), []);
 }
 
 /// The role of everybody may read the view, and somebody has made a view of his own of it.

@@ -21,8 +21,8 @@ use crate::{
     routes::Role,
     tile::{Index, Level},
     wire::{
-        AccountRef, AskedPosition, CreditNoteRef, CustomerRef, DiscountRef, ExpenseRef, HoldRef, InvoiceRef, OrderRef,
-        PayerRef, PaymentRef, RefundRef, ServiceRef, TicketRef,
+        AccountRef, AskedPosition, CreditNoteRef, CustomerRef, DiscountRef, DisputeRef, ExpenseRef, HoldRef,
+        InvoiceRef, OrderRef, PayerRef, PaymentRef, RefundRef, ServiceRef, TicketRef,
     },
     write::{self, IdempotencyKey},
 };
@@ -133,6 +133,8 @@ fn in_path(path: &str, name: &str) -> RefOr<Schema> {
     match (noun(path), name) {
         (_, "hold") => HoldRef::schema(),
         (_, "refund") => RefundRef::schema(),
+        (_, "dispute") => DisputeRef::schema(),
+        (_, "position") => AskedPosition::schema(),
         (_, "group") => GroupName::schema(),
         (_, "number") => item_number(),
         (_, "level") => Level::schema(),

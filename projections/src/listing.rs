@@ -108,6 +108,10 @@ fn selection<'a, L: Listed>() -> QueryBuilder<'a, Postgres> {
 
 /// The columns of a table: the fields of its rows.
 fn columns<R: Row + DeserializeOwned>() -> String {
-    let columns = serde_introspect::<R>().iter().map(|field| format!("{}.{field}", R::TABLE));
+    let columns =
+        serde_introspect::<R>().iter().map(|field| match R::NEW_COLUMNS.iter().find(|(column, _)| column == field) {
+            None => format!("{}.{field}", R::TABLE),
+            Some((column, of_both)) => format!("{of_both} as {column}"),
+        });
     columns.collect::<Vec<_>>().join(", ")
 }

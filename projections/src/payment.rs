@@ -120,6 +120,17 @@ impl Row for PaymentRow {
     const KEY: &'static [&'static str] = &["id"];
     const OWNER: Owner = Owner::Account("account_id");
 
+    /// What had come was what was asked for, and nothing was disputed.
+    const NEW_COLUMNS: &'static [(&'static str, &'static str)] = &[
+        (
+            "received",
+            "coalesce(
+                (to_jsonb(payments) ->> 'received')::numeric, case when credited_at is null then 0 else amount end
+            )",
+        ),
+        ("disputed", "coalesce((to_jsonb(payments) ->> 'disputed')::numeric, 0)"),
+    ];
+
     fn key(&self) -> String {
         self.id.clone()
     }
@@ -154,6 +165,9 @@ impl Row for RefundRow {
     const TABLE: &'static str = "refunds";
     const KEY: &'static [&'static str] = &["id"];
     const OWNER: Owner = Owner::parent::<PaymentRow>("payment_id");
+
+    const NEW_COLUMNS: &'static [(&'static str, &'static str)] =
+        &[("gateway_refund", "to_jsonb(refunds) ->> 'gateway_refund'")];
 
     fn key(&self) -> String {
         self.id.clone()

@@ -29,6 +29,10 @@ pub trait Row:
     /// The column by which rows of a projection belong together: those that have the same here are shown together.
     const BELONGS_TO: &'static str = Self::KEY[0];
 
+    /// Columns that the version before does not have, each with SQL that says the same of its rows: they serve until this
+    /// version is built.
+    const NEW_COLUMNS: &'static [(&'static str, &'static str)] = &[];
+
     /// Of rows that stay once an event has made them, the columns that a later event may still change; their column
     /// `position` tells which event made them. `None` for rows that become others in the course of time.
     const STAYS_BUT_FOR: Option<&'static [&'static str]> = None;
