@@ -14,9 +14,19 @@ use crate::{
     listing::Asking,
     moment::AskedMoment,
     time::Time,
-    wire::{Amount, DisputeRef, Name, PaymentRef, Ref, Sentence},
+    wire::{Amount, DisputeRef, Name, OneOf, PaymentRef, Ref, Sentence, WordList},
     write::{Occasion, Writing, Written},
 };
+
+/// How a dispute stands.
+pub type DisputeStatus = OneOf<DisputeStatuses>;
+
+pub enum DisputeStatuses {}
+
+impl WordList for DisputeStatuses {
+    const NAME: &'static str = "DisputeStatus";
+    const WORDS: &'static [&'static str] = &["open", "won", "lost"];
+}
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -91,7 +101,7 @@ struct DisputeStanding {
     payment: PaymentRef,
     /// The gateway's own dispute id. A report of fraud has none.
     gateway_dispute: Option<Name>,
-    /// `open`, `won` or `lost`.
+    #[schema(value_type = DisputeStatus)]
     status: String,
     amount: Amount,
     /// Of the account.
@@ -105,7 +115,7 @@ pub struct DisputeShown {
     /// The gateway's own dispute id. A report of fraud has none.
     gateway_dispute: Option<String>,
     amount: Amount,
-    /// `open`, `won` or `lost`.
+    #[schema(value_type = DisputeStatus)]
     status: String,
     gateway_reason: String,
     /// The number of the entry that took the money off the account.
