@@ -8,12 +8,13 @@ use daybook_core::{
     operations::{Operation, RegisterCustomer},
 };
 use daybook_projections::{
-    Definition, NewVersions, Projector, ProjectorOptions, Reader,
+    Chosen, Definition, NewVersions, Projector, ProjectorOptions, Reader, Viewer,
     engine::{
         Changes, FoldError, Follows, MEMORY, Owner, Projection, RebuildError, RebuildOptions, Row, Source, Stage,
         Table, discard, in_service, rebuild, roll_back, verify,
     },
-    payment,
+    listing,
+    payment::{DisputeRow, PaymentRow, RefundRow},
 };
 use daybook_tests::history::{LONG, Ledger};
 use rust_decimal::dec;
@@ -268,12 +269,16 @@ async fn payments_are_read_while_their_earlier_version_serves() {
          grant select on payments, refunds to daybook_app";
     sqlx::raw_sql(earlier).execute(ledger.database.pool()).await.unwrap();
     let mut connection = ledger.store.connection().await.unwrap();
-    let listed = payment::list(&mut connection, &payment::Filter::default(), None, 10).await.unwrap();
+    let viewer = &Viewer::Provider;
+    let listed = listing::list::<PaymentRow>(&mut connection, viewer, &Chosen::default(), None, 10).await.unwrap();
     let told: Vec<_> = listed.iter().map(|row| (row.id.as_str(), row.received, row.disputed)).collect();
     assert_eq!(told, [("pay_2", dec!(0), dec!(0)), ("pay_1", dec!(12.50), dec!(0))]);
-    assert_eq!(payment::get(&mut connection, "pay_1").await.unwrap().as_ref(), Some(&listed[1]));
-    assert_eq!(payment::refunds(&mut connection, "pay_1").await.unwrap()[0].gateway_refund, None);
-    assert_eq!(payment::disputes(&mut connection, "pay_1").await.unwrap(), []);
+    assert_eq!(listing::get(&mut connection, viewer, "pay_1").await.unwrap().as_ref(), Some(&listed[1]));
+    assert_eq!(
+        listing::belonging::<RefundRow>(&mut connection, viewer, "pay_1").await.unwrap()[0].gateway_refund,
+        None
+    );
+    assert_eq!(listing::belonging::<DisputeRow>(&mut connection, viewer, "pay_1").await.unwrap(), []);
 }
 
 /// The role of everybody may read the view, and somebody has made a view of his own of it.

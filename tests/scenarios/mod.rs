@@ -1,6 +1,7 @@
 //! The acceptance scenarios, through HTTP. A test is named by its number: `s02b_…` is scenario S2b.
 
 mod discounts;
+mod disputes;
 mod documents;
 mod http;
 mod orders;

@@ -16,7 +16,8 @@ use daybook_core::{
     operations::{
         ChangeTerms, CreatePayer, CreditRequest, FailRefund, GatewayNotice, GrantDiscount, IssueCreditNote,
         IssueInvoice, JoinGroup, NoticeOutcome, Numbering, OpenAccount, OpenTicket, Operation, PayOrder, PayOrderBy,
-        PlaceOrder, RegisterCustomer, SettleRefund, StartRefund, Terms, TicketAction, TransferFunds, WriteOnTicket,
+        PlaceOrder, RegisterCustomer, SettleRefund, StartPayment, StartRefund, Terms, TicketAction, TransferFunds,
+        WriteOnTicket,
     },
 };
 use rand::{Rng, SeedableRng};
@@ -72,6 +73,54 @@ pub(super) async fn tell(teller: &mut Teller, seed: u64, customers: u32) -> Resu
             month_of(teller, &mut rng, client, first).await?;
         }
         teller.progress.advance(1);
+    }
+    match clients.iter_mut().find(|client| !client.post_paid) {
+        Some(client) => out_of_the_ordinary(teller, client).await,
+        None => Ok(()),
+    }
+}
+
+/// What seldom happens, once: a dispute that is won, one that is lost, a payment that comes short, and a refund that is made
+/// at the gateway.
+async fn out_of_the_ordinary(teller: &mut Teller, client: &mut Client) -> Result<(), ToolError> {
+    let last = BEGIN + Months::new(MONTHS - 1) + Days::new(24);
+    let at = last.and_hms_opt(9, 30, 0).expect("a time of day").and_utc();
+    let gateway = || Actor::new(ActorKind::Gateway, "cardgate");
+    let in_dollars = |dollars| price(client.currency, dollars);
+
+    let start = StartPayment {
+        account: client.account.clone(),
+        payer: Some(client.payer.clone()),
+        method: "card".into(),
+        amount: in_dollars(dec!(40)),
+        purpose: Purpose::Advance,
+    };
+    let short: PaymentId = id(&teller.tell(at, shopper(client), Operation::StartPayment(start)).await?)?;
+    let notice = |amount, outcome| {
+        Operation::GatewayNotice(GatewayNotice {
+            gateway: "cardgate".into(),
+            gateway_payment: format!("{}-short", client.account),
+            payment: Some(short.clone()),
+            account: client.account.clone(),
+            amount,
+            purpose: Purpose::Advance,
+            outcome,
+        })
+    };
+    let disputed = |name: &str| NoticeOutcome::Disputed {
+        gateway_dispute: name.into(),
+        gateway_reason: "product not received".into(),
+    };
+    let steps = [
+        (1, in_dollars(dec!(39)), NoticeOutcome::Succeeded),
+        (24, in_dollars(dec!(20)), disputed("case-1")),
+        (48, in_dollars(dec!(10)), disputed("case-2")),
+        (72, in_dollars(dec!(20)), NoticeOutcome::DisputeWon { gateway_dispute: "case-1".into() }),
+        (96, in_dollars(dec!(10)), NoticeOutcome::DisputeLost { gateway_dispute: "case-2".into() }),
+        (120, in_dollars(dec!(4)), NoticeOutcome::Refunded { gateway_refund: "refund-1".into() }),
+    ];
+    for (hours, amount, outcome) in steps {
+        teller.tell(at + Duration::hours(hours), gateway(), notice(amount, outcome)).await?;
     }
     Ok(())
 }

@@ -261,3 +261,105 @@ fn the_gateways_own_identifier_is_not_a_payment_itself() {
         given(vec![assigned()]).when(command).then_expect_error(PaymentRejection::AssignedElsewhere { payment });
     }
 }
+
+fn open_dispute(name: &str, gateway: &str, amount: &str) -> PaymentCommand {
+    PaymentCommand::OpenDispute {
+        dispute: id(name),
+        gateway_dispute: Some(gateway.into()),
+        amount: usd(amount),
+        entry: 2,
+        gateway_reason: "not received".into(),
+    }
+}
+
+fn disputed(name: &str, gateway: &str, amount: &str) -> PaymentEvent {
+    PaymentEvent::DisputeOpened {
+        dispute: id(name),
+        gateway_dispute: Some(gateway.into()),
+        amount: usd(amount),
+        entry: 2,
+        gateway_reason: "not received".into(),
+    }
+}
+
+#[test]
+fn a_dispute_is_opened_with_any_amount_and_won_or_lost() {
+    let opened = || vec![started(), credited(), disputed("first", "dp_1", "130.00")];
+    given(vec![started(), credited()])
+        .when(open_dispute("first", "dp_1", "130.00"))
+        .then_expect_events(vec![disputed("first", "dp_1", "130.00")]);
+    let win = || PaymentCommand::WinDispute { dispute: id("first"), entry: 3 };
+    let won = || PaymentEvent::DisputeWon { dispute: id("first"), amount: usd("130.00"), entry: 3 };
+    given(opened()).when(win()).then_expect_events(vec![won()]);
+    let lose = || PaymentCommand::LoseDispute { dispute: id("first") };
+    let lost = || PaymentEvent::DisputeLost { dispute: id("first"), amount: usd("130.00") };
+    given(opened()).when(lose()).then_expect_events(vec![lost()]);
+    let ended = |end| [opened(), vec![end]].concat();
+    let wrong = |stage, wanted| PaymentRejection::WrongDisputeStatus { stage, wanted };
+    given(ended(won())).when(lose()).then_expect_error(wrong(DisputeStage::Won, "lost"));
+    given(ended(lost())).when(win()).then_expect_error(wrong(DisputeStage::Lost, "won"));
+    given(ended(won())).when(win()).then_expect_error(wrong(DisputeStage::Won, "won"));
+}
+
+#[test]
+fn a_dispute_of_that_name_exists_once() {
+    let opened = || vec![started(), credited(), disputed("first", "dp_1", "5.00")];
+    given(opened()).when(open_dispute("second", "dp_1", "6.00")).then_expect_error(PaymentRejection::DisputeExists);
+    given(opened()).when(open_dispute("first", "dp_2", "5.00")).then_expect_error(PaymentRejection::DisputeExists);
+    let unknown = PaymentCommand::LoseDispute { dispute: id("other") };
+    given(opened()).when(unknown).then_expect_error(PaymentRejection::UnknownDispute);
+}
+
+#[test]
+fn a_dispute_needs_an_amount_and_money_that_came() {
+    let none = PaymentRejection::AmountNotPositive;
+    given(vec![started(), credited()]).when(open_dispute("first", "dp_1", "0.00")).then_expect_error(none);
+    for (events, status) in [
+        (vec![started()], Status::New),
+        (vec![started(), pledged()], Status::Pledged),
+        (vec![started(), credited(), fraudulent()], Status::Fraudulent),
+    ] {
+        let wrong = PaymentRejection::WrongStatus { status, wanted: "disputed" };
+        given(events).when(open_dispute("first", "dp_1", "5.00")).then_expect_error(wrong);
+    }
+}
+
+#[test]
+fn a_refund_that_the_gateway_made_is_not_bounded_and_its_id_is_of_one_refund() {
+    let record = |amount: &str| PaymentCommand::RecordRefund { refund: id("first"), amount: usd(amount), entry: 2 };
+    given(vec![started(), credited()]).when(record("130.00")).then_expect_events(vec![refunding("first", "130.00")]);
+    given(vec![started(), credited()]).when(record("0.00")).then_expect_error(PaymentRejection::AmountNotPositive);
+    given(giving_back()).when(record("40.00")).then_expect_error(PaymentRejection::RefundExists);
+    let wrong = PaymentRejection::WrongStatus { status: Status::New, wanted: "refunded" };
+    given(vec![started()]).when(record("5.00")).then_expect_error(wrong);
+
+    let named = |name: &str| PaymentEvent::RefundSettled {
+        refund: id(name),
+        amount: usd("40.00"),
+        gateway_refund: Some("re_1".into()),
+    };
+    let mut events = giving_back();
+    events.extend([named("first"), refunding("second", "40.00")]);
+    let settle = PaymentCommand::SettleRefund { refund: id("second"), gateway_refund: Some("re_1".into()) };
+    given(events).when(settle).then_expect_error(PaymentRejection::GatewayRefundAssigned { refund: id("first") });
+}
+
+#[test]
+fn a_payment_that_came_short_is_returned_once_what_came_went_back() {
+    let short = PaymentCommand::Credit { entry: 1, amount: usd("40.00"), document_number: None, gateway: None };
+    let came = PaymentEvent::Credited {
+        account: id("main"),
+        amount: usd("40.00"),
+        entry: 1,
+        document_number: None,
+        gateway: None,
+    };
+    given(vec![started()]).when(short.clone()).then_expect_events(vec![came.clone()]);
+    // The entry of a pledge bears what was asked for.
+    let differs = PaymentRejection::AmountDiffers { notice: usd("40.00"), payment: usd("100.00") };
+    given(vec![started(), pledged()]).when(short).then_expect_error(differs);
+    let none = PaymentCommand::Credit { entry: 1, amount: usd("0.00"), document_number: None, gateway: None };
+    given(vec![started()]).when(none).then_expect_error(PaymentRejection::AmountNotPositive);
+    let returned = vec![started(), came, refunding("first", "40.00"), refunded("first", "40.00")];
+    assert_eq!(status(returned), Status::Returned);
+}
