@@ -14,6 +14,7 @@ use daybook_core::{
 };
 use daybook_tests::{TestDatabase, api::TestApp, commands::register, database, operator::metrics, program};
 use serde_json::{Value, json};
+use sqlx::Executor;
 use tokio::process::Command;
 
 /// The clocks of this machine, as somebody has moved them.
@@ -51,17 +52,25 @@ fn trouble(error: ExecuteError) -> ClockTrouble {
     }
 }
 
+const INSERT: &str =
+    "insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
+    position, recorded_at)
+ values ('stock', 'a', 1, 'e', '1.0', '{}', '{}', 1, $1)";
+
 /// An event of another program, recorded so long from now.
-async fn recorded(database: &TestDatabase, from_now: TimeDelta) {
-    sqlx::query(
-        "insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
-             position, recorded_at)
-         values ('stock', 'a', 1, 'e', '1.0', '{}', '{}', 1, $1)",
-    )
-    .bind(Utc::now() + from_now)
-    .execute(database.pool())
-    .await
-    .unwrap();
+async fn recorded(database: &TestDatabase, from_now: TimeDelta) -> Result<(), sqlx::Error> {
+    sqlx::query(INSERT).bind(Utc::now() + from_now).execute(database.pool()).await.map(drop)
+}
+
+/// What the book ends with, as a clock that was so far ahead would have recorded it.
+async fn record_ahead(database: &TestDatabase, by: TimeDelta) {
+    let mut session = database.pool().acquire().await.unwrap();
+    session.execute("set session_replication_role = replica").await.unwrap();
+    let recorded_at = Utc::now() + by;
+    for moved in ["update events set recorded_at = $1", "update book_head set recorded_at = $1"] {
+        sqlx::query(moved).bind(recorded_at).execute(&mut *session).await.unwrap();
+    }
+    session.execute("reset session_replication_role").await.unwrap();
 }
 
 const HOUR: TimeDelta = TimeDelta::hours(1);
@@ -95,7 +104,8 @@ async fn a_clock_that_jumps_records_nothing_until_it_is_set_right() {
 #[tokio::test]
 async fn a_clock_behind_the_last_record_records_nothing() {
     let database = database().await;
-    recorded(&database, HOUR).await;
+    recorded(&database, TimeDelta::zero()).await.unwrap();
+    record_ahead(&database, HOUR).await;
     let (writer, running) = database.writer().await;
     let refused = trouble(writer.execute(register("Ada")).await.unwrap_err());
     assert!(matches!(refused, ClockTrouble::Behind { .. }), "{refused:?}");
@@ -114,9 +124,59 @@ async fn a_clock_behind_the_last_record_records_nothing() {
 }
 
 #[tokio::test]
+async fn no_other_program_records_further_ahead_than_clocks_may_differ() {
+    let database = database().await;
+    let refused = recorded(&database, TimeDelta::minutes(6)).await.unwrap_err();
+    let refused = refused.as_database_error().unwrap();
+    assert_eq!(refused.constraint(), Some("events_recorded_by_now"), "{refused}");
+    assert_eq!(database.store().await.head().await.unwrap().position, 0);
+}
+
+#[tokio::test]
+async fn behind_the_last_record_an_operator_s_word_lets_recording_go_on_at_its_time() {
+    let ahead = TestApp::start().await;
+    ahead.done("/v1/customers", json!({ "name": "Ada" })).await;
+    let database = ahead.stop().await;
+    record_ahead(&database, HOUR).await;
+    let before = database.store().await.head().await.unwrap();
+    let refused = TestApp::on(database).await;
+    let answer = refused.post("/v1/customers", json!({ "name": "Bea" })).await;
+    let detail = answer.refused(503, "clock-jumped")["detail"].as_str().unwrap();
+    assert!(detail.contains("--trust-database-clock"), "{detail}");
+    let database = refused.stop().await;
+
+    let writer = WriterOptions { clock: Clock::default().trusting_the_database(true), ..WriterOptions::default() };
+    let app = TestApp::with(database, AppOptions { writer, ..AppOptions::default() }).await;
+    app.done("/v1/customers", json!({ "name": "Bea" })).await;
+    app.done("/v1/customers", json!({ "name": "Cleo" })).await;
+    let head = app.database.store().await.head().await.unwrap();
+    assert_eq!((head.position, head.recorded_at), (3, before.recorded_at));
+    // Whoever asks goes on being told.
+    let ready = app.get("/readyz").await;
+    let told = ready.body["clock"]["error"].as_str().unwrap_or_else(|| panic!("{}", ready.text));
+    assert!(ready.status == 200 && told.contains("the last event was recorded at"), "{}", ready.text);
+    assert_eq!(metrics(&app).await["daybook_clock_trouble"], "1");
+}
+
+#[tokio::test]
+async fn what_has_no_date_takes_effect_when_the_clock_of_the_process_says() {
+    let clocks = Moved::default();
+    clocks.by(HOUR, Duration::ZERO);
+    let app = TestApp::with(database().await, AppOptions { writer: options(&clocks), ..AppOptions::default() }).await;
+    app.done("/v1/customers", json!({ "name": "Ada" })).await;
+    let occurred_at: DateTime<Utc> =
+        sqlx::query_scalar("select (metadata ->> 'occurred_at')::timestamptz from events where position = 1")
+            .fetch_one(app.database.pool())
+            .await
+            .unwrap();
+    let ahead = occurred_at - Utc::now();
+    assert!((ahead - HOUR).abs() < TimeDelta::minutes(2), "{occurred_at}");
+}
+
+#[tokio::test]
 async fn a_clock_a_little_behind_the_last_record_goes_on_from_there() {
     let database = database().await;
-    recorded(&database, TimeDelta::minutes(4)).await;
+    recorded(&database, TimeDelta::minutes(4)).await.unwrap();
     let (writer, running) = database.writer().await;
     assert_eq!(writer.execute(register("Ada")).await.unwrap().position, 2);
     running.shutdown().await;
@@ -126,7 +186,7 @@ async fn a_clock_a_little_behind_the_last_record_goes_on_from_there() {
 async fn after_a_long_silence_an_operator_is_asked_only_if_the_clocks_disagree() {
     let idle = async |of_wall, trusted| {
         let database = database().await;
-        recorded(&database, -TimeDelta::days(40)).await;
+        recorded(&database, -TimeDelta::days(40)).await.unwrap();
         let clocks = Moved::default();
         clocks.by(of_wall, Duration::ZERO);
         let clock = Clock::of(clocks).trusting_the_database(trusted);

@@ -1,14 +1,18 @@
 //! Connections of callers: what they cost, how long one may keep the server waiting, and what happens when there are many.
 
-use std::{fs, io::ErrorKind, time::Duration};
+use std::{
+    fs,
+    io::ErrorKind,
+    time::{Duration, Instant},
+};
 
 use daybook_api::{App, AppOptions, ConnectionOptions, Running, serve};
 use daybook_tests::database;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     task::JoinHandle,
-    time::timeout,
+    time::{interval, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -57,6 +61,54 @@ async fn a_caller_who_keeps_the_server_waiting_is_cut() {
         assert!(answered.starts_with(answer) && answer.is_empty() == answered.is_empty(), "{said:?}: {answered}");
         assert!(!answer.ends_with("408") || answered.contains("/problems/request-too-slow"), "{answered}");
     }
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_caller_who_does_not_read_his_answer_makes_room_for_others() {
+    let patience = Duration::from_millis(300);
+    let served = Served::with(ConnectionOptions { limit: 1, patience }).await;
+    let deaf = TcpSocket::new_v4().unwrap();
+    deaf.set_recv_buffer_size(4096).unwrap();
+    let mut deaf = deaf.connect(served.address).await.unwrap();
+    // More than the buffers of both sides hold together.
+    let large = "GET /openapi.json HTTP/1.1\r\nhost: daybook\r\n\r\n".repeat(20);
+    deaf.write_all(large.as_bytes()).await.unwrap();
+
+    let mut second = served.connect().await;
+    asks(&mut second, LIVE).await;
+    drop(second);
+    let mut answered = Vec::new();
+    let read = timeout(LONG, deaf.read_to_end(&mut answered)).await.expect("the connection is closed");
+    let ends = answered.windows(17).filter(|window| window == b"HTTP/1.1 200 OK\r\n").count();
+    assert!(ends < 20, "the rest of the answers is given up: {ends}, {read:?}");
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_caller_who_reads_slowly_gets_his_answer() {
+    let patience = Duration::from_secs(1);
+    let served = Served::with(ConnectionOptions { limit: 1, patience }).await;
+    let slow = TcpSocket::new_v4().unwrap();
+    slow.set_recv_buffer_size(64 << 10).unwrap();
+    let mut slow = slow.connect(served.address).await.unwrap();
+    let one = "GET /openapi.json HTTP/1.1\r\nhost: daybook\r\n";
+    let many = format!("{one}\r\n").repeat(9) + one + "connection: close\r\n\r\n";
+    slow.write_all(many.as_bytes()).await.unwrap();
+    let begun = Instant::now();
+    let (mut answered, mut beat) = (Vec::new(), interval(Duration::from_millis(50)));
+    loop {
+        // A pace, and nothing that is waited for.
+        beat.tick().await;
+        let mut some = [0; 32 << 10];
+        match timeout(LONG, slow.read(&mut some)).await.expect("the answer goes on").unwrap() {
+            0 => break,
+            read => answered.extend_from_slice(&some[..read]),
+        }
+    }
+    assert!(begun.elapsed() > 2 * patience, "it took {:?}", begun.elapsed());
+    let answers = answered.windows(17).filter(|window| window == b"HTTP/1.1 200 OK\r\n").count();
+    assert_eq!((answers, answered.last()), (10, Some(&b'}')));
     served.stop().await;
 }
 

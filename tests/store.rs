@@ -1,5 +1,6 @@
 //! The event store: positions, immutability, and other programs on the same table.
 
+use chrono::{SecondsFormat, TimeDelta, Utc};
 use cqrs_es::{Aggregate, persist::PersistedEventRepository};
 use daybook_core::{
     domain::{AccountEvent, CustomerId, Event, Ticket, TicketEvent, TicketId, ticket::TicketCommand},
@@ -244,9 +245,12 @@ async fn a_position_that_would_leave_a_gap_is_refused() {
     assert_eq!(append(&[None, None], &[]).await, 4, "rows without positions of their own");
     assert_eq!(refusal(&[Some(6)], &[]).await, "events_positions_dense");
     assert_eq!(refusal(&[Some(5)], &["2026-01-01"]).await, "events_recorded_in_order");
-    assert_eq!(append(&[Some(5)], &["2099-01-01"]).await, 5);
+    assert_eq!(refusal(&[Some(5)], &["2099-01-01"]).await, "events_recorded_by_now");
+    assert_eq!(refusal(&[None, Some(6)], &["2099-01-01", "2099-01-01"]).await, "events_recorded_by_now");
+    let soon = (Utc::now() + TimeDelta::minutes(4)).to_rfc3339_opts(SecondsFormat::Micros, true);
+    assert_eq!(append(&[Some(5)], &[&soon]).await, 5);
     // A row without a position gets the time of the head, if that is later than the clock.
-    let at_once = ["2099-01-01", "2099-01-01"];
+    let at_once = [&*soon, &*soon];
     assert_eq!(refusal(&[None, Some(8)], &at_once).await, "events_positions_dense", "the first one takes 6");
     assert_eq!(append(&[None, Some(7)], &at_once).await, 7);
 }

@@ -344,7 +344,7 @@ pub async fn balance(
     let balance = statement::balance(&mut rows, id.as_str(), before, known_at).await?;
     let in_effect = match before {
         Some(_) => balance,
-        None => statement::balance(&mut rows, id.as_str(), Some(Utc::now()), known_at).await?,
+        None => statement::balance(&mut rows, id.as_str(), Some(app.clock().now()), known_at).await?,
     };
     let [balance, in_effect] = [balance, in_effect].map(|balance| Amount::of(balance, &account.currency));
     let (as_of, position) = (rows.asked().as_of, rows.position());

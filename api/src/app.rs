@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use axum::Router;
 use daybook_core::{
     chain,
+    clock::Clock,
     store::{Store, StoreError},
     transparency::{Keeper, KeeperOptions, Kept},
     writer::{Writer, WriterHandle, WriterOptions},
@@ -14,6 +15,7 @@ use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    health::Room,
     page::CursorKey,
     past::{Gate, PastOptions},
     rebuild::Rebuilds,
@@ -37,6 +39,7 @@ struct Shared {
     lag_budget: Duration,
     rebuilds: Rebuilds,
     kept: watch::Receiver<Kept>,
+    room: Room,
 }
 
 #[derive(Clone, Debug)]
@@ -81,11 +84,13 @@ impl App {
         if let Some(pause) = options.watch {
             background.run(engine::watch(store.clone(), BOARD, pause));
         }
-        let rebuilds = Rebuilds::new(store.clone(), background.clone());
+        let rebuilds = Rebuilds::new(store.clone(), handle.clock().clone(), background.clone());
         let lag_budget = options.lag_budget;
         let past = Gate::new(options.past, store.pool().options().get_max_connections());
         let kept = keeper.kept();
-        let app = Self(Arc::new(Shared { store, writer: handle, reader, cursors, past, lag_budget, rebuilds, kept }));
+        let shared =
+            Shared { store, writer: handle, reader, cursors, past, lag_budget, rebuilds, kept, room: Room::default() };
+        let app = Self(Arc::new(shared));
         Ok(Running { app, writer, projector, keeper, background })
     }
 
@@ -93,8 +98,18 @@ impl App {
         &self.0.writer
     }
 
+    /// The clock of this process, the only one that is asked.
+    pub fn clock(&self) -> &Clock {
+        self.0.writer.clock()
+    }
+
     pub fn store(&self) -> &Store {
         &self.0.store
+    }
+
+    /// Whether the tables of the store can grow.
+    pub fn room(&self) -> &Room {
+        &self.0.room
     }
 
     pub fn reader(&self) -> &Reader {

@@ -26,8 +26,8 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// What the events of this request carry. The clock is asked here, at the edge, and nowhere behind it.
-    pub fn context(self, effective_at: Option<DateTime<Utc>>, reason: Option<String>) -> Context {
+    /// What the events of this request carry.
+    pub fn context(self, occurred_at: DateTime<Utc>, reason: Option<String>) -> Context {
         Context {
             actor: self.actor,
             on_behalf_of: self.on_behalf_of,
@@ -35,7 +35,7 @@ impl Caller {
             correlation_id: self.correlation_id,
             causation_id: None,
             // Whole microseconds, as PostgreSQL keeps them.
-            occurred_at: effective_at.unwrap_or_else(Utc::now).trunc_subsecs(6),
+            occurred_at: occurred_at.trunc_subsecs(6),
         }
     }
 }

@@ -49,8 +49,8 @@ pub struct Config {
     #[arg(long, env = "DAYBOOK_CALLERS", default_value_t = 800, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     callers: u32,
 
-    /// How long, in seconds, a caller may take for the head of the next request on a connection, and again for the body;
-    /// a connection that takes longer is closed.
+    /// How long, in seconds, a caller may take for the head of the next request on a connection, again for the body, and how
+    /// long it may take nothing of an answer; a connection that takes longer is closed.
     #[arg(long, env = "DAYBOOK_PATIENCE", default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     patience: u32,
 
@@ -71,8 +71,9 @@ pub struct Config {
     #[arg(long, env = "DAYBOOK_LOG_KEY", value_name = "FILE")]
     log_key: Option<PathBuf>,
 
-    /// After more than 31 days without a record, go by the database's clock although this machine's differs from it by more
-    /// than five minutes; otherwise nothing is recorded then.
+    /// Go by the database's clock where nothing would be recorded otherwise: after more than 31 days without a record,
+    /// although this machine's differs from it by more than five minutes; and where the last event was recorded more than
+    /// five minutes ahead of it, at the time of that event until the clock has come there.
     #[arg(long, env = "DAYBOOK_TRUST_DATABASE_CLOCK")]
     pub trust_database_clock: bool,
 

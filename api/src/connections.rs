@@ -1,9 +1,10 @@
 //! The connections of callers: how many there are at once, how long one may keep the server waiting, and how they end.
 
 use std::{
-    io::{self, ErrorKind},
-    pin::pin,
+    io::{self, ErrorKind, IoSlice},
+    pin::{Pin, pin},
     sync::Arc,
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -13,11 +14,13 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
+use rustix::net::sockopt::set_socket_send_buffer_size;
 use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     task::JoinSet,
-    time,
+    time::{self, Sleep},
 };
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
@@ -28,8 +31,8 @@ pub struct ConnectionOptions {
     /// How many connections are served at once. Whoever connects beyond that waits in the queue of the operating system
     /// until another connection ends.
     pub limit: usize,
-    /// How long a connection may take to send the head of its next request, the first one included, and how long it may
-    /// take for a body. One that takes longer is closed.
+    /// How long a connection may take to send the head of its next request, the first one included, how long it may
+    /// take for a body, and how long it may take nothing of an answer. One that takes longer is closed.
     pub patience: Duration,
 }
 
@@ -42,6 +45,10 @@ impl Default for ConnectionOptions {
 
 /// How long to wait where the operating system has no file to spare for another connection.
 const SHORT_OF_FILES: Duration = Duration::from_secs(1);
+
+/// How much of an answer the operating system keeps for a caller, in bytes; it takes twice as much memory. By itself it
+/// would keep megabytes, and a caller who reads slowly would not be seen to read for minutes.
+const SEND_BUFFER: usize = 128 << 10;
 
 /// Answers whoever connects, until it shall stop, and then until what is under way has been answered. Connections that
 /// are still open when the future is dropped are cut.
@@ -100,6 +107,9 @@ async fn answer(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection waits to fill its packets");
     }
+    if let Err(error) = set_socket_send_buffer_size(&stream, SEND_BUFFER) {
+        tracing::debug!(%error, "a connection keeps as much of an answer as it likes");
+    }
     // All connections share the routes: `axum::serve` on a router would copy them for each.
     let service = router.map_request(move |request: Request<Incoming>| {
         request.map(|body| Body::new(DeadlineBody::new(patience, body)))
@@ -108,7 +118,7 @@ async fn answer(
         .timer(TokioTimer::new())
         // Runs whenever a head is waited for, so that it ends silent and idle connections, too.
         .header_read_timeout(patience)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        .serve_connection(TokioIo::new(Impatient::new(stream, patience)), TowerToHyperService::new(service));
     let mut connection = pin!(connection);
     tokio::select! {
         ended = &mut connection => return ended,
@@ -116,4 +126,105 @@ async fn answer(
     }
     connection.as_mut().graceful_shutdown();
     connection.await
+}
+
+/// A stream whose writing ends when nothing of it was taken for too long.
+#[derive(Debug)]
+struct Impatient<S> {
+    stream: S,
+    patience: Duration,
+    /// Runs from the moment that the stream takes nothing until it takes something.
+    waiting: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Impatient<S> {
+    fn new(stream: S, patience: Duration) -> Self {
+        Self { stream, patience, waiting: None }
+    }
+}
+
+impl<S: Unpin> Impatient<S> {
+    fn unless_too_long<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        write: impl FnOnce(Pin<&mut S>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if let Poll::Ready(written) = write(Pin::new(&mut self.stream), context) {
+            self.waiting = None;
+            return Poll::Ready(written);
+        }
+        let waiting = self.waiting.get_or_insert_with(|| Box::pin(time::sleep(self.patience)));
+        ready!(waiting.as_mut().poll(context));
+        Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the caller takes nothing of its answer")))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.unless_too_long(context, |stream, context| stream.poll_write(context, bytes))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.unless_too_long(context, |stream, context| stream.poll_write_vectored(context, slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.unless_too_long(context, |stream, context| stream.poll_flush(context))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.unless_too_long(context, |stream, context| stream.poll_shutdown(context))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_who_takes_nothing_is_waited_for_no_longer_than_patience() {
+        let (server, mut caller) = duplex(10);
+        let mut server = Impatient::new(server, PATIENCE);
+        let begun = time::Instant::now();
+        let error = server.write_all(&[0; 30]).await.expect_err("nobody reads");
+        assert_eq!((error.kind(), begun.elapsed().as_secs()), (ErrorKind::TimedOut, PATIENCE.as_secs()));
+        assert_eq!(caller.read(&mut [0; 30]).await.expect("what was written before"), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_who_reads_slowly_gets_everything() {
+        let (server, mut caller) = duplex(10);
+        let mut server = Impatient::new(server, PATIENCE);
+        let reading = tokio::spawn(async move {
+            for _ in 0..100 {
+                time::sleep(PATIENCE - Duration::from_secs(1)).await;
+                caller.read_exact(&mut [0; 10]).await.expect("it goes on");
+            }
+        });
+        server.write_all(&[0; 1000]).await.expect("somebody reads");
+        server.shutdown().await.expect("a caller who reads lets it end");
+        reading.await.expect("everything came");
+    }
 }

@@ -1,15 +1,22 @@
 //! Whether the server lives, and whether it is ready to serve.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{Json, extract::State};
-use daybook_core::{Position, chain, store::head_and_clock, transparency::Kept, writer::Failing};
+use daybook_core::{
+    Position, chain,
+    clock::ClockTrouble,
+    store::{StoreError, head_and_clock},
+    transparency::Kept,
+    writer::Failing,
+};
 use daybook_projections::{
     BOARD,
     engine::{Standing, State as Motion, standings},
 };
 use serde::Serialize;
 use serde_json::json;
+use tokio::{sync::Mutex, time::Instant};
 use utoipa::ToSchema;
 
 use crate::{app::App, error::ApiError};
@@ -27,6 +34,10 @@ pub struct Health {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false)]
     log: Option<AilingLog>,
+    /// The clock of the database, if it is behind the last event and an operator has said that it is right.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    clock: Option<AilingClock>,
 }
 
 /// A projection that an operator should look at.
@@ -64,14 +75,48 @@ pub struct AilingLog {
     signed_size: u64,
 }
 
+/// A clock by which events are recorded although it is behind the last one.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AilingClock {
+    error: String,
+}
+
 /// How long the server stays unready after commands could not be recorded, unless others have been recorded since. When
 /// nobody sends it commands any more, there is no other way to find out whether it can record them again.
 const SINCE_FAILING: Duration = Duration::from_secs(5);
 
+/// How long it stays known whether tables can grow: finding out writes some megabytes.
+const ROOM_STAYS_KNOWN: Duration = Duration::from_secs(1);
+
+/// Whether tables can grow, found out once for everybody who asks.
+#[derive(Debug, Default)]
+pub struct Room(Mutex<Option<Found>>);
+
+#[derive(Clone, Debug)]
+struct Found {
+    at: Instant,
+    outcome: Result<(), Arc<StoreError>>,
+}
+
+impl Room {
+    async fn find(&self, look: impl AsyncFnOnce() -> Result<(), StoreError>) -> Result<(), Arc<StoreError>> {
+        let mut last = self.0.lock().await;
+        if let Some(found) = &*last
+            && found.at.elapsed() < ROOM_STAYS_KNOWN
+        {
+            return found.outcome.clone();
+        }
+        let outcome = look().await.map_err(Arc::new);
+        *last = Some(Found { at: Instant::now(), outcome: outcome.clone() });
+        outcome
+    }
+}
+
 /// The process answers.
 #[utoipa::path(get, path = "/livez", responses((status = 200, body = Health)))]
 pub async fn live() -> Json<Health> {
-    Json(Health { status: "live", version: env!("CARGO_PKG_VERSION"), projections: Vec::new(), log: None })
+    let version = env!("CARGO_PKG_VERSION");
+    Json(Health { status: "live", version, projections: Vec::new(), log: None, clock: None })
 }
 
 /// The store takes writes, and every projection follows it within the lag that is allowed.
@@ -86,10 +131,10 @@ pub async fn ready(State(app): State<App>) -> Result<Json<Health>, ApiError> {
         return Err(not_ready("the writer takes no commands".into()));
     }
     if let Some(Failing { error, at }) = app.writer().failing() {
-        let room = app.store().find_room().await;
+        let room = app.room().find(async || app.store().find_room().await).await;
         if room.is_err() || at.elapsed() < SINCE_FAILING {
-            let error = room.as_ref().err().unwrap_or(&error);
-            return Err(not_ready(format!("the store does not record what it is given: {}", chain(error))));
+            let error = room.err().map_or_else(|| chain(&error), |error| chain(&*error));
+            return Err(not_ready(format!("the store does not record what it is given: {error}")));
         }
     }
     let mut connection = app.store().pool().acquire().await?;
@@ -108,6 +153,7 @@ pub async fn ready(State(app): State<App>) -> Result<Json<Health>, ApiError> {
     if let Err(trouble) = app.writer().clock().judge(head, now) {
         return Err(not_ready(trouble.to_string()).with("clock", now.to_rfc3339()));
     }
+    let clock = app.clock().overruled(head, now).map(AilingClock::of);
     let budget = i64::try_from(app.lag_budget().as_millis()).unwrap_or(i64::MAX);
     let standings = standings(BOARD, &mut connection).await?;
     let projections: Vec<Ailing> = standings.into_iter().filter_map(|standing| Ailing::of(standing, budget)).collect();
@@ -118,7 +164,13 @@ pub async fn ready(State(app): State<App>) -> Result<Json<Health>, ApiError> {
         let problem = not_ready(detail).with("projections", json!(projections));
         return Err(if let Some(log) = log { problem.with("log", json!(log)) } else { problem });
     }
-    Ok(Json(Health { status: "ready", version: env!("CARGO_PKG_VERSION"), projections, log }))
+    Ok(Json(Health { status: "ready", version: env!("CARGO_PKG_VERSION"), projections, log, clock }))
+}
+
+impl AilingClock {
+    fn of(trouble: ClockTrouble) -> Self {
+        Self { error: trouble.to_string() }
+    }
 }
 
 impl AilingLog {
@@ -168,5 +220,31 @@ impl Ailing {
             }
             _ => format!("`{projection}` is at position {position}, {lag_events} events behind"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use futures::future::join_all;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn whether_there_is_room_is_found_out_once_in_a_second() {
+        let (room, looks) = (Room::default(), AtomicU32::new(0));
+        let look = async || {
+            looks.fetch_add(1, Ordering::SeqCst);
+            tokio::task::yield_now().await;
+            Err(StoreError::TimedOut { after: Duration::ZERO })
+        };
+        let found = join_all((0..10).map(|_| room.find(look))).await;
+        assert!(found.iter().all(Result::is_err));
+        assert_eq!(looks.load(Ordering::SeqCst), 1, "whoever asks meanwhile waits for the same answer");
+        tokio::time::advance(ROOM_STAYS_KNOWN).await;
+        assert!(room.find(async || Ok(())).await.is_ok(), "it is asked again");
+        assert!(room.find(look).await.is_ok(), "and known for a second");
+        assert_eq!(looks.load(Ordering::SeqCst), 1);
     }
 }

@@ -35,7 +35,7 @@ pub async fn show(State(app): State<App>) -> Result<Response, ApiError> {
     let signed = latest_checkpoint(&mut *connection).await?.map_or(0, |checkpoint| checkpoint.size);
     let mut registry = Registry::default();
     let (book, now) = head_and_clock(&mut *connection).await?;
-    let distrusted = app.writer().clock().judge(book, now).is_err();
+    let distrusted = app.clock().judge(book, now).is_err() || app.clock().overruled(book, now).is_some();
     let (Kept { trouble, forked, .. }, memory) = (app.kept(), resident_memory());
     let troubled = trouble.is_some();
     registry.register_collector(Box::new(Scrape {
@@ -64,7 +64,7 @@ struct Scrape {
     troubled: bool,
     /// Whether the book lacks what was signed.
     forked: bool,
-    /// Whether the clock keeps the writer from recording.
+    /// Whether the clock keeps the writer from recording, or would without an operator's word.
     distrusted: bool,
     memory: u64,
     standings: Vec<Standing>,
@@ -128,7 +128,7 @@ impl Collector for Scrape {
         gauge(&mut encoder, "daybook_log_trouble", help)?.encode_gauge(&u64::from(self.troubled))?;
         let help = "1 if the book lacks what its transparency log has signed, so that nothing is recorded";
         gauge(&mut encoder, "daybook_log_forked", help)?.encode_gauge(&u64::from(self.forked))?;
-        let help = "1 if the clock cannot be trusted, so that nothing is recorded; /readyz says why";
+        let help = "1 if the clock cannot be trusted, so that nothing is recorded unless an operator has said so; /readyz says why";
         gauge(&mut encoder, "daybook_clock_trouble", help)?.encode_gauge(&u64::from(self.distrusted))?;
         let help = "The memory of this process that is resident";
         gauge(&mut encoder, "process_resident_memory_bytes", help)?.encode_gauge(&self.memory)?;

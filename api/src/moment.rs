@@ -90,9 +90,9 @@ impl App {
                     .bind(i64::try_from(position).unwrap_or(i64::MAX))
                     .fetch_optional(self.store().pool())
                     .await?;
-                Ok(recorded_at.unwrap_or_else(Utc::now))
+                Ok(recorded_at.unwrap_or_else(|| self.clock().now()))
             }
-            None => Ok(Utc::now()),
+            None => Ok(self.clock().now()),
         }
     }
 }

@@ -12,7 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use chrono::{DateTime, Utc};
-use daybook_core::{Position, chain, store::Store};
+use daybook_core::{Position, chain, clock::Clock, store::Store};
 use daybook_projections::{
     Definition,
     engine::{self, Difference, RebuildError, RebuildOptions, Rebuilt, Verified},
@@ -65,6 +65,7 @@ pub async fn rebuild(
 #[derive(Clone, Debug)]
 pub struct Rebuilds {
     store: Store,
+    clock: Clock,
     background: Background,
     /// By projection, the last one.
     attempts: Arc<Mutex<HashMap<&'static str, LastRebuild>>>,
@@ -120,8 +121,8 @@ enum RebuildStatus {
 }
 
 impl Rebuilds {
-    pub fn new(store: Store, background: Background) -> Self {
-        Self { store, background, attempts: Arc::default(), turn: Arc::new(Semaphore::new(1)) }
+    pub fn new(store: Store, clock: Clock, background: Background) -> Self {
+        Self { store, clock, background, attempts: Arc::default(), turn: Arc::new(Semaphore::new(1)) }
     }
 
     /// What the rebuild of a projection has come to that was asked for last.
@@ -135,7 +136,7 @@ impl Rebuilds {
         if attempts.get(definition.name).is_some_and(|last| last.ended_at.is_none()) {
             return false;
         }
-        let (asked_by, asked_at, ended_at) = (by.to_owned(), Utc::now(), None);
+        let (asked_by, asked_at, ended_at) = (by.to_owned(), self.clock.now(), None);
         let attempt = LastRebuild { dry_run, afresh, asked_by, asked_at, ended_at, status: RebuildStatus::Waiting };
         attempts.insert(definition.name, attempt);
         let options = RebuildOptions { dry_run, afresh, ..RebuildOptions::default() };
@@ -152,7 +153,7 @@ impl Rebuilds {
             Ok(outcome) => RebuildStatus::of(&definition, outcome),
             Err(_) => RebuildStatus::Failed { error: "the server has a fault; its log tells which".into() },
         };
-        self.tell(&definition, status, Some(Utc::now()));
+        self.tell(&definition, status, Some(self.clock.now()));
     }
 
     fn tell(&self, definition: &Definition, status: RebuildStatus, ended_at: Option<DateTime<Utc>>) {

@@ -7,8 +7,8 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use chrono::Utc;
 use daybook_core::{
+    clock::Clock,
     event::AHEAD,
     operations::Operation,
     writer::{Command, Done, Idempotency},
@@ -50,6 +50,7 @@ pub struct Writing<T> {
 pub struct WriteRequest {
     caller: Caller,
     idempotency: Option<Idempotency>,
+    clock: Clock,
 }
 
 impl WriteRequest {
@@ -60,19 +61,21 @@ impl WriteRequest {
         reason: Option<Sentence>,
     ) -> Result<Command, ApiError> {
         let effective_at = effective_at.map(|Time(at)| at);
-        if effective_at.is_some_and(|at| at > Utc::now() + AHEAD) {
+        // The clock is asked here, at the edge, and nowhere behind it.
+        let now = self.clock.now();
+        if effective_at.is_some_and(|at| at > now + AHEAD) {
             let detail = format!("it lies more than {} days ahead: write it when it is nearer", AHEAD.num_days());
             return Err(ApiError::field("invalid-value", "/effective_at", detail));
         }
-        let context = self.caller.context(effective_at, reason.map(String::from));
+        let context = self.caller.context(effective_at.unwrap_or(now), reason.map(String::from));
         Ok(Command { id: Uuid::now_v7(), operation, context, idempotency: self.idempotency })
     }
 }
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Writing<T> {
+impl<T: DeserializeOwned> FromRequest<App> for Writing<T> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, state: &App) -> Result<Self, ApiError> {
         let (mut parts, content) = request.into_parts();
         let caller = Caller::from_request_parts(&mut parts, state).await?;
         // The limit of its length travels in the extensions.
@@ -80,7 +83,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Writing<T> {
         let content = body::content(whole, state).await?;
         let idempotency = idempotency(&parts, &caller, &content)?;
         let body = body::read(&parts.headers, &content)?;
-        Ok(Self { body, request: WriteRequest { caller, idempotency } })
+        Ok(Self { body, request: WriteRequest { caller, idempotency, clock: state.clock().clone() } })
     }
 }
 

@@ -33,7 +33,7 @@ pub trait Clocks: fmt::Debug + Send + Sync {
 #[derive(Clone, Debug)]
 pub struct Clock {
     clocks: Arc<dyn Clocks>,
-    /// An operator has said that the clock of the database is right after a long silence.
+    /// An operator has said that the clock of the database is right, after a long silence or behind the last record.
     trusted: bool,
     agreed: Arc<Mutex<Option<Agreed>>>,
 }
@@ -50,7 +50,7 @@ struct Agreed {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClockTrouble {
     #[error(
-        "the clock of the database says {now}, and the last event was recorded at {recorded_at}: nothing is recorded before the clock has come to within five minutes of that"
+        "the clock of the database says {now}, and the last event was recorded at {recorded_at}: nothing is recorded before the clock has come to within five minutes of that, unless you say by --trust-database-clock that it is right: what follows is recorded at the time of that event then, until the clock has come there"
     )]
     Behind { now: DateTime<Utc>, recorded_at: DateTime<Utc> },
     #[error(
@@ -74,16 +74,32 @@ impl Clock {
         Self { clocks: Arc::new(clocks), trusted: false, agreed: Arc::default() }
     }
 
-    /// The same clock, with an operator's word that the database's is right, however long nothing was recorded.
+    /// The same clock, with an operator's word that the database's is right, however long nothing was recorded, and however
+    /// far ahead of it the last record lies.
     pub fn trusting_the_database(self, trusted: bool) -> Self {
         Self { trusted, ..self }
+    }
+
+    /// The time of day on this machine: when what has no date of its own takes effect.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.clocks.wall()
+    }
+
+    /// By how much the database's clock may be behind the last record; `None` for without end.
+    pub fn tolerance(&self) -> Option<TimeDelta> {
+        (!self.trusted).then_some(TOLERANCE)
+    }
+
+    /// What is wrong with what the database's clock says, although an operator has said that it is right.
+    pub fn overruled(&self, head: Head, database: DateTime<Utc>) -> Option<ClockTrouble> {
+        behind(head, database).filter(|_| self.trusted)
     }
 
     /// Judges what the database's clock says at this moment, where the book ends here.
     pub fn judge(&self, head: Head, database: DateTime<Utc>) -> Result<(), ClockTrouble> {
         let Head { position, recorded_at } = head;
-        if database + TOLERANCE < recorded_at {
-            return Err(ClockTrouble::Behind { now: database, recorded_at });
+        if let Some(trouble) = behind(head, database).filter(|_| !self.trusted) {
+            return Err(trouble);
         }
         let (wall, elapsed) = (self.clocks.wall(), self.clocks.elapsed());
         let mut agreed = self.agreed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -115,6 +131,11 @@ impl Clock {
         let expected = before.database + passed;
         Some((expected - TOLERANCE, expected + TOLERANCE))
     }
+}
+
+fn behind(head: Head, database: DateTime<Utc>) -> Option<ClockTrouble> {
+    let recorded_at = head.recorded_at;
+    (database + TOLERANCE < recorded_at).then_some(ClockTrouble::Behind { now: database, recorded_at })
 }
 
 fn passed(from: Duration, to: Duration) -> TimeDelta {
@@ -185,7 +206,11 @@ mod tests {
         assert_eq!(clock.judge(recorded(-TOLERANCE), NOW), Ok(()));
         let recorded_at = NOW + TOLERANCE + MINUTE;
         let behind = ClockTrouble::Behind { now: NOW, recorded_at };
-        assert_eq!(clock.judge(Head { position: 1, recorded_at }, NOW), Err(behind));
+        let head = Head { position: 1, recorded_at };
+        assert_eq!((clock.judge(head, NOW), clock.overruled(head, NOW)), (Err(behind.clone()), None));
+        let trusted = clock.trusting_the_database(true);
+        assert_eq!((trusted.judge(head, NOW), trusted.overruled(head, NOW)), (Ok(()), Some(behind)));
+        assert_eq!(trusted.overruled(recorded(-TOLERANCE), NOW), None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The events table: reading the book and its streams, and appending to it under the lock of its head.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{FromRow, PgConnection, PgExecutor, PgPool, Row, postgres::PgRow};
 use uuid::Uuid;
 
@@ -8,7 +8,7 @@ use super::{
     StoreError,
     idempotency::{Given, KeyDigest},
 };
-use crate::{clock, event::Position, writer::NewEvent};
+use crate::{event::Position, writer::NewEvent};
 
 /// The end of the book.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,13 +185,15 @@ pub async fn read_stream(
 
 /// Appends what comes after this position and keeps the answers, all of it or nothing, in one statement: it locks the
 /// head, takes the time under the lock, and commits, unless a transaction is open. `None`, and nothing is done, if the
-/// book does not end there, or if the clock of the database does not lie within these bounds, or is behind the book.
+/// book does not end there, or if the clock of the database does not lie within these bounds, or is further behind the book
+/// than it may be.
 ///
 /// One round trip is what a commit costs at least; a transaction of several statements would hold the lock over each.
 pub async fn append(
     connection: &mut PgConnection,
     after: Position,
     (earliest, latest): (DateTime<Utc>, DateTime<Utc>),
+    tolerance: Option<TimeDelta>,
     additions: &[Addition<'_>],
     answers: &[(KeyDigest, &Given)],
 ) -> Result<Option<DateTime<Utc>>, StoreError> {
@@ -221,7 +223,7 @@ pub async fn append(
         .bind(metadata)
         .bind(earliest)
         .bind(latest)
-        .bind(clock::TOLERANCE);
+        .bind(tolerance);
     if !answers.is_empty() {
         query = query.bind(keys).bind(fingerprints).bind(positions).bind(texts);
     }
@@ -239,7 +241,7 @@ macro_rules! append {
              head as materialized (
                  select greatest(recorded_at, clock) as now
                  from (select recorded_at, clock_timestamp() as clock from locked offset 0) as timed
-                 where clock between $9 and $10 and clock + $11 >= recorded_at
+                 where clock between $9 and $10 and ($11::interval is null or clock + $11 >= recorded_at)
              ),
              added as (
                  insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,

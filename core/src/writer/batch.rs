@@ -242,7 +242,7 @@ impl Batch {
         let additions: Vec<Addition<'_>> = self.drafts.iter().map(Draft::addition).collect();
         let answers: Vec<(KeyDigest, &Given)> =
             self.new_keys.iter().filter_map(|key| Some((*key, self.given.get(key)?))).collect();
-        events::append(connection, self.base, bounds, &additions, &answers).await
+        events::append(connection, self.base, bounds, clock.tolerance(), &additions, &answers).await
     }
 
     /// What is left of it once it is durable: who waits for which verdict, and its events as they stand in the book now, if
