@@ -56,7 +56,7 @@ pub struct SettledRefund {
 ///
 /// With `gateway_refund` the refund was made already, and is settled at once. An id that is known answers the refund that
 /// bears it (with another amount: `amount-differs`). Else the oldest refund under way of that amount is settled and bears
-/// the id. Else it is a refund of its own: its money has left, also where it was tied to what it paid for, and what the
+/// the id, or one of that amount that was settled without an id bears it. Else it is a refund of its own: its money has left, also where it was tied to what it paid for, and what the
 /// payment does not have is debt.
 #[utoipa::path(post, path = "/v1/payments/{id}/refunds", request_body = NewRefund, responses((status = 201, body = RefundStanding)))]
 pub async fn start_refund(
@@ -72,7 +72,7 @@ pub async fn start_refund(
 
 /// Tells that the gateway has paid it back.
 ///
-/// The same refund with the same `gateway_refund` again changes nothing. An id that another refund of the payment bears is
+/// A refund that is settled already stays as it is, and bears the id if it had none. An id that another refund of the payment bears is
 /// refused (`gateway-refund-assigned`).
 #[utoipa::path(post, path = "/v1/payments/{id}/refunds/{refund}/settle", request_body = SettledRefund, responses((status = 200, body = RefundStanding)))]
 pub async fn settle_refund(

@@ -113,6 +113,7 @@ impl Part {
                 | PaymentEvent::MarkedFraudulent { .. }
                 | PaymentEvent::RefundStarted { .. }
                 | PaymentEvent::RefundSettled { .. }
+                | PaymentEvent::RefundNamed { .. }
                 | PaymentEvent::RefundFailed { .. }
                 | PaymentEvent::DisputeOpened { .. }
                 | PaymentEvent::DisputeWon { .. }

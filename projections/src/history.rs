@@ -274,6 +274,7 @@ fn of_payment<'a>(event: &'a PaymentEvent, mentions: &mut Mentions<'a>) {
         PaymentEvent::Pledged { account, .. } | PaymentEvent::Credited { account, .. } => mentions.add(account),
         PaymentEvent::RefundStarted { refund, .. }
         | PaymentEvent::RefundSettled { refund, .. }
+        | PaymentEvent::RefundNamed { refund, .. }
         | PaymentEvent::RefundFailed { refund, .. } => mentions.add(refund),
         PaymentEvent::DisputeOpened { dispute, .. }
         | PaymentEvent::DisputeWon { dispute, .. }

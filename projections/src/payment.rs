@@ -311,6 +311,9 @@ fn fold_payment(event: &RecordedEvent, payment_event: PaymentEvent, changes: &mu
                 row.gateway_refund = gateway_refund;
             });
         }
+        PaymentEvent::RefundNamed { refund, gateway_refund } => {
+            changes.update(refund.to_string(), move |row: &mut RefundRow| row.gateway_refund = Some(gateway_refund));
+        }
         PaymentEvent::RefundFailed { refund, gateway_reason, .. } => {
             changes.update(refund.to_string(), move |row: &mut RefundRow| {
                 row.status = "failed".into();

@@ -94,6 +94,11 @@ pub enum PaymentCommand {
         refund: RefundId,
         gateway_refund: Option<String>,
     },
+    /// A refund that was settled without the gateway's own id turns out to have this one.
+    NameRefund {
+        refund: RefundId,
+        gateway_refund: String,
+    },
     FailRefund {
         refund: RefundId,
         gateway_reason: String,
@@ -164,6 +169,10 @@ pub enum PaymentEvent {
         amount: Money,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         gateway_refund: Option<String>,
+    },
+    RefundNamed {
+        refund: RefundId,
+        gateway_refund: String,
     },
     RefundFailed {
         refund: RefundId,
@@ -367,6 +376,8 @@ pub struct Started {
     pub refunding: OrdMap<String, RefundUnderWay>,
     /// Refunds that bear an id of the gateway, by that id.
     pub made_refunds: OrdMap<String, MadeRefund>,
+    /// Refunds that were settled without an id of the gateway.
+    pub unnamed_refunds: OrdMap<String, Money>,
     pub disputes: OrdMap<String, DisputeStanding>,
 }
 
@@ -458,6 +469,7 @@ impl Started {
             }
             (_, C::RecordRefund { .. }) => wrong("refunded"),
             (_, C::SettleRefund { refund, gateway_refund }) => self.settle_refund(refund, gateway_refund),
+            (_, C::NameRefund { refund, gateway_refund }) => self.name_refund(refund, gateway_refund),
             (_, C::FailRefund { refund, gateway_reason }) => {
                 let amount = self.under_way(&refund)?.amount;
                 Ok(E::RefundFailed { refund, amount, gateway_reason })
@@ -528,6 +540,17 @@ impl Started {
         }
     }
 
+    fn name_refund(&self, refund: RefundId, gateway_refund: String) -> Result<PaymentEvent, PaymentRejection> {
+        if let Some(made) = self.made_refunds.get(&gateway_refund) {
+            return Err(PaymentRejection::GatewayRefundAssigned { refund: made.refund.clone() });
+        }
+        if self.unnamed_refunds.contains_key(refund.as_str()) {
+            Ok(PaymentEvent::RefundNamed { refund, gateway_refund })
+        } else {
+            Err(PaymentRejection::UnknownRefund)
+        }
+    }
+
     /// What went back, is on its way back, or is disputed.
     fn gone(&self) -> Decimal {
         let refunding: Decimal = self.refunding.values().map(|refund| refund.amount.amount()).sum();
@@ -540,6 +563,17 @@ impl Started {
     pub fn under_way_of(&self, amount: Money) -> Option<RefundId> {
         let of_amount = self.refunding.iter().filter(|(_, refund)| refund.amount == amount);
         of_amount.min_by_key(|(_, refund)| refund.entry).and_then(|(refund, _)| refund.parse().ok())
+    }
+
+    /// The oldest refund of this amount that was settled without an id of the gateway.
+    pub fn unnamed_of(&self, amount: Money) -> Option<RefundId> {
+        let (refund, _) = self.unnamed_refunds.iter().find(|(_, unnamed)| **unnamed == amount)?;
+        refund.parse().ok()
+    }
+
+    pub fn is_settled(&self, refund: &RefundId) -> bool {
+        self.unnamed_refunds.contains_key(refund.as_str())
+            || self.made_refunds.values().any(|made| made.refund == *refund)
     }
 
     pub fn disputed(&self, dispute: &DisputeId) -> Result<&DisputeStanding, PaymentRejection> {
@@ -588,6 +622,8 @@ impl Started {
                 self.refunding.remove(refund.as_str());
                 if let Some(name) = gateway_refund {
                     self.made_refunds.insert(name, MadeRefund { refund, amount });
+                } else {
+                    self.unnamed_refunds.insert(refund.as_str().into(), amount);
                 }
                 let returned = self.returned.amount() + amount.amount();
                 self.returned = Money::round(returned, amount.currency(), super::Rounding::default());
@@ -595,6 +631,11 @@ impl Started {
                 if self.status != Status::Fraudulent {
                     let whole = self.returned.amount() >= self.received.amount();
                     self.status = if whole { Status::Returned } else { Status::PartlyReturned };
+                }
+            }
+            PaymentEvent::RefundNamed { refund, gateway_refund } => {
+                if let Some(amount) = self.unnamed_refunds.remove(refund.as_str()) {
+                    self.made_refunds.insert(gateway_refund, MadeRefund { refund, amount });
                 }
             }
             PaymentEvent::RefundFailed { refund, .. } => {
@@ -665,6 +706,7 @@ impl Aggregate for Payment {
                     returned: Money::zero(amount.currency()),
                     refunding: OrdMap::new(),
                     made_refunds: OrdMap::new(),
+                    unnamed_refunds: OrdMap::new(),
                     disputes: OrdMap::new(),
                 }));
             }
@@ -687,6 +729,7 @@ impl DomainEvent for PaymentEvent {
             Self::MarkedFraudulent { .. } => "payment.marked_fraudulent",
             Self::RefundStarted { .. } => "payment.refund_started",
             Self::RefundSettled { .. } => "payment.refund_settled",
+            Self::RefundNamed { .. } => "payment.refund_named",
             Self::RefundFailed { .. } => "payment.refund_failed",
             Self::DisputeOpened { .. } => "payment.dispute_opened",
             Self::DisputeWon { .. } => "payment.dispute_won",

@@ -69,19 +69,29 @@ impl StartRefund {
 impl SettleRefund {
     pub(super) fn decide(&self, books: &mut UnitOfWork<'_>) -> Result<Answer, Refusal> {
         let (refund, gateway_refund) = (self.refund.clone(), self.gateway_refund.clone());
-        if let Some(name) = &gateway_refund {
-            let made = made_before(books, &self.payment, name)?;
-            if made.is_some_and(|made| made.refund == refund) {
-                return standing(books, &self.payment, &refund, "settled");
+        let is_settled = books.get(&self.payment).started()?.is_settled(&refund);
+        match gateway_refund {
+            // A notice of the gateway may have settled it before.
+            None if is_settled => {}
+            Some(name) if is_settled => {
+                let made = made_before(books, &self.payment, &name)?;
+                if made.is_none_or(|made| made.refund != refund) {
+                    books.execute(&self.payment, PaymentCommand::NameRefund { refund, gateway_refund: name })?;
+                }
+            }
+            gateway_refund => {
+                if let Some(name) = &gateway_refund {
+                    made_before(books, &self.payment, name)?;
+                }
+                books.execute(&self.payment, PaymentCommand::SettleRefund { refund, gateway_refund })?;
             }
         }
-        books.execute(&self.payment, PaymentCommand::SettleRefund { refund, gateway_refund })?;
         standing(books, &self.payment, &self.refund, "settled")
     }
 }
 
-/// A refund that the gateway has made. One that is known by its id stands as it is; else it is the one under way of that
-/// amount; else it is another one, and its money has left whatever it was tied to.
+/// A refund that the gateway has made. One that is known by its id stands as it is. Else it is the one under way of that
+/// amount, or one that was settled without an id. Else it is another one, and its money has left whatever it was tied to.
 pub(super) fn made_at_the_gateway(
     books: &mut UnitOfWork<'_>,
     payment: &PaymentId,
@@ -98,12 +108,18 @@ pub(super) fn made_at_the_gateway(
             Err(PaymentRejection::RefundAmountDiffers { given: amount, recorded }.into())
         };
     }
-    let refund = match started.under_way_of(amount) {
+    let gateway_refund = gateway_refund.to_owned();
+    let under_way = started.under_way_of(amount);
+    if let (None, Some(refund)) = (&under_way, started.unnamed_of(amount)) {
+        books.execute(payment, PaymentCommand::NameRefund { refund: refund.clone(), gateway_refund })?;
+        return Ok(refund);
+    }
+    let refund = match under_way {
         Some(refund) => refund,
         None => record(books, payment, &started, amount)?,
     };
-    let gateway_refund = Some(gateway_refund.to_owned());
-    books.execute(payment, PaymentCommand::SettleRefund { refund: refund.clone(), gateway_refund })?;
+    let settle = PaymentCommand::SettleRefund { refund: refund.clone(), gateway_refund: Some(gateway_refund) };
+    books.execute(payment, settle)?;
     Ok(refund)
 }
 

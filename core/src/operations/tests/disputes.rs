@@ -454,6 +454,35 @@ fn a_refund_under_way_is_settled_by_the_gateways_own() {
 }
 
 #[test]
+fn a_refund_settled_by_hand_is_the_one_that_the_gateway_reports_later() {
+    let mut books = Books::new();
+    let account = books.account("USD");
+    let ours: PaymentId = id(&books.done(start_payment(&account, usd("20.00"), Purpose::Advance)));
+    books.done(succeeded(&account, &ours, "20.00"));
+    let by_hand: RefundId = id(&books.done(refund(&ours, "5.00", None)));
+    books.done(settle(&ours, &by_hand, None));
+    unchanged(&mut books, settle(&ours, &by_hand, None));
+    books.done(notice(&account, None, "5.00", made("re_1")));
+    assert_eq!(books.balance(&account), number("15.00"));
+    let again = unchanged(&mut books, refund(&ours, "5.00", Some("re_1")));
+    let again: RefundId = id(&again);
+    assert_eq!(again, by_hand);
+    // It has a name now, so that the next one of the amount is another.
+    books.done(notice(&account, None, "5.00", made("re_2")));
+    assert_eq!(books.balance(&account), number("10.00"));
+
+    // By hand once more, and the name is told afterwards.
+    let third: RefundId = id(&books.done(refund(&ours, "1.00", None)));
+    books.done(settle(&ours, &third, None));
+    let refused = books.refused(settle(&ours, &third, Some("re_2")));
+    assert_eq!(refused.code(), "gateway-refund-assigned");
+    books.done(settle(&ours, &third, Some("re_3")));
+    unchanged(&mut books, settle(&ours, &third, Some("re_3")));
+    unchanged(&mut books, notice(&account, None, "1.00", made("re_3")));
+    assert_eq!(books.balance(&account), number("9.00"));
+}
+
+#[test]
 fn a_refund_that_failed_here_and_was_made_there_is_a_new_one() {
     let mut books = Books::new();
     let account = books.account("USD");
