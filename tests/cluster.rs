@@ -3,7 +3,7 @@
 use std::{
     env, fs,
     fs::Permissions,
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    os::unix::fs::{MetadataExt, PermissionsExt, chown},
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -215,6 +215,24 @@ async fn a_home_that_postgres_cannot_enter_has_its_data_elsewhere() {
         let refused = Cluster::start(&options).await.unwrap_err().to_string();
         assert!(refused.ends_with("but it is gone"), "{refused}");
     }
+}
+
+#[tokio::test]
+async fn a_closed_directory_of_another_user_is_not_taken_for_a_home() {
+    let directory = reachable_directory();
+    let home = directory.path().join("somebody");
+    fs::create_dir(&home).unwrap();
+    fs::set_permissions(&home, Permissions::from_mode(0o700)).unwrap();
+    fs::write(home.join("diary"), "private").unwrap();
+    // Only root can give a directory to another user, and enter it then.
+    if chown(&home, Some(54_321), Some(54_321)).is_err() {
+        return;
+    }
+    let refused = Cluster::start(&ClusterOptions::new(&home)).await.unwrap_err().to_string();
+    assert!(refused.contains("belongs to another user of this machine (uid 54321)"), "{refused}");
+    let found = fs::metadata(&home).unwrap();
+    assert_eq!((found.mode() & 0o777, found.uid(), found.gid()), (0o700, 54_321, 54_321));
+    assert_eq!(fs::read_dir(&home).unwrap().count(), 1, "nothing was put there");
 }
 
 #[tokio::test]

@@ -211,7 +211,6 @@ async fn what_cannot_be_compared_is_trouble_and_no_difference() {
     running.shutdown().await;
     for (a, said) in [
         ("@9999", "ends at position"),
-        ("@x", "position"),
         ("/nowhere/archive", "/nowhere/archive"),
         ("postgresql:///nowhere?host=/nowhere", "nowhere"),
     ] {
@@ -219,6 +218,9 @@ async fn what_cannot_be_compared_is_trouble_and_no_difference() {
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.code() == Some(2) && stderr.contains(said), "{a}: {stderr}");
     }
+    let output = daybook(&database, &["diff", "@x", "@1"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(64) && stderr.contains("position"), "{stderr}");
 }
 
 fn as_text(path: &Path) -> &str {

@@ -10,6 +10,27 @@ fn daybook(database: &TestDatabase, arguments: &[&str]) -> Command {
     command
 }
 
+/// 2 is the verdict of `daybook verify` that something could not be looked at.
+#[test]
+fn arguments_that_are_not_understood_have_an_exit_code_of_their_own() {
+    for (name, arguments) in [
+        ("daybook", &["verify", "--ful"][..]),
+        ("daybook", &["diff", "@x", "@1"]),
+        ("daybook", &[]),
+        ("daybook-verify", &["archive"]),
+        ("daybook-verify", &["proof", "file", "--key", "no+key"]),
+        ("daybook-server", &["--listen", "nowhere"]),
+    ] {
+        let output = Command::new(program(name)).args(arguments).stdin(Stdio::null()).output().expect("it starts");
+        assert_eq!(output.status.code(), Some(64), "{name} {arguments:?}: {output:?}");
+        assert!(!output.stderr.is_empty());
+        for asked in ["--help", "--version"] {
+            let output = Command::new(program(name)).arg(asked).output().expect("it starts");
+            assert!(output.status.success() && !output.stdout.is_empty(), "{name} {asked}");
+        }
+    }
+}
+
 /// Runs a tool whose output nobody reads.
 fn unread(database: &TestDatabase, arguments: &[&str]) -> Output {
     let (reader, writer) = std::io::pipe().expect("a pipe");

@@ -1,6 +1,6 @@
 //! The keeper of the transparency log and its key: killed, doubled, or without a key, it leaves one tree of one log.
 
-use std::{fs, os::unix::fs::PermissionsExt, process::Stdio};
+use std::{fs, os::unix::fs::PermissionsExt, process::Stdio, time::Duration};
 
 use daybook_core::{
     chain,
@@ -13,7 +13,7 @@ use daybook_tests::{
 };
 use tokio::{
     process::{Child, Command},
-    task,
+    task, time,
 };
 
 fn options(key: LogKey) -> KeeperOptions {
@@ -145,6 +145,66 @@ async fn a_ledger_restored_from_an_older_backup_signs_no_fork() {
     assert_eq!(ledger.signed_size().await, 300, "nothing was signed since");
     let found = ledger.daybook(&["verify", "--full"]).await;
     assert!(found.code == Some(1) && found.output.contains("the checkpoint of 400 events in "), "{found:?}");
+}
+
+/// An event whose time is none cannot be read: a stand-in for whatever keeps the events from being read once.
+#[tokio::test]
+async fn a_look_at_the_events_that_fails_is_taken_again() {
+    let ledger = SignedLedger::of_events(5, 300, &[]).await;
+    ledger.tamper("update events set event_version = '1.1' where position = 200").await;
+    ledger.rehash().await;
+    ledger.tamper("alter table events drop constraint events_recorded_at_representable").await;
+    ledger.tamper("update events set recorded_at = 'infinity' where position = 5").await;
+    ledger.append("later", 1).await;
+    let key = open_key(&ledger.store, &ledger.key_file()).await.unwrap();
+    let keeper = Keeper::start(&ledger.store, None, options(key)).await;
+    troubled(&keeper, "the tree of 301 events does not continue the one of 300 events").await;
+    assert!(!keeper.kept().borrow().forked, "nobody could tell yet");
+    ledger.tamper("update events set recorded_at = now() where position = 5").await;
+    let mut kept = keeper.kept();
+    let forked = kept.wait_for(|kept| kept.forked);
+    // Well before an operator is reminded.
+    time::timeout(Duration::from_secs(60), forked).await.expect("it is looked at again").unwrap();
+    keeper.shutdown().await;
+}
+
+/// The tools that record look at what lies beside the key, as the server does.
+#[tokio::test]
+async fn a_tool_records_nothing_on_a_fork_unless_an_operator_says_so() {
+    let ledger = SignedLedger::of_events(5, 300, &[]).await;
+    let backup = ledger.database.restored().await;
+    let file = ledger.file("invoices.csv");
+    fs::write(
+        &file,
+        "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n\
+         100,TEA,tea,10,2011-01-03 10:00:00,1.50,7.0,France\n",
+    )
+    .unwrap();
+    let import = ["import", "invoices", text(&file)];
+    let head = async |ledger: &SignedLedger| ledger.store.head().await.unwrap().position;
+    // Tiles that are behind what was signed are no fork.
+    ledger.tamper("delete from log_tiles; update transparency_log set size = 0").await;
+    ledger.daybook(&import).await.done();
+    let recorded = head(&ledger).await;
+    assert!(recorded > 300);
+    ledger.daybook(&["checkpoint"]).await.done();
+
+    let ledger = ledger.on(backup).await;
+    let refused = async |ledger: &SignedLedger, why: &str| {
+        let before = head(ledger).await;
+        for arguments in [&import[..], &["demo"]] {
+            let said = ledger.daybook(arguments).await;
+            assert!(said.errors.contains("`--log-key none`"), "{said:?}");
+            said.refused(why);
+        }
+        assert_eq!(head(ledger).await, before, "nothing was recorded");
+    };
+    refused(&ledger, &format!("the log has signed {recorded} events and this book has 300")).await;
+    ledger.daybook(&[&import[..], &["--log-key", "none"]].concat()).await.done();
+    assert_eq!(head(&ledger).await, recorded);
+    // By now it is as long as what was signed, and another one.
+    let why = format!("the tree of {recorded} events does not continue the one of {recorded} events");
+    refused(&ledger, &why).await;
 }
 
 #[tokio::test]

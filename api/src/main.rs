@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use clap::Parser;
 use daybook_api::{App, AppOptions, Config, LogFormat};
 use daybook_core::{
     chain,
@@ -19,6 +18,7 @@ use daybook_core::{
     writer::WriterOptions,
 };
 use daybook_projections::ProjectorOptions;
+use daybook_verify::usage;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -38,7 +38,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let config = Config::parse();
+    let config = usage::arguments::<Config>();
     write_log(config.log_format);
     match serve(&config).await {
         Ok(()) => ExitCode::SUCCESS,

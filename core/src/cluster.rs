@@ -123,6 +123,11 @@ pub enum ClusterError {
     ProgramMissing { name: &'static str, directory: PathBuf },
     #[error("the data in {} belongs to another user of this machine (uid {owner})", data.display())]
     ForeignData { data: PathBuf, owner: u32 },
+    #[error(
+        "{} belongs to another user of this machine (uid {owner}), holds other files and is closed: it stays as it is; name an empty directory as the home, or one that does not exist yet",
+        home.display()
+    )]
+    ForeignHome { home: PathBuf, owner: u32 },
     #[error("the data of this ledger lay in {}, as {} says, but it is gone", directory.display(), location.display())]
     DataGone { directory: PathBuf, location: PathBuf },
     #[error("{} is not a directory of our own, so the socket cannot be put there", directory.display())]

@@ -129,6 +129,20 @@ impl Ledger {
         &self.store
     }
 
+    /// Refuses a book that lacks what its log has signed, as far as the home tells: what were recorded would be a fork.
+    pub async fn refuse_fork(&self, options: &LedgerOptions) -> Result<(), ToolError> {
+        let Some(key) = options.log_key() else { return Ok(()) };
+        let mut connection = self.store.connection().await?;
+        sqlx::query("set statement_timeout = 0").execute(&mut connection).await?;
+        let continues = transparency::continues_last_signed(&mut connection, &key).await;
+        connection.close().await?;
+        continues.map_err(|error| {
+            let error = daybook_core::chain(&error);
+            format!("nothing was recorded: {error}; `--log-key none` is your word that it is recorded all the same")
+                .into()
+        })
+    }
+
     /// Starts a writer and a projector. Others may be at work on the same ledger; the database orders them.
     pub async fn run(&self) -> Result<Running, ToolError> {
         let (handle, writer) =

@@ -7,6 +7,7 @@ use daybook_replay_tools::{
     archive, checkpoint, demo, diff, drill, export, import, ledger::LedgerOptions, projection, prove, rebuild, replay,
     schema, statement_proof, status, tell_trouble, tree, verify, why,
 };
+use daybook_verify::usage;
 use tracing_subscriber::EnvFilter;
 
 /// Most of what this program allocates is small and short-lived, and freed on another thread.
@@ -28,7 +29,7 @@ enum Verb {
     #[command(subcommand)]
     Import(Import),
     /// Check the book and everything derived from it, or with --full the log itself; exit 1 if anything is wrong, 2 if
-    /// nothing is and some of it could not be looked at. Nothing
+    /// nothing is and some of it could not be looked at, 64 if the arguments are not understood. Nothing
     /// is changed, so that a replica can be verified
     Verify(verify::Arguments),
     /// Add to the log's tree what the book holds by now, sign it, and print the checkpoint
@@ -42,7 +43,7 @@ enum Verb {
     /// this ledger
     Export(Export),
     /// Tell what differs between two databases or two positions: events and balances; exit 0 if nothing, 1 if
-    /// something does, 2 if that cannot be told
+    /// something does, 2 if that cannot be told, 64 if the arguments are not understood
     Diff(diff::Arguments),
     /// Restore a backup into a PostgreSQL of its own, verify it, and say what it lacks; exit 1 if anything is wrong
     Drill(drill::Arguments),
@@ -113,7 +114,7 @@ async fn main() -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,sqlx::query=error"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false).init();
 
-    let Arguments { ledger, verb } = Arguments::parse();
+    let Arguments { ledger, verb } = usage::arguments();
     // As scripts know it from diff(1).
     let trouble = if matches!(verb, Verb::Diff(_)) { ExitCode::from(2) } else { ExitCode::FAILURE };
     let outcome = match verb {

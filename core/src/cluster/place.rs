@@ -314,8 +314,21 @@ pub(super) fn prepare_home(home: &Path) -> Result<PathBuf, ClusterError> {
     let is_empty = || Ok(fs::read_dir(&home)?.next().is_none());
     if is_home || is_empty().map_err(file("read", &home))? {
         keep_from_others(&directory, 0o700).map_err(file("protect", &home))?;
+    } else {
+        refuse_foreign(&directory, &home)?;
     }
     Ok(home)
+}
+
+/// Refuses what another user keeps closed. Root could enter, and would have to open it for the user who runs PostgreSQL.
+fn refuse_foreign(directory: &File, home: &Path) -> Result<(), ClusterError> {
+    let found = directory.metadata().map_err(file("read", home))?;
+    let (ours, closed) = (found.uid() == geteuid().as_raw(), found.mode() & 0o067 == 0);
+    // The log's key may lie in a home before any PostgreSQL does.
+    if ours || !closed || home.join("log.key").exists() {
+        return Ok(());
+    }
+    Err(ClusterError::ForeignHome { home: home.into(), owner: found.uid() })
 }
 
 /// Takes from everybody but the owner what the mode does not give them. A directory that all users share, and one that is

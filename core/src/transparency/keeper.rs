@@ -82,7 +82,8 @@ impl Keeper {
         }
         let (publish, kept) = watch::channel(begun);
         let signer = options.key.clone().map(Signer::new);
-        let work = Work { store: store.clone(), options, publish, connection: None, signer, told: None };
+        let work =
+            Work { store: store.clone(), options, publish, connection: None, signer, told: None, undecided: false };
         Self { stop: stop.clone(), kept, task: tokio::spawn(work.run(committed, stop)) }
     }
 
@@ -122,6 +123,8 @@ struct Work {
     signer: Option<Signer>,
     /// The kind of the trouble that was told of last, and when.
     told: Option<(Discriminant<LogError>, Instant)>,
+    /// The last look whether the book is another one than was signed has failed.
+    undecided: bool,
 }
 
 impl Work {
@@ -196,10 +199,18 @@ impl Work {
         match passed {
             Ok(()) => false,
             Err(LogError::Restored { .. }) => true,
-            // Tiles that are spoilt look the same; the events tell.
-            Err(LogError::Inconsistent { .. }) if !before && !self.is_told(passed) => {
+            // Tiles that are spoilt look the same; the events tell. They are all read, so that this is not done in each
+            // pass once it is decided.
+            Err(LogError::Inconsistent { .. }) if !before && (self.undecided || !self.is_told(passed)) => {
                 let (Some(connection), Some(signer)) = (&mut self.connection, &self.signer) else { return before };
-                signer.is_forked(connection).await.unwrap_or(before)
+                let looked = signer.is_forked(connection).await;
+                self.undecided = looked.is_err();
+                looked.unwrap_or_else(|error| {
+                    tracing::warn!(error = %chain(&error), "whether the book is the one that was signed is looked at again");
+                    // What is wrong may be the connection.
+                    self.connection = None;
+                    before
+                })
             }
             Err(_) => before,
         }

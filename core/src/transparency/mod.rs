@@ -23,7 +23,7 @@ pub use key::{LogKey, LogKeyError, last_signed, open_key, read_key};
 pub use proof::{checkpoint_at, event_proof, prove_consistency, prove_inclusions};
 pub use rebuild::{RebuildError, Rebuilt, rebuild_tiles};
 pub use scan::{ScanError, scan};
-pub use signer::{Signer, sign};
+pub use signer::{Signer, continues_last_signed, sign};
 pub use tiles::{Added, add_events, leaves, read_tiles, tile};
 
 use crate::{

@@ -1,14 +1,18 @@
 //! Signing: what a checkpoint says comes from the events themselves, and continues whatever this key has signed before.
 
+use std::{fs, io, path::Path};
+
 use daybook_verify::{
     Checkpoint,
     tree::{self, Frontier},
+    witness,
 };
 use sqlx::PgConnection;
 use tlog_tiles::Hash;
 
 use super::{
     Added, LogError, LogKey,
+    key::last_signed,
     last_signed::LastSigned,
     latest_checkpoint,
     scan::read_leaves,
@@ -97,18 +101,10 @@ impl Signer {
 
     /// Whether the events themselves do not lead to what was signed, whatever the tiles say.
     pub async fn is_forked(&self, connection: &mut PgConnection) -> Result<bool, LogError> {
-        let Some(last) = self.last(connection).await? else { return Ok(false) };
-        let mut tree = Frontier::default();
-        while tree.size() < last.size {
-            let (from, to) = (tree.size() + 1, last.size.min(tree.size() + CHUNK));
-            for leaf in read_leaves(connection, from, to).await? {
-                tree.push(leaf);
-            }
-            if tree.size() < to {
-                return Ok(true);
-            }
+        match self.last(connection).await? {
+            Some(last) => Ok(!events_lead_to(connection, &last).await?),
+            None => Ok(false),
         }
-        Ok(tree.root() != last.root)
     }
 
     /// The largest tree that this key has signed, as the ledger or the file beside the key knows.
@@ -148,6 +144,49 @@ impl Signer {
 /// Signs the tree as far as it has come.
 pub async fn sign(connection: &mut PgConnection, key: &LogKey) -> Result<Option<Checkpoint>, LogError> {
     Signer::new(key.clone()).sign(connection).await
+}
+
+/// The book has all that was signed, as the file beside the key tells: whoever appends to another one makes a fork. The
+/// private key is not needed, and a home without that file says nothing.
+pub async fn continues_last_signed(connection: &mut PgConnection, key_file: &Path) -> Result<(), LogError> {
+    let log = standing(&mut *connection).await?;
+    let (Some(origin), Some(key)) = (&log.origin, log.key()?) else { return Ok(()) };
+    let path = last_signed(key_file);
+    let note = match fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        read => read.map_err(|source| LogError::File { path: path.clone(), source })?,
+    };
+    // Several ledgers may share a home: what another log has signed says nothing of this book.
+    if note.lines().next() != Some(origin) {
+        return Ok(());
+    }
+    let last = witness::last(&path, &key).map_err(|source| LogError::LastSigned { path, source })?;
+    let Some(last) = last else { return Ok(()) };
+    let (signed, book) = (last.size, head(&mut *connection).await?.position);
+    if book < signed {
+        return Err(LogError::Restored { signed, book });
+    }
+    // The tiles tell at once where they are sound and reach so far. Otherwise the events do.
+    if frontier(connection, Some(&last), book).await.is_ok() || events_lead_to(connection, &last).await? {
+        Ok(())
+    } else {
+        Err(LogError::Inconsistent { signed, now: book })
+    }
+}
+
+/// Whether the events themselves lead to what was signed, whatever the tiles say.
+async fn events_lead_to(connection: &mut PgConnection, signed: &Checkpoint) -> Result<bool, LogError> {
+    let mut tree = Frontier::default();
+    while tree.size() < signed.size {
+        let (from, to) = (tree.size() + 1, signed.size.min(tree.size() + CHUNK));
+        for leaf in read_leaves(connection, from, to).await? {
+            tree.push(leaf);
+        }
+        if tree.size() < to {
+            return Ok(false);
+        }
+    }
+    Ok(tree.root() == signed.root)
 }
 
 /// The tree of a checkpoint, to go on from: the tiles are proven to lead to what was signed.

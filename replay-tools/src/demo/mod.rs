@@ -42,6 +42,10 @@ pub async fn run(options: &LedgerOptions, arguments: &Arguments) -> Result<ExitC
         ledger.close().await?;
         return Ok(ExitCode::SUCCESS);
     }
+    if let Err(forked) = ledger.refuse_fork(options).await {
+        ledger.close().await?;
+        return Err(forked);
+    }
     let running = ledger.run().await?;
     let mut teller = Teller {
         writer: running.writer(),

@@ -94,7 +94,7 @@ struct Summary {
 pub async fn run(options: &LedgerOptions, arguments: &Arguments) -> Result<ExitCode, ToolError> {
     let survey = Lines::open(&arguments.file, arguments.time_zone)?.survey()?;
     let ledger = Ledger::open(options).await?;
-    let imported = import(&ledger, arguments, &survey).await;
+    let imported = import(&ledger, options, arguments, &survey).await;
     ledger.close().await?;
 
     let summary = imported?;
@@ -119,7 +119,13 @@ pub async fn run(options: &LedgerOptions, arguments: &Arguments) -> Result<ExitC
     Ok(ExitCode::SUCCESS)
 }
 
-async fn import(ledger: &Ledger, arguments: &Arguments, survey: &Survey) -> Result<Summary, ToolError> {
+async fn import(
+    ledger: &Ledger,
+    options: &LedgerOptions,
+    arguments: &Arguments,
+    survey: &Survey,
+) -> Result<Summary, ToolError> {
+    ledger.refuse_fork(options).await?;
     let keys =
         survey.parties.iter().flat_map(keys_of_party).chain(survey.lines_of.keys().map(|number| document_key(number)));
     let rehearsing = Desk::rehearsing(ledger.store(), keys).await?;

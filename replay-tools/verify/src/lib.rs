@@ -13,6 +13,7 @@ pub mod outside;
 pub mod proof;
 pub mod statement;
 pub mod tree;
+pub mod usage;
 pub mod witness;
 
 pub use checkpoint::Checkpoint;

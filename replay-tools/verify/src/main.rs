@@ -1,5 +1,5 @@
 //! `daybook-verify`: checks what a ledger hands out, with nothing but the ledger's public key. Exit code 0 if all of it
-//! holds, 1 if it does not (and what is wrong first), 2 if it could not be read.
+//! holds, 1 if it does not (and what is wrong first), 2 if it could not be read, 64 if the arguments are wrong.
 
 use std::{
     fs::{self, File},
@@ -16,6 +16,7 @@ use daybook_verify::{
     proof::Proof,
     statement::{self, Summary},
     tree::Tree,
+    usage,
     witness::{self, Evidence, Seen},
 };
 
@@ -100,7 +101,7 @@ struct Witness {
 }
 
 fn main() -> ExitCode {
-    let verdict = match Verb::parse() {
+    let verdict = match usage::arguments() {
         Verb::Archive(arguments) => arguments.run(),
         Verb::Statement(arguments) => arguments.run(),
         Verb::Proof(arguments) => arguments.run(),
