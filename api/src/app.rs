@@ -3,10 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::Router;
+use chrono::Utc;
 use daybook_core::{
     chain,
     store::{Store, StoreError},
     transparency::{Keeper, KeeperOptions, Kept},
+    upgrade::upgrade,
     writer::{Writer, WriterHandle, WriterOptions},
 };
 use daybook_projections::{BOARD, Projector, ProjectorOptions, Reader, engine};
@@ -85,6 +87,12 @@ impl App {
         let lag_budget = options.lag_budget;
         let past = Gate::new(options.past, store.pool().options().get_max_connections());
         let kept = keeper.kept();
+        // Nothing is recorded in a ledger that lacks what was signed.
+        if !kept.borrow().forked
+            && let Err(error) = upgrade(&store, &handle, Utc::now()).await
+        {
+            tracing::error!(error = %chain(&error), "an earlier ledger is not brought to this version; the next start tries again");
+        }
         let app = Self(Arc::new(Shared { store, writer: handle, reader, cursors, past, lag_budget, rebuilds, kept }));
         Ok(Running { app, writer, projector, keeper, background })
     }
