@@ -44,6 +44,7 @@ mod tools;
 mod transparency;
 mod transparency_http;
 mod transparency_keeper;
+mod upgrade;
 mod verify;
 mod versions;
 mod writer;

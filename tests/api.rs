@@ -2,9 +2,17 @@
 
 use chrono::{TimeDelta, Utc};
 use daybook_api::{App, AppOptions};
-use daybook_tests::api::{Answer, TestApp};
+use daybook_core::{
+    operations::{Operation, RegisterCustomer},
+    writer::{Command, Idempotency},
+};
+use daybook_tests::{
+    api::{Answer, TestApp},
+    commands::command,
+};
 use reqwest::Method;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 /// A customer with an account in dollars; answers with the account's identifier.
 async fn account(app: &TestApp) -> String {
@@ -116,6 +124,44 @@ async fn bad_input_is_told_by_its_field_and_records_nothing() {
     let empty = app.request(Method::POST, "/v1/payments").header("idempotency-key", "empty");
     Answer::to(empty.header("content-type", "application/json")).await.refused(400, "empty-body");
     assert_eq!(app.position().await, before, "nothing of all that is recorded");
+}
+
+/// An earlier version may have recorded what the limits of this one refuse.
+#[tokio::test]
+async fn a_request_that_was_recorded_under_other_limits_is_answered_as_before() {
+    let app = TestApp::start().await;
+    let recorded = async |path: &str, body: &str, key: &str, operation: Operation| {
+        let mut fingerprint = Sha256::new();
+        fingerprint.update(format!("POST\n{path}\n{body}"));
+        let fingerprint = fingerprint.finalize().into();
+        let idempotency = Idempotency { scope: format!("system:api POST {path}"), key: key.into(), fingerprint };
+        app.writer().execute(Command { idempotency: Some(idempotency), ..command(operation) }).await.unwrap()
+    };
+    let sent = async |path: &str, key: &str, body: &str| {
+        let request = app.request(Method::POST, path).header("idempotency-key", key);
+        Answer::to(request.header("content-type", "application/json").body(body.to_owned())).await
+    };
+    // Longer than a name is today.
+    let name = "x".repeat(300);
+    let body = json!({ "name": name }).to_string();
+    let register = Operation::RegisterCustomer(RegisterCustomer { name: name.clone(), email: None });
+    let before = recorded("/v1/customers", &body, "k1", register).await;
+
+    let again = sent("/v1/customers", "k1", &body).await;
+    assert_eq!((again.status, &again.body), (201, &before.answer), "{}", again.text);
+    assert_eq!(again.header("idempotent-replayed"), "true");
+    assert_eq!(again.header("ledger-position"), before.position.to_string());
+    let id = before.answer["id"].as_str().unwrap();
+    assert_eq!(again.header("location"), format!("/v1/customers/{id}"));
+
+    // Neither another key nor another body is that request, and nothing is recorded under either.
+    sent("/v1/customers", "k2", &body).await.refused(422, "text-too-long");
+    let other = json!({ "name": format!("{name}x") }).to_string();
+    sent("/v1/customers", "k1", &other).await.refused(422, "text-too-long");
+    let anna = app.request(Method::POST, "/v1/customers").header("idempotency-key", "k1");
+    let anna = anna.header("daybook-actor", "staff:anna").header("content-type", "application/json").body(body);
+    Answer::to(anna).await.refused(422, "text-too-long");
+    assert_eq!(app.position().await, before.position);
 }
 
 #[tokio::test]

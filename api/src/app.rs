@@ -8,6 +8,7 @@ use daybook_core::{
     clock::Clock,
     store::{Store, StoreError},
     transparency::{Keeper, KeeperOptions, Kept},
+    upgrade::upgrade,
     writer::{Writer, WriterHandle, WriterOptions},
 };
 use daybook_projections::{BOARD, Projector, ProjectorOptions, Reader, engine};
@@ -88,6 +89,12 @@ impl App {
         let lag_budget = options.lag_budget;
         let past = Gate::new(options.past, store.pool().options().get_max_connections());
         let kept = keeper.kept();
+        // Nothing is recorded in a ledger that lacks what was signed.
+        if !kept.borrow().forked
+            && let Err(error) = upgrade(&store, &handle, handle.clock().now()).await
+        {
+            tracing::error!(error = %chain(&error), "an earlier ledger is not brought to this version; the next start tries again");
+        }
         let shared =
             Shared { store, writer: handle, reader, cursors, past, lag_budget, rebuilds, kept, room: Room::default() };
         let app = Self(Arc::new(shared));

@@ -1,7 +1,12 @@
 //! The table of routes: every address that the server answers, what it does, and who may call it.
 
-use axum::{Extension, Router, body::Bytes, http::header::CONTENT_TYPE, routing::get};
-use utoipa::openapi::OpenApi;
+use axum::{
+    Extension, Router,
+    body::Bytes,
+    http::{StatusCode, header::CONTENT_TYPE},
+    routing::get,
+};
+use utoipa::openapi::{OpenApi, path::Operation};
 use utoipa_axum::{
     router::{OpenApiRouter, UtoipaMethodRouter},
     routes,
@@ -18,7 +23,7 @@ use crate::{
     openapi::{describe, frame, operations},
     order, parking, payer, payment, problem, projection, proof, rebuild, refund, schema, service, statement, ticket,
     tile,
-    write::MovesMoney,
+    write::{MovesMoney, Recorded},
 };
 
 /// Who may call a route. Nobody is asked yet who he is: until then the server listens on loopback addresses only.
@@ -230,12 +235,23 @@ fn described() -> (Router<App>, OpenApi) {
         let (method, operation) = operations(item).next().expect("a handler is annotated with its method");
         assert_eq!(method, line.method, "the annotation of {} agrees with the table", line.path);
         describe(operation, line.path, method, line.callers, line.moves_money);
+        if let Some(recorded) = recorded(operation, line.path) {
+            line.handler.2 = line.handler.2.layer(Extension(recorded));
+        }
         if line.moves_money {
             line.handler.2 = line.handler.2.layer(Extension(MovesMoney));
         }
         router = router.routes(line.handler);
     }
     router.split_for_parts()
+}
+
+/// What is made in a listing stands under the listing's address.
+fn recorded(operation: &Operation, path: &'static str) -> Option<Recorded> {
+    let answers = |status: StatusCode| operation.responses.responses.contains_key(status.as_str());
+    let status = [StatusCode::CREATED, StatusCode::OK].into_iter().find(|status| answers(*status))?;
+    let made_in = (status == StatusCode::CREATED && !path.contains('{')).then_some(path);
+    Some(Recorded { status, made_in })
 }
 
 fn route(

@@ -11,6 +11,7 @@ use daybook_core::{
     clock::Clock,
     event::AHEAD,
     operations::Operation,
+    store::idempotency::{digest, given},
     writer::{Command, Done, Idempotency},
 };
 use serde::{Deserialize, de::DeserializeOwned};
@@ -37,6 +38,14 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 /// Marks a route that moves money: without an idempotency key it does nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct MovesMoney;
+
+/// How a route answers what it has recorded.
+#[derive(Clone, Copy, Debug)]
+pub struct Recorded {
+    pub status: StatusCode,
+    /// The listing that what was made belongs to.
+    pub made_in: Option<&'static str>,
+}
 
 /// A request that writes, with its body read.
 #[derive(Debug)]
@@ -72,18 +81,48 @@ impl WriteRequest {
     }
 }
 
-impl<T: DeserializeOwned> FromRequest<App> for Writing<T> {
-    type Rejection = ApiError;
+/// Why a request is not done now.
+#[derive(Debug)]
+pub enum NotDone {
+    Refused(ApiError),
+    /// It was recorded before, and this is the answer given then.
+    Recorded(Written),
+}
 
-    async fn from_request(request: Request, state: &App) -> Result<Self, ApiError> {
+impl<T: DeserializeOwned> FromRequest<App> for Writing<T> {
+    type Rejection = NotDone;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, NotDone> {
         let (mut parts, content) = request.into_parts();
-        let caller = Caller::from_request_parts(&mut parts, state).await?;
+        let caller = Caller::from_request_parts(&mut parts, app).await?;
         // The limit of its length travels in the extensions.
         let whole = Request::from_parts(parts.clone(), content);
-        let content = body::content(whole, state).await?;
+        let content = body::content(whole, app).await?;
         let idempotency = idempotency(&parts, &caller, &content)?;
-        let body = body::read(&parts.headers, &content)?;
-        Ok(Self { body, request: WriteRequest { caller, idempotency, clock: state.clock().clone() } })
+        let error = match body::read(&parts.headers, &content) {
+            Ok(body) => {
+                return Ok(Self { body, request: WriteRequest { caller, idempotency, clock: app.clock().clone() } });
+            }
+            Err(error) => error,
+        };
+        // An earlier version may have had other limits, and a retry is answered as the request was.
+        let recorded = app.recorded(&parts, idempotency.as_ref()).await?;
+        Err(recorded.map_or(NotDone::Refused(error), NotDone::Recorded))
+    }
+}
+
+impl From<ApiError> for NotDone {
+    fn from(error: ApiError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl IntoResponse for NotDone {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Refused(error) => error.into_response(),
+            Self::Recorded(written) => written.into_response(),
+        }
     }
 }
 
@@ -181,6 +220,20 @@ impl App {
     pub async fn change(&self, command: Command, named: &[(&str, &str)]) -> Result<Written, ApiError> {
         let done = self.execute(command, named).await?;
         Ok(Written { done, status: StatusCode::OK, made_in: None })
+    }
+
+    /// What this very request was answered when it was recorded, if it was.
+    async fn recorded(&self, parts: &Parts, asked: Option<&Idempotency>) -> Result<Option<Written>, ApiError> {
+        let (Some(asked), Some(recorded)) = (asked, parts.extensions.get::<Recorded>()) else { return Ok(None) };
+        let key = digest(&asked.scope, &asked.key);
+        let mut connection = self.store().pool().acquire().await?;
+        let given = given(&mut connection, &[key]).await?.remove(&key);
+        let Recorded { status, made_in } = *recorded;
+        Ok(given.filter(|given| given.fingerprint == asked.fingerprint).map(|given| Written {
+            done: Done { position: given.position, answer: given.answer, replayed: true },
+            status,
+            made_in,
+        }))
     }
 
     async fn execute(&self, command: Command, named: &[(&str, &str)]) -> Result<Done, ApiError> {

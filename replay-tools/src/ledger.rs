@@ -5,10 +5,12 @@ use std::{
     time::Duration,
 };
 
+use chrono::Utc;
 use daybook_core::{
     cluster::{Cluster, ClusterOptions, DATABASE},
     store::{Logins, Store, StoreOptions},
     transparency::{self, LogKey, LogKeyError},
+    upgrade::upgrade,
     writer::{Writer, WriterHandle, WriterOptions},
 };
 use daybook_projections::{
@@ -147,6 +149,7 @@ impl Ledger {
     pub async fn run(&self) -> Result<Running, ToolError> {
         let (handle, writer) =
             Writer::start(self.store.clone(), WriterOptions { cache: CACHE, ..WriterOptions::default() });
+        upgrade(&self.store, &handle, Utc::now()).await?;
         let projector = Projector::start(&self.store, BOARD, Some(&handle), ProjectorOptions::default()).await?;
         Ok(Running { handle, writer, projector, store: self.store.clone() })
     }

@@ -16,6 +16,7 @@ mod payment;
 mod refund;
 mod ticket;
 mod transfer;
+mod upgrade;
 
 use chrono::NaiveDate;
 use serde::Serialize;
@@ -32,10 +33,11 @@ pub use expense::{AdjustExpense, RecordExpense, ReinstateExpense, ReverseExpense
 pub use invoice::{IssueInvoice, Numbering};
 pub use order::{AddOrderItem, DeleteOrder, PayOrder, PayOrderBy, PlaceOrder, RemoveOrderItem, RenameOrder};
 pub use payer::{ChangePayer, CreatePayer, PayerChange};
-pub use payment::{AdvancePayment, GatewayNotice, NoticeOutcome, PaymentStep, StartPayment};
+pub use payment::{AdvancePayment, GatewayNotice, NoticeOutcome, PaymentStep, StartPayment, in_small_letters};
 pub use refund::{FailRefund, SettleRefund, StartRefund};
 pub use ticket::{OpenTicket, TicketAction, WriteOnTicket};
 pub use transfer::TransferFunds;
+pub use upgrade::{FoldGateway, KeepNumber};
 
 use crate::{
     domain::{
@@ -89,6 +91,8 @@ pub enum Operation {
     OpenTicket(OpenTicket),
     WriteOnTicket(WriteOnTicket),
     ClosePeriod(ClosePeriod),
+    KeepNumber(KeepNumber),
+    FoldGateway(FoldGateway),
 }
 
 /// What an operation answers: a JSON object, stored with the append and given again to a retry.
@@ -241,6 +245,8 @@ impl Operation {
             Self::OpenTicket(operation) => operation.decide(books),
             Self::WriteOnTicket(operation) => operation.decide(books),
             Self::ClosePeriod(operation) => operation.decide(books),
+            Self::KeepNumber(operation) => operation.decide(books),
+            Self::FoldGateway(operation) => operation.decide(books),
         }
     }
 }
@@ -295,7 +301,9 @@ impl Operation {
             | Self::RevokeDiscount(_)
             | Self::OpenTicket(_)
             | Self::WriteOnTicket(_)
-            | Self::ClosePeriod(_) => None,
+            | Self::ClosePeriod(_)
+            | Self::KeepNumber(_)
+            | Self::FoldGateway(_) => None,
         };
         account.into_iter().collect()
     }

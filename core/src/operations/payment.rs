@@ -301,7 +301,11 @@ impl GatewayNotice {
         if as_given != folded && *books.get(&as_given) != Payment::Unknown {
             return Ok(as_given);
         }
-        Ok(folded)
+        // The same where the notice spells it in yet another way.
+        match books.get(&folded) {
+            Payment::AssignedTo(before) if is_same_spelt_otherwise(before, &folded) => Ok(before.clone()),
+            _ => Ok(folded),
+        }
     }
 }
 
@@ -322,9 +326,14 @@ pub(super) fn is_plain(name: &str) -> bool {
 
 /// Whether both are one payment of one gateway, whose name was spelt in other letters before spellings were one.
 fn is_same_spelt_otherwise(one: &PaymentId, other: &PaymentId) -> bool {
-    let parts =
-        |id: &PaymentId| id.as_str().split_once(':').map(|(gateway, id)| (gateway.to_lowercase(), id.to_owned()));
-    one == other || parts(one).is_some_and(|of_one| Some(of_one) == parts(other))
+    in_small_letters(one) == in_small_letters(other)
+}
+
+/// The stream of a gateway's payment under the gateway's name in small letters.
+pub fn in_small_letters(payment: &PaymentId) -> PaymentId {
+    let folded = payment.as_str().split_once(':').map(|(gateway, id)| format!("{}:{id}", gateway.to_lowercase()));
+    // Small letters may have more bytes, and a name has only so many.
+    folded.and_then(|folded| folded.parse().ok()).unwrap_or_else(|| payment.clone())
 }
 
 /// The order or invoice that a payment is meant for is charged to the account that the payment goes to.
