@@ -1,6 +1,12 @@
 //! The application: the writer, the projector and the keeper of this process, and what the handlers share of them.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::Router;
 use daybook_core::{
@@ -12,7 +18,10 @@ use daybook_core::{
     writer::{Writer, WriterHandle, WriterOptions},
 };
 use daybook_projections::{BOARD, Projector, ProjectorOptions, Reader, engine};
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -40,6 +49,8 @@ struct Shared {
     lag_budget: Duration,
     rebuilds: Rebuilds,
     kept: watch::Receiver<Kept>,
+    /// Until a ledger of an earlier version has what this one looks for.
+    upgrading: Arc<AtomicBool>,
     room: Room,
 }
 
@@ -73,6 +84,29 @@ pub struct Running {
     background: Background,
 }
 
+/// How long the start waits for a ledger to be brought to this version.
+const STARTING: Duration = Duration::from_secs(5);
+
+/// When that is tried again after it has failed.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// Brings a ledger of an earlier version to this one, however often it has to be tried.
+async fn bring_over(store: Store, writer: WriterHandle, mut kept: watch::Receiver<Kept>, upgrading: Arc<AtomicBool>) {
+    loop {
+        // Nothing is recorded in a ledger that lacks what was signed, and what answers so is its own refusal.
+        if kept.wait_for(|kept| !kept.forked).await.is_err() {
+            return;
+        }
+        match upgrade(&store, &writer, writer.clock().now()).await {
+            Ok(_) => return upgrading.store(false, Ordering::Release),
+            Err(error) => {
+                tracing::error!(error = %chain(&error), "a ledger of an earlier version is not brought to this one yet");
+            }
+        }
+        sleep(AGAIN).await;
+    }
+}
+
 impl App {
     /// Starts the writer, the projector and the keeper of the transparency log on a ledger.
     pub async fn start(store: Store, options: AppOptions) -> Result<Running, StoreError> {
@@ -89,20 +123,36 @@ impl App {
         let lag_budget = options.lag_budget;
         let past = Gate::new(options.past, store.pool().options().get_max_connections());
         let kept = keeper.kept();
-        // Nothing is recorded in a ledger that lacks what was signed.
-        if !kept.borrow().forked
-            && let Err(error) = upgrade(&store, &handle, handle.clock().now()).await
-        {
-            tracing::error!(error = %chain(&error), "an earlier ledger is not brought to this version; the next start tries again");
+        let upgrading = Arc::new(AtomicBool::new(true));
+        let mut upgrade = Box::pin(bring_over(store.clone(), handle.clone(), kept.clone(), Arc::clone(&upgrading)));
+        // Of most ledgers that is done at once; of a large one of an earlier version reads are answered meanwhile.
+        let patience = if kept.borrow().forked { Duration::ZERO } else { STARTING };
+        if timeout(patience, &mut upgrade).await.is_err() {
+            background.run(upgrade);
         }
-        let shared =
-            Shared { store, writer: handle, reader, cursors, past, lag_budget, rebuilds, kept, room: Room::default() };
+        let shared = Shared {
+            store,
+            writer: handle,
+            reader,
+            cursors,
+            past,
+            lag_budget,
+            rebuilds,
+            kept,
+            upgrading,
+            room: Room::default(),
+        };
         let app = Self(Arc::new(shared));
         Ok(Running { app, writer, projector, keeper, background })
     }
 
     pub fn writer(&self) -> &WriterHandle {
         &self.0.writer
+    }
+
+    /// Whether nothing is recorded yet, since the ledger is still being brought to this version.
+    pub fn is_upgrading(&self) -> bool {
+        self.0.upgrading.load(Ordering::Acquire)
     }
 
     /// The clock of this process, the only one that is asked.

@@ -328,6 +328,7 @@ fn usual_field(refusal: &Refusal) -> Option<String> {
         "email-malformed" => "/email",
         "expense-negative" | "total-unchanged" => "/total",
         "foreign-payer" => "/payer",
+        "dispute-won-ahead" => "/effective_at",
         "gateway-dispute-malformed" => "/gateway_dispute",
         "gateway-refund-assigned" | "gateway-refund-malformed" => "/gateway_refund",
         "foreign-subject" => "/about",

@@ -149,6 +149,9 @@ pub async fn ready(State(app): State<App>) -> Result<Json<Health>, ApiError> {
     if let (true, Some(trouble)) = (kept.forked, &kept.trouble) {
         return Err(not_ready(trouble.to_string()).with("log", json!(AilingLog::of(kept))));
     }
+    if app.is_upgrading() {
+        return Err(not_ready("the ledger of an earlier version is being brought to this one".into()));
+    }
     let (head, now) = head_and_clock(&mut *connection).await?;
     if let Err(trouble) = app.writer().clock().judge(head, now) {
         return Err(not_ready(trouble.to_string()).with("clock", now.to_rfc3339()));

@@ -242,6 +242,10 @@ impl App {
             let why = kept.trouble.as_deref().unwrap_or("the ledger lacks events that its log has signed").to_owned();
             return Err(ApiError::new("ledger-forked", why).retry_after(60));
         }
+        if self.is_upgrading() {
+            let detail = "the ledger was written by an earlier version, and is being brought to this one";
+            return Err(ApiError::new("ledger-upgrading", detail).retry_after(5));
+        }
         self.writer().execute(command).await.map_err(|error| ApiError::of_command(error, named))
     }
 }

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// How many commands wait for the writer at once.
-const IN_FLIGHT: usize = 256;
+const IN_FLIGHT: usize = 16;
 
 #[derive(Debug, thiserror::Error)]
 pub enum UpgradeError {

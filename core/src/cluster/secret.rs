@@ -5,7 +5,7 @@ use std::{
     fmt,
     fs::{self, File},
     io::{self, ErrorKind, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt, chown},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, fchown},
     path::Path,
 };
 
@@ -72,7 +72,7 @@ impl Secret {
         if geteuid().is_root() {
             // A home of another user's stays one that he can use.
             let owner = fs::metadata(home).map_err(file("read", home))?.uid();
-            chown(&unfinished, Some(owner), None).map_err(file("hand over", &unfinished))?;
+            fchown(&made, Some(owner), None).map_err(file("hand over", &unfinished))?;
         }
         fs::rename(&unfinished, path).map_err(file("rename", &unfinished))?;
         Ok(secret)

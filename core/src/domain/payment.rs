@@ -1,7 +1,7 @@
 //! A payment: money a payer sends towards an account, until it is credited, fails, or goes back.
 
 use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
-use imbl::OrdMap;
+use imbl::{OrdMap, Vector};
 use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -234,6 +234,8 @@ pub enum PaymentRejection {
     UnknownDispute,
     #[error("the dispute is {stage}, so it cannot be {wanted}")]
     WrongDisputeStatus { stage: DisputeStage, wanted: &'static str },
+    #[error("a dispute is won when the gateway gives the money back, not ahead of that")]
+    WonAhead,
     #[error("the dispute is recorded with {recorded}, not with {given}")]
     DisputeAmountDiffers { given: Money, recorded: Money },
     #[error("the gateway's own dispute id is missing, or begins or ends with a space")]
@@ -263,6 +265,7 @@ impl PaymentRejection {
             Self::DisputeExists => "dispute-exists",
             Self::UnknownDispute => "dispute-not-found",
             Self::WrongDisputeStatus { .. } => "dispute-status",
+            Self::WonAhead => "dispute-won-ahead",
             Self::GatewayDisputeMalformed => "gateway-dispute-malformed",
             Self::AssignedElsewhere { .. } => "gateway-payment-assigned",
             Self::GatewayPaymentMissing => "gateway-payment-missing",
@@ -379,6 +382,8 @@ pub struct Started {
     /// Refunds that were settled without an id of the gateway.
     pub unnamed_refunds: OrdMap<String, Money>,
     pub disputes: OrdMap<String, DisputeStanding>,
+    /// The account entries by which money of it has left: of refunds that have not failed, and disputes that are not won.
+    pub taken_by: Vector<Entry>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -551,6 +556,20 @@ impl Started {
         }
     }
 
+    /// What came and neither went back, nor is on its way back, nor is disputed.
+    pub fn is_here(&self) -> Money {
+        let here = (self.received.amount() - self.gone()).max(Decimal::ZERO);
+        Money::round(here, self.received.currency(), super::Rounding::default())
+    }
+
+    /// Another refund under way of the same amount as one that is settled already. A gateway's notice may have been taken
+    /// for either of them.
+    pub fn stands_for(&self, settled: &RefundId) -> Option<RefundId> {
+        let unnamed = self.unnamed_refunds.get(settled.as_str()).copied();
+        let made = || self.made_refunds.values().find(|made| made.refund == *settled).map(|made| made.amount);
+        self.under_way_of(unnamed.or_else(made)?)
+    }
+
     /// What went back, is on its way back, or is disputed.
     fn gone(&self) -> Decimal {
         let refunding: Decimal = self.refunding.values().map(|refund| refund.amount.amount()).sum();
@@ -616,6 +635,7 @@ impl Started {
             PaymentEvent::Deleted {} => self.status = Status::Deleted,
             PaymentEvent::MarkedFraudulent { .. } => self.status = Status::Fraudulent,
             PaymentEvent::RefundStarted { refund, amount, entry } => {
+                self.taken_by.push_back(entry);
                 self.refunding.insert(refund.as_str().into(), RefundUnderWay { amount, entry });
             }
             PaymentEvent::RefundSettled { refund, amount, gateway_refund } => {
@@ -639,10 +659,13 @@ impl Started {
                 }
             }
             PaymentEvent::RefundFailed { refund, .. } => {
-                self.refunding.remove(refund.as_str());
+                if let Some(failed) = self.refunding.remove(refund.as_str()) {
+                    self.taken_by.retain(|entry| *entry != failed.entry);
+                }
             }
             PaymentEvent::DisputeOpened { dispute, gateway_dispute, amount, entry, .. } => {
                 let opened = DisputeStanding { gateway_dispute, amount, entry, stage: DisputeStage::Open };
+                self.taken_by.push_back(entry);
                 self.disputes.insert(dispute.as_str().into(), opened);
             }
             PaymentEvent::DisputeWon { dispute, .. } => self.end_dispute(&dispute, DisputeStage::Won),
@@ -653,6 +676,10 @@ impl Started {
     fn end_dispute(&mut self, dispute: &DisputeId, stage: DisputeStage) {
         if let Some(standing) = self.disputes.get_mut(dispute.as_str()) {
             standing.stage = stage;
+            let taken = standing.entry;
+            if stage == DisputeStage::Won {
+                self.taken_by.retain(|entry| *entry != taken);
+            }
         }
     }
 }
@@ -708,6 +735,7 @@ impl Aggregate for Payment {
                     made_refunds: OrdMap::new(),
                     unnamed_refunds: OrdMap::new(),
                     disputes: OrdMap::new(),
+                    taken_by: Vector::new(),
                 }));
             }
             (Self::Unknown, PaymentEvent::AssignedTo { payment }) => *self = Self::AssignedTo(payment),

@@ -151,6 +151,9 @@ pub(super) fn win(books: &mut UnitOfWork<'_>, payment: &PaymentId, dispute: &Dis
     if disputed.stage == DisputeStage::Won {
         return Ok(());
     }
+    if allocation::is_dated_ahead(books) {
+        return Err(PaymentRejection::WonAhead.into());
+    }
     let back = books.get(account).ledger()?.next_entry();
     books.execute(payment, PaymentCommand::WinDispute { dispute: dispute.clone(), entry: back })?;
 
@@ -162,18 +165,14 @@ pub(super) fn win(books: &mut UnitOfWork<'_>, payment: &PaymentId, dispute: &Dis
         revenue: None,
         reverses: Some(charge),
     };
-    let is_fraudulent = started.status == Status::Fraudulent;
-    // What is dated ahead frees nothing of today, unless it is the payer's in any case.
-    if allocation::credit(books, account, given_back)? || is_fraudulent {
-        books.execute(account, AccountCommand::SetFree { funds: back })?;
-        books.execute(account, AccountCommand::Uncover { charge, until_uncovered: amount })?;
-        books.execute(account, AccountCommand::CoverCharge { funds: back, charge })?;
-        if is_fraudulent {
-            // The gateway has taken the whole payment back, and this part of it is the payer's, too.
-            take_back(books, payment, &started, "taken back by the gateway")?;
-        } else {
-            cover_again(books, &started)?;
-        }
+    allocation::credit(books, account, given_back)?;
+    books.execute(account, AccountCommand::Uncover { charge, until_uncovered: amount })?;
+    books.execute(account, AccountCommand::CoverCharge { funds: back, charge })?;
+    if started.status == Status::Fraudulent {
+        // The gateway has taken the whole payment back, and this part of it is the payer's, too.
+        take_back(books, payment, &started, "taken back by the gateway")?;
+    } else {
+        cover_again(books, &started)?;
     }
     allocation::spread_free_credit(books, account)?;
     allocation::settle_invoices(books)

@@ -188,6 +188,10 @@ impl GatewayNotice {
                 let dispute = dispute::open(books, &payment, None, self.amount, gateway_reason)?;
                 dispute::lose(books, &payment, &dispute)?;
             }
+            // The money may still come, and what is wrong about it is told again then.
+            (NoticeOutcome::Fraudulent { .. }, Status::Pledged) if self.amount != started.amount => {
+                return Err(PaymentRejection::AmountDiffers { notice: self.amount, payment: started.amount }.into());
+            }
             (NoticeOutcome::Fraudulent { gateway_reason }, _) => {
                 mark_fraudulent(books, &payment, gateway_reason.clone())?;
             }
@@ -278,7 +282,9 @@ impl GatewayNotice {
             return Ok(());
         }
         fail(books, ours, format!("paid as {by_gateway}"))?;
-        if let (Purpose::Order(order), Some(funds)) = (&started.purpose, entry) {
+        // A notice that takes the money back serves nothing with it.
+        let came = matches!(self.outcome, NoticeOutcome::Succeeded);
+        if let (true, Purpose::Order(order), Some(funds)) = (came, &started.purpose, entry) {
             order::serve(books, order, by_gateway, funds)?;
             allocation::settle_invoices(books)?;
         }
@@ -486,8 +492,11 @@ fn withdraw(
     let funds = started.entry.ok_or(PaymentRejection::WrongStatus { status, wanted: "taken back" })?;
     books.execute(account, AccountCommand::SetFree { funds })?;
     books.execute(account, AccountCommand::Withdraw { funds })?;
+    let here = books.get(payment).started()?.is_here();
     let ledger = books.get(account).ledger()?;
-    let (amount, charge) = (ledger.free(funds), ledger.next_entry());
+    let (free, charge) = (ledger.free(funds), ledger.next_entry());
+    // What went back or is disputed was taken off the account by charges of its own, which other money may cover.
+    let amount = if status == Status::Pledged || free.amount() < here.amount() { free } else { here };
     if amount.is_positive() {
         let taken = Charge {
             origin: ChargeOrigin::Payment(payment.clone()),
@@ -501,7 +510,22 @@ fn withdraw(
         books.execute(account, AccountCommand::Charge(taken))?;
         books.execute(account, AccountCommand::CoverCharge { funds, charge })?;
     }
-    Ok(())
+    let taken_by = books.get(payment).started()?.taken_by.clone();
+    taken_by.into_iter().try_for_each(|taken| take_the_place(books, account, funds, taken))
+}
+
+/// Funds cover a charge as far as they reach, and set other money free that has covered it.
+fn take_the_place(books: &mut UnitOfWork<'_>, account: &AccountId, funds: Entry, charge: Entry) -> Result<(), Refusal> {
+    books.execute(account, AccountCommand::CoverCharge { funds, charge })?;
+    loop {
+        let ledger = books.get(account).ledger()?;
+        let (free, covered_by) = (ledger.free(funds), ledger.charges.get(&charge).map(|charge| &charge.covered_by));
+        let other = covered_by.and_then(|by| by.iter().rev().find(|(other, _)| *other != funds)).copied();
+        let Some((other, covered)) = other.filter(|_| free.is_positive()) else { return Ok(()) };
+        let amount = if covered.amount() < free.amount() { covered } else { free };
+        books.execute(account, AccountCommand::Release { funds: other, charge, amount })?;
+        books.execute(account, AccountCommand::Allocate { funds, charge, amount })?;
+    }
 }
 
 fn standing(books: &mut UnitOfWork<'_>, payment: &PaymentId) -> Result<Answer, Refusal> {

@@ -75,8 +75,16 @@ impl SettleRefund {
             None if is_settled => {}
             Some(name) if is_settled => {
                 let made = made_before(books, &self.payment, &name)?;
-                if made.is_none_or(|made| made.refund != refund) {
-                    books.execute(&self.payment, PaymentCommand::NameRefund { refund, gateway_refund: name })?;
+                let payment = books.get(&self.payment).started()?;
+                let is_named = !payment.unnamed_refunds.contains_key(refund.as_str());
+                match (made, payment.stands_for(&refund)) {
+                    (Some(made), _) if made.refund == refund => {}
+                    (None, Some(other)) if is_named => {
+                        let settle = PaymentCommand::SettleRefund { refund: other.clone(), gateway_refund: Some(name) };
+                        books.execute(&self.payment, settle)?;
+                        return standing(books, &self.payment, &other, "settled");
+                    }
+                    _ => books.execute(&self.payment, PaymentCommand::NameRefund { refund, gateway_refund: name })?,
                 }
             }
             gateway_refund => {
@@ -90,8 +98,8 @@ impl SettleRefund {
     }
 }
 
-/// A refund that the gateway has made. One that is known by its id stands as it is. Else it is the one under way of that
-/// amount, or one that was settled without an id. Else it is another one, and its money has left whatever it was tied to.
+/// A refund that the gateway has made. One that is known by its id stands as it is. Else it is one of that
+/// amount that was settled without an id, or that is under way. Else it is another one, and its money has left whatever it was tied to.
 pub(super) fn made_at_the_gateway(
     books: &mut UnitOfWork<'_>,
     payment: &PaymentId,
@@ -109,12 +117,12 @@ pub(super) fn made_at_the_gateway(
         };
     }
     let gateway_refund = gateway_refund.to_owned();
-    let under_way = started.under_way_of(amount);
-    if let (None, Some(refund)) = (&under_way, started.unnamed_of(amount)) {
+    // Of two that it may be, the one that is settled: the other can still fail.
+    if let Some(refund) = started.unnamed_of(amount) {
         books.execute(payment, PaymentCommand::NameRefund { refund: refund.clone(), gateway_refund })?;
         return Ok(refund);
     }
-    let refund = match under_way {
+    let refund = match started.under_way_of(amount) {
         Some(refund) => refund,
         None => record(books, payment, &started, amount)?,
     };
@@ -173,17 +181,19 @@ impl FailRefund {
     pub(super) fn decide(&self, books: &mut UnitOfWork<'_>) -> Result<Answer, Refusal> {
         let payment = books.get(&self.payment).started()?;
         let account = payment.account.clone();
-        let under_way = payment.under_way(&self.refund)?;
+        // A notice of the gateway may have been taken for this one where it spoke of another of the same amount.
+        let refund = payment.stands_for(&self.refund).unwrap_or_else(|| self.refund.clone());
+        let under_way = payment.under_way(&refund)?;
         let gateway_reason = self.gateway_reason.clone();
         let description = format!("refund failed: {gateway_reason}");
-        books.execute(&self.payment, PaymentCommand::FailRefund { refund: self.refund.clone(), gateway_reason })?;
+        books.execute(&self.payment, PaymentCommand::FailRefund { refund: refund.clone(), gateway_reason })?;
 
         // The payment's own money is free again; what comes back covers the entry that had taken it out.
         let charge = under_way.entry;
         let funds = books.get(&account).ledger()?.next_entry();
         books.execute(&account, AccountCommand::Uncover { charge, until_uncovered: under_way.amount })?;
         let back = Credit {
-            origin: FundsOrigin::Refund(self.refund.clone()),
+            origin: FundsOrigin::Refund(refund.clone()),
             amount: under_way.amount,
             description,
             revenue: None,
@@ -198,7 +208,7 @@ impl FailRefund {
         }
         allocation::spread_free_credit(books, &account)?;
         allocation::settle_invoices(books)?;
-        standing(books, &self.payment, &self.refund, "failed")
+        standing(books, &self.payment, &refund, "failed")
     }
 }
 

@@ -398,22 +398,53 @@ fn a_dispute_that_is_won_after_fraud_is_no_gift() {
 }
 
 #[test]
-fn a_dispute_that_is_won_later_frees_nothing_of_today() {
+fn a_dispute_is_not_won_ahead_of_its_time() {
     let mut books = Books::new();
     let account = books.account("USD");
     (books.now, books.context.occurred_at) = (noon("2026-12-15"), noon("2026-12-15"));
     let payment = books.paid(&account, "20.00");
     let opened: DisputeId = id(&books.done(dispute(&payment, "dp_1", "20.00")));
     books.context.occurred_at = noon("2027-06-01");
-    books.done(win(&payment, &opened));
-    assert_eq!(books.ledger(&account).available(), Some(number("0.00")));
-    let invoice = books.invoice_of(&account, &[("5.00", "0")]);
+    assert_eq!(books.refused(win(&payment, &opened)), PaymentRejection::WonAhead.into());
     books.context.occurred_at = books.now;
-    let other = books.paid(&account, "1.00");
-    assert_eq!(books.due(&invoice), number("4.00"));
-    (books.now, books.context.occurred_at) = (noon("2027-06-02"), noon("2027-06-02"));
-    books.done(dispute(&other, "dp_2", "1.00"));
-    assert_eq!((books.due(&invoice), books.balance(&account)), (number("0.00"), number("15.00")));
+    books.done(win(&payment, &opened));
+    assert_eq!(books.ledger(&account).available(), Some(number("20.00")));
+}
+
+/// What a dispute took was a charge of its own, which other money may have covered: fraud does not take it once more.
+#[test]
+fn fraud_takes_nothing_that_a_dispute_has_taken() {
+    let mut books = Books::new();
+    let account = books.account("USD");
+    (books.now, books.context.occurred_at) = (noon("2026-12-15"), noon("2027-06-01"));
+    let ours: PaymentId = id(&books.done(start_payment(&account, usd("20.00"), Purpose::Advance)));
+    books.done(succeeded(&account, &ours, "20.00"));
+    books.context.occurred_at = books.now;
+    books.done(dispute(&ours, "dp_1", "20.00"));
+    books.done(notice(&account, None, "20.00", fraudulent()));
+    assert_eq!(books.balance(&account), number("0.00"));
+
+    let account = books.account("USD");
+    let payment = books.paid(&account, "20.00");
+    let under_way: RefundId = id(&books.done(refund(&payment, "20.00", None)));
+    books.done(dispute(&payment, "dp_1", "20.00"));
+    books.paid(&account, "20.00");
+    books.done(fail_refund(&payment, &under_way));
+    books.done(step(&payment, PaymentStep::MarkFraudulent { gateway_reason: "stolen card".into() }));
+    assert_eq!(books.balance(&account), number("20.00"));
+}
+
+#[test]
+fn fraud_of_a_part_of_a_pledge_waits_for_the_money() {
+    let mut books = Books::new();
+    let account = books.account("USD");
+    let ours: PaymentId = id(&books.done(start_payment(&account, usd("20.00"), Purpose::Advance)));
+    books.done(step(&ours, PaymentStep::Pledge));
+    let part = notice(&account, Some(&ours), "5.00", fraudulent());
+    assert_eq!(books.refused(part.clone()).code(), "amount-differs");
+    books.done(succeeded(&account, &ours, "20.00"));
+    books.done(part);
+    assert_eq!((status(&books, &ours), books.balance(&account)), (Status::Credited, number("15.00")));
 }
 
 // ── refunds made at the gateway ─────────────────────────────────────────────────────────────────────────────────────
@@ -451,6 +482,54 @@ fn a_refund_under_way_is_settled_by_the_gateways_own() {
     books.done(settle(&ours, &second, Some("re_2")));
     unchanged(&mut books, notice(&account, None, "5.00", made("re_2")));
     assert_eq!(books.balance(&account), number("10.00"));
+}
+
+/// Of two refunds of one amount a notice may be taken for the wrong one. That makes no difference.
+#[test]
+fn two_refunds_of_one_amount_stand_for_each_other() {
+    let mut books = Books::new();
+    let account = books.account("USD");
+    let payment: PaymentId = id(&books.done(start_payment(&account, usd("20.00"), Purpose::Advance)));
+    books.done(succeeded(&account, &payment, "20.00"));
+    let [first, second]: [RefundId; 2] = ["5.00", "5.00"].map(|part| id(&books.done(refund(&payment, part, None))));
+    // The gateway has made the second one, and the first one fails there.
+    books.done(notice(&account, None, "5.00", made("re_2")));
+    books.done(fail_refund(&payment, &first));
+    assert_eq!(books.balance(&account), number("15.00"));
+    assert!(books.state(&payment).started().expect("it is started").refunding.is_empty());
+    assert_eq!(books.refused(fail_refund(&payment, &second)).code(), "refund-not-found");
+
+    let [first, _]: [RefundId; 2] = ["1.00", "1.00"].map(|part| id(&books.done(refund(&payment, part, None))));
+    books.done(notice(&account, None, "1.00", made("re_4")));
+    books.done(settle(&payment, &first, Some("re_3")));
+    unchanged(&mut books, notice(&account, None, "1.00", made("re_3")));
+    assert_eq!(books.balance(&account), number("13.00"));
+    assert!(books.state(&payment).started().expect("it is started").refunding.is_empty());
+}
+
+#[test]
+fn a_late_notice_of_a_settled_refund_settles_no_other() {
+    let mut books = Books::new();
+    let account = books.account("USD");
+    let payment: PaymentId = id(&books.done(start_payment(&account, usd("20.00"), Purpose::Advance)));
+    books.done(succeeded(&account, &payment, "20.00"));
+    let [first, second]: [RefundId; 2] = ["5.00", "5.00"].map(|part| id(&books.done(refund(&payment, part, None))));
+    books.done(settle(&payment, &first, None));
+    books.done(notice(&account, None, "5.00", made("re_1")));
+    books.done(fail_refund(&payment, &second));
+    assert_eq!(books.balance(&account), number("15.00"));
+}
+
+#[test]
+fn a_refund_that_first_names_our_payment_serves_no_order() {
+    let mut books = Books::new();
+    let account = books.account("USD");
+    let order = order_of(&mut books, &account, "20.00");
+    let ours: PaymentId = id(&books.done(start_payment(&account, usd("20.00"), Purpose::Order(order.clone()))));
+    books.done(notice(&account, None, "20.00", NoticeOutcome::Succeeded));
+    books.done(notice(&account, Some(&ours), "20.00", made("re_1")));
+    assert_eq!(books.balance(&account), number("0.00"));
+    assert_eq!(books.state(&order).placed().expect("it is placed").stage, Stage::Open);
 }
 
 #[test]
