@@ -14,6 +14,7 @@ pub mod spreadsheet;
 pub mod store;
 #[expect(clippy::disallowed_methods, reason = "checkpoints are signed at a pace")]
 pub mod transparency;
+#[expect(clippy::disallowed_methods, reason = "its commands have identifiers of their own")]
 pub mod upgrade;
 #[expect(clippy::disallowed_methods, reason = "commands have deadlines")]
 pub mod writer;

@@ -14,9 +14,12 @@ use crate::{
     domain::{PaymentId, number_series::DocumentKind},
     event::{Actor, Context},
     operations::{FoldGateway, KeepNumber, Operation, in_small_letters},
-    store::{Store, StoreError, idempotency},
+    store::{Store, StoreError, events::signed},
     writer::{Command, ExecuteError, WriterHandle},
 };
+
+/// What the ledger calls it.
+const NAME: &str = "numbers and gateways";
 
 /// How many commands wait for the writer at once.
 const IN_FLIGHT: usize = 16;
@@ -49,11 +52,10 @@ pub struct SharedNumber {
 
 /// Appends what the ledger lacks, unless that was done before; answers with the number of commands.
 pub async fn upgrade(store: &Store, writer: &WriterHandle, at: DateTime<Utc>) -> Result<usize, UpgradeError> {
-    let mark = idempotency::digest("system:upgrade", "numbers and gateways");
     // An empty book lacks nothing, and a mark would say less of it than the next look.
     let head = store.head().await?.position;
     let mut connection = store.connection().await?;
-    if head == 0 || !idempotency::given(&mut connection, &[mark]).await?.is_empty() {
+    if head == 0 || is_done(&mut connection).await? {
         return Ok(0);
     }
     // The first look at a large book may take longer than a statement usually may.
@@ -72,8 +74,16 @@ pub async fn upgrade(store: &Store, writer: &WriterHandle, at: DateTime<Utc>) ->
         .buffered(IN_FLIGHT)
         .try_for_each(|_| async { Ok(()) })
         .await?;
-    idempotency::keep_mark(&mut connection, mark, head).await?;
+    sqlx::query("insert into upgrades (name, position) values ($1, $2) on conflict (name) do nothing")
+        .bind(NAME)
+        .bind(signed(head)?)
+        .execute(&mut connection)
+        .await?;
     Ok(count)
+}
+
+async fn is_done(executor: impl PgExecutor<'_>) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("select exists (select from upgrades where name = $1)").bind(NAME).fetch_one(executor).await
 }
 
 fn command(operation: Operation, at: DateTime<Utc>) -> Command {

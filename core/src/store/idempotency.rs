@@ -6,10 +6,7 @@ use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{
-    StoreError,
-    events::{signed, unsigned},
-};
+use super::{StoreError, events::unsigned};
 use crate::{event::Position, operations::Answer};
 
 /// The narrow form of a scope and a key.
@@ -49,21 +46,6 @@ pub async fn given(connection: &mut PgConnection, keys: &[KeyDigest]) -> Result<
             Ok((key, Given { fingerprint, position: unsigned(position)?, answer }))
         })
         .collect()
-}
-
-/// Keeps a mark that something was done once: a key that no request can have, and an answer that says nothing.
-pub async fn keep_mark(connection: &mut PgConnection, key: KeyDigest, position: Position) -> Result<(), StoreError> {
-    sqlx::query(
-        "insert into idempotency (key, fingerprint, position, answer, recorded_at)
-         values ($1, $2, $3, '{}', clock_timestamp())
-         on conflict (key) do nothing",
-    )
-    .bind(key)
-    .bind([0_u8; 32].as_slice())
-    .bind(signed(position)?)
-    .execute(connection)
-    .await?;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ begin
             and pg_get_userbyid(c.relowner) = current_user
     loop
         privileges := case
-            when relation.relname in ('events', 'idempotency', 'log_checkpoints') then 'select, insert'
+            when relation.relname in ('events', 'idempotency', 'log_checkpoints', 'upgrades') then 'select, insert'
             -- Updating the one column that says nothing is what locking the head takes.
             when relation.relname = 'book_head' then 'select, update (singleton)'
             when relation.relname = '_sqlx_migrations' or relation.relkind in ('v', 'm') then 'select'
