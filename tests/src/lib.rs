@@ -9,6 +9,7 @@ pub mod history;
 pub mod load;
 pub mod log;
 pub mod operator;
+pub mod timing;
 
 use std::{collections::HashMap, env, path::PathBuf, process::Stdio, str::FromStr, thread};
 
@@ -214,6 +215,7 @@ const TEMPLATE_DATABASE: &str = "daybook_template";
 static TEMPLATE: OnceCell<()> = OnceCell::const_new();
 
 async fn server() -> &'static Server {
+    timing::measure();
     SERVER
         .get_or_init(|| async {
             match env::var("DATABASE_URL") {
@@ -263,6 +265,7 @@ impl Server {
 
 /// A program of this workspace, built beside the tests.
 pub fn program(name: &str) -> PathBuf {
+    timing::measure();
     let tests = env::current_exe().expect("the tests know where they are");
     let built = tests.ancestors().nth(2).expect("tests lie in target/*/deps").join(name);
     assert!(built.exists(), "{} is missing: build it by `cargo build --workspace`", built.display());
