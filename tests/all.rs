@@ -36,6 +36,7 @@ mod restore;
 mod rights;
 mod scenarios;
 mod schema;
+mod script;
 mod shapes;
 mod snapshots;
 mod store;

@@ -17,7 +17,7 @@ use daybook_projections::{
 use daybook_tests::{
     api::{Answer, TestApp},
     commands::{self, usd},
-    history::{Ledger, varied_history},
+    history::Ledger,
     program,
 };
 use reqwest::Method;
@@ -328,10 +328,8 @@ async fn verified(world: &World) -> Value {
 /// The law of every explanation: folded from nothing, page by page, its last figure is the balance, at every position.
 #[tokio::test]
 async fn the_events_behind_a_balance_come_to_the_balance() {
-    let mut ledger = Ledger::new().await;
+    let ledger = Ledger::varied_and_projected().await;
     let projector = ledger.projector(true).await;
-    varied_history(&mut ledger).await;
-    ledger.projected(Some(&projector)).await;
     let reader = Reader::new(&ledger.store, BOARD, Some(&projector));
     let mut rows = reader.snapshot(&["account_statement", "accounts", "invoices"], None).await.unwrap();
     let upcasters = ledger.store.upcasters();

@@ -8,10 +8,7 @@ use daybook_projections::{
     engine::{Drift, Look, MEMORY, RebuildError, RebuildOptions, look, rebuild, repair, standings, verify},
     find,
 };
-use daybook_tests::{
-    equality,
-    history::{Ledger, varied_history},
-};
+use daybook_tests::{equality, history::Ledger, spread};
 
 async fn look_at(ledger: &Ledger, definition: &Definition, position: Position) -> Look {
     look(&ledger.store, definition, position).await.unwrap()
@@ -21,18 +18,20 @@ async fn run(ledger: &Ledger, statement: &str) {
     sqlx::raw_sql(statement).execute(ledger.database.pool()).await.unwrap();
 }
 
+/// How many events of each projection an ordinary run looks at: with every noun there are more of both.
+const LOOKS: usize = 20;
+
 #[tokio::test]
 async fn the_watch_finds_every_healthy_row_sound() {
-    let mut ledger = Ledger::new().await;
+    let ledger = Ledger::varied_and_projected().await;
     let projector = ledger.projector(true).await;
-    varied_history(&mut ledger).await;
-    ledger.projected(Some(&projector)).await;
     let of_each_type = "select aggregate_type, unnest(array[min(position), max(position)]) from events
-         group by aggregate_type, event_type";
+         group by aggregate_type, event_type order by 2";
     let events: Vec<(String, i64)> = sqlx::query_as(of_each_type).fetch_all(ledger.database.pool()).await.unwrap();
     for projection in BOARD {
         let mut sound = 0;
-        for (_, position) in events.iter().filter(|(aggregate, _)| projection.follows.includes(aggregate)) {
+        let followed = events.iter().filter(|(aggregate, _)| projection.follows.includes(aggregate)).collect();
+        for (_, position) in spread(followed, LOOKS) {
             match look_at(&ledger, projection, *position as Position).await {
                 Look::Sound(rows) => sound += rows,
                 Look::Nothing | Look::TooWide => {}
@@ -101,10 +100,8 @@ async fn drifts(ledger: &Ledger, projection: &str) -> Vec<Drift> {
 
 #[tokio::test]
 async fn the_watch_finds_what_is_wrong_and_a_repair_mends_it() {
-    let mut ledger = Ledger::new().await;
+    let ledger = Ledger::varied_and_projected().await;
     let projector = ledger.projector(true).await;
-    varied_history(&mut ledger).await;
-    ledger.projected(Some(&projector)).await;
     for Spoilt { projection, statement, events, table } in SPOILT {
         let definition = find(projection).unwrap();
         run(&ledger, statement).await;
@@ -134,10 +131,8 @@ async fn the_watch_finds_what_is_wrong_and_a_repair_mends_it() {
 
 #[tokio::test]
 async fn a_repair_of_what_is_right_changes_nothing_and_of_what_is_not_there_either() {
-    let mut ledger = Ledger::new().await;
+    let ledger = Ledger::varied_and_projected().await;
     let projector = ledger.projector(true).await;
-    varied_history(&mut ledger).await;
-    ledger.projected(Some(&projector)).await;
     let accounts = find("accounts").unwrap();
     let id: String =
         sqlx::query_scalar("select min(id) from accounts").fetch_one(ledger.database.pool()).await.unwrap();
@@ -148,10 +143,8 @@ async fn a_repair_of_what_is_right_changes_nothing_and_of_what_is_not_there_eith
 
 #[tokio::test]
 async fn a_dry_run_names_the_drift_and_leaves_nothing() {
-    let mut ledger = Ledger::new().await;
+    let ledger = Ledger::varied_and_projected().await;
     let projector = ledger.projector(true).await;
-    varied_history(&mut ledger).await;
-    ledger.projected(Some(&projector)).await;
     run(&ledger, "update accounts_v1 set name = 'spoilt' where currency = 'EUR'").await;
     let accounts = find("accounts").unwrap();
     let tables = "select count(*) from pg_class where relname like 'accounts_v%' and relkind = 'r'";
@@ -179,10 +172,8 @@ async fn a_dry_run_names_the_drift_and_leaves_nothing() {
 
 #[tokio::test]
 async fn rows_that_are_not_proven_do_not_serve() {
-    let mut ledger = Ledger::new().await;
+    let ledger = Ledger::varied_and_projected().await;
     let projector = ledger.projector(true).await;
-    varied_history(&mut ledger).await;
-    ledger.projected(Some(&projector)).await;
     // Whatever the new build is given, one of its rows becomes another.
     run(
         &ledger,

@@ -23,19 +23,15 @@ use daybook_projections::{
     statement,
     ticket::{TicketMessageRow, TicketRow},
 };
-use daybook_tests::history::{Ledger, varied_history};
+use daybook_tests::history::Ledger;
 use rust_decimal::{Decimal, dec};
 use serde::de::DeserializeOwned;
 
 /// All projections after a varied history.
-async fn all_projections(ledger: &mut Ledger) -> Snapshot {
-    let projector = ledger.projector(true).await;
-    varied_history(ledger).await;
-    ledger.projected(Some(&projector)).await;
+async fn all_projections(ledger: &Ledger) -> Snapshot {
     let names: Vec<&str> = BOARD.iter().map(|projection| projection.name).collect();
-    let snapshot = Reader::new(&ledger.store, BOARD, Some(&projector)).snapshot(&names, None).await.unwrap();
+    let snapshot = Reader::new(&ledger.store, BOARD, None).snapshot(&names, None).await.unwrap();
     assert_eq!(snapshot.position(), ledger.last);
-    projector.shutdown().await;
     snapshot
 }
 
@@ -77,8 +73,8 @@ fn all() -> Chosen {
 /// The law of the wall: the rows of a table are one customer's each, or nobody's, and nobody else sees them.
 #[tokio::test]
 async fn a_customer_sees_what_is_theirs_and_nothing_else() {
-    let mut ledger = Ledger::new().await;
-    let mut rows = all_projections(&mut ledger).await;
+    let ledger = Ledger::varied_and_projected().await;
+    let mut rows = all_projections(&ledger).await;
     let owner = list::<CustomerSummary>(&mut rows, &all()).await.remove(0).customer.id;
     let stranger = Viewer::of_customers(vec!["cus_stranger".into()], &mut rows).await.unwrap();
     let owner = Viewer::of_customers(vec![owner], &mut rows).await.unwrap();
@@ -99,8 +95,8 @@ async fn a_customer_sees_what_is_theirs_and_nothing_else() {
 
 #[tokio::test]
 async fn accounts_and_customers_are_listed() {
-    let mut ledger = Ledger::new().await;
-    let mut rows = all_projections(&mut ledger).await;
+    let ledger = Ledger::varied_and_projected().await;
+    let mut rows = all_projections(&ledger).await;
 
     let accounts = walk::<AccountRow>(&mut rows, &all()).await;
     let currencies: Vec<&str> = accounts.iter().map(|row| row.currency.as_str()).collect();
@@ -132,8 +128,8 @@ async fn accounts_and_customers_are_listed() {
 
 #[tokio::test]
 async fn orders_services_and_expenses_are_listed() {
-    let mut ledger = Ledger::new().await;
-    let mut rows = all_projections(&mut ledger).await;
+    let ledger = Ledger::varied_and_projected().await;
+    let mut rows = all_projections(&ledger).await;
 
     let orders = walk::<OrderSummary>(&mut rows, &all()).await;
     let statuses: Vec<&str> = orders.iter().map(|row| row.order.status.as_str()).collect();
@@ -169,8 +165,8 @@ async fn orders_services_and_expenses_are_listed() {
 
 #[tokio::test]
 async fn documents_and_payments_are_listed() {
-    let mut ledger = Ledger::new().await;
-    let mut rows = all_projections(&mut ledger).await;
+    let ledger = Ledger::varied_and_projected().await;
+    let mut rows = all_projections(&ledger).await;
 
     let invoices = walk::<InvoiceRow>(&mut rows, &all()).await;
     let issued = &invoices[0];
@@ -232,8 +228,8 @@ async fn documents_and_payments_are_listed() {
 
 #[tokio::test]
 async fn discounts_and_tickets_are_listed() {
-    let mut ledger = Ledger::new().await;
-    let mut rows = all_projections(&mut ledger).await;
+    let ledger = Ledger::varied_and_projected().await;
+    let mut rows = all_projections(&ledger).await;
     let everybody = list::<CustomerSummary>(&mut rows, &all()).await;
     let customer_id = &everybody[0].customer.id;
 
@@ -266,8 +262,8 @@ async fn discounts_and_tickets_are_listed() {
 
 #[tokio::test]
 async fn a_statement_adds_up_from_any_moment_and_as_it_was_known() {
-    let mut ledger = Ledger::new().await;
-    let mut rows = all_projections(&mut ledger).await;
+    let ledger = Ledger::varied_and_projected().await;
+    let mut rows = all_projections(&ledger).await;
     let filter = all().lasting("currency", Some("USD"));
     let dollars = list::<AccountRow>(&mut rows, &filter).await.remove(0);
     let whole = statement::Period::default();
@@ -327,8 +323,8 @@ async fn a_statement_adds_up_from_any_moment_and_as_it_was_known() {
 
 #[tokio::test]
 async fn the_journal_balances_and_the_history_tells_who_and_why() {
-    let mut ledger = Ledger::new().await;
-    let mut rows = all_projections(&mut ledger).await;
+    let ledger = Ledger::varied_and_projected().await;
+    let mut rows = all_projections(&ledger).await;
 
     let (everything, now) = (journal::Filter::default(), Moment::default());
     let lines = journal::list(&mut rows, &everything, &now, None, 1_000).await.unwrap();

@@ -96,10 +96,8 @@ async fn who_shuts_down_gives_its_leases_back() {
 
 #[tokio::test]
 async fn a_projection_that_is_held_stands_still_while_the_others_go_on() {
-    let mut ledger = Ledger::new().await;
+    let mut ledger = Ledger::varied_and_projected().await;
     let projector = ledger.projector(true).await;
-    varied_history(&mut ledger).await;
-    ledger.projected(Some(&projector)).await;
     let before = ledger.last;
     assert!(pause("customers", ledger.store.pool()).await.unwrap());
     assert!(!pause("customers", ledger.store.pool()).await.unwrap(), "it is paused already");
@@ -316,8 +314,7 @@ async fn an_event_of_another_book_makes_no_rows() {
 
 #[tokio::test]
 async fn a_broken_event_is_set_aside_with_the_rest_of_its_stream_and_taken_back() {
-    let mut ledger = Ledger::new().await;
-    varied_history(&mut ledger).await;
+    let mut ledger = Ledger::varied().await;
     let broken = break_an_event(&ledger, "ticket.taken_up").await;
     // As another process finds it: the one that has appended it need not read it.
     let projector = ledger.projector(false).await;

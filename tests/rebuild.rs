@@ -61,8 +61,7 @@ async fn two_projectors_at_once_apply_every_event_once() {
 
 #[tokio::test]
 async fn an_event_that_cannot_be_folded_stops_those_who_follow_it_and_no_other() {
-    let mut ledger = Ledger::new().await;
-    varied_history(&mut ledger).await;
+    let mut ledger = Ledger::varied().await;
     let before = ledger.last;
     break_the_book(ledger.database.pool()).await;
     ledger.act(Operation::RegisterCustomer(RegisterCustomer { name: "Bob".into(), email: None })).await;
@@ -98,10 +97,8 @@ async fn an_event_that_cannot_be_folded_stops_those_who_follow_it_and_no_other()
 
 #[tokio::test]
 async fn a_row_that_was_tampered_with_is_named() {
-    let mut ledger = Ledger::new().await;
+    let ledger = Ledger::varied_and_projected().await;
     let projector = ledger.projector(true).await;
-    varied_history(&mut ledger).await;
-    ledger.projected(Some(&projector)).await;
     sqlx::query("update accounts_v1 set balance = balance + 1 where currency = 'EUR'")
         .execute(ledger.database.pool())
         .await
@@ -118,10 +115,8 @@ async fn a_row_that_was_tampered_with_is_named() {
 
 #[tokio::test]
 async fn customers_read_throughout_a_rebuild() {
-    let mut ledger = Ledger::new().await;
+    let ledger = Ledger::varied_and_projected().await;
     let projector = ledger.projector(true).await;
-    varied_history(&mut ledger).await;
-    ledger.projected(Some(&projector)).await;
     let reader = Reader::new(&ledger.store, BOARD, Some(&projector));
     let statement = find("account_statement").unwrap();
     let mut before = reader.snapshot(&["account_statement"], None).await.unwrap();
@@ -149,10 +144,8 @@ async fn customers_read_throughout_a_rebuild() {
 
 #[tokio::test]
 async fn an_interrupted_rebuild_goes_on_where_it_stood() {
-    let mut ledger = Ledger::new().await;
+    let mut ledger = Ledger::varied_and_projected().await;
     let projector = ledger.projector(true).await;
-    varied_history(&mut ledger).await;
-    ledger.projected(Some(&projector)).await;
     let accounts = find("accounts").unwrap();
     let (store, reached) = (ledger.store.clone(), Arc::new(Notify::new()));
     let told = reached.clone();
@@ -209,10 +202,8 @@ async fn a_projection_that_stopped_at_spoilt_rows_goes_on_after_a_rebuild() {
 
 #[tokio::test]
 async fn a_book_that_cannot_be_folded_leaves_the_serving_tables_alone() {
-    let mut ledger = Ledger::new().await;
+    let ledger = Ledger::varied_and_projected().await;
     let projector = ledger.projector(true).await;
-    varied_history(&mut ledger).await;
-    ledger.projected(Some(&projector)).await;
     let tickets = find("tickets").unwrap();
     let mut connection = ledger.store.connection().await.unwrap();
     let served = checksum(&tickets, &mut connection).await.unwrap();
@@ -330,8 +321,7 @@ async fn a_rebuild_finds_the_row_of_a_distant_event() {
 
 #[tokio::test]
 async fn a_table_in_use_that_lacks_its_key_gets_it_when_a_program_starts() {
-    let mut ledger = Ledger::new().await;
-    varied_history(&mut ledger).await;
+    let ledger = Ledger::varied().await;
     sqlx::raw_sql("alter table accounts_v1 drop constraint accounts_v1_pkey")
         .execute(ledger.database.pool())
         .await
@@ -344,9 +334,8 @@ async fn a_table_in_use_that_lacks_its_key_gets_it_when_a_program_starts() {
 
 #[tokio::test]
 async fn a_migration_exchanges_the_index_of_the_journal_in_all_builds() {
-    let mut ledger = Ledger::new().await;
+    let ledger = Ledger::varied_and_projected().await;
     let projector = ledger.projector(true).await;
-    varied_history(&mut ledger).await;
     rebuild(&ledger.store, &find("journal").unwrap(), &RebuildOptions::default(), |_| {}).await.unwrap();
     let by_account = "select pg_get_indexdef(indexrelid) from pg_index
                       where indrelid in ('journal_lines_v1'::regclass, 'journal_lines_v1_b2'::regclass)
@@ -385,8 +374,7 @@ async fn a_migration_exchanges_the_index_of_the_journal_in_all_builds() {
 
 #[tokio::test]
 async fn who_asks_for_what_is_not_projected_yet_is_told_how_far_it_is() {
-    let mut ledger = Ledger::new().await;
-    varied_history(&mut ledger).await;
+    let ledger = Ledger::varied().await;
     let reader = Reader::new(&ledger.store, BOARD, None);
     let fresh = Freshness { position: ledger.last, wait: Duration::from_millis(50) };
     match reader.snapshot(&["accounts"], Some(fresh)).await {
@@ -400,10 +388,8 @@ async fn who_asks_for_what_is_not_projected_yet_is_told_how_far_it_is() {
 /// A fold of many events may take its time; what reads the past holds the tables of its build and not what readers see.
 #[tokio::test]
 async fn a_build_takes_over_while_somebody_reads_the_past() {
-    let mut ledger = Ledger::new().await;
+    let ledger = Ledger::varied_and_projected().await;
     let projector = ledger.projector(true).await;
-    varied_history(&mut ledger).await;
-    ledger.projected(Some(&projector)).await;
     let reader = Reader::new(&ledger.store, BOARD, Some(&projector));
     let moment = Moment { as_of: None, known_at: Some(ledger.last) };
     let mut past = reader.snapshot_of_past(&["payments"], None, moment).await.unwrap();

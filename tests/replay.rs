@@ -6,22 +6,14 @@ use daybook_core::{
     store::{RawEvent, Upcasters},
 };
 use daybook_projections::{BOARD, engine};
-use daybook_tests::{
-    TestDatabase,
-    history::{Ledger, varied_history},
-    program, whole_book,
-};
+use daybook_tests::{TestDatabase, history::Ledger, program, whole_book};
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
 /// A varied history that all projections have.
 async fn ledger() -> (Ledger, Vec<RawEvent>) {
-    let mut ledger = Ledger::new().await;
-    let projector = ledger.projector(true).await;
-    varied_history(&mut ledger).await;
-    ledger.projected(Some(&projector)).await;
-    projector.shutdown().await;
+    let ledger = Ledger::varied_and_projected().await;
     let book = whole_book(ledger.database.pool()).await;
     (ledger, book)
 }

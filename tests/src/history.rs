@@ -30,10 +30,11 @@ use daybook_core::{
 use daybook_projections::{BOARD, Projector, ProjectorOptions, Reader};
 use rust_decimal::{Decimal, dec};
 use serde_json::Value as Json;
+use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use crate::{
-    TestDatabase,
+    Template, TestDatabase,
     commands::{id, usd},
     database,
 };
@@ -47,7 +48,7 @@ pub struct Ledger {
     // Dropped last: it takes the database away.
     pub store: Store,
     pub writer: WriterHandle,
-    _running: Writer,
+    running: Writer,
     now: DateTime<Utc>,
     /// The position of the last event.
     pub last: Position,
@@ -56,11 +57,36 @@ pub struct Ledger {
 
 impl Ledger {
     pub async fn new() -> Self {
-        let database = database().await;
+        let now = DateTime::from_timestamp_micros(1_700_000_000_123_456).expect("a time");
+        Self::on(database().await, now, 0).await
+    }
+
+    /// After a varied history, of which no projection has an event yet.
+    pub async fn varied() -> Self {
+        copied(&WRITTEN, async || {
+            let mut ledger = Self::new().await;
+            varied_history(&mut ledger).await;
+            ledger
+        })
+        .await
+    }
+
+    /// After a varied history that every projection has. No projector runs.
+    pub async fn varied_and_projected() -> Self {
+        copied(&PROJECTED, async || {
+            let ledger = Self::varied().await;
+            let projector = ledger.projector(false).await;
+            ledger.projected(Some(&projector)).await;
+            projector.shutdown().await;
+            ledger
+        })
+        .await
+    }
+
+    async fn on(database: TestDatabase, now: DateTime<Utc>, last: Position) -> Self {
         let store = database.store().await;
         let (writer, running) = Writer::start(store.clone(), WriterOptions::default());
-        let now = DateTime::from_timestamp_micros(1_700_000_000_123_456).expect("a time");
-        Self { store, writer, _running: running, now, last: 0, database }
+        Self { store, writer, running, now, last, database }
     }
 
     /// Does it, a day and an hour after what was done before.
@@ -100,6 +126,26 @@ impl Ledger {
             reader.wait_for(projection.name, self.last, LONG).await.expect("all projections arrive");
         }
     }
+}
+
+/// A ledger that is written once and copied: its database, the time of its last command and its last position.
+type Copied = OnceCell<(Template, DateTime<Utc>, Position)>;
+
+static WRITTEN: Copied = OnceCell::const_new();
+static PROJECTED: Copied = OnceCell::const_new();
+
+async fn copied(original: &Copied, write: impl AsyncFn() -> Ledger) -> Ledger {
+    if !Template::can_be_kept().await {
+        return write().await;
+    }
+    let kept = original.get_or_init(async || {
+        let Ledger { store, writer, running, now, last, database } = write().await;
+        drop((store, writer));
+        running.shutdown().await;
+        (database.into_template().await, now, last)
+    });
+    let (template, now, last) = kept.await;
+    Ledger::on(template.copy().await, *now, *last).await
 }
 
 /// A little of everything that can happen.

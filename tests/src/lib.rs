@@ -9,6 +9,7 @@ pub mod history;
 pub mod load;
 pub mod log;
 pub mod operator;
+pub mod timing;
 
 use std::{collections::HashMap, env, path::PathBuf, process::Stdio, str::FromStr, thread};
 
@@ -33,21 +34,27 @@ pub struct TestDatabase {
     pool: PgPool,
 }
 
+/// A database that is written once, and copied for the tests that begin with what it holds.
+#[derive(Debug)]
+pub struct Template {
+    name: String,
+}
+
 /// A fresh database with an empty ledger.
 pub async fn database() -> TestDatabase {
     let server = server().await;
-    let name = format!("daybook_test_{}", Uuid::now_v7().simple());
-    let url = server.url(&name);
     match server {
         Server::Own(_) => {
             TEMPLATE.get_or_init(|| server.prepare(TEMPLATE_DATABASE)).await;
-            server.administrate(&format!("create database {name} template {TEMPLATE_DATABASE}")).await;
+            TestDatabase::copy_of(TEMPLATE_DATABASE).await
         }
         // Nothing of ours stays on a server that is somebody's own.
-        Server::Given(_) => server.prepare(&name).await,
+        Server::Given(_) => {
+            let name = TestDatabase::new_name();
+            server.prepare(&name).await;
+            TestDatabase::named(name).await
+        }
     }
-    let pool = PgPoolOptions::new().max_connections(10).connect(&url).await.expect("a fresh database can be reached");
-    TestDatabase { logins: server.logins(&name), name, url, pool }
 }
 
 /// Everything in the book, in order; without a gap, or the test fails.
@@ -70,7 +77,47 @@ pub async fn whole_book(pool: &PgPool) -> Vec<RawEvent> {
     book
 }
 
+impl Template {
+    /// Whether one can be kept until the tests end: only on a server of their own.
+    pub async fn can_be_kept() -> bool {
+        matches!(server().await, Server::Own(_))
+    }
+
+    pub async fn copy(&self) -> TestDatabase {
+        TestDatabase::copy_of(&self.name).await
+    }
+}
+
 impl TestDatabase {
+    fn new_name() -> String {
+        format!("daybook_test_{}", Uuid::now_v7().simple())
+    }
+
+    async fn copy_of(template: &str) -> Self {
+        let name = Self::new_name();
+        server().await.administrate(&format!("create database {name} template {template}")).await;
+        Self::named(name).await
+    }
+
+    /// Connects to one that is there.
+    async fn named(name: String) -> Self {
+        let server = server().await;
+        let url = server.url(&name);
+        let pool = PgPoolOptions::new().max_connections(10).connect(&url).await.expect("the database can be reached");
+        Self { logins: server.logins(&name), name, url, pool }
+    }
+
+    /// Closes it, so that it can be copied.
+    pub async fn into_template(self) -> Template {
+        self.pool.close().await;
+        let (name, server) = (&self.name, server().await);
+        // PostgreSQL copies a database only while nobody is connected to it.
+        server.administrate(&format!("alter database {name} with allow_connections false")).await;
+        let disconnect = "select pg_terminate_backend(pid, 10000) from pg_stat_activity";
+        server.administrate(&format!("{disconnect} where datname = '{name}'")).await;
+        Template { name: name.clone() }
+    }
+
     /// How the owner of the database connects.
     pub fn url(&self) -> &str {
         &self.url
@@ -108,8 +155,8 @@ impl TestDatabase {
 impl TestDatabase {
     /// Another database that holds what this one holds now, restored from its dump.
     pub async fn restored(&self) -> Self {
+        let name = Self::new_name();
         let server = server().await;
-        let name = format!("daybook_test_{}", Uuid::now_v7().simple());
         let url = server.url(&name);
         server.administrate(&format!("create database {name}")).await;
         let dump = Command::new(postgresql_program("pg_dump")).arg(&self.url).output().await.expect("pg_dump runs");
@@ -122,9 +169,19 @@ impl TestDatabase {
             .expect("psql runs");
         psql.stdin.take().expect("it reads").write_all(&dump.stdout).await.expect("psql reads to the end");
         assert!(psql.wait().await.expect("psql ends").success(), "what pg_dump writes can be restored");
-        let pool = PgPoolOptions::new().max_connections(10).connect(&url).await.expect("it can be reached");
-        Self { logins: server.logins(&name), name, url, pool }
+        Self::named(name).await
     }
+}
+
+/// Whether the tests look at everything, and not only at as much as an ordinary run has time for.
+pub fn soaks() -> bool {
+    env::var_os("DAYBOOK_SOAK").is_some()
+}
+
+/// At most so many of them, evenly spread; all of them when the tests soak.
+pub fn spread<T>(all: Vec<T>, at_most: usize) -> Vec<T> {
+    let step = if soaks() { 1 } else { all.len().div_ceil(at_most).max(1) };
+    all.into_iter().step_by(step).collect()
 }
 
 impl Drop for TestDatabase {
@@ -158,6 +215,7 @@ const TEMPLATE_DATABASE: &str = "daybook_template";
 static TEMPLATE: OnceCell<()> = OnceCell::const_new();
 
 async fn server() -> &'static Server {
+    timing::measure();
     SERVER
         .get_or_init(|| async {
             match env::var("DATABASE_URL") {
@@ -207,6 +265,7 @@ impl Server {
 
 /// A program of this workspace, built beside the tests.
 pub fn program(name: &str) -> PathBuf {
+    timing::measure();
     let tests = env::current_exe().expect("the tests know where they are");
     let built = tests.ancestors().nth(2).expect("tests lie in target/*/deps").join(name);
     assert!(built.exists(), "{} is missing: build it by `cargo build --workspace`", built.display());
