@@ -113,6 +113,7 @@ impl Part {
                 | PaymentEvent::MarkedFraudulent { .. }
                 | PaymentEvent::RefundStarted { .. }
                 | PaymentEvent::RefundSettled { .. }
+                | PaymentEvent::Recognised { .. }
                 | PaymentEvent::RefundNamed { .. }
                 | PaymentEvent::RefundFailed { .. }
                 | PaymentEvent::DisputeOpened { .. }

@@ -279,7 +279,7 @@ fn of_payment<'a>(event: &'a PaymentEvent, mentions: &mut Mentions<'a>) {
         PaymentEvent::DisputeOpened { dispute, .. }
         | PaymentEvent::DisputeWon { dispute, .. }
         | PaymentEvent::DisputeLost { dispute, .. } => mentions.add(dispute),
-        PaymentEvent::AssignedTo { payment } => mentions.add(payment),
+        PaymentEvent::AssignedTo { payment } | PaymentEvent::Recognised { gateway: payment } => mentions.add(payment),
         PaymentEvent::Submitted {}
         | PaymentEvent::PledgeWithdrawn {}
         | PaymentEvent::Failed { .. }

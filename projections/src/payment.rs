@@ -311,6 +311,10 @@ fn fold_payment(event: &RecordedEvent, payment_event: PaymentEvent, changes: &mu
                 row.gateway_refund = gateway_refund;
             });
         }
+        PaymentEvent::Recognised { gateway } => {
+            let gateway = gateway.to_string();
+            change_payment(event, id, changes, move |row| row.gateway_payment = Some(gateway));
+        }
         PaymentEvent::RefundNamed { refund, gateway_refund } => {
             changes.update(refund.to_string(), move |row: &mut RefundRow| row.gateway_refund = Some(gateway_refund));
         }

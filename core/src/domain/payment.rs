@@ -94,6 +94,10 @@ pub enum PaymentCommand {
         refund: RefundId,
         gateway_refund: Option<String>,
     },
+    /// The money that staff have credited turns out to be this payment of the gateway.
+    Recognise {
+        gateway: PaymentId,
+    },
     /// A refund that was settled without the gateway's own id turns out to have this one.
     NameRefund {
         refund: RefundId,
@@ -169,6 +173,9 @@ pub enum PaymentEvent {
         amount: Money,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         gateway_refund: Option<String>,
+    },
+    Recognised {
+        gateway: PaymentId,
     },
     RefundNamed {
         refund: RefundId,
@@ -449,6 +456,11 @@ impl Started {
                 Ok(E::Credited { account, amount, entry, document_number, gateway })
             }
             (_, C::Credit { .. }) => wrong("credited"),
+            (
+                S::Credited | S::PartlyReturned | S::Returned | S::Fraudulent,
+                C::Recognise { gateway },
+            ) if self.credited_by.is_none() => Ok(E::Recognised { gateway }),
+            (_, C::Recognise { .. }) => wrong("recognised"),
             (S::New | S::InProgress, C::Fail { gateway_reason }) => Ok(E::Failed { gateway_reason }),
             (_, C::Fail { .. }) => wrong("failed"),
             (S::New, C::Delete) => Ok(E::Deleted {}),
@@ -653,6 +665,7 @@ impl Started {
                     self.status = if whole { Status::Returned } else { Status::PartlyReturned };
                 }
             }
+            PaymentEvent::Recognised { gateway } => self.credited_by = Some(gateway),
             PaymentEvent::RefundNamed { refund, gateway_refund } => {
                 if let Some(amount) = self.unnamed_refunds.remove(refund.as_str()) {
                     self.made_refunds.insert(gateway_refund, MadeRefund { refund, amount });
@@ -757,6 +770,7 @@ impl DomainEvent for PaymentEvent {
             Self::MarkedFraudulent { .. } => "payment.marked_fraudulent",
             Self::RefundStarted { .. } => "payment.refund_started",
             Self::RefundSettled { .. } => "payment.refund_settled",
+            Self::Recognised { .. } => "payment.recognised",
             Self::RefundNamed { .. } => "payment.refund_named",
             Self::RefundFailed { .. } => "payment.refund_failed",
             Self::DisputeOpened { .. } => "payment.dispute_opened",

@@ -154,6 +154,7 @@ fn payment_postings(event: &PaymentEvent) -> JournalEntry {
         | PaymentEvent::Deleted {}
         | PaymentEvent::MarkedFraudulent { .. }
         | PaymentEvent::RefundStarted { .. }
+        | PaymentEvent::Recognised { .. }
         | PaymentEvent::RefundNamed { .. }
         | PaymentEvent::RefundFailed { .. }
         | PaymentEvent::DisputeOpened { .. }

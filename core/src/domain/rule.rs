@@ -142,6 +142,7 @@ fn of_payment(event: &PaymentEvent) -> Option<Rule> {
         | PaymentEvent::Deleted {}
         | PaymentEvent::MarkedFraudulent { .. }
         | PaymentEvent::RefundStarted { .. }
+        | PaymentEvent::Recognised { .. }
         | PaymentEvent::RefundNamed { .. }
         | PaymentEvent::RefundFailed { .. }
         | PaymentEvent::DisputeOpened { .. }

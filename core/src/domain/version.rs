@@ -2,7 +2,7 @@
 //! written in earlier versions is brought to this one when it is read.
 
 /// Every event type of the ledger with its present version, in the order of the alphabet.
-pub const PRESENT_VERSIONS: [(&str, &str); 70] = [
+pub const PRESENT_VERSIONS: [(&str, &str); 71] = [
     ("account.allocated", "1.0"),
     ("account.automatic_allocation_switched_off", "1.0"),
     ("account.automatic_allocation_switched_on", "1.0"),
@@ -59,6 +59,7 @@ pub const PRESENT_VERSIONS: [(&str, &str); 70] = [
     ("payment.marked_fraudulent", "1.0"),
     ("payment.pledge_withdrawn", "1.0"),
     ("payment.pledged", "1.0"),
+    ("payment.recognised", "1.0"),
     ("payment.refund_failed", "1.0"),
     ("payment.refund_named", "1.0"),
     ("payment.refund_settled", "1.1"),

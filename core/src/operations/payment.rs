@@ -231,7 +231,12 @@ impl GatewayNotice {
                     ours.credited_by.clone().filter(|gateway| !is_same_spelt_otherwise(gateway, &by_gateway));
                 match (&self.outcome, other_money) {
                     (NoticeOutcome::Succeeded, None) => {
+                        let is_here = ours.received.is_positive();
                         books.execute(&by_gateway, PaymentCommand::AssignTo { payment: named.clone() })?;
+                        if is_here {
+                            // Staff have credited it; further money of the gateway is other money.
+                            books.execute(named, PaymentCommand::Recognise { gateway: by_gateway })?;
+                        }
                         return Ok(named.clone());
                     }
                     // The payer has paid a second time: that is other money, and theirs.

@@ -130,6 +130,25 @@ fn less_money_than_was_asked_for_pays_a_part_of_the_invoice() {
     assert_eq!((books.due(&invoice), books.balance(&account)), (number("0.00"), number("0.50")));
 }
 
+/// Staff saw the money first. The gateway's first notice is that money, and a second payment is other money.
+#[test]
+fn a_second_payment_of_the_gateway_is_other_money_also_where_staff_credited_the_first() {
+    let mut books = Books::new();
+    let account = books.account("USD");
+    let ours: PaymentId = id(&books.done(start_payment(&account, usd("5.00"), Purpose::Advance)));
+    books.done(step(&ours, PaymentStep::Credit { document_number: None, amount: None }));
+    let first = succeeded(&account, &ours, "5.00");
+    books.done(first.clone());
+    assert_eq!(books.balance(&account), number("5.00"));
+    unchanged(&mut books, first);
+    let second = succeeded(&account, &ours, "5.00").renamed("pi_2");
+    books.done(second.clone());
+    assert_eq!(books.balance(&account), number("10.00"));
+    unchanged(&mut books, second);
+    books.done(notice(&account, None, "5.00", made("re_1")).renamed("pi_2"));
+    assert_eq!((books.balance(&account), status(&books, &ours)), (number("5.00"), Status::Credited));
+}
+
 #[test]
 fn more_money_than_was_asked_for_is_credit() {
     let mut books = Books::new();
