@@ -1,4 +1,4 @@
-//! `./run`, with stand-ins for the programs that it starts: `test` names the
+//! `./run`, with stand-ins for the programs that it starts: a first run compiles what it needs and no more; `test` names the
 //! slowest tests, and fails when all of them take too long.
 
 use std::{
@@ -10,9 +10,10 @@ use std::{
 
 use tempfile::TempDir;
 
-/// Says that nothing depends on a banned crate, and runs two tests.
+/// Notes what is to be built, says that nothing depends on a banned crate, and runs two tests.
 const CARGO: &str = r#"#!/bin/sh
 case "$*" in
+    build*) echo "$*" >>"$CARGO_TARGET_DIR/builds" ;;
     tree*) echo "nothing to print" ;;
     *--no-run*) ;;
     test*) printf '1234 a::quick\n61005 a::slow\n' >>"$DAYBOOK_TEST_TIMES"; exit "${TESTS_EXIT:-0}" ;;
@@ -46,6 +47,26 @@ fn run_test(name: &str, value: &str) -> Output {
 
 fn texts(output: &Output) -> (String, String) {
     (String::from_utf8_lossy(&output.stdout).into(), String::from_utf8_lossy(&output.stderr).into())
+}
+
+#[test]
+fn a_first_run_says_how_long_it_takes_and_builds_the_two_programs_alone() {
+    let directory = TempDir::new().unwrap();
+    let (_, said) = texts(&run(directory.path(), "up").output().unwrap());
+    assert!(said.contains("minutes on two cores"), "{said}");
+    let built = fs::read_to_string(directory.path().join("builds")).unwrap();
+    assert_eq!(built, "build --release --locked --package daybook-api --package daybook-replay-tools\n");
+
+    // Once they are there, nothing takes long.
+    let release = directory.path().join("release");
+    fs::create_dir(&release).unwrap();
+    for program in ["daybook", "daybook-server"] {
+        stand_in(&release, program, "#!/bin/sh\necho \"${0##*/} $*\"\n");
+    }
+    let output = run(directory.path(), "up").output().unwrap();
+    let (printed, said) = texts(&output);
+    assert_eq!(printed, "daybook demo --if-empty\ndaybook-server \n");
+    assert!(output.status.success() && said.is_empty(), "{said}");
 }
 
 #[test]
