@@ -456,10 +456,11 @@ impl Started {
                 Ok(E::Credited { account, amount, entry, document_number, gateway })
             }
             (_, C::Credit { .. }) => wrong("credited"),
-            (
-                S::Credited | S::PartlyReturned | S::Returned | S::Fraudulent,
-                C::Recognise { gateway },
-            ) if self.credited_by.is_none() => Ok(E::Recognised { gateway }),
+            (S::Credited | S::PartlyReturned | S::Returned | S::Fraudulent, C::Recognise { gateway })
+                if self.credited_by.is_none() =>
+            {
+                Ok(E::Recognised { gateway })
+            }
             (_, C::Recognise { .. }) => wrong("recognised"),
             (S::New | S::InProgress, C::Fail { gateway_reason }) => Ok(E::Failed { gateway_reason }),
             (_, C::Fail { .. }) => wrong("failed"),
