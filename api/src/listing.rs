@@ -119,8 +119,8 @@ impl App {
 impl Rows {
     /// The thing with this identifier.
     pub async fn get<L: Listed>(&mut self, id: &str) -> Result<L, ApiError> {
-        let viewer = self.viewer().clone();
-        let found = listing::get(self, &viewer, id).await?;
+        let (connection, viewer) = self.parts();
+        let found = listing::get(connection, viewer, id).await?;
         found.ok_or_else(not_found::<L>)
     }
 
@@ -135,7 +135,7 @@ impl Rows {
         id: &str,
         chosen: &Chosen,
     ) -> Result<Vec<R>, ApiError> {
-        let viewer = self.viewer().clone();
-        Ok(listing::belonging_where(self, &viewer, id, chosen).await?)
+        let (connection, viewer) = self.parts();
+        Ok(listing::belonging_where(connection, viewer, id, chosen).await?)
     }
 }

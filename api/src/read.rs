@@ -231,8 +231,9 @@ impl Rows {
         self.tell(json(&answer))
     }
 
-    pub fn viewer(&self) -> &Viewer {
-        &self.viewer
+    /// The connection that queries run on, and who reads.
+    pub fn parts(&mut self) -> (&mut PgConnection, &Viewer) {
+        (&mut self.snapshot, &self.viewer)
     }
 
     /// The position at which the rows are what is told.
@@ -271,10 +272,10 @@ impl Rows {
     /// Rows of now are read at once. Those of the past are brought back in two portions: as many as the page has, and if
     /// that does not fill it, once more all that are looked through for a page. So no stream is folded more than twice.
     pub async fn chosen<L: Listed>(&mut self, walk: &mut Walk<'_>, chosen: &Chosen) -> Result<Vec<L>, ApiError> {
-        let viewer = self.viewer.clone();
         let mut found = Vec::new();
         while let Some(limit) = self.next(walk, chosen, found.len()).await? {
-            found.extend(listing::list(self, &viewer, chosen, walk.before(), limit).await?);
+            let (connection, viewer) = self.parts();
+            found.extend(listing::list(connection, viewer, chosen, walk.before(), limit).await?);
         }
         Ok(found)
     }

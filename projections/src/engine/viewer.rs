@@ -20,10 +20,11 @@ pub enum Owner {
 }
 
 /// Who reads, and what they may see.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+///
+/// There is no default, since one that sees everything is not to be had by an oversight.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Viewer {
     /// Sees everything.
-    #[default]
     Provider,
     /// Sees what is theirs: of the customer and of those merged into it, whose accounts these are.
     Customer { customers: Vec<String>, accounts: Vec<String> },
