@@ -42,7 +42,7 @@ pub struct NewDispute {
     reason: Option<Sentence>,
 }
 
-/// Tells that the gateway takes money of a payment back: the account is debited at once and may go negative.
+/// Records that the gateway takes money of a payment back: the account is debited at once and may go negative.
 ///
 /// First goes what the payment has: what it covered last is uncovered first, and only as much as is needed. The rest is
 /// debt. The same dispute again with the same amount changes nothing; with another amount it is refused
@@ -63,7 +63,7 @@ pub async fn open_dispute(
     app.make(request.command(operation, effective_at, reason)?, &[("currency-mismatch", "/amount")]).await
 }
 
-/// Tells that the dispute is won: the same amount is credited once, and covers again.
+/// Records that the dispute is won: the same amount is credited once, and covers again.
 ///
 /// Won a second time, it stands as it is. A dispute that is lost stays lost (`dispute-status`).
 #[utoipa::path(post, path = "/v1/payments/{id}/disputes/{dispute}/win", request_body = Occasion, responses((status = 200, body = DisputeStanding)))]
@@ -78,7 +78,7 @@ pub async fn win_dispute(
     app.change(request.command(operation, effective_at, reason)?, &[]).await
 }
 
-/// Tells that the dispute is lost: the money stays with the payer, and nothing moves any more.
+/// Records that the dispute is lost: the money stays with the payer, and nothing moves any more.
 ///
 /// Lost a second time, it stands as it is. A dispute that is won stays won (`dispute-status`).
 #[utoipa::path(post, path = "/v1/payments/{id}/disputes/{dispute}/lose", request_body = Occasion, responses((status = 200, body = DisputeStanding)))]
