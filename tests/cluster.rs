@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use daybook_core::cluster::{Cluster, ClusterOptions, DATABASE, Left};
+use daybook_cluster::{Cluster, ClusterOptions, DATABASE, Left};
 use rustix::process::{Pid, Signal, kill_process};
 use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;

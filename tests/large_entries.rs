@@ -6,13 +6,13 @@ use std::{fs, time::Duration};
 use axum::http::Method;
 use daybook_api::AppOptions;
 use daybook_core::transparency::{KeeperOptions, open_key};
+use daybook_log::PublicKey;
 use daybook_tests::{
     TestDatabase,
     api::{Answer, TestApp},
     database,
     log::{SignedLedger, daybook_verify, text},
 };
-use daybook_verify::PublicKey;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use sqlx::Executor as _;

@@ -3,8 +3,8 @@
 use std::{fs::Permissions, os::unix::fs::PermissionsExt};
 
 use cqrs_es::Aggregate;
+use daybook_cluster::{Cluster, ClusterOptions, DATABASE};
 use daybook_core::{
-    cluster::{Cluster, ClusterOptions, DATABASE},
     domain::{CustomerId, Ticket, TicketId, ticket::TicketCommand},
     store::{Store, StoreOptions, read_stream},
     writer::{Done, Writer, WriterOptions},

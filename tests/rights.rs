@@ -8,8 +8,8 @@ use std::{
     time::Duration,
 };
 
+use daybook_cluster::{Cluster, ClusterOptions, DATABASE};
 use daybook_core::{
-    cluster::{Cluster, ClusterOptions, DATABASE},
     store::{APPLICATION_ROLE, Logins, Store, StoreOptions},
     writer::{Writer, WriterOptions},
 };

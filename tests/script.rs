@@ -55,7 +55,7 @@ fn a_first_run_says_how_long_it_takes_and_builds_the_two_programs_alone() {
     let (_, said) = texts(&run(directory.path(), "up").output().unwrap());
     assert!(said.contains("minutes on two cores"), "{said}");
     let built = fs::read_to_string(directory.path().join("builds")).unwrap();
-    assert_eq!(built, "build --release --locked --package daybook-api --package daybook-replay-tools\n");
+    assert_eq!(built, "build --release --locked --package daybook-server --package daybook-replay-tools\n");
 
     // Once they are there, nothing takes long.
     let release = directory.path().join("release");

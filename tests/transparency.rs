@@ -10,11 +10,12 @@ use std::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use ct_merkle::{ConsistencyProof, InclusionProof, RootHash};
 use daybook_core::transparency::{checkpoint_at, event_proof, open_key, prove_consistency};
+use daybook_log::{Checkpoint, Refused};
 use daybook_tests::{
     api::TestApp,
     log::{SignedLedger, daybook_verify, text},
 };
-use daybook_verify::{Checkpoint, Refused, statement};
+use daybook_verify::statement;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use ring::signature::{ED25519, UnparsedPublicKey};
 use sha2::Sha256;
@@ -784,7 +785,7 @@ async fn a_hidden_last_entry_is_found_in_the_archive() {
     let balance = before.as_object().unwrap().values().next().unwrap()["balance"]["amount"].as_str().unwrap();
     (summary.entries, summary.closing) = (4, balance.parse().unwrap());
     let mut forged = Vec::new();
-    daybook_verify::lines::write(&statement::header(&summary, &*signing(&ledger).await), &mut forged).unwrap();
+    daybook_log::lines::write(&statement::header(&summary, &*signing(&ledger).await), &mut forged).unwrap();
     forged.extend(lines[1..5].iter().flat_map(|line| [line.as_bytes(), b"\n"].concat()));
     fs::write(&file, forged).unwrap();
 

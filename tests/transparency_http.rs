@@ -5,17 +5,17 @@ use std::time::Duration;
 use axum::http::Method;
 use daybook_api::AppOptions;
 use daybook_core::transparency::{KeeperOptions, open_key};
+use daybook_log::{
+    Checkpoint, PublicKey,
+    proof::Proof,
+    tree::{Tiles, from_bytes},
+    witness::{self, Evidence, Seen},
+};
 use daybook_tests::{
     api::{Answer, TestApp},
     database,
     load::long_book,
     log::{SignedLedger, daybook_verify, text},
-};
-use daybook_verify::{
-    Checkpoint, PublicKey,
-    proof::Proof,
-    tree::{Tiles, from_bytes},
-    witness::{self, Evidence, Seen},
 };
 use reqwest::Response;
 use sqlx::{Connection, Executor as _, PgConnection};
@@ -80,9 +80,9 @@ async fn tiles_lead_from_the_entries_to_the_checkpoint() {
     let of_tiles: Vec<_> = [(0, 0), (0, 1), (0, 2)].iter().flat_map(|place| tiles.0[place].clone()).collect();
     assert_eq!(leaves, of_tiles, "the entries are what the leaves are hashes of");
     for position in [1, 256, 257, 700] {
-        let proof = daybook_verify::tree::prove_inclusion(&tiles, EVENTS, checkpoint.root, position - 1).unwrap();
+        let proof = daybook_log::tree::prove_inclusion(&tiles, EVENTS, checkpoint.root, position - 1).unwrap();
         let leaf = leaves[position as usize - 1];
-        assert!(daybook_verify::tree::includes(&proof, EVENTS, checkpoint.root, position - 1, leaf));
+        assert!(daybook_log::tree::includes(&proof, EVENTS, checkpoint.root, position - 1, leaf));
     }
 
     // A witness can make his proofs of the tiles that a mirror has.

@@ -2,7 +2,7 @@
 
 use axum::{Json, extract::State};
 use daybook_core::transparency::{event_proof, prove_consistency};
-use daybook_verify::proof::Proof;
+use daybook_log::proof::Proof;
 use serde::Deserialize;
 use utoipa::IntoParams;
 

@@ -12,7 +12,7 @@ use daybook_core::{
     store::read_events,
     transparency::{self, LogError, digests_after, latest_checkpoint, leaves, standing},
 };
-use daybook_verify::{
+use daybook_log::{
     event::LARGEST_ENTRY,
     tree::{self, WIDTH},
 };

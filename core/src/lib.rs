@@ -4,8 +4,6 @@ pub mod calendar;
 mod cause;
 #[expect(clippy::disallowed_methods, reason = "the one place that asks the clocks of the machine")]
 pub mod clock;
-#[expect(clippy::disallowed_methods, reason = "waits a limited time for PostgreSQL to start and stop")]
-pub mod cluster;
 mod day;
 pub mod domain;
 pub mod event;

@@ -6,10 +6,8 @@ use daybook_core::{
     store::Store,
     transparency::{LogError, checkpoint_at, checkpoint_up_to, read_tiles, scan},
 };
-use daybook_verify::{
-    archive,
-    tree::{self, Place, TileBuilder, Tiles, WIDTH},
-};
+use daybook_log::tree::{self, Place, TileBuilder, Tiles, WIDTH};
+use daybook_verify::archive;
 
 use crate::{
     ToolError, checkpoint,
@@ -106,13 +104,13 @@ struct Writing<'a, W> {
 }
 
 impl<W: Write> Writing<'_, W> {
-    fn add(&mut self, event: &daybook_verify::LogEvent<'_>) {
+    fn add(&mut self, event: &daybook_log::LogEvent<'_>) {
         if self.outcome.is_ok() {
             self.outcome = self.try_add(event);
         }
     }
 
-    fn try_add(&mut self, event: &daybook_verify::LogEvent<'_>) -> Result<(), ToolError> {
+    fn try_add(&mut self, event: &daybook_log::LogEvent<'_>) -> Result<(), ToolError> {
         let index = self.due - 1;
         if index.is_multiple_of(WIDTH) {
             for place in archive::tiles_before(self.size, index) {

@@ -10,7 +10,7 @@ use daybook_core::{
     store::Store,
     transparency::{LogError, add_events, checkpoint_at, sign, standing},
 };
-use daybook_verify::Checkpoint;
+use daybook_log::Checkpoint;
 
 use crate::{
     ToolError,

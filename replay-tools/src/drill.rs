@@ -10,13 +10,13 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
+use daybook_cluster::{Cluster, ClusterOptions, DATABASE};
 use daybook_core::{
     Position, chain,
-    cluster::{Cluster, ClusterOptions, DATABASE},
     store::{Head, Store, StoreOptions, Upcasters, head},
     transparency::standing,
 };
-use daybook_verify::{Checkpoint, PublicKey};
+use daybook_log::{Checkpoint, PublicKey};
 use serde::Serialize;
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 use tokio::process::Command;

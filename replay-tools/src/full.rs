@@ -24,7 +24,7 @@ use daybook_core::{
         standing,
     },
 };
-use daybook_verify::{
+use daybook_log::{
     Checkpoint, PublicKey,
     tree::{self, Frontier, Place, TileBuilder, Tiles, WIDTH},
     witness,

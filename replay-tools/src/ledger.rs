@@ -6,18 +6,18 @@ use std::{
 };
 
 use chrono::Utc;
+use daybook_cluster::{Cluster, ClusterOptions, DATABASE};
 use daybook_core::{
-    cluster::{Cluster, ClusterOptions, DATABASE},
     store::{Logins, Store, StoreOptions},
     transparency::{self, LogKey, LogKeyError},
     upgrade::upgrade,
     writer::{Writer, WriterHandle, WriterOptions},
 };
+use daybook_log::SigningKey;
 use daybook_projections::{
     BOARD,
     engine::{Projector, ProjectorOptions, Reader},
 };
-use daybook_verify::SigningKey;
 use sqlx::{Connection, PgConnection};
 
 use crate::ToolError;

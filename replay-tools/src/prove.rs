@@ -6,7 +6,7 @@ use daybook_core::{
     Position,
     transparency::{event_proof, prove_consistency},
 };
-use daybook_verify::{lines, proof::Proof};
+use daybook_log::{lines, proof::Proof};
 
 use crate::{
     ToolError,

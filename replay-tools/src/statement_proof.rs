@@ -15,10 +15,8 @@ use daybook_core::{
     store::{RawEvent, Store, read_stream},
     transparency::{LogError, prove_inclusions},
 };
-use daybook_verify::{
-    Checkpoint, SigningKey, lines,
-    statement::{self, Sums},
-};
+use daybook_log::{Checkpoint, SigningKey, lines};
+use daybook_verify::statement::{self, Sums};
 use rust_decimal::Decimal;
 
 use crate::{

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use daybook_core::transparency::{read_key, rebuild_tiles};
-use daybook_verify::PublicKey;
+use daybook_log::PublicKey;
 
 use crate::{
     ToolError,

@@ -5,11 +5,11 @@ use daybook_core::{
     store::read_events,
     transparency::{checkpoint_at, prove_inclusions},
 };
+use daybook_log::tree;
 use daybook_tests::{
     api::{Answer, TestApp},
     log::{SignedLedger, daybook_verify, text},
 };
-use daybook_verify::tree;
 
 #[tokio::test]
 async fn s63_tampering() {

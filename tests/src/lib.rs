@@ -13,8 +13,8 @@ pub mod timing;
 
 use std::{collections::HashMap, env, path::PathBuf, process::Stdio, str::FromStr, thread};
 
+use daybook_cluster::{Cluster, ClusterOptions};
 use daybook_core::{
-    cluster::{Cluster, ClusterOptions},
     store::{Logins, RawEvent, Store, StoreOptions, read_events},
     writer::{Writer, WriterHandle, WriterOptions},
 };

@@ -7,7 +7,7 @@ use std::{
 };
 
 use daybook_core::{store::Store, transparency::add_events};
-use daybook_verify::{Checkpoint, PublicKey};
+use daybook_log::{Checkpoint, PublicKey};
 use serde_json::Value;
 use sqlx::{Connection, Executor as _, PgConnection};
 use tempfile::TempDir;

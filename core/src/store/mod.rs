@@ -2,7 +2,6 @@
 
 pub mod events;
 pub mod idempotency;
-mod logins;
 mod roles;
 mod schema;
 pub mod snapshots;
@@ -17,9 +16,8 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
+pub use daybook_cluster::{APPLICATION_ROLE, Logins};
 pub use events::{Head, RawEvent, head, head_and_clock, position_at, read_events, read_stream};
-pub use logins::Logins;
-pub use roles::APPLICATION_ROLE;
 pub use schema::{Reading, StoredVersion, stored_versions};
 pub use transaction::PooledTransaction;
 pub use upcast::Upcasters;

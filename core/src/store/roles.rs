@@ -5,9 +5,6 @@ use sqlx::{Connection, Executor, PgConnection};
 
 use super::StoreError;
 
-/// The role that the application takes on: it reads and appends, and cannot alter the book even by mistake.
-pub const APPLICATION_ROLE: &str = "daybook_app";
-
 /// Creates the role where it is missing. Another database of the cluster may be doing so at the same moment.
 const CREATE: &str = "
 do $$

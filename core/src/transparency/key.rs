@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use daybook_verify::{SigningKey, note::KeyError};
+use daybook_log::{SigningKey, note::KeyError};
 use rand_core::OsRng;
 use rustix::process::geteuid;
 use uuid::Uuid;

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use daybook_verify::{Checkpoint, witness};
+use daybook_log::{Checkpoint, witness};
 use tokio::{task, time};
 
 use super::{LogError, LogKey};

@@ -15,7 +15,7 @@ mod tiles;
 
 use std::{io, path::PathBuf};
 
-use daybook_verify::{Checkpoint, LogEvent, PublicKey, Refused, tree::Place};
+use daybook_log::{Checkpoint, LogEvent, PublicKey, Refused, tree::Place};
 use sqlx::{PgConnection, PgExecutor};
 
 pub use keeper::{Keeper, KeeperOptions, Kept};
@@ -100,9 +100,9 @@ pub enum LogError {
     #[error(
         "the stored checkpoint of {size} events is not what the log has signed; `daybook verify --full` tells more"
     )]
-    Checkpoint { size: u64, source: daybook_verify::checkpoint::CheckpointError },
+    Checkpoint { size: u64, source: daybook_log::checkpoint::CheckpointError },
     #[error("the public key that the ledger keeps cannot be read")]
-    Key(#[from] daybook_verify::note::KeyError),
+    Key(#[from] daybook_log::note::KeyError),
 }
 
 impl From<sqlx::Error> for LogError {

@@ -1,6 +1,6 @@
 //! Proofs for whoever asks: made of the tiles, and checked before they are handed out.
 
-use daybook_verify::{
+use daybook_log::{
     Checkpoint, PublicKey,
     proof::{ConsistencyProof, EventProof},
     tree,

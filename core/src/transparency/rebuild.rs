@@ -1,6 +1,6 @@
 //! Making the tiles anew from the book, when they were lost or spoilt.
 
-use daybook_verify::{PublicKey, tree::TileBuilder};
+use daybook_log::{PublicKey, tree::TileBuilder};
 use sqlx::{Connection, PgConnection};
 use tlog_tiles::Hash;
 

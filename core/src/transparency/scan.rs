@@ -1,6 +1,6 @@
 //! Reading the book as fast as PostgreSQL hands it out: by COPY, in its binary format.
 
-use daybook_verify::LogEvent;
+use daybook_log::LogEvent;
 use futures::TryStreamExt;
 use sqlx::PgConnection;
 use tlog_tiles::Hash;

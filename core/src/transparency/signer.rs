@@ -2,7 +2,7 @@
 
 use std::{fs, io, path::Path};
 
-use daybook_verify::{
+use daybook_log::{
     Checkpoint,
     tree::{self, Frontier},
     witness,

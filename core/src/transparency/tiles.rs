@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use daybook_verify::tree::{self, Place, TileBuilder, Tiles};
+use daybook_log::tree::{self, Place, TileBuilder, Tiles};
 use sqlx::{Connection, Executor as _, PgConnection, PgExecutor};
 use tlog_tiles::{Hash, Tile};
 use tokio::task;

@@ -9,7 +9,8 @@ use std::{
 
 use chrono::DateTime;
 use daybook_core::store::RawEvent;
-use daybook_verify::{LogEvent, PublicKey, archive::Reading};
+use daybook_log::{LogEvent, PublicKey};
+use daybook_verify::archive::Reading;
 
 use crate::ToolError;
 

@@ -11,7 +11,7 @@ use daybook_core::{
     Position,
     store::{RawEvent, head, read_events},
 };
-use daybook_verify::PublicKey;
+use daybook_log::PublicKey;
 use sqlx::{Connection, Executor, PgConnection, postgres::PgConnectOptions};
 
 use super::archive::Archive;

@@ -13,12 +13,12 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tlog_tiles::{EMPTY_HASH, HASH_SIZE, Hash, record_hash};
 
-use crate::{
+use crate::statement::{self, Chain};
+use daybook_log::{
     checkpoint::Checkpoint,
     event::LogEvent,
     lines::{self, Lines, Refused},
     note::PublicKey,
-    statement::{self, Chain},
     tree::{self, Frontier, Place, TileBuilder, Tiles, WIDTH},
 };
 
@@ -48,7 +48,7 @@ struct Header {
 struct TileLine {
     level: u8,
     index: u64,
-    #[serde(with = "crate::lines::hashes")]
+    #[serde(with = "daybook_log::lines::hashes")]
     hashes: Vec<Hash>,
 }
 
@@ -303,7 +303,7 @@ impl Header {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::note::tests::key;
+    use crate::fixtures::key;
 
     const SIZE: u64 = 66_100;
 

@@ -11,13 +11,16 @@ use std::{
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::{Args, Parser};
-use daybook_verify::{
-    Checkpoint, LogEvent, PublicKey, Refused, archive, outside,
+use daybook_log::{
+    Checkpoint, LogEvent, PublicKey, Refused,
     proof::Proof,
-    statement::{self, Summary},
     tree::Tree,
-    usage,
     witness::{self, Evidence, Seen},
+};
+use daybook_verify::{
+    archive, outside,
+    statement::{self, Summary},
+    usage,
 };
 
 #[derive(Debug, Parser)]

@@ -1,9 +1,8 @@
 //! Whether something that a log has signed is of the same log as a checkpoint that the reader has from elsewhere. A log
 //! signs something new for everybody who asks, so that the two are hardly ever of the same size.
 
-use crate::{
-    archive::Archive, checkpoint::Checkpoint, lines::Refused, note::PublicKey, proof::ConsistencyProof, tree::Tree,
-};
+use crate::archive::Archive;
+use daybook_log::{checkpoint::Checkpoint, lines::Refused, note::PublicKey, proof::ConsistencyProof, tree::Tree};
 
 /// Without evidence, both must be of the very same tree.
 pub fn compare(tree: Tree, known: &Checkpoint) -> Result<(), Refused> {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tlog_tiles::Hash;
 
-use crate::{
+use daybook_log::{
     checkpoint::Checkpoint,
     event::LogEvent,
     lines::{self, Lines, Refused},
@@ -41,7 +41,7 @@ pub struct Summary {
     pub closing: Decimal,
     /// Events in the log, and the root of its tree.
     pub size: u64,
-    #[serde(with = "crate::lines::hash")]
+    #[serde(with = "daybook_log::lines::hash")]
     pub root: Hash,
 }
 
@@ -58,7 +58,7 @@ enum Line {
 #[serde(deny_unknown_fields)]
 pub struct ProvenEntry {
     pub event: LogEvent<'static>,
-    #[serde(with = "crate::lines::hashes")]
+    #[serde(with = "daybook_log::lines::hashes")]
     pub proof: Vec<Hash>,
 }
 
@@ -289,10 +289,9 @@ fn open(signed: &str, key: &PublicKey) -> Result<Summary, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        note::tests::key,
-        tree::{self, TileBuilder, Tiles},
-    };
+    use daybook_log::tree::{self, TileBuilder, Tiles};
+
+    use crate::fixtures::key;
 
     /// Entries that say this of themselves: number, amount and balance.
     fn events(entries: &[(u64, &str, &str)]) -> Vec<LogEvent<'static>> {

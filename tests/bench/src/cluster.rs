@@ -8,10 +8,8 @@ use std::{
     time::Instant,
 };
 
-use daybook_core::{
-    cluster::{Cluster, ClusterOptions},
-    store::Logins,
-};
+use daybook_cluster::{Cluster, ClusterOptions};
+use daybook_core::store::Logins;
 use serde::Serialize;
 use sqlx::{
     Connection, Executor, PgConnection, PgPool,

@@ -9,10 +9,10 @@ use std::{
 };
 
 use daybook_api::{App, AppOptions, Config, LogFormat};
+use daybook_cluster::{Cluster, ClusterOptions, DATABASE};
 use daybook_core::{
     chain,
     clock::Clock,
-    cluster::{Cluster, ClusterOptions, DATABASE},
     store::{Logins, Store, StoreOptions},
     transparency::open_key,
     writer::WriterOptions,

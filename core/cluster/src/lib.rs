@@ -4,13 +4,17 @@
 //! as the server and a tool beside it: the first one starts it, the last one stops it, and a watchdog does so for a
 //! process that was killed. Linux only, since it relies on process handles and on `/proc`.
 
+#![expect(clippy::disallowed_methods, reason = "waits a limited time for PostgreSQL to start and stop")]
+
 mod binaries;
+mod logins;
 mod place;
 mod postmaster;
 mod secret;
 mod watchdog;
 
 use std::{
+    error::Error,
     fs::{File, TryLockError},
     io,
     os::unix::fs::OpenOptionsExt as _,
@@ -23,10 +27,7 @@ use rustix::process::Signal;
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 use tokio::{task, time};
 
-use crate::{
-    chain,
-    store::{APPLICATION_ROLE, Logins},
-};
+pub use logins::Logins;
 use place::Place;
 use postmaster::Postmaster;
 use secret::Secret;
@@ -36,6 +37,9 @@ pub const OLDEST_MAJOR: u32 = 15;
 
 /// The role that owns the cluster and every database in it.
 pub const OWNER: &str = "daybook";
+
+/// The role that the application logs in as. It owns nothing, and cannot become the owner.
+pub const APPLICATION_ROLE: &str = "daybook_app";
 
 /// The database that every cluster has from the start.
 pub const DATABASE: &str = "daybook";
@@ -271,7 +275,9 @@ impl Cluster {
                 pause = (2 * pause).min(LONGEST_PAUSE);
                 match self.start_again().await {
                     Ok(()) => break,
-                    Err(error) => tracing::error!(error = %chain(&error), "PostgreSQL does not start; trying again"),
+                    Err(error) => {
+                        tracing::error!(error = %with_causes(&error), "PostgreSQL does not start; trying again")
+                    }
                 }
             }
             tracing::warn!(pid = self.postmaster_pid(), "PostgreSQL runs again");
@@ -429,6 +435,16 @@ fn percent_encoded(bytes: &[u8]) -> String {
 fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ClusterError {
     let path = path.to_owned();
     move |source| ClusterError::File { action, path, source }
+}
+
+/// The error in one line with what lies behind it, of which formats of logs report the first only.
+fn with_causes(error: &dyn Error) -> String {
+    let (mut text, mut cause) = (error.to_string(), error.source());
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 fn process(action: &'static str) -> impl FnOnce(io::Error) -> ClusterError {
