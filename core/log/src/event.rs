@@ -210,7 +210,7 @@ mod tests {
         assert!(!forged.entry_of(large.leaf_with(7, &mut Vec::new()), &mut buffer));
     }
 
-    /// The published vectors; `tests/transparency.rs` has a program in another language read them, too.
+    /// The published vectors; `tests/log/tampering.rs` has a program in another language read them, too.
     #[test]
     fn the_published_vectors_hold() {
         #[derive(Deserialize)]

@@ -322,7 +322,7 @@ struct Process {
 /// A process of its own that uses the cluster until it is killed.
 async fn process_using(home: &Path) -> Process {
     let mut child = Command::new(env::current_exe().unwrap())
-        .args(["--exact", "cluster::process_to_be_killed", "--nocapture"])
+        .args(["--exact", "store::cluster::process_to_be_killed", "--nocapture"])
         .env("DAYBOOK_TEST_HOME", home)
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

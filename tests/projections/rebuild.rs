@@ -362,7 +362,7 @@ async fn a_migration_exchanges_the_index_of_the_journal_in_all_builds() {
     .execute(ledger.database.pool())
     .await
     .unwrap();
-    let migration = include_str!("../migrations/0022_journal_index.sql");
+    let migration = include_str!("../../migrations/0022_journal_index.sql");
     sqlx::raw_sql(migration).execute(ledger.database.pool()).await.unwrap();
     let without_names = |indexes: Vec<String>| -> Vec<String> {
         indexes.iter().map(|index| index.split_once(" ON ").unwrap().1.to_owned()).collect()

@@ -36,7 +36,7 @@ use futures::future::join_all;
 use proptest::prelude::*;
 use rust_decimal::{Decimal, dec};
 
-use crate::reference::{Deed, Paper};
+use crate::laws::reference::{Deed, Paper};
 
 const TASKS: usize = 64;
 /// Two customers with an account in each.

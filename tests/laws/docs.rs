@@ -117,6 +117,29 @@ fn every_link_of_a_document_leads_somewhere() {
     assert!(broken.is_empty(), "these lead nowhere:\n{}", broken.join("\n"));
 }
 
+/// The files of the repository that a line names as code, such as `core/src/event.rs`, but for patterns of names and what
+/// another version of the repository had.
+fn named_files(line: &str) -> impl Iterator<Item = &str> {
+    const FOLDERS: [&str; 7] = ["core/", "projections/", "api/", "migrations/", "replay-tools/", "tests/", "docs/"];
+    let named = line.split('`').skip(1).step_by(2).flat_map(|code| code.split_whitespace());
+    let is_file = |code: &&str| FOLDERS.iter().any(|folder| code.starts_with(folder));
+    named.filter(is_file).filter(|code| !code.contains(['*', '<', '…', '{', '#', ':']))
+}
+
+#[test]
+fn every_file_that_a_document_names_is_there() {
+    let mut absent = Vec::new();
+    let is_of_its_time =
+        |file: &Path| file.starts_with(repository().join("docs/decisions")) || file.ends_with("CHANGELOG.md");
+    for document in documents().iter().filter(|file| !is_of_its_time(file)) {
+        for (number, line) in prose(&read(document)) {
+            let unknown = named_files(line).filter(|file| !repository().join(file).exists());
+            absent.extend(unknown.map(|file| format!("{}:{number}: {file}", document.display())));
+        }
+    }
+    assert!(absent.is_empty(), "these are not there:\n{}", absent.join("\n"));
+}
+
 #[test]
 fn the_first_pages_stay_short() {
     for (name, most) in LIMITS {

@@ -6,7 +6,7 @@ use daybook_tests::{TestDatabase, api::TestApp, program, whole_book};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-const INVOICE: &str = include_str!("golden/events/invoice.finalised/v1.0.json");
+const INVOICE: &str = include_str!("../golden/events/invoice.finalised/v1.0.json");
 
 /// Appends an event as a program of then did.
 async fn append(database: &TestDatabase, stream: (&str, &str), event_type: &str, payload: Value) {

@@ -15,7 +15,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use sqlx::Row;
 
-use crate::exports::{one_cent_more_is_refused, programs_agree_with_api};
+use super::exports::{one_cent_more_is_refused, programs_agree_with_api};
 
 const HEADER: &str = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n";
 

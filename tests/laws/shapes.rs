@@ -18,7 +18,7 @@ use schemars::{
 };
 use serde_json::{Value, json};
 
-use crate::golden::examples;
+use super::golden::examples;
 
 fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/schemas")

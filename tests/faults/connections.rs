@@ -16,7 +16,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::crash::Server;
+use super::crash::Server;
 
 /// How long something may take that takes far less.
 const LONG: Duration = Duration::from_secs(60);

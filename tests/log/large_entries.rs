@@ -139,7 +139,7 @@ async fn a_document_of_twelve_hundred_lines_can_be_fetched_and_verified() {
     }
 }
 
-const MIGRATION: &str = include_str!("../migrations/0028_large_entries.sql");
+const MIGRATION: &str = include_str!("../../migrations/0028_large_entries.sql");
 
 /// As the ledger of before hashed all events.
 const BEFORE: &str =

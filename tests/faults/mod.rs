@@ -1,0 +1,9 @@
+//! What goes wrong, and what is left then.
+
+mod cancellation;
+mod clock;
+mod concurrency;
+mod connections;
+pub mod crash;
+mod kill;
+mod lost_connection;

@@ -1,0 +1,14 @@
+//! What must hold whatever is asked, for every noun.
+
+mod api;
+mod columns;
+mod description;
+mod docs;
+pub mod golden;
+mod input;
+mod listings;
+mod purity;
+pub mod reference;
+mod representable;
+mod shapes;
+mod time_travel;

@@ -1,0 +1,4 @@
+//! What each noun does, over HTTP.
+
+mod books;
+mod reading;

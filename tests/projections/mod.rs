@@ -1,0 +1,8 @@
+//! The engine of the projections, and its operators.
+
+mod drift;
+mod ops;
+mod ops_rebuild;
+mod projecting;
+mod rebuild;
+mod versions;

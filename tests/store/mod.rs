@@ -1,0 +1,8 @@
+//! The book and who writes it: the event store, the append loop, the embedded PostgreSQL, and who may do what.
+
+mod cluster;
+mod events;
+mod rights;
+mod snapshots;
+mod upgrade;
+mod writer;
