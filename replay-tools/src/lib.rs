@@ -4,26 +4,15 @@
 #[macro_use]
 mod told;
 
-pub mod archive;
-pub mod checkpoint;
+pub mod check;
 pub mod demo;
 pub mod diff;
-pub mod drill;
 pub mod export;
-pub mod full;
 pub mod import;
 pub mod ledger;
+pub mod operate;
 pub mod progress;
-pub mod projection;
 pub mod prove;
-pub mod rebuild;
-pub mod replay;
-pub mod schema;
-pub mod statement_proof;
-pub mod status;
-pub mod tree;
-pub mod verify;
-pub mod why;
 
 pub use told::tell_trouble;
 

@@ -4,8 +4,12 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use daybook_replay_tools::{
-    archive, checkpoint, demo, diff, drill, export, import, ledger::LedgerOptions, projection, prove, rebuild, replay,
-    schema, statement_proof, status, tell_trouble, tree, verify, why,
+    check::{replay, schema, verify, why},
+    demo, diff, export, import,
+    ledger::LedgerOptions,
+    operate::{drill, projection, rebuild, status, tree},
+    prove::{archive, checkpoint, proof, statement},
+    tell_trouble,
 };
 use daybook_verify::usage;
 use tracing_subscriber::EnvFilter;
@@ -38,7 +42,7 @@ enum Verb {
     Key,
     /// Write a proof that `daybook-verify proof` checks without this ledger
     #[command(subcommand)]
-    Prove(prove::Prove),
+    Prove(proof::Prove),
     /// Write the journal for hledger, ledger-cli, beancount, a spreadsheet or a script; or what can be checked without
     /// this ledger
     Export(Export),
@@ -93,7 +97,7 @@ enum Proven {
     /// The whole log: every event, the checkpoint and the public key, for `daybook-verify archive`
     Log(archive::Arguments),
     /// The statement of an account with a proof for every entry, for `daybook-verify statement`
-    Statement(statement_proof::Arguments),
+    Statement(statement::Arguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -122,10 +126,10 @@ async fn main() -> ExitCode {
         Verb::Verify(arguments) => verify::run(&ledger, &arguments).await,
         Verb::Checkpoint(arguments) => checkpoint::run(&ledger, &arguments).await,
         Verb::Key => checkpoint::print_key(&ledger).await,
-        Verb::Prove(what) => prove::run(&ledger, &what).await,
+        Verb::Prove(what) => proof::run(&ledger, &what).await,
         Verb::Export(Export { proven: Some(Proven::Log(arguments)), .. }) => archive::run(&ledger, &arguments).await,
         Verb::Export(Export { proven: Some(Proven::Statement(arguments)), .. }) => {
-            statement_proof::run(&ledger, &arguments).await
+            statement::run(&ledger, &arguments).await
         }
         Verb::Export(Export { journal: Some(arguments), .. }) => export::run(&ledger, &arguments).await,
         Verb::Export(Export { journal: None, proven: None }) => {

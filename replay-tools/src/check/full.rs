@@ -35,9 +35,9 @@ use tokio::sync::mpsc;
 
 use crate::{
     ToolError,
+    check::verify::{Check, Finding, check, keep_first},
     ledger::LedgerOptions,
     progress::Progress,
-    verify::{Check, Finding, check, keep_first},
 };
 
 /// The height of a piece: it is one hash of level 2, and one full tile of level 1.

@@ -24,10 +24,12 @@ use uuid::Uuid;
 
 use crate::{
     ToolError,
+    check::{
+        full,
+        verify::{self, verify},
+    },
     diff::{Comparison, Events, compare},
-    full,
     ledger::{Ledger, LedgerOptions},
-    verify::{self, verify},
 };
 
 #[derive(Debug, clap::Args)]

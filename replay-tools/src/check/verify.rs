@@ -30,7 +30,8 @@ use serde::Serialize;
 use sqlx::Row;
 
 use crate::{
-    ToolError, full,
+    ToolError,
+    check::full,
     ledger::{Ledger, LedgerOptions},
     progress::Progress,
 };

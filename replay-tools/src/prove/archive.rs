@@ -10,10 +10,11 @@ use daybook_log::tree::{self, Place, TileBuilder, Tiles, WIDTH};
 use daybook_verify::archive;
 
 use crate::{
-    ToolError, checkpoint,
+    ToolError,
     export::Output,
     ledger::{Ledger, LedgerOptions},
     progress::Progress,
+    prove::checkpoint,
 };
 
 /// Events that are read at once.

@@ -8,8 +8,8 @@ use daybook_projections::engine::{self, Definition, Phase, RebuildOptions, Rebui
 use crate::{
     ToolError,
     ledger::{Ledger, LedgerOptions},
+    operate::projection::choose,
     progress::Progress,
-    projection::choose,
 };
 
 #[derive(Debug, clap::Args)]

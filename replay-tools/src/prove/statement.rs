@@ -20,9 +20,10 @@ use daybook_verify::statement::{self, Sums};
 use rust_decimal::Decimal;
 
 use crate::{
-    ToolError, checkpoint,
+    ToolError,
     export::Output,
     ledger::{Ledger, LedgerOptions},
+    prove::checkpoint,
 };
 
 #[derive(Debug, clap::Args)]

@@ -1,0 +1,7 @@
+//! Looking at a ledger and changing nothing: whether it holds, what it was, and why a number is what it is.
+
+pub mod full;
+pub mod replay;
+pub mod schema;
+pub mod verify;
+pub mod why;
