@@ -25,6 +25,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    admission::Hosts,
     health::Room,
     page::CursorKey,
     past::{Gate, PastOptions},
@@ -52,6 +53,7 @@ struct Shared {
     /// Until a ledger of an earlier version has what this one looks for.
     upgrading: Arc<AtomicBool>,
     room: Room,
+    hosts: Hosts,
 }
 
 #[derive(Clone, Debug)]
@@ -62,6 +64,8 @@ pub struct AppOptions {
     /// How old an event may be that a projection has not seen, before the application calls itself not ready.
     pub lag_budget: Duration,
     pub past: PastOptions,
+    /// The names by which callers reach it, besides its addresses.
+    pub hosts: Hosts,
     /// The pause between two looks at rows whose events are picked at random; `None` for no looks.
     pub watch: Option<Duration>,
 }
@@ -70,7 +74,15 @@ impl Default for AppOptions {
     fn default() -> Self {
         let (writer, projector) = (WriterOptions::default(), ProjectorOptions::default());
         let (keeper, past) = (KeeperOptions::default(), PastOptions::default());
-        Self { writer, projector, keeper, lag_budget: Duration::from_secs(10), past, watch: None }
+        Self {
+            writer,
+            projector,
+            keeper,
+            lag_budget: Duration::from_secs(10),
+            past,
+            hosts: Hosts::default(),
+            watch: None,
+        }
     }
 }
 
@@ -141,6 +153,7 @@ impl App {
             kept,
             upgrading,
             room: Room::default(),
+            hosts: options.hosts,
         };
         let app = Self(Arc::new(shared));
         Ok(Running { app, writer, projector, keeper, background })
@@ -167,6 +180,11 @@ impl App {
     /// Whether the tables of the store can grow.
     pub fn room(&self) -> &Room {
         &self.0.room
+    }
+
+    /// The names by which callers reach it.
+    pub fn hosts(&self) -> &Hosts {
+        &self.0.hosts
     }
 
     pub fn reader(&self) -> &Reader {

@@ -43,6 +43,9 @@ pub fn read<T: DeserializeOwned>(headers: &HeaderMap, body: &Bytes) -> Result<T,
             _ => error,
         });
     }
+    if headers.get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
+        return Err(ApiError::new("unsupported-media-type", "the body must be sent without a content encoding"));
+    }
     if !is_json(headers) {
         return Err(ApiError::new("unsupported-media-type", "the body must be sent as `application/json` in UTF-8"));
     }

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{Parser, ValueEnum};
 use daybook_projections::NewVersions;
 
-use crate::connections::ConnectionOptions;
+use crate::{admission::Hosts, connections::ConnectionOptions};
 
 /// The billing ledger of a service provider, served over HTTP.
 #[derive(Clone, Debug, Parser)]
@@ -27,6 +27,11 @@ pub struct Config {
     /// Where to listen. Only a loopback address, as long as the server does not know who asks.
     #[arg(long, env = "DAYBOOK_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT", value_parser = loopback)]
     pub listen: SocketAddr,
+
+    /// A name by which callers reach this server, such as that of the proxy before it; as often as there are names. Addresses
+    /// and `localhost` need no naming. A request for any other name is refused.
+    #[arg(long = "hosts", env = "DAYBOOK_HOSTS", value_name = "NAME", value_delimiter = ',')]
+    hosts: Vec<String>,
 
     /// How many commands may wait for the writer; further ones are told that the ledger is overloaded.
     #[arg(long, env = "DAYBOOK_QUEUE", default_value_t = 8192, value_name = "COMMANDS", value_parser = clap::value_parser!(u32).range(1..))]
@@ -107,6 +112,11 @@ impl Config {
             Some(path) if !path.as_os_str().is_empty() => Some(path.clone()),
             _ => Some(self.home.join("log.key")),
         }
+    }
+
+    /// The names by which callers reach this server.
+    pub fn hosts(&self) -> Hosts {
+        Hosts::new(&self.hosts)
     }
 
     /// How callers may be connected.

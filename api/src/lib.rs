@@ -2,6 +2,7 @@
 
 mod account;
 mod address;
+mod admission;
 mod allocation;
 mod app;
 mod body;
@@ -52,6 +53,7 @@ mod time;
 mod wire;
 mod write;
 
+pub use admission::Hosts;
 pub use app::{App, AppOptions, Running};
 pub use config::{Config, LogFormat};
 pub use connections::{ConnectionOptions, serve};

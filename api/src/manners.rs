@@ -6,7 +6,7 @@ use axum::{
     Json, Router,
     body::Body,
     extract::{DefaultBodyLimit, Request},
-    http::{HeaderMap, HeaderName, HeaderValue, Response as HttpResponse, header},
+    http::{HeaderMap, HeaderValue, Response as HttpResponse, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
@@ -14,19 +14,24 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use crate::{body, error::ApiError};
+use crate::{
+    admission::{Hosts, admit},
+    body,
+    error::ApiError,
+};
 
-pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub const REQUEST_ID: &str = "x-request-id";
 
 /// The id of a request: the caller's own, if it is short and plain, else a new one.
 #[derive(Clone, Debug)]
 pub struct RequestId(String);
 
 /// Puts the layers of the API around routes. Panics, unknown addresses and bare statuses come out as problem documents.
-pub fn with_manners(routes: Router) -> Router {
+pub fn with_manners(routes: Router, hosts: Hosts) -> Router {
     routes
         .layer(DefaultBodyLimit::max(body::LIMIT))
         .layer(CatchPanicLayer::custom(after_panic))
+        .layer(middleware::from_fn_with_state(hosts, admit))
         .layer(middleware::from_fn(answer))
 }
 

@@ -100,6 +100,8 @@ const KINDS: &[Kind] = &[
     at(BAD, "invalid-cursor", "The cursor was not given by this listing with these filters"),
     at(BAD, "idempotency-key-missing", "A request that moves money needs a header `Idempotency-Key`"),
     at(INVALID, "read-too-long", "The answer takes longer than a request may"),
+    at(StatusCode::FORBIDDEN, "cross-site-request", "A page of another site may not change anything here"),
+    at(StatusCode::MISDIRECTED_REQUEST, "unknown-host", "The request is for a server of another name"),
     at(ABSENT, "not-found", "There is nothing at this address"),
     at(ABSENT, "no-checkpoint", "The log has not signed a tree of that size"),
     at(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "The address does not take this method"),

@@ -206,7 +206,8 @@ const ADDRESSES: &str = "Daybook, a billing ledger.
 
 /// Everything that the server answers.
 pub fn router(app: App) -> Router {
-    with_manners(routes_of(app))
+    let hosts = app.hosts().clone();
+    with_manners(routes_of(app), hosts)
 }
 
 /// The routes without the layers around them.

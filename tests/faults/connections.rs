@@ -21,7 +21,7 @@ use super::crash::Server;
 /// How long something may take that takes far less.
 const LONG: Duration = Duration::from_secs(60);
 
-const LIVE: &str = "GET /livez HTTP/1.1\r\nhost: daybook\r\n\r\n";
+const LIVE: &str = "GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
 #[tokio::test]
 async fn connections_that_say_nothing_cost_little_memory() {
@@ -49,10 +49,10 @@ async fn connections_that_say_nothing_cost_little_memory() {
 #[tokio::test]
 async fn a_caller_who_keeps_the_server_waiting_is_cut() {
     let served = Served::with(ConnectionOptions { patience: Duration::from_millis(300), ..Default::default() }).await;
-    let half_a_body = "POST /v1/customers HTTP/1.1\r\nhost: daybook\r\ncontent-type: application/json\r\n\
+    let half_a_body = "POST /v1/customers HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
                        content-length: 100\r\n\r\n{\"name\":";
     for (said, answer) in
-        [("", ""), ("GET /livez HTTP/1.1\r\nhost: day", ""), (LIVE, "HTTP/1.1 200"), (half_a_body, "HTTP/1.1 408")]
+        [("", ""), ("GET /livez HTTP/1.1\r\nhost: local", ""), (LIVE, "HTTP/1.1 200"), (half_a_body, "HTTP/1.1 408")]
     {
         let mut caller = served.connect().await;
         caller.write_all(said.as_bytes()).await.unwrap();
@@ -72,7 +72,7 @@ async fn a_caller_who_does_not_read_his_answer_makes_room_for_others() {
     deaf.set_recv_buffer_size(4096).unwrap();
     let mut deaf = deaf.connect(served.address).await.unwrap();
     // More than the buffers of both sides hold together.
-    let large = "GET /openapi.json HTTP/1.1\r\nhost: daybook\r\n\r\n".repeat(20);
+    let large = "GET /openapi.json HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(20);
     deaf.write_all(large.as_bytes()).await.unwrap();
 
     let mut second = served.connect().await;
@@ -92,7 +92,7 @@ async fn a_caller_who_reads_slowly_gets_his_answer() {
     let slow = TcpSocket::new_v4().unwrap();
     slow.set_recv_buffer_size(64 << 10).unwrap();
     let mut slow = slow.connect(served.address).await.unwrap();
-    let one = "GET /openapi.json HTTP/1.1\r\nhost: daybook\r\n";
+    let one = "GET /openapi.json HTTP/1.1\r\nhost: localhost\r\n";
     let many = format!("{one}\r\n").repeat(9) + one + "connection: close\r\n\r\n";
     slow.write_all(many.as_bytes()).await.unwrap();
     let begun = Instant::now();

@@ -63,7 +63,9 @@ async fn bare_statuses_of_any_handler_become_problems() {
         .route("/later", get(|| async { StatusCode::SERVICE_UNAVAILABLE }));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, daybook_api::with_manners(routes)).await });
+    tokio::spawn(async move {
+        axum::serve(listener, daybook_api::with_manners(routes, daybook_api::Hosts::default())).await
+    });
     let client = reqwest::Client::new();
     Answer::to(client.get(format!("{url}/busy"))).await.refused(429, "too-many-requests");
     Answer::to(client.get(format!("{url}/later"))).await.refused(503, "overloaded");
@@ -355,4 +357,45 @@ async fn an_expense_names_the_field_that_is_out_of_range() {
     assert_eq!(answer.refused(422, "quantity-out-of-range")["errors"][0]["pointer"], "/quantity");
     let answer = app.post("/v1/expenses", expense("1", "-1")).await;
     assert_eq!(answer.refused(422, "tax-rate-out-of-range")["errors"][0]["pointer"], "/tax_rate");
+}
+
+/// A page of another site can make a browser send this; a name that leads here for a moment can make it one of ours.
+#[tokio::test]
+async fn no_page_of_another_site_reaches_the_ledger() {
+    let app = TestApp::start().await;
+    let close = || app.request(Method::POST, "/v1/projections/tickets/pause");
+    let head = app.position().await;
+
+    for (name, value) in [("sec-fetch-site", "cross-site"), ("origin", "https://evil.example"), ("origin", "null")] {
+        Answer::to(close().header(name, value)).await.refused(403, "cross-site-request");
+    }
+    for method in [Method::GET, Method::POST] {
+        let rebound = app.request(method, "/v1/accounts").header("host", "evil.example:8080");
+        let problem = Answer::to(rebound).await;
+        assert_eq!(problem.refused(421, "unknown-host")["host"], "evil.example");
+    }
+    assert_eq!(app.position().await, head);
+    assert_eq!(Answer::to(app.request(Method::GET, "/v1/accounts").header("origin", "null")).await.status, 200);
+    let own = app.url.clone();
+    assert_ne!(Answer::to(close().header("origin", own)).await.status, 403, "the page is its own");
+}
+
+#[tokio::test]
+async fn what_can_be_read_in_two_ways_is_not_read() {
+    let app = TestApp::start().await;
+    let customer = json!({ "name": "Ada Lovelace" });
+    let post = || app.request(Method::POST, "/v1/customers").json(&customer);
+
+    for name in ["idempotency-key", "daybook-actor", "daybook-on-behalf-of", "x-request-id", "content-type"] {
+        let values = if name.starts_with("daybook") { ["staff:anna", "staff:bert"] } else { ["one", "two"] };
+        let doubled = post().header(name, values[0]).header(name, values[1]);
+        assert_eq!(Answer::to(doubled).await.refused(400, "malformed-header")["header"], name);
+    }
+    let packed = post().header("content-encoding", "gzip");
+    Answer::to(packed).await.refused(415, "unsupported-media-type");
+    assert_eq!(Answer::to(post().header("content-encoding", "identity")).await.status, 201);
+    for query in ["?customer=%ff", "?%C3=1", "?as_of=%C0%80"] {
+        let asked = app.request(Method::GET, &format!("/v1/accounts{query}"));
+        Answer::to(asked).await.refused(400, "malformed-parameter");
+    }
 }

@@ -1,7 +1,7 @@
 //! The whole application under test, reached as its callers reach it: over HTTP.
 
 use axum::routing::get;
-use daybook_api::{App, AppOptions, ConnectionOptions, Running, routes_of, serve, with_manners};
+use daybook_api::{App, AppOptions, ConnectionOptions, Hosts, Running, routes_of, serve, with_manners};
 use daybook_core::{transparency::Kept, writer::WriterHandle};
 use reqwest::{Client, Method, RequestBuilder, header::HeaderMap};
 use serde_json::Value;
@@ -51,7 +51,13 @@ impl TestApp {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let url = format!("http://{}", listener.local_addr().expect("a listener has an address"));
         let server = tokio::spawn(async move {
-            serve(listener, with_manners(routes), ConnectionOptions::default(), CancellationToken::new()).await;
+            serve(
+                listener,
+                with_manners(routes, Hosts::default()),
+                ConnectionOptions::default(),
+                CancellationToken::new(),
+            )
+            .await;
         });
         Self { database, url, client: Client::new(), running: Some(running), server }
     }

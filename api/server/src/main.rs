@@ -156,7 +156,7 @@ fn options(config: &Config) -> AppOptions {
     };
     let projector = ProjectorOptions { new_versions: config.new_versions(), ..ProjectorOptions::default() };
     let lag_budget = Duration::from_secs(config.lag_budget.into());
-    AppOptions { writer, projector, lag_budget, watch: config.watch(), ..AppOptions::default() }
+    AppOptions { writer, projector, lag_budget, hosts: config.hosts(), watch: config.watch(), ..AppOptions::default() }
 }
 
 fn stop_on_signals() -> io::Result<CancellationToken> {
