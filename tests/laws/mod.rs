@@ -7,6 +7,7 @@ mod docs;
 pub mod golden;
 mod input;
 mod listings;
+mod migrations;
 mod purity;
 pub mod reference;
 mod representable;
