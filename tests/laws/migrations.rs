@@ -17,7 +17,7 @@ async fn the_schema_is_the_one_that_is_written_down() {
     let database = database().await;
     let version: String = sqlx::query_scalar("show server_version").fetch_one(database.pool()).await.unwrap();
     if version.split('.').next() != Some(WRITTEN_BY) {
-        println!("passed over: PostgreSQL {version} writes a schema in another way than {WRITTEN_BY}");
+        eprintln!("passed over: PostgreSQL {version} writes a schema in another way than {WRITTEN_BY}");
         return;
     }
     let dump = Command::new(postgresql_program("pg_dump"))

@@ -1,4 +1,4 @@
-//! Loading aggregates: the snapshot written aside, if it can be used, and the events after it.
+//! Loading aggregates: the snapshot, if it can be used, and the events after it.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -31,7 +31,7 @@ pub async fn load(
     Ok(loaded)
 }
 
-/// Writes an aggregate aside, in place of its earlier snapshot. `state` is its JSON.
+/// Writes a snapshot of an aggregate, in place of its earlier snapshot. `state` is its JSON.
 pub async fn write(
     executor: impl PgExecutor<'_>,
     stream: &StreamKey,

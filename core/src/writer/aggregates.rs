@@ -35,7 +35,7 @@ pub struct Loaded {
     state: Box<dyn State>,
     /// The sequence of its last event; 0 before the first.
     pub sequence: u64,
-    /// The sequence at which it was last written aside as a snapshot.
+    /// The sequence at which it was last written as a snapshot.
     pub snapshot_sequence: u64,
 }
 
@@ -205,7 +205,7 @@ impl Aggregates {
         self.loaded.is_empty()
     }
 
-    /// Notes that the aggregate has been written aside as it was after this event.
+    /// Notes that the aggregate has been written as a snapshot as it was after this event.
     pub fn mark_snapshot(&mut self, stream: &StreamKey, sequence: u64) {
         if let Some(loaded) = self.loaded.peek_mut(stream) {
             loaded.snapshot_sequence = sequence;

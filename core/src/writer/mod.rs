@@ -1,14 +1,15 @@
-//! The writer: the one corridor through which events enter the book.
+//! The writer: the one way by which events enter the book.
 //!
 //! Commands wait in a bounded queue. One loop takes all that wait, decides one command after another in memory, appends
 //! all their events at once, and answers everyone when they are durable; meanwhile it decides those that have come since.
 
 pub mod aggregates;
-mod aside;
+mod append;
 mod batch;
-mod corridor;
 mod recent;
+mod recovery;
 mod rehearsal;
+mod snapshotting;
 pub mod unit_of_work;
 
 use std::{
@@ -114,7 +115,7 @@ pub struct WriterOptions {
     pub patience: Duration,
     /// The size of the cache of aggregates, in units of about a hundred bytes, of which one counts a quarter at most.
     pub cache: usize,
-    /// After how many events an aggregate is written aside; large ones wait longer.
+    /// After how many events a snapshot of an aggregate is written; large ones wait longer.
     pub snapshot_every: u64,
     /// What nothing is recorded by unless it can be trusted.
     pub clock: Clock,
@@ -284,8 +285,8 @@ impl Writer {
             deadline: options.deadline,
             clock: options.clock.clone(),
         };
-        let corridor = corridor::Corridor::new(store, options, waiting, stop.clone(), publish, recent, counters);
-        let running = tokio::spawn(corridor.run());
+        let append_loop = append::AppendLoop::new(store, options, waiting, stop.clone(), publish, recent, counters);
+        let running = tokio::spawn(append_loop.run());
         (handle, Self { stop, running })
     }
 

@@ -16,7 +16,7 @@ use crate::{
     store::{Store, snapshots},
 };
 
-/// How many states may wait to be written aside; more are left for a later batch.
+/// How many snapshots may wait to be written; more are left for a later batch.
 const WAITING_SNAPSHOTS: usize = 64;
 
 /// The shortest time between two notifications: each costs a transaction, and wakes every process that listens.
@@ -24,13 +24,13 @@ const PACE: Duration = Duration::from_millis(50);
 
 /// The tasks beside the loop. They end when the loop drops its ends of the channels.
 #[derive(Debug)]
-pub(super) struct Aside {
+pub(super) struct BackgroundTasks {
     snapshots: mpsc::Sender<(StreamKey, Loaded)>,
     writing: JoinHandle<()>,
     notifying: JoinHandle<()>,
 }
 
-impl Aside {
+impl BackgroundTasks {
     pub fn start(store: &Store, committed: watch::Receiver<Position>) -> Self {
         let (snapshots, waiting) = mpsc::channel(WAITING_SNAPSHOTS);
         Self {
@@ -40,7 +40,7 @@ impl Aside {
         }
     }
 
-    /// The states after this batch that are to be written aside once it is durable: of streams that have grown enough
+    /// The states after this batch of which snapshots are to be written once it is durable: of streams that have grown enough
     /// since the last time.
     pub fn due(&self, aggregates: &Aggregates, batch: &Batch, snapshot_every: u64) -> Vec<(StreamKey, Loaded)> {
         let due = |loaded: &Loaded| {
@@ -52,7 +52,7 @@ impl Aside {
         grown.filter(|(_, loaded)| due(loaded)).map(|(stream, loaded)| (stream.clone(), loaded.clone())).collect()
     }
 
-    /// Has them written aside.
+    /// Has them written.
     pub fn write(&self, aggregates: &mut Aggregates, states: Vec<(StreamKey, Loaded)>) {
         for (stream, loaded) in states {
             let sequence = loaded.sequence;
