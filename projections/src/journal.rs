@@ -106,26 +106,12 @@ impl Projection for Journal {
 
 /// The journal entry that an event leads to; nothing, if it moves no money.
 pub(crate) fn lines_of(event: &RecordedEvent) -> Vec<JournalLineRow> {
-    let account_id = match &event.event {
-        Event::Account(_) => Some(&event.aggregate_id),
-        Event::Books(_)
-        | Event::CreditNote(_)
-        | Event::Customer(_)
-        | Event::Discounts(_)
-        | Event::Expense(_)
-        | Event::Invoice(_)
-        | Event::NumberSeries(_)
-        | Event::Order(_)
-        | Event::Payer(_)
-        | Event::Payment(_)
-        | Event::Service(_)
-        | Event::Ticket(_) => None,
-    };
+    let account_id = matches!(event.event, Event::Account(_)).then(|| event.aggregate_id.clone());
     let line = |(Posting { account, amount, currency }, leg)| JournalLineRow {
         position: place(event),
         leg,
         ledger_account: account.as_str().into(),
-        account_id: account_id.cloned(),
+        account_id: account_id.clone(),
         amount,
         currency: currency.code().into(),
         event_type: event.event.event_type(),

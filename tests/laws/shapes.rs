@@ -7,10 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use daybook_core::domain::{
-    AccountEvent, BooksEvent, CreditNoteEvent, CustomerEvent, DiscountsEvent, Event, ExpenseEvent, InvoiceEvent,
-    NumberSeriesEvent, OrderEvent, PayerEvent, PaymentEvent, ServiceEvent, TicketEvent,
-};
+use daybook_core::domain::{Event, LedgerAggregate, Visitor, with_aggregate};
 use schemars::{
     JsonSchema, Schema,
     generate::SchemaSettings,
@@ -46,21 +43,17 @@ fn present_shapes() -> BTreeMap<String, Schema> {
 
 /// The shape of whatever can happen to the aggregate that this event happened to.
 fn shape_of_all(event: &Event) -> Schema {
-    match event {
-        Event::Account(_) => shape_of::<AccountEvent>(),
-        Event::Books(_) => shape_of::<BooksEvent>(),
-        Event::CreditNote(_) => shape_of::<CreditNoteEvent>(),
-        Event::Customer(_) => shape_of::<CustomerEvent>(),
-        Event::Discounts(_) => shape_of::<DiscountsEvent>(),
-        Event::Expense(_) => shape_of::<ExpenseEvent>(),
-        Event::Invoice(_) => shape_of::<InvoiceEvent>(),
-        Event::NumberSeries(_) => shape_of::<NumberSeriesEvent>(),
-        Event::Order(_) => shape_of::<OrderEvent>(),
-        Event::Payer(_) => shape_of::<PayerEvent>(),
-        Event::Payment(_) => shape_of::<PaymentEvent>(),
-        Event::Service(_) => shape_of::<ServiceEvent>(),
-        Event::Ticket(_) => shape_of::<TicketEvent>(),
+    struct ShapeOfEvent;
+
+    impl Visitor for ShapeOfEvent {
+        type Output = Schema;
+
+        fn visit<A: LedgerAggregate>(self) -> Schema {
+            shape_of::<A::Event>()
+        }
     }
+
+    with_aggregate(event.aggregate_type(), ShapeOfEvent).expect("the aggregate is on the board")
 }
 
 /// The shape as it is written, in one piece, and without what may change at any time: the words of the doc comments, and

@@ -4,11 +4,13 @@
 //! Every credit is an entry of *funds* with a free part; every debit is a *charge* with an uncovered part. The
 //! balance is always the sum of what is free minus the sum of what is uncovered.
 
+mod event;
+
 use std::str::FromStr;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
-use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
+use cqrs_es::{Aggregate, event_sink::EventSink};
 use imbl::{OrdMap, OrdSet};
 use rust_decimal::Decimal;
 use schemars::JsonSchema;
@@ -16,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     CreditNoteId, Currency, CustomerId, ExpenseId, Id, InvoiceId, LedgerAggregate, Money, MoneyError, Noun, PaymentId,
-    RefundId, version::written_version,
+    RefundId,
 };
 
 pub type AccountId = Id<Account>;
@@ -903,32 +905,6 @@ impl Aggregate for Account {
             // Nothing can happen to an account before it is open.
             (Self::Unknown, _) => {}
         }
-    }
-}
-
-impl DomainEvent for AccountEvent {
-    fn event_type(&self) -> String {
-        match self {
-            Self::Opened { .. } => "account.opened",
-            Self::CreditLimitSet { .. } => "account.credit_limit_set",
-            Self::PostPaidAllowed {} => "account.post_paid_allowed",
-            Self::PostPaidRevoked {} => "account.post_paid_revoked",
-            Self::AutomaticAllocationSwitchedOn {} => "account.automatic_allocation_switched_on",
-            Self::AutomaticAllocationSwitchedOff {} => "account.automatic_allocation_switched_off",
-            Self::Credited { .. } => "account.credited",
-            Self::Charged { .. } => "account.charged",
-            Self::Allocated { .. } => "account.allocated",
-            Self::Released { .. } => "account.released",
-            Self::Held { .. } => "account.held",
-            Self::HoldReleased { .. } => "account.hold_released",
-            Self::FundsSetAside { .. } => "account.funds_set_aside",
-            Self::FundsSetFree { .. } => "account.funds_set_free",
-        }
-        .into()
-    }
-
-    fn event_version(&self) -> String {
-        written_version(&self.event_type())
     }
 }
 

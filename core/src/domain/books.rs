@@ -7,7 +7,9 @@ use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Id, LedgerAggregate, Noun, version::written_version};
+use super::{
+    Id, LedgerAggregate, LedgerEvent, Mentions, Noun, posting::JournalEntry, rule::Rule, version::written_version,
+};
 use crate::{calendar::RECORDED_YEARS, midnight};
 
 pub type BooksId = Id<Books>;
@@ -124,8 +126,24 @@ impl DomainEvent for BooksEvent {
     }
 
     fn event_version(&self) -> String {
-        written_version(&self.event_type())
+        written_version(self)
     }
+}
+
+impl LedgerEvent for BooksEvent {
+    type Aggregate = Books;
+
+    const VERSIONS: &'static [(&'static str, &'static str)] = &[("books.period_closed", "1.0")];
+
+    fn postings(&self) -> JournalEntry {
+        Vec::new()
+    }
+
+    fn rule(&self) -> Option<Rule> {
+        None
+    }
+
+    fn mentions<'a>(&'a self, _: &mut Mentions<'a>) {}
 }
 
 #[cfg(test)]

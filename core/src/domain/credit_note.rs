@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AccountId, Currency, CustomerId, Id, InvoiceId, LedgerAggregate, Noun, account::Entry, payer::PayerSnapshot,
-    tax::Totals, version::written_version,
+    AccountId, Currency, CustomerId, Id, InvoiceId, LedgerAggregate, LedgerEvent, Mentions, Noun, account::Entry,
+    payer::PayerSnapshot, posting::JournalEntry, rule::Rule, tax::Totals, version::written_version,
 };
 
 pub type CreditNoteId = Id<CreditNote>;
@@ -168,7 +168,30 @@ impl DomainEvent for CreditNoteEvent {
     }
 
     fn event_version(&self) -> String {
-        written_version(&self.event_type())
+        written_version(self)
+    }
+}
+
+impl LedgerEvent for CreditNoteEvent {
+    type Aggregate = CreditNote;
+
+    const VERSIONS: &'static [(&'static str, &'static str)] = &[("credit_note.issued", "1.0")];
+
+    fn postings(&self) -> JournalEntry {
+        // Its money moves through entries of the account.
+        Vec::new()
+    }
+
+    fn rule(&self) -> Option<Rule> {
+        None
+    }
+
+    fn mentions<'a>(&'a self, mentions: &mut Mentions<'a>) {
+        let Self::Issued(document) = self;
+        mentions.add(&document.account);
+        mentions.add(&document.customer);
+        mentions.add(&document.payer.payer);
+        mentions.add_all(document.lines.iter().filter_map(|line| line.of.as_ref()).map(|of| &of.invoice));
     }
 }
 

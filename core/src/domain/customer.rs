@@ -6,7 +6,10 @@ use imbl::OrdSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AccountId, Currency, Id, LedgerAggregate, Noun, version::written_version};
+use super::{
+    AccountId, Currency, Id, LedgerAggregate, LedgerEvent, Mentions, Noun, posting::JournalEntry, rule::Rule,
+    version::written_version,
+};
 
 pub type CustomerId = Id<Customer>;
 
@@ -207,7 +210,33 @@ impl DomainEvent for CustomerEvent {
     }
 
     fn event_version(&self) -> String {
-        written_version(&self.event_type())
+        written_version(self)
+    }
+}
+
+impl LedgerEvent for CustomerEvent {
+    type Aggregate = Customer;
+
+    const VERSIONS: &'static [(&'static str, &'static str)] = &[
+        ("customer.account_added", "1.0"),
+        ("customer.joined_group", "1.0"),
+        ("customer.left_group", "1.0"),
+        ("customer.registered", "1.0"),
+    ];
+
+    fn postings(&self) -> JournalEntry {
+        Vec::new()
+    }
+
+    fn rule(&self) -> Option<Rule> {
+        None
+    }
+
+    fn mentions<'a>(&'a self, mentions: &mut Mentions<'a>) {
+        match self {
+            Self::AccountAdded { account, .. } => mentions.add(account),
+            Self::Registered { .. } | Self::JoinedGroup { .. } | Self::LeftGroup { .. } => {}
+        }
     }
 }
 

@@ -8,8 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Currency, CustomerId, Id, IdError, LedgerAggregate, Money, Noun, Rounding, customer::is_group_name,
-    version::written_version,
+    Currency, CustomerId, Id, IdError, LedgerAggregate, LedgerEvent, Mentions, Money, Noun, Rounding,
+    customer::is_group_name, posting::JournalEntry, rule::Rule, version::written_version,
 };
 
 /// Names one discount.
@@ -307,7 +307,35 @@ impl DomainEvent for DiscountsEvent {
     }
 
     fn event_version(&self) -> String {
-        written_version(&self.event_type())
+        written_version(self)
+    }
+}
+
+impl LedgerEvent for DiscountsEvent {
+    type Aggregate = Discounts;
+
+    const VERSIONS: &'static [(&'static str, &'static str)] =
+        &[("discount.granted", "1.0"), ("discount.revoked", "1.0")];
+
+    fn postings(&self) -> JournalEntry {
+        Vec::new()
+    }
+
+    fn rule(&self) -> Option<Rule> {
+        None
+    }
+
+    fn mentions<'a>(&'a self, mentions: &mut Mentions<'a>) {
+        match self {
+            Self::Granted(grant) => {
+                mentions.add(&grant.discount);
+                match &grant.audience {
+                    Audience::Customer(customer) => mentions.add(customer),
+                    Audience::Everyone | Audience::Group(_) => {}
+                }
+            }
+            Self::Revoked { discount } => mentions.add(discount),
+        }
     }
 }
 

@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AccountId, Id, LedgerAggregate, Money, Noun, OrderId, ServiceId, account::Entry, version::written_version,
+    AccountId, Id, LedgerAggregate, LedgerEvent, Mentions, Money, Noun, OrderId, ServiceId, account::Entry,
+    posting::JournalEntry, rule::Rule, version::written_version,
 };
 
 pub type ExpenseId = Id<Expense>;
@@ -227,7 +228,38 @@ impl DomainEvent for ExpenseEvent {
     }
 
     fn event_version(&self) -> String {
-        written_version(&self.event_type())
+        written_version(self)
+    }
+}
+
+impl LedgerEvent for ExpenseEvent {
+    type Aggregate = Expense;
+
+    const VERSIONS: &'static [(&'static str, &'static str)] = &[
+        ("expense.adjusted", "1.0"),
+        ("expense.recorded", "1.0"),
+        ("expense.reinstated", "1.0"),
+        ("expense.reversed", "1.0"),
+    ];
+
+    fn postings(&self) -> JournalEntry {
+        // Its money moves through entries of the account.
+        Vec::new()
+    }
+
+    fn rule(&self) -> Option<Rule> {
+        None
+    }
+
+    fn mentions<'a>(&'a self, mentions: &mut Mentions<'a>) {
+        match self {
+            Self::Recorded(recorded) => {
+                mentions.add(&recorded.account);
+                mentions.add_all(&recorded.order);
+                mentions.add_all(&recorded.service);
+            }
+            Self::Adjusted { .. } | Self::Reversed { .. } | Self::Reinstated { .. } => {}
+        }
     }
 }
 

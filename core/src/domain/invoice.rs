@@ -7,10 +7,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AccountId, CreditNoteId, Currency, CustomerId, ExactMoney, Id, LedgerAggregate, Money, Noun, Rounding,
+    AccountId, CreditNoteId, Currency, CustomerId, ExactMoney, Id, LedgerAggregate, LedgerEvent, Mentions, Money, Noun,
+    Rounding,
     account::Entry,
     money::proportion,
     payer::PayerSnapshot,
+    posting::JournalEntry,
+    rule::Rule,
     tax::{RoundingPolicy, TaxedAmount, TaxedLine, Totals},
     version::written_version,
 };
@@ -607,7 +610,49 @@ impl DomainEvent for InvoiceEvent {
     }
 
     fn event_version(&self) -> String {
-        written_version(&self.event_type())
+        written_version(self)
+    }
+}
+
+impl LedgerEvent for InvoiceEvent {
+    type Aggregate = Invoice;
+
+    const VERSIONS: &'static [(&'static str, &'static str)] = &[
+        ("invoice.due_again", "1.0"),
+        ("invoice.finalised", "1.1"),
+        ("invoice.lines_credited", "1.0"),
+        ("invoice.paid", "1.0"),
+        ("invoice.part_paid", "1.0"),
+    ];
+
+    fn postings(&self) -> JournalEntry {
+        // Its money moves through entries of the account.
+        Vec::new()
+    }
+
+    fn rule(&self) -> Option<Rule> {
+        Some(match self {
+            Self::Finalised(_) => Rule::new("invoice-final", "The invoice is issued: its total is due."),
+            Self::LinesCredited { .. } => Rule::new(
+                "invoice-credited",
+                "A credit note takes back lines of the invoice. What is due falls by what of the credit covers its charge.",
+            ),
+            Self::PartPaid { .. } => Rule::new("invoice-part-paid", "Money covers a further part of the charge."),
+            Self::Paid {} => Rule::new("invoice-paid", "Money covers the whole of the charge."),
+            Self::DueAgain { .. } => Rule::new("invoice-due-again", "Money that covered the charge was taken back."),
+        })
+    }
+
+    fn mentions<'a>(&'a self, mentions: &mut Mentions<'a>) {
+        match self {
+            Self::Finalised(document) => {
+                mentions.add(&document.account);
+                mentions.add(&document.customer);
+                mentions.add(&document.payer.payer);
+            }
+            Self::LinesCredited { credit_note, .. } => mentions.add(credit_note),
+            Self::PartPaid { .. } | Self::Paid {} | Self::DueAgain { .. } => {}
+        }
     }
 }
 

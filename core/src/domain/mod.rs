@@ -24,8 +24,13 @@ pub mod tax;
 pub mod ticket;
 pub mod version;
 
+use std::{collections::BTreeSet, fmt};
+
 use cqrs_es::{Aggregate, DomainEvent};
-use serde::de::DeserializeOwned;
+use derive_more::{From, TryInto};
+use posting::JournalEntry;
+use rule::Rule;
+use schemars::JsonSchema;
 
 pub use account::{Account, AccountEvent, AccountId};
 pub use books::{Books, BooksEvent, BooksId};
@@ -44,22 +49,47 @@ pub use service::{Service, ServiceEvent, ServiceId};
 pub use ticket::{Ticket, TicketEvent, TicketId};
 pub use version::present_version;
 
-use crate::operations::Refusal;
-
-/// An aggregate of the ledger: a cqrs-es aggregate whose identifier, events and refusals are on the boards.
-pub trait LedgerAggregate:
-    Aggregate<Services = (), Event: Into<Event> + TryFrom<Event, Error = Event>, Error: Into<Refusal>>
-    + Noun
-    + Clone
-    + std::fmt::Debug
-    + 'static
-{
+/// An aggregate of the ledger: a cqrs-es aggregate whose identifier and events are on the boards.
+pub trait LedgerAggregate: Aggregate<Services = (), Event: LedgerEvent> + Noun + Clone + fmt::Debug + 'static {
     /// Raise it whenever `apply` or the state's shape changes: snapshots of another version are discarded.
     const FOLD_VERSION: i32;
 
     /// How much of the cache this state takes, in units of about a hundred bytes.
     fn weight(&self) -> usize {
         1
+    }
+}
+
+/// What an event says of itself to the rest of the ledger.
+pub trait LedgerEvent: DomainEvent + JsonSchema + Into<Event> + TryFrom<Event, Error: fmt::Debug> {
+    /// What it happens to.
+    type Aggregate: LedgerAggregate<Event = Self>;
+
+    /// The event types of the noun and the version in which each is written today. It is raised whenever the JSON shape
+    /// of the event changes; what was written in earlier versions is brought to this one when it is read.
+    const VERSIONS: &'static [(&'static str, &'static str)];
+
+    /// The journal entry of this event; empty for one that moves no money.
+    fn postings(&self) -> JournalEntry;
+
+    /// The rule that led to this event; `None` for one that changes no figure.
+    fn rule(&self) -> Option<Rule>;
+
+    /// Adds whatever else this event names: it stands in the history of each.
+    fn mentions<'a>(&'a self, mentions: &mut Mentions<'a>);
+}
+
+/// The identifiers that an event mentions, each once.
+#[derive(Debug, Default)]
+pub struct Mentions<'a>(pub BTreeSet<&'a str>);
+
+impl<'a> Mentions<'a> {
+    fn add<N>(&mut self, id: &'a Id<N>) {
+        self.0.insert(id.as_str());
+    }
+
+    fn add_all<N: 'a>(&mut self, ids: impl IntoIterator<Item = &'a Id<N>>) {
+        ids.into_iter().for_each(|id| self.add(id));
     }
 }
 
@@ -80,8 +110,35 @@ pub const AGGREGATE_TYPES: [&str; 13] = [
     Ticket::TYPE,
 ];
 
+/// Something to do with an aggregate whose type is known only by its name.
+pub trait Visitor {
+    type Output;
+
+    fn visit<A: LedgerAggregate>(self) -> Self::Output;
+}
+
+/// Calls the visitor with the aggregate of this type; `None` for a type that this program does not know.
+pub fn with_aggregate<V: Visitor>(aggregate_type: &str, visitor: V) -> Option<V::Output> {
+    Some(match aggregate_type {
+        Account::TYPE => visitor.visit::<Account>(),
+        Books::TYPE => visitor.visit::<Books>(),
+        CreditNote::TYPE => visitor.visit::<CreditNote>(),
+        Customer::TYPE => visitor.visit::<Customer>(),
+        Discounts::TYPE => visitor.visit::<Discounts>(),
+        Expense::TYPE => visitor.visit::<Expense>(),
+        Invoice::TYPE => visitor.visit::<Invoice>(),
+        NumberSeries::TYPE => visitor.visit::<NumberSeries>(),
+        Order::TYPE => visitor.visit::<Order>(),
+        Payer::TYPE => visitor.visit::<Payer>(),
+        Payment::TYPE => visitor.visit::<Payment>(),
+        Service::TYPE => visitor.visit::<Service>(),
+        Ticket::TYPE => visitor.visit::<Ticket>(),
+        _ => return None,
+    })
+}
+
 /// Every event of the ledger.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, From, TryInto)]
 pub enum Event {
     Account(AccountEvent),
     Books(BooksEvent),
@@ -116,43 +173,22 @@ pub enum DecodeError {
 impl Event {
     /// Reads a payload that is already upcast to the present version.
     pub fn decode(aggregate_type: &str, payload: &str) -> Result<Self, DecodeError> {
-        fn read<E: DeserializeOwned + Into<Event>>(payload: &str) -> Result<Event, DecodeError> {
-            Ok(serde_json::from_str::<E>(payload)?.into())
+        struct Decode<'a>(&'a str);
+
+        impl Visitor for Decode<'_> {
+            type Output = Result<Event, DecodeError>;
+
+            fn visit<A: LedgerAggregate>(self) -> Self::Output {
+                Ok(serde_json::from_str::<A::Event>(self.0)?.into())
+            }
         }
-        match aggregate_type {
-            Account::TYPE => read::<AccountEvent>(payload),
-            Books::TYPE => read::<BooksEvent>(payload),
-            CreditNote::TYPE => read::<CreditNoteEvent>(payload),
-            Customer::TYPE => read::<CustomerEvent>(payload),
-            Discounts::TYPE => read::<DiscountsEvent>(payload),
-            Expense::TYPE => read::<ExpenseEvent>(payload),
-            Invoice::TYPE => read::<InvoiceEvent>(payload),
-            NumberSeries::TYPE => read::<NumberSeriesEvent>(payload),
-            Order::TYPE => read::<OrderEvent>(payload),
-            Payer::TYPE => read::<PayerEvent>(payload),
-            Payment::TYPE => read::<PaymentEvent>(payload),
-            Service::TYPE => read::<ServiceEvent>(payload),
-            Ticket::TYPE => read::<TicketEvent>(payload),
-            unknown => Err(DecodeError::UnknownAggregate(unknown.into())),
-        }
+
+        let decoded = with_aggregate(aggregate_type, Decode(payload));
+        decoded.unwrap_or_else(|| Err(DecodeError::UnknownAggregate(aggregate_type.into())))
     }
 
     pub fn aggregate_type(&self) -> &'static str {
-        match self {
-            Self::Account(_) => Account::TYPE,
-            Self::Books(_) => Books::TYPE,
-            Self::CreditNote(_) => CreditNote::TYPE,
-            Self::Customer(_) => Customer::TYPE,
-            Self::Discounts(_) => Discounts::TYPE,
-            Self::Expense(_) => Expense::TYPE,
-            Self::Invoice(_) => Invoice::TYPE,
-            Self::NumberSeries(_) => NumberSeries::TYPE,
-            Self::Order(_) => Order::TYPE,
-            Self::Payer(_) => Payer::TYPE,
-            Self::Payment(_) => Payment::TYPE,
-            Self::Service(_) => Service::TYPE,
-            Self::Ticket(_) => Ticket::TYPE,
-        }
+        self.inner().aggregate_type()
     }
 
     pub fn event_type(&self) -> String {
@@ -168,7 +204,22 @@ impl Event {
         self.inner().payload()
     }
 
-    fn inner(&self) -> &dyn Stored {
+    /// The journal entry of this event; empty for one that moves no money.
+    pub fn postings(&self) -> JournalEntry {
+        self.inner().postings()
+    }
+
+    /// The rule that led to this event; `None` for one that changes no figure.
+    pub fn rule(&self) -> Option<Rule> {
+        self.inner().rule()
+    }
+
+    /// Adds whatever else this event names.
+    pub fn mentions<'a>(&'a self, mentions: &mut Mentions<'a>) {
+        self.inner().mentions(mentions);
+    }
+
+    fn inner(&self) -> &dyn Inner {
         match self {
             Self::Account(event) => event,
             Self::Books(event) => event,
@@ -187,14 +238,22 @@ impl Event {
     }
 }
 
-/// What is stored of any event.
-trait Stored {
+/// An event whose noun is known only where it is used.
+trait Inner {
+    fn aggregate_type(&self) -> &'static str;
     fn event_type(&self) -> String;
     fn event_version(&self) -> String;
     fn payload(&self) -> String;
+    fn postings(&self) -> JournalEntry;
+    fn rule(&self) -> Option<Rule>;
+    fn mentions<'a>(&'a self, mentions: &mut Mentions<'a>);
 }
 
-impl<E: DomainEvent> Stored for E {
+impl<E: LedgerEvent> Inner for E {
+    fn aggregate_type(&self) -> &'static str {
+        E::Aggregate::TYPE
+    }
+
     fn event_type(&self) -> String {
         DomainEvent::event_type(self)
     }
@@ -206,225 +265,38 @@ impl<E: DomainEvent> Stored for E {
     fn payload(&self) -> String {
         serde_json::to_string(self).expect("an event has no map with keys that are not text")
     }
-}
 
-impl From<AccountEvent> for Event {
-    fn from(event: AccountEvent) -> Self {
-        Self::Account(event)
+    fn postings(&self) -> JournalEntry {
+        LedgerEvent::postings(self)
+    }
+
+    fn rule(&self) -> Option<Rule> {
+        LedgerEvent::rule(self)
+    }
+
+    fn mentions<'a>(&'a self, mentions: &mut Mentions<'a>) {
+        LedgerEvent::mentions(self, mentions);
     }
 }
 
-impl TryFrom<Event> for AccountEvent {
-    type Error = Event;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    fn try_from(event: Event) -> Result<Self, Event> {
-        match event {
-            Event::Account(event) => Ok(event),
-            other => Err(other),
+    struct TypeOf;
+
+    impl Visitor for TypeOf {
+        type Output = &'static str;
+
+        fn visit<A: LedgerAggregate>(self) -> &'static str {
+            <A::Event as LedgerEvent>::Aggregate::TYPE
         }
     }
-}
 
-impl From<BooksEvent> for Event {
-    fn from(event: BooksEvent) -> Self {
-        Self::Books(event)
-    }
-}
-
-impl TryFrom<Event> for BooksEvent {
-    type Error = Event;
-
-    fn try_from(event: Event) -> Result<Self, Event> {
-        match event {
-            Event::Books(event) => Ok(event),
-            other => Err(other),
-        }
-    }
-}
-
-impl From<CreditNoteEvent> for Event {
-    fn from(event: CreditNoteEvent) -> Self {
-        Self::CreditNote(event)
-    }
-}
-
-impl TryFrom<Event> for CreditNoteEvent {
-    type Error = Event;
-
-    fn try_from(event: Event) -> Result<Self, Event> {
-        match event {
-            Event::CreditNote(event) => Ok(event),
-            other => Err(other),
-        }
-    }
-}
-
-impl From<CustomerEvent> for Event {
-    fn from(event: CustomerEvent) -> Self {
-        Self::Customer(event)
-    }
-}
-
-impl TryFrom<Event> for CustomerEvent {
-    type Error = Event;
-
-    fn try_from(event: Event) -> Result<Self, Event> {
-        match event {
-            Event::Customer(event) => Ok(event),
-            other => Err(other),
-        }
-    }
-}
-
-impl From<DiscountsEvent> for Event {
-    fn from(event: DiscountsEvent) -> Self {
-        Self::Discounts(event)
-    }
-}
-
-impl TryFrom<Event> for DiscountsEvent {
-    type Error = Event;
-
-    fn try_from(event: Event) -> Result<Self, Event> {
-        match event {
-            Event::Discounts(event) => Ok(event),
-            other => Err(other),
-        }
-    }
-}
-
-impl From<ExpenseEvent> for Event {
-    fn from(event: ExpenseEvent) -> Self {
-        Self::Expense(event)
-    }
-}
-
-impl TryFrom<Event> for ExpenseEvent {
-    type Error = Event;
-
-    fn try_from(event: Event) -> Result<Self, Event> {
-        match event {
-            Event::Expense(event) => Ok(event),
-            other => Err(other),
-        }
-    }
-}
-
-impl From<InvoiceEvent> for Event {
-    fn from(event: InvoiceEvent) -> Self {
-        Self::Invoice(event)
-    }
-}
-
-impl TryFrom<Event> for InvoiceEvent {
-    type Error = Event;
-
-    fn try_from(event: Event) -> Result<Self, Event> {
-        match event {
-            Event::Invoice(event) => Ok(event),
-            other => Err(other),
-        }
-    }
-}
-
-impl From<NumberSeriesEvent> for Event {
-    fn from(event: NumberSeriesEvent) -> Self {
-        Self::NumberSeries(event)
-    }
-}
-
-impl TryFrom<Event> for NumberSeriesEvent {
-    type Error = Event;
-
-    fn try_from(event: Event) -> Result<Self, Event> {
-        match event {
-            Event::NumberSeries(event) => Ok(event),
-            other => Err(other),
-        }
-    }
-}
-
-impl From<OrderEvent> for Event {
-    fn from(event: OrderEvent) -> Self {
-        Self::Order(event)
-    }
-}
-
-impl TryFrom<Event> for OrderEvent {
-    type Error = Event;
-
-    fn try_from(event: Event) -> Result<Self, Event> {
-        match event {
-            Event::Order(event) => Ok(event),
-            other => Err(other),
-        }
-    }
-}
-
-impl From<PayerEvent> for Event {
-    fn from(event: PayerEvent) -> Self {
-        Self::Payer(event)
-    }
-}
-
-impl TryFrom<Event> for PayerEvent {
-    type Error = Event;
-
-    fn try_from(event: Event) -> Result<Self, Event> {
-        match event {
-            Event::Payer(event) => Ok(event),
-            other => Err(other),
-        }
-    }
-}
-
-impl From<PaymentEvent> for Event {
-    fn from(event: PaymentEvent) -> Self {
-        Self::Payment(event)
-    }
-}
-
-impl TryFrom<Event> for PaymentEvent {
-    type Error = Event;
-
-    fn try_from(event: Event) -> Result<Self, Event> {
-        match event {
-            Event::Payment(event) => Ok(event),
-            other => Err(other),
-        }
-    }
-}
-
-impl From<ServiceEvent> for Event {
-    fn from(event: ServiceEvent) -> Self {
-        Self::Service(event)
-    }
-}
-
-impl TryFrom<Event> for ServiceEvent {
-    type Error = Event;
-
-    fn try_from(event: Event) -> Result<Self, Event> {
-        match event {
-            Event::Service(event) => Ok(event),
-            other => Err(other),
-        }
-    }
-}
-
-impl From<TicketEvent> for Event {
-    fn from(event: TicketEvent) -> Self {
-        Self::Ticket(event)
-    }
-}
-
-impl TryFrom<Event> for TicketEvent {
-    type Error = Event;
-
-    fn try_from(event: Event) -> Result<Self, Event> {
-        match event {
-            Event::Ticket(event) => Ok(event),
-            other => Err(other),
+    #[test]
+    fn every_aggregate_type_leads_to_its_aggregate() {
+        for aggregate_type in AGGREGATE_TYPES {
+            assert_eq!(with_aggregate(aggregate_type, TypeOf), Some(aggregate_type));
         }
     }
 }

@@ -6,7 +6,10 @@ use imbl::OrdMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Id, IdError, LedgerAggregate, Noun, version::written_version};
+use super::{
+    Id, IdError, LedgerAggregate, LedgerEvent, Mentions, Noun, posting::JournalEntry, rule::Rule,
+    version::written_version,
+};
 
 /// What bears a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -179,7 +182,27 @@ impl DomainEvent for NumberSeriesEvent {
     }
 
     fn event_version(&self) -> String {
-        written_version(&self.event_type())
+        written_version(self)
+    }
+}
+
+impl LedgerEvent for NumberSeriesEvent {
+    type Aggregate = NumberSeries;
+
+    const VERSIONS: &'static [(&'static str, &'static str)] =
+        &[("number_series.reserved", "1.0"), ("number_series.taken", "1.0")];
+
+    fn postings(&self) -> JournalEntry {
+        Vec::new()
+    }
+
+    fn rule(&self) -> Option<Rule> {
+        None
+    }
+
+    fn mentions<'a>(&'a self, mentions: &mut Mentions<'a>) {
+        let (Self::Taken { document, .. } | Self::Reserved { document, .. }) = self;
+        mentions.0.insert(document);
     }
 }
 

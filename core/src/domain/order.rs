@@ -7,9 +7,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AccountId, Currency, CustomerId, ExpenseId, Id, LedgerAggregate, Money, Noun, PaymentId, ServiceId,
+    AccountId, Currency, CustomerId, ExpenseId, Id, LedgerAggregate, LedgerEvent, Mentions, Money, Noun, PaymentId,
+    ServiceId,
     discount::AppliedDiscount,
     invoice::{exact_amount, is_tax_rate},
+    posting::JournalEntry,
+    rule::Rule,
     tax::{RoundingPolicy, TaxedLine},
     version::written_version,
 };
@@ -433,8 +436,55 @@ impl DomainEvent for OrderEvent {
     }
 
     fn event_version(&self) -> String {
-        written_version(&self.event_type())
+        written_version(self)
     }
+}
+
+impl LedgerEvent for OrderEvent {
+    type Aggregate = Order;
+
+    const VERSIONS: &'static [(&'static str, &'static str)] = &[
+        ("order.deleted", "1.0"),
+        ("order.item_added", "1.0"),
+        ("order.item_removed", "1.0"),
+        ("order.payment_awaited", "1.0"),
+        ("order.payment_missed", "1.0"),
+        ("order.placed", "1.0"),
+        ("order.processed", "1.0"),
+        ("order.renamed", "1.0"),
+    ];
+
+    fn postings(&self) -> JournalEntry {
+        Vec::new()
+    }
+
+    fn rule(&self) -> Option<Rule> {
+        None
+    }
+
+    fn mentions<'a>(&'a self, mentions: &mut Mentions<'a>) {
+        match self {
+            Self::Placed { customer, account, items, .. } => {
+                mentions.add(customer);
+                mentions.add(account);
+                items.iter().for_each(|item| mention_item(item, mentions));
+            }
+            Self::ItemAdded { item } => mention_item(item, mentions),
+            Self::PaymentAwaited { payment } | Self::PaymentMissed { payment } => mentions.add(payment),
+            Self::Processed { results, payment, .. } => {
+                mentions.add_all(payment);
+                for ItemResult { expense, service, .. } in results {
+                    mentions.add(expense);
+                    mentions.add(service);
+                }
+            }
+            Self::ItemRemoved { .. } | Self::Renamed { .. } | Self::Deleted {} => {}
+        }
+    }
+}
+
+fn mention_item<'a>(item: &'a OrderItem, mentions: &mut Mentions<'a>) {
+    mentions.add_all(item.discount.iter().map(|applied| &applied.discount));
 }
 
 #[cfg(test)]

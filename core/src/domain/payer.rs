@@ -4,7 +4,10 @@ use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{CustomerId, Id, LedgerAggregate, Noun, version::written_version};
+use super::{
+    CustomerId, Id, LedgerAggregate, LedgerEvent, Mentions, Noun, posting::JournalEntry, rule::Rule,
+    version::written_version,
+};
 
 pub type PayerId = Id<Payer>;
 
@@ -220,7 +223,34 @@ impl DomainEvent for PayerEvent {
     }
 
     fn event_version(&self) -> String {
-        written_version(&self.event_type())
+        written_version(self)
+    }
+}
+
+impl LedgerEvent for PayerEvent {
+    type Aggregate = Payer;
+
+    const VERSIONS: &'static [(&'static str, &'static str)] = &[
+        ("payer.created", "1.0"),
+        ("payer.deactivated", "1.0"),
+        ("payer.moved", "1.0"),
+        ("payer.renamed", "1.0"),
+        ("payer.tax_number_changed", "1.0"),
+    ];
+
+    fn postings(&self) -> JournalEntry {
+        Vec::new()
+    }
+
+    fn rule(&self) -> Option<Rule> {
+        None
+    }
+
+    fn mentions<'a>(&'a self, mentions: &mut Mentions<'a>) {
+        match self {
+            Self::Created { customer, .. } => mentions.add(customer),
+            Self::Renamed { .. } | Self::Moved { .. } | Self::TaxNumberChanged { .. } | Self::Deactivated {} => {}
+        }
     }
 }
 

@@ -1,14 +1,14 @@
 //! A payment: money a payer sends towards an account, until it is credited, fails, or goes back.
 
-use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
+mod event;
+
+use cqrs_es::{Aggregate, event_sink::EventSink};
 use imbl::{OrdMap, Vector};
 use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    AccountId, Id, InvoiceId, LedgerAggregate, Money, Noun, OrderId, PayerId, account::Entry, version::written_version,
-};
+use super::{AccountId, Id, InvoiceId, LedgerAggregate, Money, Noun, OrderId, PayerId, account::Entry};
 
 pub type PaymentId = Id<Payment>;
 
@@ -755,35 +755,6 @@ impl Aggregate for Payment {
             (Self::Unknown, PaymentEvent::AssignedTo { payment }) => *self = Self::AssignedTo(payment),
             (Self::Unknown | Self::AssignedTo(_), _) => {}
         }
-    }
-}
-
-impl DomainEvent for PaymentEvent {
-    fn event_type(&self) -> String {
-        match self {
-            Self::Started { .. } => "payment.started",
-            Self::Submitted {} => "payment.submitted",
-            Self::Pledged { .. } => "payment.pledged",
-            Self::PledgeWithdrawn {} => "payment.pledge_withdrawn",
-            Self::Credited { .. } => "payment.credited",
-            Self::Failed { .. } => "payment.failed",
-            Self::Deleted {} => "payment.deleted",
-            Self::MarkedFraudulent { .. } => "payment.marked_fraudulent",
-            Self::RefundStarted { .. } => "payment.refund_started",
-            Self::RefundSettled { .. } => "payment.refund_settled",
-            Self::Recognised { .. } => "payment.recognised",
-            Self::RefundNamed { .. } => "payment.refund_named",
-            Self::RefundFailed { .. } => "payment.refund_failed",
-            Self::DisputeOpened { .. } => "payment.dispute_opened",
-            Self::DisputeWon { .. } => "payment.dispute_won",
-            Self::DisputeLost { .. } => "payment.dispute_lost",
-            Self::AssignedTo { .. } => "payment.assigned_to",
-        }
-        .into()
-    }
-
-    fn event_version(&self) -> String {
-        written_version(&self.event_type())
     }
 }
 

@@ -5,11 +5,7 @@ use std::collections::BTreeMap;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Currency, Event, Money,
-    account::{AccountEvent, ChargeOrigin, FundsOrigin, RevenueShare},
-    payment::PaymentEvent,
-};
+use super::{Currency, Money, account::RevenueShare};
 
 /// The chart of accounts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -65,28 +61,6 @@ pub struct Unbalanced {
     pub currency: Currency,
 }
 
-impl Event {
-    /// The journal entry of this event; empty for one that moves no money.
-    pub fn postings(&self) -> JournalEntry {
-        match self {
-            Self::Account(event) => account_postings(event),
-            Self::Payment(event) => payment_postings(event),
-            // Their money moves through the account's own entries.
-            Self::Books(_)
-            | Self::CreditNote(_)
-            | Self::Customer(_)
-            | Self::Discounts(_)
-            | Self::Expense(_)
-            | Self::Invoice(_)
-            | Self::NumberSeries(_)
-            | Self::Order(_)
-            | Self::Payer(_)
-            | Self::Service(_)
-            | Self::Ticket(_) => Vec::new(),
-        }
-    }
-}
-
 /// Debits and credits are equal in every currency.
 pub fn balanced(entry: &[Posting]) -> Result<(), Unbalanced> {
     let mut sums: BTreeMap<&str, (Currency, Decimal)> = BTreeMap::new();
@@ -99,72 +73,7 @@ pub fn balanced(entry: &[Posting]) -> Result<(), Unbalanced> {
     }
 }
 
-fn account_postings(event: &AccountEvent) -> JournalEntry {
-    match event {
-        AccountEvent::Charged { origin, amount, revenue, .. } => {
-            let counter = match origin {
-                ChargeOrigin::Expense(_) | ChargeOrigin::Invoice(_) => {
-                    return entry_with_revenue(*amount, *revenue, Decimal::ONE);
-                }
-                ChargeOrigin::Refund(_) => LedgerAccount::RefundClearing,
-                ChargeOrigin::Payment(_) => LedgerAccount::PaymentClearing,
-                ChargeOrigin::Transfer(_) => LedgerAccount::CurrencyExchange,
-                ChargeOrigin::Adjustment => LedgerAccount::Adjustments,
-            };
-            between(LedgerAccount::CustomerWallets, counter, *amount)
-        }
-        AccountEvent::Credited { origin, amount, revenue, .. } => {
-            let counter = match origin {
-                FundsOrigin::CreditNote(_) | FundsOrigin::Expense(_) => {
-                    return entry_with_revenue(*amount, *revenue, Decimal::NEGATIVE_ONE);
-                }
-                FundsOrigin::Payment(_) => LedgerAccount::PaymentClearing,
-                FundsOrigin::Refund(_) => LedgerAccount::RefundClearing,
-                FundsOrigin::Transfer(_) => LedgerAccount::CurrencyExchange,
-                FundsOrigin::Adjustment => LedgerAccount::Adjustments,
-            };
-            between(counter, LedgerAccount::CustomerWallets, *amount)
-        }
-        AccountEvent::Opened { .. }
-        | AccountEvent::CreditLimitSet { .. }
-        | AccountEvent::PostPaidAllowed {}
-        | AccountEvent::PostPaidRevoked {}
-        | AccountEvent::AutomaticAllocationSwitchedOn {}
-        | AccountEvent::AutomaticAllocationSwitchedOff {}
-        | AccountEvent::Allocated { .. }
-        | AccountEvent::Released { .. }
-        | AccountEvent::Held { .. }
-        | AccountEvent::HoldReleased { .. }
-        | AccountEvent::FundsSetAside { .. }
-        | AccountEvent::FundsSetFree { .. } => Vec::new(),
-    }
-}
-
-fn payment_postings(event: &PaymentEvent) -> JournalEntry {
-    match event {
-        PaymentEvent::RefundSettled { amount, .. } => {
-            between(LedgerAccount::RefundClearing, LedgerAccount::PaymentClearing, *amount)
-        }
-        PaymentEvent::Started { .. }
-        | PaymentEvent::Submitted {}
-        | PaymentEvent::Pledged { .. }
-        | PaymentEvent::PledgeWithdrawn {}
-        | PaymentEvent::Credited { .. }
-        | PaymentEvent::Failed { .. }
-        | PaymentEvent::Deleted {}
-        | PaymentEvent::MarkedFraudulent { .. }
-        | PaymentEvent::RefundStarted { .. }
-        | PaymentEvent::Recognised { .. }
-        | PaymentEvent::RefundNamed { .. }
-        | PaymentEvent::RefundFailed { .. }
-        | PaymentEvent::DisputeOpened { .. }
-        | PaymentEvent::DisputeWon { .. }
-        | PaymentEvent::DisputeLost { .. }
-        | PaymentEvent::AssignedTo { .. } => Vec::new(),
-    }
-}
-
-fn between(debit: LedgerAccount, credit: LedgerAccount, amount: Money) -> JournalEntry {
+pub(super) fn between(debit: LedgerAccount, credit: LedgerAccount, amount: Money) -> JournalEntry {
     let currency = amount.currency();
     vec![
         Posting { account: debit, amount: amount.amount(), currency },
@@ -174,7 +83,7 @@ fn between(debit: LedgerAccount, credit: LedgerAccount, amount: Money) -> Journa
 
 /// The wallet against revenue, tax and rounding. A share that is absent or does not add up leaves the entry
 /// unbalanced, and the writer refuses it.
-fn entry_with_revenue(amount: Money, share: Option<RevenueShare>, sign: Decimal) -> JournalEntry {
+pub(super) fn entry_with_revenue(amount: Money, share: Option<RevenueShare>, sign: Decimal) -> JournalEntry {
     let currency = amount.currency();
     let leg = |account, amount: Decimal| Posting { account, amount: sign * amount, currency };
     let mut entry = vec![leg(LedgerAccount::CustomerWallets, amount.amount())];
@@ -192,7 +101,10 @@ mod tests {
     use rust_decimal::dec;
 
     use super::*;
-    use crate::domain::{Id, account::Entry};
+    use crate::domain::{
+        Event, Id,
+        account::{AccountEvent, ChargeOrigin, Entry},
+    };
 
     fn charged(revenue: Option<RevenueShare>) -> Event {
         let usd = |amount: &str| Money::parse(amount, "USD").expect("dollars");

@@ -4,7 +4,10 @@ use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AccountId, CustomerId, Id, LedgerAggregate, Noun, OrderId, version::written_version};
+use super::{
+    AccountId, CustomerId, Id, LedgerAggregate, LedgerEvent, Mentions, Noun, OrderId, posting::JournalEntry,
+    rule::Rule, version::written_version,
+};
 
 pub type ServiceId = Id<Service>;
 
@@ -101,7 +104,28 @@ impl DomainEvent for ServiceEvent {
     }
 
     fn event_version(&self) -> String {
-        written_version(&self.event_type())
+        written_version(self)
+    }
+}
+
+impl LedgerEvent for ServiceEvent {
+    type Aggregate = Service;
+
+    const VERSIONS: &'static [(&'static str, &'static str)] = &[("service.activated", "1.0")];
+
+    fn postings(&self) -> JournalEntry {
+        Vec::new()
+    }
+
+    fn rule(&self) -> Option<Rule> {
+        None
+    }
+
+    fn mentions<'a>(&'a self, mentions: &mut Mentions<'a>) {
+        let Self::Activated { customer, account, order, .. } = self;
+        mentions.add(customer);
+        mentions.add(account);
+        mentions.add(order);
     }
 }
 

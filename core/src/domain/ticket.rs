@@ -4,7 +4,10 @@ use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{CustomerId, Id, LedgerAggregate, Noun, OrderId, ServiceId, version::written_version};
+use super::{
+    CustomerId, Id, LedgerAggregate, LedgerEvent, Mentions, Noun, OrderId, ServiceId, posting::JournalEntry,
+    rule::Rule, version::written_version,
+};
 
 pub type TicketId = Id<Ticket>;
 
@@ -198,7 +201,48 @@ impl DomainEvent for TicketEvent {
     }
 
     fn event_version(&self) -> String {
-        written_version(&self.event_type())
+        written_version(self)
+    }
+}
+
+impl LedgerEvent for TicketEvent {
+    type Aggregate = Ticket;
+
+    const VERSIONS: &'static [(&'static str, &'static str)] = &[
+        ("ticket.answered", "1.0"),
+        ("ticket.archived", "1.0"),
+        ("ticket.opened", "1.0"),
+        ("ticket.read", "1.0"),
+        ("ticket.replied", "1.0"),
+        ("ticket.restored", "1.0"),
+        ("ticket.taken_up", "1.0"),
+    ];
+
+    fn postings(&self) -> JournalEntry {
+        Vec::new()
+    }
+
+    fn rule(&self) -> Option<Rule> {
+        None
+    }
+
+    fn mentions<'a>(&'a self, mentions: &mut Mentions<'a>) {
+        match self {
+            Self::Opened { customer, about, .. } => {
+                mentions.add(customer);
+                match about {
+                    None => {}
+                    Some(Subject::Service(service)) => mentions.add(service),
+                    Some(Subject::Order(order)) => mentions.add(order),
+                }
+            }
+            Self::TakenUp {}
+            | Self::Answered { .. }
+            | Self::Replied { .. }
+            | Self::Read {}
+            | Self::Archived {}
+            | Self::Restored {} => {}
+        }
     }
 }
 

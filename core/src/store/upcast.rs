@@ -96,18 +96,19 @@ fn present_event(raw: &RawEvent, upcasters: &[Box<dyn EventUpcaster>]) -> Result
     let outdated = upcasters.iter().any(|upcaster| upcaster.can_upcast(&raw.event_type, &raw.event_version));
     if outdated {
         let event = upcast(raw, upcasters)?;
-        is_present(&event.event_type, &event.event_version, &raw.event_version)?;
+        is_present(&event.aggregate_type, &event.event_type, &event.event_version, &raw.event_version)?;
         decode(&event.aggregate_type, &event.event_type, &event.payload.to_string())
     } else {
-        is_present(&raw.event_type, &raw.event_version, &raw.event_version)?;
+        is_present(&raw.aggregate_type, &raw.event_type, &raw.event_version, &raw.event_version)?;
         decode(&raw.aggregate_type, &raw.event_type, &raw.payload)
     }
 }
 
 /// Refuses a version that is not the present one, even where its JSON would fit: a name that stayed may have got
 /// another meaning. `reached` is what the upcasters have made of the `stored` version.
-fn is_present(event_type: &str, reached: &str, stored: &str) -> Result<(), DecodeError> {
-    let present = present_version(event_type).ok_or_else(|| DecodeError::UnknownType(event_type.into()))?;
+fn is_present(aggregate_type: &str, event_type: &str, reached: &str, stored: &str) -> Result<(), DecodeError> {
+    let present =
+        present_version(aggregate_type, event_type).ok_or_else(|| DecodeError::UnknownType(event_type.into()))?;
     if same_version(reached, present) {
         Ok(())
     } else {

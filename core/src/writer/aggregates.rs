@@ -2,13 +2,9 @@
 
 use std::{any::Any, fmt};
 
-use cqrs_es::Aggregate;
 use lru::LruCache;
 
-use crate::domain::{
-    AGGREGATE_TYPES, Account, Books, CreditNote, Customer, Discounts, Event, Expense, Id, Invoice, LedgerAggregate,
-    NumberSeries, Order, Payer, Payment, Service, Ticket,
-};
+use crate::domain::{AGGREGATE_TYPES, Event, Id, LedgerAggregate, Visitor, with_aggregate};
 
 /// The name of a stream: the type and the identifier of its aggregate.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -105,22 +101,17 @@ impl Loaded {
 
     /// An aggregate before its first event, by the name of its type; `None` for a type that is not on the board.
     pub fn blank(aggregate_type: &str) -> Option<Self> {
-        Some(match aggregate_type {
-            Account::TYPE => Self::empty::<Account>(),
-            Books::TYPE => Self::empty::<Books>(),
-            CreditNote::TYPE => Self::empty::<CreditNote>(),
-            Customer::TYPE => Self::empty::<Customer>(),
-            Discounts::TYPE => Self::empty::<Discounts>(),
-            Expense::TYPE => Self::empty::<Expense>(),
-            Invoice::TYPE => Self::empty::<Invoice>(),
-            NumberSeries::TYPE => Self::empty::<NumberSeries>(),
-            Order::TYPE => Self::empty::<Order>(),
-            Payer::TYPE => Self::empty::<Payer>(),
-            Payment::TYPE => Self::empty::<Payment>(),
-            Service::TYPE => Self::empty::<Service>(),
-            Ticket::TYPE => Self::empty::<Ticket>(),
-            _ => return None,
-        })
+        struct Blank;
+
+        impl Visitor for Blank {
+            type Output = Loaded;
+
+            fn visit<A: LedgerAggregate>(self) -> Loaded {
+                Loaded::empty::<A>()
+            }
+        }
+
+        with_aggregate(aggregate_type, Blank)
     }
 
     pub fn state<A: LedgerAggregate>(&self) -> &A {
@@ -236,7 +227,10 @@ impl Aggregates {
 
 #[cfg(test)]
 mod tests {
+    use cqrs_es::Aggregate;
+
     use super::*;
+    use crate::domain::Account;
 
     #[derive(Clone, Debug)]
     struct Weighing(usize);

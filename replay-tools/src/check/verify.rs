@@ -12,8 +12,7 @@ use daybook_core::{
     Position, chain,
     clock::TOLERANCE as CLOCK_TOLERANCE,
     domain::{
-        Account, AccountEvent, Books, BooksEvent, CreditNote, Customer, Discounts, Event, Expense, Invoice,
-        LedgerAggregate, NumberSeries, Order, Payer, Payment, Service, Ticket, posting::balanced,
+        Account, AccountEvent, Books, BooksEvent, Event, LedgerAggregate, Visitor, posting::balanced, with_aggregate,
     },
     store::{RawEvent, Store, Upcasters, read_stream},
     upgrade::{SharedNumber, shared_numbers},
@@ -24,7 +23,7 @@ use daybook_projections::{
     balances::{self, Disagreement},
     engine,
 };
-use futures::{FutureExt, TryStreamExt};
+use futures::{FutureExt, TryStreamExt, future::LocalBoxFuture};
 use postgres_es::PostgresEventRepository;
 use serde::Serialize;
 use sqlx::Row;
@@ -542,22 +541,24 @@ async fn agrees_with_stock(
     stream: &[RawEvent],
     upcasters: &Upcasters,
 ) -> Result<(), Stock> {
-    match stream[0].aggregate_type.as_str() {
-        <Account as cqrs_es::Aggregate>::TYPE => agrees::<Account>(stock, stream, upcasters).await,
-        <Books as cqrs_es::Aggregate>::TYPE => agrees::<Books>(stock, stream, upcasters).await,
-        <CreditNote as cqrs_es::Aggregate>::TYPE => agrees::<CreditNote>(stock, stream, upcasters).await,
-        <Customer as cqrs_es::Aggregate>::TYPE => agrees::<Customer>(stock, stream, upcasters).await,
-        <Discounts as cqrs_es::Aggregate>::TYPE => agrees::<Discounts>(stock, stream, upcasters).await,
-        <Expense as cqrs_es::Aggregate>::TYPE => agrees::<Expense>(stock, stream, upcasters).await,
-        <Invoice as cqrs_es::Aggregate>::TYPE => agrees::<Invoice>(stock, stream, upcasters).await,
-        <NumberSeries as cqrs_es::Aggregate>::TYPE => agrees::<NumberSeries>(stock, stream, upcasters).await,
-        <Order as cqrs_es::Aggregate>::TYPE => agrees::<Order>(stock, stream, upcasters).await,
-        <Payer as cqrs_es::Aggregate>::TYPE => agrees::<Payer>(stock, stream, upcasters).await,
-        <Payment as cqrs_es::Aggregate>::TYPE => agrees::<Payment>(stock, stream, upcasters).await,
-        <Service as cqrs_es::Aggregate>::TYPE => agrees::<Service>(stock, stream, upcasters).await,
-        <Ticket as cqrs_es::Aggregate>::TYPE => agrees::<Ticket>(stock, stream, upcasters).await,
-        // Reported as unreadable already.
-        _ => Ok(()),
+    // A type that is not on the board is reported as unreadable already.
+    match with_aggregate(&stream[0].aggregate_type, Agrees { stock, stream, upcasters }) {
+        Some(agrees) => agrees.await,
+        None => Ok(()),
+    }
+}
+
+struct Agrees<'a> {
+    stock: &'a PostgresEventRepository,
+    stream: &'a [RawEvent],
+    upcasters: &'a Upcasters,
+}
+
+impl<'a> Visitor for Agrees<'a> {
+    type Output = LocalBoxFuture<'a, Result<(), Stock>>;
+
+    fn visit<A: LedgerAggregate>(self) -> Self::Output {
+        agrees::<A>(self.stock, self.stream, self.upcasters).boxed_local()
     }
 }
 
