@@ -3,7 +3,7 @@
 use axum::{extract::State, response::Response};
 use chrono::{DateTime, Utc};
 use daybook_core::operations::{
-    AdjustAccount, ChangeTerms, HoldFunds, OpenAccount, Operation, ReleaseHold, Terms, TransferFunds,
+    AccountOpening, AdjustAccount, ChangeTerms, HoldFunds, Operation, ReleaseHold, Terms, TransferFunds,
 };
 use daybook_projections::{Chosen, Plans, account::AccountRow, statement};
 use serde::{Deserialize, Serialize};
@@ -109,7 +109,7 @@ pub struct NewTransfer {
 pub async fn open(State(app): State<App>, Writing { body, request }: Writing<NewAccount>) -> Result<Written, ApiError> {
     let NewAccount { customer, currency, name, time_zone, effective_at, reason } = body;
     let operation =
-        OpenAccount { customer: customer.0, currency: currency.0, name: name.into(), time_zone: time_zone.into() };
+        AccountOpening { customer: customer.0, currency: currency.0, name: name.into(), time_zone: time_zone.into() };
     let command = request.command(Operation::OpenAccount(operation), effective_at, reason)?;
     app.create("/v1/accounts", command, &[("customer-not-found", "/customer"), ("account-exists", "/currency")]).await
 }

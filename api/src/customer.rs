@@ -4,7 +4,7 @@ use axum::{extract::State, response::Response};
 use chrono::{DateTime, Utc};
 use daybook_core::{
     domain::customer::{CustomerRejection, is_group_name},
-    operations::{JoinGroup, LeaveGroup, Operation, RegisterCustomer},
+    operations::{JoinGroup, LeaveGroup, Operation, Registration},
 };
 use daybook_projections::{
     Chosen,
@@ -55,7 +55,7 @@ pub async fn register(
     Writing { body, request }: Writing<NewCustomer>,
 ) -> Result<Written, ApiError> {
     let NewCustomer { name, email, effective_at, reason } = body;
-    let operation = Operation::RegisterCustomer(RegisterCustomer { name: name.into(), email: email.map(String::from) });
+    let operation = Operation::RegisterCustomer(Registration { name: name.into(), email: email.map(String::from) });
     app.create("/v1/customers", request.command(operation, effective_at, reason)?, &[]).await
 }
 

@@ -4,7 +4,7 @@ use axum::{extract::State, response::Response};
 use chrono::{DateTime, Utc};
 use daybook_core::{
     domain::{self},
-    operations::{ChangePayer, CreatePayer, Operation, PayerChange},
+    operations::{ChangePayer, Operation, PayerChange, Profile},
 };
 use daybook_projections::{Chosen, payer::PayerRow};
 use serde::{Deserialize, Serialize};
@@ -88,7 +88,7 @@ pub struct NewTaxNumber {
 pub async fn create(State(app): State<App>, Writing { body, request }: Writing<NewPayer>) -> Result<Written, ApiError> {
     let NewPayer { customer: Ref(customer), kind, name, address, tax_number, effective_at, reason } = body;
     let (kind, address) = (kind.into(), address.into());
-    let operation = Operation::CreatePayer(CreatePayer {
+    let operation = Operation::CreatePayer(Profile {
         customer,
         kind,
         name: name.into(),

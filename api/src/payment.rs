@@ -4,7 +4,7 @@ use axum::{extract::State, response::Response};
 use chrono::{DateTime, Utc};
 use daybook_core::{
     domain::payment,
-    operations::{AdvancePayment, Operation, PaymentStep, StartPayment},
+    operations::{AdvancePayment, Operation, PaymentRequest, PaymentStep},
 };
 use daybook_projections::{
     Chosen,
@@ -87,7 +87,7 @@ pub async fn start(
     let NewPayment { account: Ref(account), payer, method, amount, purpose, effective_at, reason } = body;
     let (payer, purpose) = (payer.map(|payer| payer.0), purpose.into());
     let operation =
-        Operation::StartPayment(StartPayment { account, payer, method: method.into(), amount: amount.0, purpose });
+        Operation::StartPayment(PaymentRequest { account, payer, method: method.into(), amount: amount.0, purpose });
     app.create("/v1/payments", request.command(operation, effective_at, reason)?, &NAMED_IN_PAYMENT).await
 }
 

@@ -4,7 +4,7 @@ use axum::{extract::State, response::Response};
 use chrono::{DateTime, Utc};
 use daybook_core::{
     domain::ticket,
-    operations::{OpenTicket, Operation, TicketAction, WriteOnTicket},
+    operations::{Operation, TicketAction, TicketOpening, WriteOnTicket},
 };
 use daybook_projections::{
     Chosen,
@@ -74,7 +74,7 @@ pub enum Side {
 pub async fn open(State(app): State<App>, Writing { body, request }: Writing<NewTicket>) -> Result<Written, ApiError> {
     let NewTicket { customer: Ref(customer), category, subject, about, message, effective_at, reason } = body;
     let about = about.map(Into::into);
-    let operation = Operation::OpenTicket(OpenTicket {
+    let operation = Operation::OpenTicket(TicketOpening {
         customer,
         category: category.into(),
         subject: subject.into(),

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use daybook_core::{
     RecordedEvent,
-    domain::{Account, AccountEvent, Event},
+    domain::{Account, AccountEvent, Event, account::AccountOpening},
 };
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
@@ -83,22 +83,24 @@ impl Projection for Accounts {
             });
         };
         match account_event {
-            AccountEvent::Opened { customer, currency, name, time_zone } => changes.insert(AccountRow {
-                id: event.aggregate_id.clone(),
-                customer_id: customer.as_str().into(),
-                name: name.clone(),
-                currency: currency.code().into(),
-                time_zone: time_zone.clone(),
-                balance: Decimal::ZERO,
-                held: Decimal::ZERO,
-                credit_limit: Decimal::ZERO,
-                post_paid: false,
-                automatic_allocation: true,
-                opened_at: event.occurred_at(),
-                entries: 0,
-                position,
-                changed_position: position,
-            }),
+            AccountEvent::Opened(AccountOpening { customer, currency, name, time_zone }) => {
+                changes.insert(AccountRow {
+                    id: event.aggregate_id.clone(),
+                    customer_id: customer.as_str().into(),
+                    name: name.clone(),
+                    currency: currency.code().into(),
+                    time_zone: time_zone.clone(),
+                    balance: Decimal::ZERO,
+                    held: Decimal::ZERO,
+                    credit_limit: Decimal::ZERO,
+                    post_paid: false,
+                    automatic_allocation: true,
+                    opened_at: event.occurred_at(),
+                    entries: 0,
+                    position,
+                    changed_position: position,
+                })
+            }
             AccountEvent::CreditLimitSet { limit } => {
                 let limit = limit.amount();
                 change(Box::new(move |row| row.credit_limit = limit));

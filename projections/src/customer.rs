@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use daybook_core::{
     RecordedEvent,
-    domain::{Customer, CustomerEvent, Event},
+    domain::{Customer, CustomerEvent, Event, customer::Registration},
 };
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
@@ -77,7 +77,7 @@ impl Projection for Customers {
         let id = event.aggregate_id.clone();
         let position = place(event);
         match customer_event.clone() {
-            CustomerEvent::Registered { name, email } => changes.insert(CustomerRow {
+            CustomerEvent::Registered(Registration { name, email }) => changes.insert(CustomerRow {
                 id,
                 name,
                 email,

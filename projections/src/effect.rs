@@ -100,7 +100,7 @@ impl Part {
                 | AccountEvent::Released { funds: from_entry, from, charge: to_entry, to, .. },
             ) => Self::Allocates { funds: funds(from, id, *from_entry), charge: charge(to, id, *to_entry) },
             Event::Payment(
-                PaymentEvent::Started { .. }
+                PaymentEvent::Started(_)
                 | PaymentEvent::Submitted {}
                 | PaymentEvent::Pledged { .. }
                 | PaymentEvent::Credited { .. }

@@ -177,7 +177,7 @@ fn fold_account(event: &RecordedEvent, account_event: &AccountEvent, changes: &m
         }
         AccountEvent::Allocated { .. }
         | AccountEvent::Released { .. }
-        | AccountEvent::Opened { .. }
+        | AccountEvent::Opened(_)
         | AccountEvent::CreditLimitSet { .. }
         | AccountEvent::PostPaidAllowed {}
         | AccountEvent::PostPaidRevoked {}

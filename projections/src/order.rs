@@ -6,7 +6,7 @@ use daybook_core::{
     RecordedEvent,
     domain::{
         Event, Order, OrderEvent,
-        order::{ItemResult, OrderItem},
+        order::{ItemResult, OrderItem, Placement},
     },
 };
 use rust_decimal::Decimal;
@@ -106,7 +106,7 @@ impl Projection for Orders {
         let Event::Order(order_event) = &event.event else { return Ok(()) };
         let (id, at) = (&event.aggregate_id, event.occurred_at());
         match order_event.clone() {
-            OrderEvent::Placed { customer, account, currency, description, items } => {
+            OrderEvent::Placed(Placement { customer, account, currency, description, items }) => {
                 changes.insert(OrderRow {
                     id: id.clone(),
                     customer_id: customer.as_str().into(),

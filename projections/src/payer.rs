@@ -6,7 +6,7 @@ use daybook_core::{
     RecordedEvent,
     domain::{
         Event, Payer, PayerEvent,
-        payer::{Address, PayerKind},
+        payer::{Address, PayerKind, Profile},
     },
 };
 use serde::{Deserialize, Serialize};
@@ -75,7 +75,7 @@ impl Projection for Payers {
     fn fold(event: &RecordedEvent, changes: &mut Changes) -> Result<(), FoldError> {
         let Event::Payer(payer_event) = &event.event else { return Ok(()) };
         match payer_event.clone() {
-            PayerEvent::Created { customer, kind, name, address, tax_number } => {
+            PayerEvent::Created(Profile { customer, kind, name, address, tax_number }) => {
                 let Address { country, postal_code, city, street } = address;
                 let kind = match kind {
                     PayerKind::Individual => "individual",

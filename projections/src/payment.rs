@@ -7,7 +7,7 @@ use daybook_core::{
     domain::{
         Account, AccountEvent, Event, Payment, PaymentEvent,
         account::{ChargeOrigin, FundsOrigin},
-        payment::{Purpose, Status},
+        payment::{PaymentRequest, Purpose, Status},
     },
 };
 use rust_decimal::Decimal;
@@ -231,7 +231,7 @@ fn fold_payment(event: &RecordedEvent, payment_event: PaymentEvent, changes: &mu
         change_payment(event, id.clone(), changes, change);
     };
     match payment_event {
-        PaymentEvent::Started { account, payer, method, amount, purpose } => {
+        PaymentEvent::Started(PaymentRequest { account, payer, method, amount, purpose }) => {
             let (purpose, purpose_id) = purpose_columns(&purpose);
             changes.insert(PaymentRow {
                 id,
@@ -381,7 +381,7 @@ fn fold_account(event: &RecordedEvent, account_event: &AccountEvent, changes: &m
         | AccountEvent::Allocated { .. }
         | AccountEvent::Released { .. }
         | AccountEvent::Charged { .. }
-        | AccountEvent::Opened { .. }
+        | AccountEvent::Opened(_)
         | AccountEvent::CreditLimitSet { .. }
         | AccountEvent::PostPaidAllowed {}
         | AccountEvent::PostPaidRevoked {}
@@ -488,7 +488,7 @@ mod tests {
         let of = || "acc_1".parse().expect("an account");
         let (method, amount, purpose) = ("card".into(), usd("10.00"), Purpose::Advance);
         vec![
-            payment(PaymentEvent::Started { account: of(), payer: None, method, amount, purpose }),
+            payment(PaymentEvent::Started(PaymentRequest { account: of(), payer: None, method, amount, purpose })),
             payment(PaymentEvent::Credited { account: of(), amount, entry: 1, document_number: None, gateway: None }),
             account(AccountEvent::Credited {
                 entry: 1,

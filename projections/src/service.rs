@@ -64,17 +64,16 @@ impl Projection for Services {
     const TABLES: &'static [Table] = &[Table::of::<ServiceRow>()];
 
     fn fold(event: &RecordedEvent, changes: &mut Changes) -> Result<(), FoldError> {
-        let Event::Service(ServiceEvent::Activated { customer, account, order, product, description }) = &event.event
-        else {
+        let Event::Service(ServiceEvent::Activated(activation)) = &event.event else {
             return Ok(());
         };
         changes.insert(ServiceRow {
             id: event.aggregate_id.clone(),
-            customer_id: customer.as_str().into(),
-            account_id: account.as_str().into(),
-            order_id: order.as_str().into(),
-            product: product.clone(),
-            description: description.clone(),
+            customer_id: activation.customer.to_string(),
+            account_id: activation.account.to_string(),
+            order_id: activation.order.to_string(),
+            product: activation.product.clone(),
+            description: activation.description.clone(),
             status: "active".into(),
             activated_at: event.occurred_at(),
             position: place(event),

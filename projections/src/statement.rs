@@ -129,7 +129,7 @@ pub(crate) fn line_of(event: &RecordedEvent) -> Option<StatementRow> {
                 ..line(event, *entry, -amount.amount(), *balance, description, *reverses)
             })
         }
-        AccountEvent::Opened { .. }
+        AccountEvent::Opened(_)
         | AccountEvent::CreditLimitSet { .. }
         | AccountEvent::PostPaidAllowed {}
         | AccountEvent::PostPaidRevoked {}

@@ -4,7 +4,10 @@ use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use daybook_core::{
     RecordedEvent,
-    domain::{Event, Ticket, TicketEvent, ticket::Subject},
+    domain::{
+        Event, Ticket, TicketEvent,
+        ticket::{Subject, TicketOpening},
+    },
 };
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
@@ -104,7 +107,7 @@ impl Projection for Tickets {
         let Event::Ticket(ticket_event) = &event.event else { return Ok(()) };
         let at = event.occurred_at();
         match ticket_event {
-            TicketEvent::Opened { customer, category, subject, about, message } => {
+            TicketEvent::Opened(TicketOpening { customer, category, subject, about, message }) => {
                 let (about, about_id) = match about {
                     None => (None, None),
                     Some(Subject::Service(service)) => (Some("service".into()), Some(service.to_string())),

@@ -14,8 +14,8 @@ use daybook_core::{
         tax::RoundingPolicy,
     },
     operations::{
-        AdjustAccount, CreatePayer, FailRefund, GatewayNotice, IssueInvoice, NoticeOutcome, Numbering, OpenAccount,
-        Operation, RecordExpense, ReverseExpense, SettleRefund, StartRefund, TransferFunds,
+        AccountOpening, AdjustAccount, FailRefund, GatewayNotice, IssueInvoice, NoticeOutcome, Numbering, Operation,
+        Profile, RecordExpense, ReverseExpense, SettleRefund, StartRefund, TransferFunds,
     },
     store::{RawEvent, Upcasters},
     writer::{ExecuteError, WriterHandle},
@@ -148,7 +148,7 @@ impl Parties {
         let (mut accounts, mut payers) = (Vec::new(), Vec::new());
         for name in ["Anna", "Berta"] {
             let customer: CustomerId = id(&writer.execute(register(name)).await.unwrap().answer);
-            let payer = Operation::CreatePayer(CreatePayer {
+            let payer = Operation::CreatePayer(Profile {
                 customer: customer.clone(),
                 kind: PayerKind::Individual,
                 name: name.into(),
@@ -162,7 +162,7 @@ impl Parties {
             });
             payers.push(id(&writer.execute(command(payer)).await.unwrap().answer));
             for currency in CURRENCIES {
-                let open = Operation::OpenAccount(OpenAccount {
+                let open = Operation::OpenAccount(AccountOpening {
                     customer: customer.clone(),
                     currency: currency.parse().unwrap(),
                     name: currency.into(),

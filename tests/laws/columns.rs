@@ -8,7 +8,7 @@ use cqrs_es::Aggregate;
 use daybook_core::{
     RecordedEvent,
     domain::{Customer, CustomerEvent, Event},
-    operations::{Operation, RegisterCustomer},
+    operations::{Operation, Registration},
 };
 use daybook_projections::{
     Definition, Projector, ProjectorOptions, Reader,
@@ -57,7 +57,7 @@ impl Projection for Samples {
     const TABLES: &'static [Table] = &[Table::of::<Sample>()];
 
     fn fold(event: &RecordedEvent, changes: &mut Changes) -> Result<(), FoldError> {
-        if let Event::Customer(CustomerEvent::Registered { name, .. }) = &event.event {
+        if let Event::Customer(CustomerEvent::Registered(Registration { name, .. })) = &event.event {
             let number = name.parse().unwrap_or_default();
             samples().into_iter().skip(number).step_by(EVENTS).for_each(|sample| changes.insert(sample));
         }
@@ -140,7 +140,7 @@ fn migration(note: &str) -> String {
 
 async fn register(ledger: &mut Ledger, numbers: Range<usize>) {
     for number in numbers {
-        ledger.act(Operation::RegisterCustomer(RegisterCustomer { name: number.to_string(), email: None })).await;
+        ledger.act(Operation::RegisterCustomer(Registration { name: number.to_string(), email: None })).await;
     }
 }
 

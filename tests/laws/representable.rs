@@ -17,10 +17,10 @@ use daybook_core::{
         tax::{RoundingPolicy, TaxRounding},
     },
     operations::{
-        AdjustAccount, AdjustExpense, AdvancePayment, Answer, ChangeTerms, CreatePayer, CreditRequest, FailRefund,
+        AccountOpening, AdjustAccount, AdjustExpense, AdvancePayment, Answer, ChangeTerms, CreditRequest, FailRefund,
         GatewayNotice, GrantDiscount, IssueCreditNote, IssueInvoice, LoseDispute, NoticeOutcome, Numbering,
-        OpenAccount, OpenDispute, OpenTicket, Operation, PayOrder, PayOrderBy, PaymentStep, PlaceOrder, RecordExpense,
-        RegisterCustomer, ReverseExpense, SettleRefund, StartPayment, StartRefund, Terms, TransferFunds, WinDispute,
+        OpenDispute, Operation, PayOrder, PayOrderBy, PaymentRequest, PaymentStep, PlaceOrder, Profile, RecordExpense,
+        Registration, ReverseExpense, SettleRefund, StartRefund, Terms, TicketOpening, TransferFunds, WinDispute,
     },
     writer::{Command, ExecuteError, WriterOptions},
 };
@@ -196,12 +196,12 @@ impl Dice {
     fn operation(&mut self, world: &World) -> Option<Operation> {
         let kind = self.0.random_range(0..38);
         if kind == 0 || world.customers.len() < 5 {
-            return Some(Operation::RegisterCustomer(RegisterCustomer { name: self.text(), email: None }));
+            return Some(Operation::RegisterCustomer(Registration { name: self.text(), email: None }));
         }
         let customer = self.pick(&world.customers)?.clone();
         if kind == 1 || world.accounts.len() < 12 {
             let code = *self.pick(&["USD", "EUR", "JPY", "BHD", "CLF", "HUF"])?;
-            return Some(Operation::OpenAccount(OpenAccount {
+            return Some(Operation::OpenAccount(AccountOpening {
                 customer,
                 currency: code.parse().ok()?,
                 name: self.text(),
@@ -209,7 +209,7 @@ impl Dice {
             }));
         }
         if kind == 2 || world.payers.len() < 12 {
-            return Some(Operation::CreatePayer(CreatePayer {
+            return Some(Operation::CreatePayer(Profile {
                 customer,
                 kind: if self.one_in(2) { PayerKind::Company } else { PayerKind::Individual },
                 name: self.text(),
@@ -232,7 +232,7 @@ impl Dice {
                 amount: if self.one_in(2) { amount } else { amount.negated() },
                 description: self.text(),
             }),
-            5 | 6 => Operation::StartPayment(StartPayment {
+            5 | 6 => Operation::StartPayment(PaymentRequest {
                 account,
                 payer,
                 method: self.text(),
@@ -413,7 +413,7 @@ impl Dice {
                     outcome,
                 })
             }
-            _ => Operation::OpenTicket(OpenTicket {
+            _ => Operation::OpenTicket(TicketOpening {
                 customer,
                 category: self.text(),
                 subject: self.text(),

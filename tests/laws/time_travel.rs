@@ -10,8 +10,8 @@ use daybook_api::{AppOptions, PastOptions};
 use daybook_core::{
     domain::{AccountEvent, AccountId, Event, ExpenseId, PaymentId, TicketId, payment::Purpose},
     operations::{
-        AdjustAccount, AdjustExpense, AdvancePayment, AllocatePayment, ChangeTerms, ChargeRef, Operation, PaymentStep,
-        RecordExpense, ReinstateExpense, ReverseExpense, StartPayment, StartRefund, Terms,
+        AdjustAccount, AdjustExpense, AdvancePayment, AllocatePayment, ChangeTerms, ChargeRef, Operation,
+        PaymentRequest, PaymentStep, RecordExpense, ReinstateExpense, ReverseExpense, StartRefund, Terms,
     },
     store::{RawEvent, Store, Upcasters, position_at},
     writer::{Command, WriterHandle},
@@ -872,7 +872,7 @@ fn at_minute(minute: i64) -> DateTime<Utc> {
 
 fn start_payment(account: &AccountId, amount: &str) -> Operation {
     let (method, purpose) = ("card".into(), Purpose::Advance);
-    Operation::StartPayment(StartPayment {
+    Operation::StartPayment(PaymentRequest {
         account: account.clone(),
         payer: None,
         method,

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use daybook_core::domain::{Ticket, ticket::TicketCommand};
+use daybook_core::domain::{
+    Ticket,
+    ticket::{TicketAction, TicketCommand},
+};
 use daybook_tests::{
     api::{Answer, TestApp},
     commands,
@@ -296,7 +299,7 @@ async fn what_a_stock_postgres_es_appends_is_read_like_everything_else() {
     let before = app.position().await;
 
     let stock = postgres_cqrs::<Ticket>(app.database.store().await.pool().clone(), Vec::new(), ());
-    stock.execute(&ticket, TicketCommand::Answer { message: "Mended.".into() }).await.unwrap();
+    stock.execute(&ticket, TicketCommand::Act(TicketAction::Answer { message: "Mended.".into() })).await.unwrap();
     assert_eq!(app.position().await, before + 1);
 
     let shown = app.get(&format!("/v1/tickets/{ticket}")).await;

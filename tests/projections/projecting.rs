@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use daybook_core::{
     Position,
     domain::Money,
-    operations::{AdjustAccount, OpenAccount, Operation, RegisterCustomer},
+    operations::{AccountOpening, AdjustAccount, Operation, Registration},
     store::{Store, StoreOptions},
 };
 use daybook_projections::{
@@ -26,7 +26,7 @@ use daybook_tests::{
 use tokio::runtime::Runtime;
 
 async fn register(ledger: &mut Ledger) {
-    ledger.act(Operation::RegisterCustomer(RegisterCustomer { name: "Bob".into(), email: None })).await;
+    ledger.act(Operation::RegisterCustomer(Registration { name: "Bob".into(), email: None })).await;
 }
 
 async fn standing(ledger: &Ledger, name: &str) -> Standing {
@@ -121,10 +121,10 @@ async fn rows_that_others_write_are_what_the_next_event_changes() {
     let mut ledger = Ledger::new().await;
     let projector = ledger.projector(true).await;
     let reader = Reader::new(&ledger.store, BOARD, Some(&projector));
-    let customer = ledger.act(Operation::RegisterCustomer(RegisterCustomer { name: "Bob".into(), email: None })).await;
+    let customer = ledger.act(Operation::RegisterCustomer(Registration { name: "Bob".into(), email: None })).await;
     let usd = |amount| Money::parse(amount, "USD").unwrap();
     let (currency, time_zone) = (usd("0").currency(), "UTC".into());
-    let open = OpenAccount { customer: id(&customer), currency, name: "the account".into(), time_zone };
+    let open = AccountOpening { customer: id(&customer), currency, name: "the account".into(), time_zone };
     let account = ledger.act(Operation::OpenAccount(open)).await;
     let deposit = async |ledger: &mut Ledger, amount| {
         let (account, description) = (id(&account), "a deposit".into());

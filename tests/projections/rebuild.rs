@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use daybook_core::operations::{JoinGroup, Operation, RegisterCustomer};
+use daybook_core::operations::{JoinGroup, Operation, Registration};
 use daybook_projections::{
     BOARD, Chosen, Freshness, Moment, Projector, ProjectorOptions, ReadError, Reader, Viewer,
     engine::{
@@ -64,7 +64,7 @@ async fn an_event_that_cannot_be_folded_stops_those_who_follow_it_and_no_other()
     let mut ledger = Ledger::varied().await;
     let before = ledger.last;
     break_the_book(ledger.database.pool()).await;
-    ledger.act(Operation::RegisterCustomer(RegisterCustomer { name: "Bob".into(), email: None })).await;
+    ledger.act(Operation::RegisterCustomer(Registration { name: "Bob".into(), email: None })).await;
 
     let projector = ledger.projector(false).await;
     let reader = Reader::new(&ledger.store, BOARD, Some(&projector));
@@ -165,7 +165,7 @@ async fn an_interrupted_rebuild_goes_on_where_it_stood() {
     assert_eq!((rebuilt.resumed_at, rebuilt.position, rebuilt.build), (Some(ledger.last), ledger.last, 2));
     assert_eq!(verify(&ledger.store, &accounts, MEMORY).await.unwrap().different, 0);
     // The projector goes on upon the new tables.
-    ledger.act(Operation::RegisterCustomer(RegisterCustomer { name: "Bob".into(), email: None })).await;
+    ledger.act(Operation::RegisterCustomer(Registration { name: "Bob".into(), email: None })).await;
     ledger.projected(Some(&projector)).await;
     projector.shutdown().await;
 }
@@ -175,7 +175,7 @@ async fn a_projection_that_stopped_at_spoilt_rows_goes_on_after_a_rebuild() {
     let mut ledger = Ledger::new().await;
     let projector = ledger.projector(true).await;
     varied_history(&mut ledger).await;
-    let customer = ledger.act(Operation::RegisterCustomer(RegisterCustomer { name: "Bob".into(), email: None })).await;
+    let customer = ledger.act(Operation::RegisterCustomer(Registration { name: "Bob".into(), email: None })).await;
     ledger.projected(Some(&projector)).await;
     let before = ledger.last;
     sqlx::query("delete from customers_v1").execute(ledger.database.pool()).await.unwrap();
@@ -261,7 +261,7 @@ async fn of_two_distant_events_that_make_the_same_row_a_rebuild_names_the_second
 #[tokio::test]
 async fn an_event_whose_row_is_too_large_for_its_key_is_named_by_a_rebuild() {
     let mut ledger = Ledger::new().await;
-    let customer = ledger.act(Operation::RegisterCustomer(RegisterCustomer { name: "Ada".into(), email: None })).await;
+    let customer = ledger.act(Operation::RegisterCustomer(Registration { name: "Ada".into(), email: None })).await;
     sqlx::query(
         "insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
          select aggregate_type, aggregate_id, 2, 'customer.joined_group', '1.0',

@@ -5,7 +5,7 @@ use cqrs_es::Aggregate;
 use daybook_core::{
     RecordedEvent,
     domain::{Customer, CustomerEvent, Event},
-    operations::{Operation, RegisterCustomer},
+    operations::{Operation, Registration},
 };
 use daybook_projections::{
     Chosen, Definition, NewVersions, Projector, ProjectorOptions, Reader, Viewer,
@@ -76,7 +76,7 @@ impl Projection for Names {
     const TABLES: &'static [Table] = &[Table::of::<Name>()];
 
     fn fold(event: &RecordedEvent, changes: &mut Changes) -> Result<(), FoldError> {
-        if let Event::Customer(CustomerEvent::Registered { name, .. }) = &event.event {
+        if let Event::Customer(CustomerEvent::Registered(Registration { name, .. })) = &event.event {
             changes.insert(Name { id: event.aggregate_id.clone(), name: name.clone() });
         }
         Ok(())
@@ -90,7 +90,7 @@ impl Projection for CapitalNames {
     const TABLES: &'static [Table] = &[Table::of::<Name>(), Table::of::<Length>()];
 
     fn fold(event: &RecordedEvent, changes: &mut Changes) -> Result<(), FoldError> {
-        if let Event::Customer(CustomerEvent::Registered { name, .. }) = &event.event {
+        if let Event::Customer(CustomerEvent::Registered(Registration { name, .. })) = &event.event {
             changes.insert(Name { id: event.aggregate_id.clone(), name: name.to_uppercase() });
             changes.insert(Length { id: event.aggregate_id.clone(), length: name.len() as i64 });
         }
@@ -129,7 +129,7 @@ impl Projection for NameLengths {
     const TABLES: &'static [Table] = &[Table::of::<NameLength>()];
 
     fn fold(event: &RecordedEvent, changes: &mut Changes) -> Result<(), FoldError> {
-        if let Event::Customer(CustomerEvent::Registered { name, .. }) = &event.event {
+        if let Event::Customer(CustomerEvent::Registered(Registration { name, .. })) = &event.event {
             changes.insert(NameLength { id: event.aggregate_id.clone(), name: name.len() as i64 });
         }
         Ok(())
@@ -156,7 +156,7 @@ async fn migrated() -> Ledger {
 }
 
 async fn register(ledger: &mut Ledger, name: &str) {
-    ledger.act(Operation::RegisterCustomer(RegisterCustomer { name: name.into(), email: None })).await;
+    ledger.act(Operation::RegisterCustomer(Registration { name: name.into(), email: None })).await;
 }
 
 async fn start(ledger: &Ledger, board: &'static [Definition], new_versions: NewVersions) -> Projector {

@@ -7,7 +7,7 @@ use daybook_core::{
     Actor, Context,
     domain::{AccountId, CustomerId, Money, payment::Purpose},
     operations::{
-        AdjustAccount, Answer, GatewayNotice, NoticeOutcome, OpenAccount, OpenTicket, Operation, RegisterCustomer,
+        AccountOpening, AdjustAccount, Answer, GatewayNotice, NoticeOutcome, Operation, Registration, TicketOpening,
     },
     writer::{Command, Idempotency, WriterHandle},
 };
@@ -44,11 +44,11 @@ pub fn usd(amount: &str) -> Money {
 }
 
 pub fn register(name: &str) -> Command {
-    command(Operation::RegisterCustomer(RegisterCustomer { name: name.into(), email: None }))
+    command(Operation::RegisterCustomer(Registration { name: name.into(), email: None }))
 }
 
 pub fn open_account(customer: &CustomerId) -> Command {
-    command(Operation::OpenAccount(OpenAccount {
+    command(Operation::OpenAccount(AccountOpening {
         customer: customer.clone(),
         currency: usd("0").currency(),
         name: "the account".into(),
@@ -57,7 +57,7 @@ pub fn open_account(customer: &CustomerId) -> Command {
 }
 
 pub fn open_ticket(customer: &CustomerId) -> Command {
-    command(Operation::OpenTicket(OpenTicket {
+    command(Operation::OpenTicket(TicketOpening {
         customer: customer.clone(),
         category: "billing".into(),
         subject: "a question".into(),

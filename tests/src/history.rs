@@ -16,12 +16,12 @@ use daybook_core::{
         tax::RoundingPolicy,
     },
     operations::{
-        AddOrderItem, AdjustAccount, AdjustExpense, AdvancePayment, AllocatePayment, ChangePayer, ChangeTerms,
-        ChargeRef, ClosePeriod, CreatePayer, CreditRequest, DeleteOrder, FailRefund, GatewayNotice, GrantDiscount,
+        AccountOpening, AddOrderItem, AdjustAccount, AdjustExpense, AdvancePayment, AllocatePayment, ChangePayer,
+        ChangeTerms, ChargeRef, ClosePeriod, CreditRequest, DeleteOrder, FailRefund, GatewayNotice, GrantDiscount,
         HoldFunds, IssueCreditNote, IssueInvoice, JoinGroup, LeaveGroup, LoseDispute, NoticeOutcome, Numbering,
-        OpenAccount, OpenDispute, OpenTicket, Operation, PayOrder, PayOrderBy, PayerChange, PaymentStep, PlaceOrder,
-        RecordExpense, RegisterCustomer, ReinstateExpense, ReleaseHold, RemoveOrderItem, RenameOrder, ReverseExpense,
-        RevokeDiscount, SettleRefund, StartPayment, StartRefund, Terms, TicketAction, TransferFunds, WinDispute,
+        OpenDispute, Operation, PayOrder, PayOrderBy, PayerChange, PaymentRequest, PaymentStep, PlaceOrder, Profile,
+        RecordExpense, Registration, ReinstateExpense, ReleaseHold, RemoveOrderItem, RenameOrder, ReverseExpense,
+        RevokeDiscount, SettleRefund, StartRefund, Terms, TicketAction, TicketOpening, TransferFunds, WinDispute,
         WriteOnTicket,
     },
     store::Store,
@@ -151,7 +151,7 @@ async fn copied(original: &Copied, write: impl AsyncFn() -> Ledger) -> Ledger {
 /// A little of everything that can happen.
 pub async fn varied_history(ledger: &mut Ledger) {
     let customer: CustomerId =
-        id(&ledger.act(Operation::RegisterCustomer(RegisterCustomer { name: "Ada".into(), email: None })).await);
+        id(&ledger.act(Operation::RegisterCustomer(Registration { name: "Ada".into(), email: None })).await);
     let account = open_account(ledger, &customer, "USD").await;
     groups_and_discounts(ledger, &customer).await;
     orders(ledger, &account).await;
@@ -164,7 +164,7 @@ pub async fn varied_history(ledger: &mut Ledger) {
 }
 
 async fn open_account(ledger: &mut Ledger, customer: &CustomerId, currency: &str) -> AccountId {
-    let open = OpenAccount {
+    let open = AccountOpening {
         customer: customer.clone(),
         currency: currency.parse().expect("a currency"),
         name: format!("main {currency}"),
@@ -252,7 +252,7 @@ async fn documents(ledger: &mut Ledger, customer: &CustomerId, account: &Account
         city: "Berlin".into(),
         street: "Chausseestr. 1".into(),
     };
-    let create = CreatePayer {
+    let create = Profile {
         customer: customer.clone(),
         kind: PayerKind::Company,
         name: "Ada GmbH".into(),
@@ -320,7 +320,7 @@ async fn advance(ledger: &mut Ledger, payment: &PaymentId, step: PaymentStep) {
 
 async fn payments(ledger: &mut Ledger, account: &AccountId) {
     let start = |amount| {
-        Operation::StartPayment(StartPayment {
+        Operation::StartPayment(PaymentRequest {
             account: account.clone(),
             payer: None,
             method: "card".into(),
@@ -379,7 +379,7 @@ async fn disputes(ledger: &mut Ledger, payment: &PaymentId, account: &AccountId)
         };
         ledger.act(end).await;
     }
-    let start = StartPayment {
+    let start = PaymentRequest {
         account: account.clone(),
         payer: None,
         method: "card".into(),
@@ -469,7 +469,7 @@ async fn close_a_period(ledger: &mut Ledger, account: &AccountId) {
 
 async fn tickets(ledger: &mut Ledger, customer: &CustomerId) {
     for restored in [false, true] {
-        let open = OpenTicket {
+        let open = TicketOpening {
             customer: customer.clone(),
             category: "technical".into(),
             subject: "it is slow".into(),

@@ -4,7 +4,7 @@ use chrono::{SecondsFormat, TimeDelta, Utc};
 use cqrs_es::{Aggregate, persist::PersistedEventRepository};
 use daybook_core::{
     domain::{AccountEvent, CustomerId, Event, Ticket, TicketEvent, TicketId, ticket::TicketCommand},
-    operations::{Operation, TicketAction, WriteOnTicket},
+    operations::{Operation, TicketAction, TicketOpening, WriteOnTicket},
     store::{Store, StoreError, Upcasters, read_events, read_stream},
 };
 use daybook_tests::{
@@ -46,8 +46,9 @@ async fn a_stock_postgres_es_appends_to_the_book() {
 
     // The writer has the ticket in memory; the stock framework goes on with it, with several events and with one.
     let stock = postgres_cqrs::<Ticket>(database.store().await.pool().clone(), Vec::new(), ());
-    stock.execute(ticket.as_str(), TicketCommand::TakeUp).await.unwrap();
-    stock.execute(ticket.as_str(), TicketCommand::Answer { message: "12".into() }).await.unwrap();
+    stock.execute(ticket.as_str(), TicketCommand::Act(TicketAction::TakeUp)).await.unwrap();
+    let answer = TicketAction::Answer { message: "12".into() };
+    stock.execute(ticket.as_str(), TicketCommand::Act(answer)).await.unwrap();
     let action = TicketAction::Read;
     let operation = Operation::WriteOnTicket(WriteOnTicket { ticket: ticket.clone(), action });
     let done = writer.execute(command(operation)).await.unwrap();
@@ -63,14 +64,14 @@ async fn a_stock_postgres_es_appends_to_the_book() {
 
     // And a stream that only the stock framework wrote continues under the writer.
     let other: TicketId = "tkt_stock".parse().unwrap();
-    let open = TicketCommand::Open {
+    let open = TicketOpening {
         customer,
         category: "billing".into(),
         subject: "another question".into(),
         about: None,
         message: "how long?".into(),
     };
-    stock.execute(other.as_str(), open).await.unwrap();
+    stock.execute(other.as_str(), TicketCommand::Open(open)).await.unwrap();
     let operation = Operation::WriteOnTicket(WriteOnTicket { ticket: other, action: TicketAction::TakeUp });
     assert_eq!(writer.execute(command(operation)).await.unwrap().position, 7);
     running.shutdown().await;

@@ -5,7 +5,10 @@ use std::{fs::Permissions, os::unix::fs::PermissionsExt};
 use cqrs_es::Aggregate;
 use daybook_cluster::{Cluster, ClusterOptions, DATABASE};
 use daybook_core::{
-    domain::{CustomerId, Ticket, TicketId, ticket::TicketCommand},
+    domain::{
+        CustomerId, Ticket, TicketId,
+        ticket::{TicketAction, TicketCommand},
+    },
     store::{Store, StoreOptions, read_stream},
     writer::{Done, Writer, WriterOptions},
 };
@@ -44,7 +47,7 @@ async fn a_restored_dump_goes_on_from_the_same_position() {
 
     // The stock framework gets its positions there, too, and nothing can be altered.
     let stock = postgres_cqrs::<Ticket>(store.pool().clone(), Vec::new(), ());
-    stock.execute(ticket.as_str(), TicketCommand::TakeUp).await.unwrap();
+    stock.execute(ticket.as_str(), TicketCommand::Act(TicketAction::TakeUp)).await.unwrap();
     let stream = read_stream(store.pool(), Ticket::TYPE, ticket.as_str(), 1).await.unwrap();
     assert_eq!(stream[0].position, done.position + 1);
     assert!(sqlx::query("update events set event_type = 'x'").execute(store.pool()).await.is_err());

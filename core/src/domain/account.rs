@@ -106,21 +106,29 @@ pub enum Overdraft {
     Permitted,
 }
 
+/// Whose account it is, and how it is kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AccountOpening {
+    pub customer: CustomerId,
+    pub currency: Currency,
+    pub name: String,
+    /// IANA name; the days and months of statements are those of this zone.
+    pub time_zone: String,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Terms {
+    CreditLimit(Money),
+    PostPaidAllowed,
+    PostPaidRevoked,
+    AutomaticAllocationOn,
+    AutomaticAllocationOff,
+}
+
 #[derive(Clone, Debug)]
 pub enum AccountCommand {
-    Open {
-        customer: CustomerId,
-        currency: Currency,
-        name: String,
-        time_zone: String,
-    },
-    SetCreditLimit {
-        limit: Money,
-    },
-    AllowPostPaid,
-    RevokePostPaid,
-    SwitchAutomaticAllocationOn,
-    SwitchAutomaticAllocationOff,
+    Open(AccountOpening),
+    ChangeTerms(Terms),
     Credit(Credit),
     Charge(Charge),
     /// Funds close a debt that no credit limit allows, oldest due first.
@@ -213,12 +221,7 @@ pub struct Charge {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AccountEvent {
-    Opened {
-        customer: CustomerId,
-        currency: Currency,
-        name: String,
-        time_zone: String,
-    },
+    Opened(AccountOpening),
     CreditLimitSet {
         limit: Money,
     },
@@ -620,14 +623,12 @@ impl Ledger {
         Ok(AccountEvent::Charged { entry, origin, amount, balance, description, revenue, due_on, reverses })
     }
 
-    fn decide(&self, command: AccountCommand) -> Result<Vec<AccountEvent>, AccountRejection> {
-        use AccountCommand as C;
+    fn changed(&self, terms: Terms) -> Result<AccountEvent, AccountRejection> {
         use AccountEvent as E;
         use AccountRejection as R;
 
-        let events = match command {
-            C::Open { .. } => return Err(R::AlreadyOpen),
-            C::SetCreditLimit { limit } => {
+        match terms {
+            Terms::CreditLimit(limit) => {
                 self.same_currency(limit)?;
                 if limit.is_negative() {
                     return Err(R::LimitNegative);
@@ -635,17 +636,28 @@ impl Ledger {
                 if self.post_paid && limit.is_positive() {
                     return Err(R::LimitAndPostPaid);
                 }
-                vec![E::CreditLimitSet { limit }]
+                Ok(E::CreditLimitSet { limit })
             }
-            C::AllowPostPaid if self.post_paid => return Err(R::AlreadyPostPaid),
-            C::AllowPostPaid if self.credit_limit.is_positive() => return Err(R::LimitAndPostPaid),
-            C::AllowPostPaid => vec![E::PostPaidAllowed {}],
-            C::RevokePostPaid if !self.post_paid => return Err(R::NotPostPaid),
-            C::RevokePostPaid => vec![E::PostPaidRevoked {}],
-            C::SwitchAutomaticAllocationOn if self.automatic_allocation => return Err(R::AllocationUnchanged),
-            C::SwitchAutomaticAllocationOn => vec![E::AutomaticAllocationSwitchedOn {}],
-            C::SwitchAutomaticAllocationOff if !self.automatic_allocation => return Err(R::AllocationUnchanged),
-            C::SwitchAutomaticAllocationOff => vec![E::AutomaticAllocationSwitchedOff {}],
+            Terms::PostPaidAllowed if self.post_paid => Err(R::AlreadyPostPaid),
+            Terms::PostPaidAllowed if self.credit_limit.is_positive() => Err(R::LimitAndPostPaid),
+            Terms::PostPaidAllowed => Ok(E::PostPaidAllowed {}),
+            Terms::PostPaidRevoked if !self.post_paid => Err(R::NotPostPaid),
+            Terms::PostPaidRevoked => Ok(E::PostPaidRevoked {}),
+            Terms::AutomaticAllocationOn if self.automatic_allocation => Err(R::AllocationUnchanged),
+            Terms::AutomaticAllocationOn => Ok(E::AutomaticAllocationSwitchedOn {}),
+            Terms::AutomaticAllocationOff if !self.automatic_allocation => Err(R::AllocationUnchanged),
+            Terms::AutomaticAllocationOff => Ok(E::AutomaticAllocationSwitchedOff {}),
+        }
+    }
+
+    fn decide(&self, command: AccountCommand) -> Result<Vec<AccountEvent>, AccountRejection> {
+        use AccountCommand as C;
+        use AccountEvent as E;
+        use AccountRejection as R;
+
+        let events = match command {
+            C::Open(_) => return Err(R::AlreadyOpen),
+            C::ChangeTerms(terms) => vec![self.changed(terms)?],
             C::Credit(credit) => vec![self.credited(credit)?],
             C::Charge(charge) => vec![self.charged(charge)?],
             C::CoverDebt { funds } => {
@@ -763,7 +775,7 @@ impl Ledger {
 
     fn record(&mut self, event: AccountEvent) {
         match event {
-            AccountEvent::Opened { .. } => {}
+            AccountEvent::Opened(_) => {}
             AccountEvent::CreditLimitSet { limit } => self.credit_limit = limit,
             AccountEvent::PostPaidAllowed {} => self.post_paid = true,
             AccountEvent::PostPaidRevoked {} => self.post_paid = false,
@@ -867,11 +879,11 @@ impl Aggregate for Account {
         sink: &EventSink<Self>,
     ) -> Result<(), AccountRejection> {
         let events = match (&*self, command) {
-            (Self::Unknown, AccountCommand::Open { customer, currency, name, time_zone }) => {
-                if Tz::from_str(&time_zone).is_err() {
-                    return Err(AccountRejection::UnknownTimeZone { time_zone });
+            (Self::Unknown, AccountCommand::Open(opening)) => {
+                if Tz::from_str(&opening.time_zone).is_err() {
+                    return Err(AccountRejection::UnknownTimeZone { time_zone: opening.time_zone });
                 }
-                vec![AccountEvent::Opened { customer, currency, name, time_zone }]
+                vec![AccountEvent::Opened(opening)]
             }
             (Self::Unknown, _) => return Err(AccountRejection::NotOpen),
             (Self::Open(ledger), command) => ledger.decide(command)?,
@@ -885,7 +897,7 @@ impl Aggregate for Account {
     fn apply(&mut self, event: AccountEvent) {
         match (&mut *self, event) {
             (Self::Open(ledger), event) => ledger.record(event),
-            (Self::Unknown, AccountEvent::Opened { customer, currency, name: _, time_zone }) => {
+            (Self::Unknown, AccountEvent::Opened(AccountOpening { customer, currency, name: _, time_zone })) => {
                 *self = Self::Open(Box::new(Ledger {
                     customer,
                     time_zone,

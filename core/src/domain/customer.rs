@@ -13,12 +13,17 @@ use super::{
 
 pub type CustomerId = Id<Customer>;
 
+/// What is known of a customer from the beginning.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Registration {
+    pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+}
+
 #[derive(Clone, Debug)]
 pub enum CustomerCommand {
-    Register {
-        name: String,
-        email: Option<String>,
-    },
+    Register(Registration),
     JoinGroup {
         group: String,
     },
@@ -35,21 +40,10 @@ pub enum CustomerCommand {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CustomerEvent {
-    Registered {
-        name: String,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        email: Option<String>,
-    },
-    JoinedGroup {
-        group: String,
-    },
-    LeftGroup {
-        group: String,
-    },
-    AccountAdded {
-        account: AccountId,
-        currency: Currency,
-    },
+    Registered(Registration),
+    JoinedGroup { group: String },
+    LeftGroup { group: String },
+    AccountAdded { account: AccountId, currency: Currency },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -150,13 +144,13 @@ impl Aggregate for Customer {
         use CustomerRejection as R;
 
         let event = match (&*self, command) {
-            (Self::Unknown, C::Register { name, .. }) if name.trim().is_empty() => return Err(R::NameMissing),
-            (Self::Unknown, C::Register { email: Some(email), .. }) if !is_email(&email) => {
+            (Self::Unknown, C::Register(customer)) if customer.name.trim().is_empty() => return Err(R::NameMissing),
+            (Self::Unknown, C::Register(customer)) if !customer.email.as_deref().is_none_or(is_email) => {
                 return Err(R::EmailMalformed);
             }
-            (Self::Unknown, C::Register { name, email }) => E::Registered { name, email },
+            (Self::Unknown, C::Register(customer)) => E::Registered(customer),
             (Self::Unknown, _) => return Err(R::NotRegistered),
-            (Self::Registered { .. }, C::Register { .. }) => return Err(R::AlreadyRegistered),
+            (Self::Registered { .. }, C::Register(_)) => return Err(R::AlreadyRegistered),
             (Self::Registered { .. }, C::JoinGroup { group }) if !is_group_name(&group) => {
                 return Err(R::GroupMalformed);
             }
@@ -181,7 +175,7 @@ impl Aggregate for Customer {
 
     fn apply(&mut self, event: CustomerEvent) {
         match (&mut *self, event) {
-            (Self::Unknown, CustomerEvent::Registered { .. }) => {
+            (Self::Unknown, CustomerEvent::Registered(_)) => {
                 *self = Self::Registered { groups: OrdSet::new(), accounts: OrdMap::new() };
             }
             (Self::Registered { groups, .. }, CustomerEvent::JoinedGroup { group }) => {
@@ -193,7 +187,7 @@ impl Aggregate for Customer {
             (Self::Registered { accounts, .. }, CustomerEvent::AccountAdded { account, currency }) => {
                 accounts.insert(currency.code().into(), account);
             }
-            (Self::Unknown, _) | (Self::Registered { .. }, CustomerEvent::Registered { .. }) => {}
+            (Self::Unknown, _) | (Self::Registered { .. }, CustomerEvent::Registered(_)) => {}
         }
     }
 }
@@ -201,7 +195,7 @@ impl Aggregate for Customer {
 impl DomainEvent for CustomerEvent {
     fn event_type(&self) -> String {
         match self {
-            Self::Registered { .. } => "customer.registered",
+            Self::Registered(_) => "customer.registered",
             Self::JoinedGroup { .. } => "customer.joined_group",
             Self::LeftGroup { .. } => "customer.left_group",
             Self::AccountAdded { .. } => "customer.account_added",
@@ -235,7 +229,7 @@ impl LedgerEvent for CustomerEvent {
     fn mentions<'a>(&'a self, mentions: &mut Mentions<'a>) {
         match self {
             Self::AccountAdded { account, .. } => mentions.add(account),
-            Self::Registered { .. } | Self::JoinedGroup { .. } | Self::LeftGroup { .. } => {}
+            Self::Registered(_) | Self::JoinedGroup { .. } | Self::LeftGroup { .. } => {}
         }
     }
 }
@@ -252,11 +246,11 @@ mod tests {
     }
 
     fn register(name: &str, email: Option<&str>) -> CustomerCommand {
-        CustomerCommand::Register { name: name.into(), email: email.map(Into::into) }
+        CustomerCommand::Register(Registration { name: name.into(), email: email.map(Into::into) })
     }
 
     fn registered() -> CustomerEvent {
-        CustomerEvent::Registered { name: "Ada Byron".into(), email: Some("ada@example.org".into()) }
+        CustomerEvent::Registered(Registration { name: "Ada Byron".into(), email: Some("ada@example.org".into()) })
     }
 
     fn join(group: &str) -> CustomerCommand {
@@ -286,7 +280,7 @@ mod tests {
     #[test]
     fn a_customer_registers_with_or_without_an_address() {
         given(vec![]).when(register("Ada Byron", Some("ada@example.org"))).then_expect_events(vec![registered()]);
-        let without = CustomerEvent::Registered { name: "Ada Byron".into(), email: None };
+        let without = CustomerEvent::Registered(Registration { name: "Ada Byron".into(), email: None });
         given(vec![]).when(register("Ada Byron", None)).then_expect_events(vec![without]);
     }
 

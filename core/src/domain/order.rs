@@ -62,15 +62,19 @@ pub struct OrderItem {
     pub total: Money,
 }
 
+/// An order as it was placed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Placement {
+    pub customer: CustomerId,
+    pub account: AccountId,
+    pub currency: Currency,
+    pub description: String,
+    pub items: Vec<OrderItem>,
+}
+
 #[derive(Clone, Debug)]
 pub enum OrderCommand {
-    Place {
-        customer: CustomerId,
-        account: AccountId,
-        currency: Currency,
-        description: String,
-        items: Vec<OrderItem>,
-    },
+    Place(Placement),
     AddItem {
         item: Box<OrderItem>,
     },
@@ -106,13 +110,7 @@ pub struct ItemResult {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OrderEvent {
-    Placed {
-        customer: CustomerId,
-        account: AccountId,
-        currency: Currency,
-        description: String,
-        items: Vec<OrderItem>,
-    },
+    Placed(Placement),
     ItemAdded {
         item: Box<OrderItem>,
     },
@@ -300,6 +298,18 @@ fn sum_in_range<'a>(
     Money::new(sum, currency).map(drop).map_err(|_| OrderRejection::ItemOutOfRange { item })
 }
 
+impl Placement {
+    fn check(&self) -> Result<(), OrderRejection> {
+        if self.items.is_empty() {
+            return Err(OrderRejection::NoItems);
+        }
+        if self.description.trim().is_empty() {
+            return Err(OrderRejection::DescriptionMissing);
+        }
+        sum_in_range(&self.items, self.currency, self.items.len() as u32)
+    }
+}
+
 impl Placed {
     pub fn total(&self) -> Money {
         let sum = self.items.values().map(|item| item.total.amount()).sum();
@@ -321,7 +331,7 @@ impl Placed {
         use OrderRejection as R;
 
         match command {
-            C::Place { .. } => Err(R::AlreadyPlaced),
+            C::Place(_) => Err(R::AlreadyPlaced),
             C::AddItem { mut item } => {
                 self.open()?;
                 item.number = self.last_item + 1;
@@ -370,15 +380,9 @@ impl Aggregate for Order {
 
     async fn handle(&mut self, command: OrderCommand, (): &(), sink: &EventSink<Self>) -> Result<(), OrderRejection> {
         let event = match (&*self, command) {
-            (Self::Unknown, OrderCommand::Place { items, .. }) if items.is_empty() => {
-                return Err(OrderRejection::NoItems);
-            }
-            (Self::Unknown, OrderCommand::Place { description, .. }) if description.trim().is_empty() => {
-                return Err(OrderRejection::DescriptionMissing);
-            }
-            (Self::Unknown, OrderCommand::Place { customer, account, currency, description, items }) => {
-                sum_in_range(&items, currency, items.len() as u32)?;
-                OrderEvent::Placed { customer, account, currency, description, items }
+            (Self::Unknown, OrderCommand::Place(placement)) => {
+                placement.check()?;
+                OrderEvent::Placed(placement)
             }
             (Self::Unknown, _) => return Err(OrderRejection::NotPlaced),
             (Self::Placed(placed), command) => placed.decide(command)?,
@@ -389,7 +393,7 @@ impl Aggregate for Order {
 
     fn apply(&mut self, event: OrderEvent) {
         match (&mut *self, event) {
-            (Self::Unknown, OrderEvent::Placed { customer, account, currency, description, items }) => {
+            (Self::Unknown, OrderEvent::Placed(Placement { customer, account, currency, description, items })) => {
                 let last_item = items.iter().map(|item| item.number).max().unwrap_or(0);
                 let items = items.into_iter().map(|item| (item.number, item)).collect();
                 let stage = Stage::Open;
@@ -415,7 +419,7 @@ impl Aggregate for Order {
             (Self::Placed(placed), OrderEvent::PaymentMissed { .. }) => placed.stage = Stage::Open,
             (Self::Placed(placed), OrderEvent::Processed { .. }) => placed.stage = Stage::Processed,
             (Self::Placed(placed), OrderEvent::Deleted {}) => placed.stage = Stage::Deleted,
-            (Self::Unknown, _) | (Self::Placed(_), OrderEvent::Placed { .. }) => {}
+            (Self::Unknown, _) | (Self::Placed(_), OrderEvent::Placed(_)) => {}
         }
     }
 }
@@ -423,7 +427,7 @@ impl Aggregate for Order {
 impl DomainEvent for OrderEvent {
     fn event_type(&self) -> String {
         match self {
-            Self::Placed { .. } => "order.placed",
+            Self::Placed(_) => "order.placed",
             Self::ItemAdded { .. } => "order.item_added",
             Self::ItemRemoved { .. } => "order.item_removed",
             Self::Renamed { .. } => "order.renamed",
@@ -464,7 +468,7 @@ impl LedgerEvent for OrderEvent {
 
     fn mentions<'a>(&'a self, mentions: &mut Mentions<'a>) {
         match self {
-            Self::Placed { customer, account, items, .. } => {
+            Self::Placed(Placement { customer, account, items, .. }) => {
                 mentions.add(customer);
                 mentions.add(account);
                 items.iter().for_each(|item| mention_item(item, mentions));

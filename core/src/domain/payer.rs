@@ -46,7 +46,23 @@ pub struct PayerSnapshot {
 
 #[derive(Clone, Debug)]
 pub enum PayerCommand {
-    Create { customer: CustomerId, kind: PayerKind, name: String, address: Address, tax_number: Option<String> },
+    Create(Profile),
+    Change(PayerChange),
+}
+
+/// Whose payer it is, and the details that stand on documents.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Profile {
+    pub customer: CustomerId,
+    pub kind: PayerKind,
+    pub name: String,
+    pub address: Address,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tax_number: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub enum PayerChange {
     Rename { name: String },
     Move { address: Address },
     ChangeTaxNumber { tax_number: Option<String> },
@@ -56,23 +72,10 @@ pub enum PayerCommand {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PayerEvent {
-    Created {
-        customer: CustomerId,
-        kind: PayerKind,
-        name: String,
-        address: Address,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        tax_number: Option<String>,
-    },
-    Renamed {
-        name: String,
-    },
-    Moved {
-        address: Address,
-    },
-    TaxNumberChanged {
-        tax_number: Option<String>,
-    },
+    Created(Profile),
+    Renamed { name: String },
+    Moved { address: Address },
+    TaxNumberChanged { tax_number: Option<String> },
     Deactivated {},
 }
 
@@ -105,23 +108,13 @@ impl PayerRejection {
     }
 }
 
-/// What a payer knows of itself.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Profile {
-    pub customer: CustomerId,
-    pub kind: PayerKind,
-    pub name: String,
-    pub address: Address,
-    pub tax_number: Option<String>,
-    pub active: bool,
-}
-
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Payer {
     #[default]
     Unknown,
-    Created(Box<Profile>),
+    Active(Box<Profile>),
+    Deactivated(Box<Profile>),
 }
 
 impl Noun for Payer {
@@ -129,19 +122,19 @@ impl Noun for Payer {
 }
 
 impl LedgerAggregate for Payer {
-    const FOLD_VERSION: i32 = 1;
+    const FOLD_VERSION: i32 = 2;
 }
 
 impl Payer {
     /// The payer as a document of this customer shows it today.
     pub fn snapshot(&self, id: &PayerId, customer: &CustomerId) -> Result<PayerSnapshot, PayerRejection> {
-        let Self::Created(profile) = self else {
+        let (Self::Active(profile) | Self::Deactivated(profile)) = self else {
             return Err(PayerRejection::NotCreated);
         };
         if profile.customer != *customer {
             return Err(PayerRejection::ForeignPayer);
         }
-        if !profile.active {
+        if matches!(self, Self::Deactivated(_)) {
             return Err(PayerRejection::Deactivated);
         }
         Ok(PayerSnapshot {
@@ -162,6 +155,7 @@ impl Aggregate for Payer {
     type Services = ();
 
     async fn handle(&mut self, command: PayerCommand, (): &(), sink: &EventSink<Self>) -> Result<(), PayerRejection> {
+        use PayerChange as Change;
         use PayerCommand as C;
         use PayerEvent as E;
         use PayerRejection as R;
@@ -172,24 +166,24 @@ impl Aggregate for Payer {
             false => Ok(()),
         };
         let event = match (&*self, command) {
-            (Self::Unknown, C::Create { customer, kind, name, address, tax_number }) => {
-                named(&name)?;
-                placed(&address)?;
-                E::Created { customer, kind, name, address, tax_number }
+            (Self::Unknown, C::Create(profile)) => {
+                named(&profile.name)?;
+                placed(&profile.address)?;
+                E::Created(profile)
             }
-            (Self::Unknown, _) => return Err(R::NotCreated),
-            (Self::Created(_), C::Create { .. }) => return Err(R::AlreadyCreated),
-            (Self::Created(profile), _) if !profile.active => return Err(R::Deactivated),
-            (Self::Created(_), C::Rename { name }) => {
+            (Self::Unknown, C::Change(_)) => return Err(R::NotCreated),
+            (Self::Active(_) | Self::Deactivated(_), C::Create(_)) => return Err(R::AlreadyCreated),
+            (Self::Deactivated(_), C::Change(_)) => return Err(R::Deactivated),
+            (Self::Active(_), C::Change(Change::Rename { name })) => {
                 named(&name)?;
                 E::Renamed { name }
             }
-            (Self::Created(_), C::Move { address }) => {
+            (Self::Active(_), C::Change(Change::Move { address })) => {
                 placed(&address)?;
                 E::Moved { address }
             }
-            (Self::Created(_), C::ChangeTaxNumber { tax_number }) => E::TaxNumberChanged { tax_number },
-            (Self::Created(_), C::Deactivate) => E::Deactivated {},
+            (Self::Active(_), C::Change(Change::ChangeTaxNumber { tax_number })) => E::TaxNumberChanged { tax_number },
+            (Self::Active(_), C::Change(Change::Deactivate)) => E::Deactivated {},
         };
         sink.write(event, self).await;
         Ok(())
@@ -197,15 +191,12 @@ impl Aggregate for Payer {
 
     fn apply(&mut self, event: PayerEvent) {
         match (&mut *self, event) {
-            (Self::Unknown, PayerEvent::Created { customer, kind, name, address, tax_number }) => {
-                let profile = Profile { customer, kind, name, address, tax_number, active: true };
-                *self = Self::Created(Box::new(profile));
-            }
-            (Self::Created(profile), PayerEvent::Renamed { name }) => profile.name = name,
-            (Self::Created(profile), PayerEvent::Moved { address }) => profile.address = address,
-            (Self::Created(profile), PayerEvent::TaxNumberChanged { tax_number }) => profile.tax_number = tax_number,
-            (Self::Created(profile), PayerEvent::Deactivated {}) => profile.active = false,
-            (Self::Unknown, _) | (Self::Created(_), PayerEvent::Created { .. }) => {}
+            (Self::Unknown, PayerEvent::Created(profile)) => *self = Self::Active(Box::new(profile)),
+            (Self::Active(profile), PayerEvent::Renamed { name }) => profile.name = name,
+            (Self::Active(profile), PayerEvent::Moved { address }) => profile.address = address,
+            (Self::Active(profile), PayerEvent::TaxNumberChanged { tax_number }) => profile.tax_number = tax_number,
+            (Self::Active(profile), PayerEvent::Deactivated {}) => *self = Self::Deactivated(profile.clone()),
+            (Self::Unknown | Self::Active(_) | Self::Deactivated(_), _) => {}
         }
     }
 }
@@ -213,7 +204,7 @@ impl Aggregate for Payer {
 impl DomainEvent for PayerEvent {
     fn event_type(&self) -> String {
         match self {
-            Self::Created { .. } => "payer.created",
+            Self::Created(_) => "payer.created",
             Self::Renamed { .. } => "payer.renamed",
             Self::Moved { .. } => "payer.moved",
             Self::TaxNumberChanged { .. } => "payer.tax_number_changed",
@@ -248,7 +239,7 @@ impl LedgerEvent for PayerEvent {
 
     fn mentions<'a>(&'a self, mentions: &mut Mentions<'a>) {
         match self {
-            Self::Created { customer, .. } => mentions.add(customer),
+            Self::Created(profile) => mentions.add(&profile.customer),
             Self::Renamed { .. } | Self::Moved { .. } | Self::TaxNumberChanged { .. } | Self::Deactivated {} => {}
         }
     }
@@ -269,18 +260,21 @@ mod tests {
         Address { country: " ".into(), ..london() }
     }
 
-    fn create(name: &str, address: Address) -> PayerCommand {
+    fn profile(name: &str, address: Address) -> Profile {
         let (customer, name) = (id("ada"), name.into());
-        PayerCommand::Create { customer, kind: PayerKind::Individual, name, address, tax_number: None }
+        Profile { customer, kind: PayerKind::Individual, name, address, tax_number: None }
+    }
+
+    fn create(name: &str, address: Address) -> PayerCommand {
+        PayerCommand::Create(profile(name, address))
     }
 
     fn created() -> PayerEvent {
-        let (customer, name) = (id("ada"), "Ada Byron".into());
-        PayerEvent::Created { customer, kind: PayerKind::Individual, name, address: london(), tax_number: None }
+        PayerEvent::Created(profile("Ada Byron", london()))
     }
 
     fn rename(name: &str) -> PayerCommand {
-        PayerCommand::Rename { name: name.into() }
+        PayerCommand::Change(PayerChange::Rename { name: name.into() })
     }
 
     fn number() -> Option<String> {
@@ -299,12 +293,12 @@ mod tests {
         given(vec![]).when(create("Ada Byron", london())).then_expect_events(vec![created()]);
         for (command, event) in [
             (rename("Ada Lovelace"), PayerEvent::Renamed { name: "Ada Lovelace".into() }),
-            (PayerCommand::Move { address: paris() }, PayerEvent::Moved { address: paris() }),
+            (PayerCommand::Change(PayerChange::Move { address: paris() }), PayerEvent::Moved { address: paris() }),
             (
-                PayerCommand::ChangeTaxNumber { tax_number: number() },
+                PayerCommand::Change(PayerChange::ChangeTaxNumber { tax_number: number() }),
                 PayerEvent::TaxNumberChanged { tax_number: number() },
             ),
-            (PayerCommand::Deactivate, PayerEvent::Deactivated {}),
+            (PayerCommand::Change(PayerChange::Deactivate), PayerEvent::Deactivated {}),
         ] {
             given(vec![created()]).when(command).then_expect_events(vec![event]);
         }
@@ -325,7 +319,11 @@ mod tests {
 
     #[test]
     fn nothing_happens_to_a_payer_that_is_not_created() {
-        for command in [rename("Ada"), PayerCommand::Move { address: london() }, PayerCommand::Deactivate] {
+        for command in [
+            rename("Ada"),
+            PayerCommand::Change(PayerChange::Move { address: london() }),
+            PayerCommand::Change(PayerChange::Deactivate),
+        ] {
             given(vec![]).when(command).then_expect_error(PayerRejection::NotCreated);
         }
         assert_eq!(Payer::Unknown.snapshot(&id("ada"), &id("ada")), Err(PayerRejection::NotCreated));
@@ -341,14 +339,14 @@ mod tests {
     fn an_address_without_a_country_is_refused() {
         given(vec![]).when(create("Ada Byron", nowhere())).then_expect_error(PayerRejection::CountryMissing);
         given(vec![created()])
-            .when(PayerCommand::Move { address: nowhere() })
+            .when(PayerCommand::Change(PayerChange::Move { address: nowhere() }))
             .then_expect_error(PayerRejection::CountryMissing);
     }
 
     #[test]
     fn a_deactivated_payer_stays_as_it_is_and_is_on_no_document() {
         let deactivated = || vec![created(), PayerEvent::Deactivated {}];
-        for command in [rename("Ada"), PayerCommand::Deactivate] {
+        for command in [rename("Ada"), PayerCommand::Change(PayerChange::Deactivate)] {
             given(deactivated()).when(command).then_expect_error(PayerRejection::Deactivated);
         }
         assert_eq!(payer(deactivated()).snapshot(&id("ada"), &id("ada")), Err(PayerRejection::Deactivated));

@@ -43,15 +43,20 @@ pub enum Purpose {
     Invoice(InvoiceId),
 }
 
+/// A payment is announced; no money has been seen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PaymentRequest {
+    pub account: AccountId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payer: Option<PayerId>,
+    pub method: String,
+    pub amount: Money,
+    pub purpose: Purpose,
+}
+
 #[derive(Clone, Debug)]
 pub enum PaymentCommand {
-    Start {
-        account: AccountId,
-        payer: Option<PayerId>,
-        method: String,
-        amount: Money,
-        purpose: Purpose,
-    },
+    Start(PaymentRequest),
     /// Handed to the gateway.
     Submit,
     /// Staff treat the money as good although it has not been seen.
@@ -132,14 +137,7 @@ pub enum PaymentCommand {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PaymentEvent {
-    Started {
-        account: AccountId,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        payer: Option<PayerId>,
-        method: String,
-        amount: Money,
-        purpose: Purpose,
-    },
+    Started(PaymentRequest),
     Submitted {},
     Pledged {
         account: AccountId,
@@ -433,7 +431,7 @@ impl Started {
         let (account, amount) = (self.account.clone(), self.amount);
         let wrong = |wanted| Err(R::WrongStatus { status: self.status, wanted });
         match (self.status, command) {
-            (_, C::Start { .. } | C::AssignTo { .. }) => Err(R::AlreadyStarted),
+            (_, C::Start(_) | C::AssignTo { .. }) => Err(R::AlreadyStarted),
             (S::New, C::Submit) => Ok(E::Submitted {}),
             (_, C::Submit) => wrong("submitted"),
             (S::New | S::InProgress, C::Pledge { entry }) => Ok(E::Pledged { account, amount, entry }),
@@ -628,7 +626,7 @@ impl Started {
 
     fn record(&mut self, event: PaymentEvent) {
         match event {
-            PaymentEvent::Started { .. } | PaymentEvent::AssignedTo { .. } => {}
+            PaymentEvent::Started(_) | PaymentEvent::AssignedTo { .. } => {}
             PaymentEvent::Submitted {} => self.status = Status::InProgress,
             PaymentEvent::Pledged { entry, .. } => {
                 self.status = Status::Pledged;
@@ -712,14 +710,14 @@ impl Aggregate for Payment {
         sink: &EventSink<Self>,
     ) -> Result<(), PaymentRejection> {
         let event = match (&*self, command) {
-            (Self::Unknown, PaymentCommand::Start { account, payer, method, amount, purpose }) => {
-                if !amount.is_positive() {
+            (Self::Unknown, PaymentCommand::Start(request)) => {
+                if !request.amount.is_positive() {
                     return Err(PaymentRejection::AmountNotPositive);
                 }
-                if method.trim().is_empty() {
+                if request.method.trim().is_empty() {
                     return Err(PaymentRejection::MethodMissing);
                 }
-                PaymentEvent::Started { account, payer, method, amount, purpose }
+                PaymentEvent::Started(request)
             }
             (Self::Unknown, PaymentCommand::AssignTo { payment }) => PaymentEvent::AssignedTo { payment },
             (Self::Unknown, _) => return Err(PaymentRejection::NotStarted),
@@ -735,7 +733,7 @@ impl Aggregate for Payment {
     fn apply(&mut self, event: PaymentEvent) {
         match (&mut *self, event) {
             (Self::Started(started), event) => started.record(event),
-            (Self::Unknown, PaymentEvent::Started { account, amount, purpose, .. }) => {
+            (Self::Unknown, PaymentEvent::Started(PaymentRequest { account, amount, purpose, .. })) => {
                 *self = Self::Started(Box::new(Started {
                     account,
                     amount,

@@ -11,15 +11,25 @@ use super::{
 
 pub type ServiceId = Id<Service>;
 
+/// What an item of an order becomes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Activation {
+    pub customer: CustomerId,
+    pub account: AccountId,
+    pub order: OrderId,
+    pub product: String,
+    pub description: String,
+}
+
 #[derive(Clone, Debug)]
 pub enum ServiceCommand {
-    Activate { customer: CustomerId, account: AccountId, order: OrderId, product: String, description: String },
+    Activate(Activation),
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ServiceEvent {
-    Activated { customer: CustomerId, account: AccountId, order: OrderId, product: String, description: String },
+    Activated(Activation),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -76,29 +86,26 @@ impl Aggregate for Service {
 
     async fn handle(
         &mut self,
-        command: ServiceCommand,
+        ServiceCommand::Activate(activation): ServiceCommand,
         (): &(),
         sink: &EventSink<Self>,
     ) -> Result<(), ServiceRejection> {
-        let event = match (&*self, command) {
-            (Self::Unknown, ServiceCommand::Activate { customer, account, order, product, description }) => {
-                ServiceEvent::Activated { customer, account, order, product, description }
-            }
-            (Self::Active { .. }, ServiceCommand::Activate { .. }) => return Err(ServiceRejection::AlreadyActive),
-        };
-        sink.write(event, self).await;
+        if *self != Self::Unknown {
+            return Err(ServiceRejection::AlreadyActive);
+        }
+        sink.write(ServiceEvent::Activated(activation), self).await;
         Ok(())
     }
 
-    fn apply(&mut self, ServiceEvent::Activated { customer, .. }: ServiceEvent) {
-        *self = Self::Active { customer };
+    fn apply(&mut self, ServiceEvent::Activated(activation): ServiceEvent) {
+        *self = Self::Active { customer: activation.customer };
     }
 }
 
 impl DomainEvent for ServiceEvent {
     fn event_type(&self) -> String {
         match self {
-            Self::Activated { .. } => "service.activated",
+            Self::Activated(_) => "service.activated",
         }
         .into()
     }
@@ -122,7 +129,7 @@ impl LedgerEvent for ServiceEvent {
     }
 
     fn mentions<'a>(&'a self, mentions: &mut Mentions<'a>) {
-        let Self::Activated { customer, account, order, .. } = self;
+        let Self::Activated(Activation { customer, account, order, .. }) = self;
         mentions.add(customer);
         mentions.add(account);
         mentions.add(order);
@@ -136,14 +143,17 @@ mod tests {
     use super::*;
     use crate::domain::fixtures::id;
 
-    fn activate() -> ServiceCommand {
+    fn activation() -> Activation {
         let (customer, account, order) = (id("ada"), id("main"), id("first"));
-        ServiceCommand::Activate { customer, account, order, product: "vps".into(), description: "VPS".into() }
+        Activation { customer, account, order, product: "vps".into(), description: "VPS".into() }
+    }
+
+    fn activate() -> ServiceCommand {
+        ServiceCommand::Activate(activation())
     }
 
     fn activated() -> ServiceEvent {
-        let (customer, account, order) = (id("ada"), id("main"), id("first"));
-        ServiceEvent::Activated { customer, account, order, product: "vps".into(), description: "VPS".into() }
+        ServiceEvent::Activated(activation())
     }
 
     #[test]

@@ -21,13 +21,24 @@ pub enum Subject {
 
 #[derive(Clone, Debug)]
 pub enum TicketCommand {
-    Open {
-        customer: CustomerId,
-        category: String,
-        subject: String,
-        about: Option<Subject>,
-        message: String,
-    },
+    Open(TicketOpening),
+    Act(TicketAction),
+}
+
+/// The question that a customer comes with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TicketOpening {
+    pub customer: CustomerId,
+    pub category: String,
+    pub subject: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<Subject>,
+    pub message: String,
+}
+
+/// What can be done with a ticket once it is open.
+#[derive(Clone, Debug)]
+pub enum TicketAction {
     /// A member of staff takes it up.
     TakeUp,
     /// The provider writes.
@@ -47,21 +58,10 @@ pub enum TicketCommand {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TicketEvent {
-    Opened {
-        customer: CustomerId,
-        category: String,
-        subject: String,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        about: Option<Subject>,
-        message: String,
-    },
+    Opened(TicketOpening),
     TakenUp {},
-    Answered {
-        message: String,
-    },
-    Replied {
-        message: String,
-    },
+    Answered { message: String },
+    Replied { message: String },
     Read {},
     Archived {},
     Restored {},
@@ -143,32 +143,33 @@ impl Aggregate for Ticket {
     type Services = ();
 
     async fn handle(&mut self, command: TicketCommand, (): &(), sink: &EventSink<Self>) -> Result<(), TicketRejection> {
+        use TicketAction as A;
         use TicketCommand as C;
         use TicketEvent as E;
         use TicketRejection as R;
 
         let blank = |text: &str| text.trim().is_empty();
         let event = match (&*self, command) {
-            (Self::Unknown, C::Open { subject, .. }) if blank(&subject) => return Err(R::SubjectMissing),
-            (Self::Unknown, C::Open { category, .. }) if blank(&category) => return Err(R::CategoryMissing),
-            (Self::Unknown, C::Open { message, .. }) if blank(&message) => return Err(R::MessageMissing),
-            (Self::Unknown, C::Open { customer, category, subject, about, message }) => {
-                E::Opened { customer, category, subject, about, message }
+            (Self::Unknown, C::Open(opening)) if blank(&opening.subject) => return Err(R::SubjectMissing),
+            (Self::Unknown, C::Open(opening)) if blank(&opening.category) => return Err(R::CategoryMissing),
+            (Self::Unknown, C::Open(opening)) if blank(&opening.message) => return Err(R::MessageMissing),
+            (Self::Unknown, C::Open(opening)) => E::Opened(opening),
+            (Self::Unknown, C::Act(_)) => return Err(R::NotOpened),
+            (_, C::Open(_)) => return Err(R::AlreadyOpened),
+            (Self::Archived, C::Act(A::Restore)) => E::Restored {},
+            (Self::Archived, C::Act(_)) => return Err(R::Archived),
+            (_, C::Act(A::Restore)) => return Err(R::NotArchived),
+            (Self::Open, C::Act(A::TakeUp)) => E::TakenUp {},
+            (_, C::Act(A::TakeUp)) => return Err(R::AlreadyTakenUp),
+            (_, C::Act(A::Answer { message } | A::Reply { message })) if blank(&message) => {
+                return Err(R::MessageMissing);
             }
-            (Self::Unknown, _) => return Err(R::NotOpened),
-            (_, C::Open { .. }) => return Err(R::AlreadyOpened),
-            (Self::Archived, C::Restore) => E::Restored {},
-            (Self::Archived, _) => return Err(R::Archived),
-            (_, C::Restore) => return Err(R::NotArchived),
-            (Self::Open, C::TakeUp) => E::TakenUp {},
-            (_, C::TakeUp) => return Err(R::AlreadyTakenUp),
-            (_, C::Answer { message } | C::Reply { message }) if blank(&message) => return Err(R::MessageMissing),
-            (_, C::Answer { message }) => E::Answered { message },
-            (_, C::Reply { message }) => E::Replied { message },
-            (Self::Answered, C::Read) => E::Read {},
-            (_, C::Read) => return Err(R::NothingToRead),
-            (Self::Open | Self::InProgress, C::Archive) => return Err(R::AnswerDue),
-            (_, C::Archive) => E::Archived {},
+            (_, C::Act(A::Answer { message })) => E::Answered { message },
+            (_, C::Act(A::Reply { message })) => E::Replied { message },
+            (Self::Answered, C::Act(A::Read)) => E::Read {},
+            (_, C::Act(A::Read)) => return Err(R::NothingToRead),
+            (Self::Open | Self::InProgress, C::Act(A::Archive)) => return Err(R::AnswerDue),
+            (_, C::Act(A::Archive)) => E::Archived {},
         };
         sink.write(event, self).await;
         Ok(())
@@ -176,7 +177,7 @@ impl Aggregate for Ticket {
 
     fn apply(&mut self, event: TicketEvent) {
         *self = match event {
-            TicketEvent::Opened { .. } | TicketEvent::Restored {} => Self::Open,
+            TicketEvent::Opened(_) | TicketEvent::Restored {} => Self::Open,
             TicketEvent::TakenUp {} => Self::InProgress,
             TicketEvent::Answered { .. } => Self::Answered,
             TicketEvent::Replied { .. } => Self::InProgress,
@@ -189,7 +190,7 @@ impl Aggregate for Ticket {
 impl DomainEvent for TicketEvent {
     fn event_type(&self) -> String {
         match self {
-            Self::Opened { .. } => "ticket.opened",
+            Self::Opened(_) => "ticket.opened",
             Self::TakenUp {} => "ticket.taken_up",
             Self::Answered { .. } => "ticket.answered",
             Self::Replied { .. } => "ticket.replied",
@@ -228,7 +229,7 @@ impl LedgerEvent for TicketEvent {
 
     fn mentions<'a>(&'a self, mentions: &mut Mentions<'a>) {
         match self {
-            Self::Opened { customer, about, .. } => {
+            Self::Opened(TicketOpening { customer, about, .. }) => {
                 mentions.add(customer);
                 match about {
                     None => {}
@@ -257,20 +258,22 @@ mod tests {
         TestFramework::with(()).given(events)
     }
 
-    fn open(category: &str, subject: &str, message: &str) -> TicketCommand {
+    fn opening(category: &str, subject: &str, message: &str) -> TicketOpening {
         let (customer, about) = (id("ada"), None);
         let (category, subject, message) = (category.into(), subject.into(), message.into());
-        TicketCommand::Open { customer, category, subject, about, message }
+        TicketOpening { customer, category, subject, about, message }
+    }
+
+    fn open(category: &str, subject: &str, message: &str) -> TicketCommand {
+        TicketCommand::Open(opening(category, subject, message))
     }
 
     fn opened() -> TicketEvent {
-        let (customer, about) = (id("ada"), None);
-        let (category, subject, message) = ("support".into(), "ping".into(), "please look".into());
-        TicketEvent::Opened { customer, category, subject, about, message }
+        TicketEvent::Opened(opening("support", "ping", "please look"))
     }
 
     fn answer(message: &str) -> TicketCommand {
-        TicketCommand::Answer { message: message.into() }
+        TicketCommand::Act(TicketAction::Answer { message: message.into() })
     }
 
     fn answered() -> TicketEvent {
@@ -278,7 +281,7 @@ mod tests {
     }
 
     fn reply(message: &str) -> TicketCommand {
-        TicketCommand::Reply { message: message.into() }
+        TicketCommand::Act(TicketAction::Reply { message: message.into() })
     }
 
     fn replied() -> TicketEvent {
@@ -292,16 +295,22 @@ mod tests {
     #[test]
     fn a_ticket_goes_from_the_question_to_the_archive_and_back() {
         given(vec![]).when(open("support", "ping", "please look")).then_expect_events(vec![opened()]);
-        given(vec![opened()]).when(TicketCommand::TakeUp).then_expect_events(vec![TicketEvent::TakenUp {}]);
+        given(vec![opened()])
+            .when(TicketCommand::Act(TicketAction::TakeUp))
+            .then_expect_events(vec![TicketEvent::TakenUp {}]);
         given(vec![opened(), TicketEvent::TakenUp {}]).when(answer("rebooted")).then_expect_events(vec![answered()]);
-        given(vec![opened(), answered()]).when(TicketCommand::Read).then_expect_events(vec![TicketEvent::Read {}]);
+        given(vec![opened(), answered()])
+            .when(TicketCommand::Act(TicketAction::Read))
+            .then_expect_events(vec![TicketEvent::Read {}]);
         given(vec![opened(), answered(), TicketEvent::Read {}])
             .when(reply("again"))
             .then_expect_events(vec![replied()]);
         given(vec![opened(), answered(), TicketEvent::Read {}])
-            .when(TicketCommand::Archive)
+            .when(TicketCommand::Act(TicketAction::Archive))
             .then_expect_events(vec![TicketEvent::Archived {}]);
-        given(archived()).when(TicketCommand::Restore).then_expect_events(vec![TicketEvent::Restored {}]);
+        given(archived())
+            .when(TicketCommand::Act(TicketAction::Restore))
+            .then_expect_events(vec![TicketEvent::Restored {}]);
     }
 
     #[test]
@@ -315,7 +324,12 @@ mod tests {
 
     #[test]
     fn nothing_is_written_on_a_ticket_that_is_not_open() {
-        for command in [TicketCommand::TakeUp, answer("rebooted"), TicketCommand::Archive, TicketCommand::Restore] {
+        for command in [
+            TicketCommand::Act(TicketAction::TakeUp),
+            answer("rebooted"),
+            TicketCommand::Act(TicketAction::Archive),
+            TicketCommand::Act(TicketAction::Restore),
+        ] {
             given(vec![]).when(command).then_expect_error(TicketRejection::NotOpened);
         }
     }
@@ -341,14 +355,18 @@ mod tests {
     #[test]
     fn a_ticket_is_taken_up_once() {
         for history in [vec![opened(), TicketEvent::TakenUp {}], vec![opened(), answered()]] {
-            given(history).when(TicketCommand::TakeUp).then_expect_error(TicketRejection::AlreadyTakenUp);
+            given(history)
+                .when(TicketCommand::Act(TicketAction::TakeUp))
+                .then_expect_error(TicketRejection::AlreadyTakenUp);
         }
     }
 
     #[test]
     fn only_an_unread_answer_is_read() {
         for history in [vec![opened()], vec![opened(), answered(), TicketEvent::Read {}]] {
-            given(history).when(TicketCommand::Read).then_expect_error(TicketRejection::NothingToRead);
+            given(history)
+                .when(TicketCommand::Act(TicketAction::Read))
+                .then_expect_error(TicketRejection::NothingToRead);
         }
     }
 
@@ -356,20 +374,29 @@ mod tests {
     fn a_ticket_is_not_archived_while_an_answer_is_due() {
         let restored = archived().into_iter().chain([TicketEvent::Restored {}]).collect();
         for history in [vec![opened()], vec![opened(), answered(), replied()], restored] {
-            given(history).when(TicketCommand::Archive).then_expect_error(TicketRejection::AnswerDue);
+            given(history)
+                .when(TicketCommand::Act(TicketAction::Archive))
+                .then_expect_error(TicketRejection::AnswerDue);
         }
     }
 
     #[test]
     fn an_archived_ticket_is_left_alone() {
-        for command in [TicketCommand::TakeUp, answer("rebooted"), reply("again"), TicketCommand::Archive] {
+        for command in [
+            TicketCommand::Act(TicketAction::TakeUp),
+            answer("rebooted"),
+            reply("again"),
+            TicketCommand::Act(TicketAction::Archive),
+        ] {
             given(archived()).when(command).then_expect_error(TicketRejection::Archived);
         }
     }
 
     #[test]
     fn a_ticket_that_is_not_archived_is_not_restored() {
-        given(vec![opened()]).when(TicketCommand::Restore).then_expect_error(TicketRejection::NotArchived);
+        given(vec![opened()])
+            .when(TicketCommand::Act(TicketAction::Restore))
+            .then_expect_error(TicketRejection::NotArchived);
     }
 
     #[test]

@@ -5,35 +5,19 @@ use serde_json::json;
 use super::{Answer, Refusal, allocation, answer, reason_given, today};
 use crate::{
     domain::{
-        Account, AccountId, Currency, CustomerId, Money,
-        account::{AccountCommand, Charge, ChargeOrigin, Credit, FundsOrigin, Hold, HoldId, Overdraft},
+        Account, AccountId, Money,
+        account::{
+            AccountCommand, AccountOpening, Charge, ChargeOrigin, Credit, FundsOrigin, Hold, HoldId, Overdraft, Terms,
+        },
         customer::CustomerCommand,
     },
     writer::UnitOfWork,
 };
 
 #[derive(Clone, Debug)]
-pub struct OpenAccount {
-    pub customer: CustomerId,
-    pub currency: Currency,
-    pub name: String,
-    /// IANA name; the days and months of statements are those of this zone.
-    pub time_zone: String,
-}
-
-#[derive(Clone, Debug)]
 pub struct ChangeTerms {
     pub account: AccountId,
     pub terms: Terms,
-}
-
-#[derive(Clone, Debug)]
-pub enum Terms {
-    CreditLimit(Money),
-    PostPaidAllowed,
-    PostPaidRevoked,
-    AutomaticAllocationOn,
-    AutomaticAllocationOff,
 }
 
 #[derive(Clone, Debug)]
@@ -56,26 +40,19 @@ pub struct AdjustAccount {
     pub description: String,
 }
 
-impl OpenAccount {
+impl AccountOpening {
     pub(super) fn decide(&self, books: &mut UnitOfWork<'_>) -> Result<Answer, Refusal> {
         let account = books.new_id::<Account>();
-        let Self { customer, currency, name, time_zone } = self.clone();
-        books.execute(&customer, CustomerCommand::AddAccount { account: account.clone(), currency })?;
-        books.execute(&account, AccountCommand::Open { customer, currency, name, time_zone })?;
+        let currency = self.currency;
+        books.execute(&self.customer, CustomerCommand::AddAccount { account: account.clone(), currency })?;
+        books.execute(&account, AccountCommand::Open(self.clone()))?;
         Ok(answer(json!({ "id": account, "balance": Money::zero(currency) })))
     }
 }
 
 impl ChangeTerms {
     pub(super) fn decide(&self, books: &mut UnitOfWork<'_>) -> Result<Answer, Refusal> {
-        let command = match self.terms {
-            Terms::CreditLimit(limit) => AccountCommand::SetCreditLimit { limit },
-            Terms::PostPaidAllowed => AccountCommand::AllowPostPaid,
-            Terms::PostPaidRevoked => AccountCommand::RevokePostPaid,
-            Terms::AutomaticAllocationOn => AccountCommand::SwitchAutomaticAllocationOn,
-            Terms::AutomaticAllocationOff => AccountCommand::SwitchAutomaticAllocationOff,
-        };
-        books.execute(&self.account, command)?;
+        books.execute(&self.account, AccountCommand::ChangeTerms(self.terms))?;
         Ok(answer(json!({ "id": self.account })))
     }
 }

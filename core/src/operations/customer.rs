@@ -4,15 +4,12 @@ use serde_json::json;
 
 use super::{Answer, Refusal, answer};
 use crate::{
-    domain::{Customer, CustomerId, customer::CustomerCommand},
+    domain::{
+        Customer, CustomerId,
+        customer::{CustomerCommand, Registration},
+    },
     writer::UnitOfWork,
 };
-
-#[derive(Clone, Debug)]
-pub struct RegisterCustomer {
-    pub name: String,
-    pub email: Option<String>,
-}
 
 #[derive(Clone, Debug)]
 pub struct JoinGroup {
@@ -26,11 +23,10 @@ pub struct LeaveGroup {
     pub group: String,
 }
 
-impl RegisterCustomer {
+impl Registration {
     pub(super) fn decide(&self, books: &mut UnitOfWork<'_>) -> Result<Answer, Refusal> {
         let customer = books.new_id::<Customer>();
-        let Self { name, email } = self.clone();
-        books.execute(&customer, CustomerCommand::Register { name, email })?;
+        books.execute(&customer, CustomerCommand::Register(self.clone()))?;
         Ok(answer(json!({ "id": customer })))
     }
 }

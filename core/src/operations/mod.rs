@@ -22,23 +22,30 @@ use chrono::NaiveDate;
 use serde::Serialize;
 use serde_json::Value;
 
-pub use account::{AdjustAccount, ChangeTerms, HoldFunds, OpenAccount, ReleaseHold, Terms};
+pub use account::{AdjustAccount, ChangeTerms, HoldFunds, ReleaseHold};
 pub use allocation::{AllocatePayment, ChargeRef};
 pub use books::ClosePeriod;
 pub use credit_note::{CreditRequest, IssueCreditNote};
-pub use customer::{JoinGroup, LeaveGroup, RegisterCustomer};
+pub use customer::{JoinGroup, LeaveGroup};
 pub use discount::{GrantDiscount, RevokeDiscount};
 pub use dispute::{LoseDispute, OpenDispute, WinDispute};
 pub use expense::{AdjustExpense, RecordExpense, ReinstateExpense, ReverseExpense};
 pub use invoice::{IssueInvoice, Numbering};
 pub use order::{AddOrderItem, DeleteOrder, PayOrder, PayOrderBy, PlaceOrder, RemoveOrderItem, RenameOrder};
-pub use payer::{ChangePayer, CreatePayer, PayerChange};
-pub use payment::{AdvancePayment, GatewayNotice, NoticeOutcome, PaymentStep, StartPayment, in_small_letters};
+pub use payer::ChangePayer;
+pub use payment::{AdvancePayment, GatewayNotice, NoticeOutcome, PaymentStep, in_small_letters};
 pub use refund::{FailRefund, SettleRefund, StartRefund};
-pub use ticket::{OpenTicket, TicketAction, WriteOnTicket};
+pub use ticket::WriteOnTicket;
 pub use transfer::TransferFunds;
 pub use upgrade::{FoldGateway, KeepNumber};
 
+pub use crate::domain::{
+    account::{AccountOpening, Terms},
+    customer::Registration,
+    payer::{PayerChange, Profile},
+    payment::PaymentRequest,
+    ticket::{TicketAction, TicketOpening},
+};
 use crate::{
     domain::{
         AccountId, ExpenseId, IdError, OrderId, PaymentId, account::AccountRejection, books::BooksRejection,
@@ -53,12 +60,12 @@ use crate::{
 /// Everything that can be asked of the ledger.
 #[derive(Clone, Debug)]
 pub enum Operation {
-    RegisterCustomer(RegisterCustomer),
+    RegisterCustomer(Registration),
     JoinGroup(JoinGroup),
     LeaveGroup(LeaveGroup),
-    CreatePayer(CreatePayer),
+    CreatePayer(Profile),
     ChangePayer(ChangePayer),
-    OpenAccount(OpenAccount),
+    OpenAccount(AccountOpening),
     ChangeTerms(ChangeTerms),
     HoldFunds(HoldFunds),
     ReleaseHold(ReleaseHold),
@@ -70,7 +77,7 @@ pub enum Operation {
     RenameOrder(RenameOrder),
     DeleteOrder(DeleteOrder),
     PayOrder(PayOrder),
-    StartPayment(StartPayment),
+    StartPayment(PaymentRequest),
     AdvancePayment(AdvancePayment),
     GatewayNotice(GatewayNotice),
     AllocatePayment(AllocatePayment),
@@ -88,7 +95,7 @@ pub enum Operation {
     ReinstateExpense(ReinstateExpense),
     GrantDiscount(GrantDiscount),
     RevokeDiscount(RevokeDiscount),
-    OpenTicket(OpenTicket),
+    OpenTicket(TicketOpening),
     WriteOnTicket(WriteOnTicket),
     ClosePeriod(ClosePeriod),
     KeepNumber(KeepNumber),
@@ -269,7 +276,7 @@ impl Operation {
             | Self::ReleaseHold(ReleaseHold { account, .. })
             | Self::AdjustAccount(AdjustAccount { account, .. })
             | Self::PlaceOrder(PlaceOrder { account, .. })
-            | Self::StartPayment(StartPayment { account, .. })
+            | Self::StartPayment(PaymentRequest { account, .. })
             | Self::GatewayNotice(GatewayNotice { account, .. })
             | Self::IssueInvoice(IssueInvoice { account, .. })
             | Self::IssueCreditNote(IssueCreditNote { account, .. })

@@ -11,9 +11,9 @@ use crate::{
         account::{AccountCommand, AccountRejection, Charge, ChargeOrigin, Entry, Overdraft, RevenueShare},
         discount::{Audience, Grant, best},
         expense::{Amounts, ExpenseCommand, Recorded},
-        order::{ItemRequest, ItemResult, OrderCommand, OrderItem, Stage},
-        payment::{PaymentCommand, Purpose},
-        service::ServiceCommand,
+        order::{ItemRequest, ItemResult, OrderCommand, OrderItem, Placement, Stage},
+        payment::{PaymentCommand, PaymentRequest, Purpose},
+        service::{Activation, ServiceCommand},
         tax::RoundingPolicy,
     },
     writer::UnitOfWork,
@@ -74,7 +74,7 @@ impl PlaceOrder {
             items.push(quote(books, &self.account, request, number)?);
         }
         let (account, description) = (self.account.clone(), self.description.clone());
-        books.execute(&order, OrderCommand::Place { customer, account, currency, description, items })?;
+        books.execute(&order, OrderCommand::Place(Placement { customer, account, currency, description, items }))?;
         standing(books, &order)
     }
 }
@@ -131,7 +131,7 @@ impl PayOrder {
                 // A debt near the limit of amounts, and the order on top of it, can be more than a payment can be.
                 Money::new(amount.amount(), amount.currency()).map_err(|_| AccountRejection::BalanceOutOfRange)?;
                 let payment = books.new_id::<Payment>();
-                let start = PaymentCommand::Start {
+                let request = PaymentRequest {
                     account: account.clone(),
                     payer: payer.clone(),
                     method: method.clone(),
@@ -139,7 +139,7 @@ impl PayOrder {
                     purpose: Purpose::Order(self.order.clone()),
                 };
                 books.get(&account).ledger()?.same_currency(amount)?;
-                books.execute(&payment, start)?;
+                books.execute(&payment, PaymentCommand::Start(request))?;
                 books.execute(&self.order, OrderCommand::AwaitPayment { payment: payment.clone() })?;
                 let mut fields = standing(books, &self.order)?;
                 fields["payment"] = answer(json!({ "id": payment, "amount": amount }));
@@ -213,14 +213,14 @@ fn process(
             books.execute(&placed.account, AccountCommand::CoverCharge { funds, charge: entry })?;
         }
         books.execute(&placed.account, AccountCommand::ApplyCredit { charge: entry })?;
-        let activate = ServiceCommand::Activate {
+        let activation = Activation {
             customer: placed.customer.clone(),
             account: placed.account.clone(),
             order: order.clone(),
             product: item.product.clone(),
             description: item.description.clone(),
         };
-        books.execute(&result.service, activate)?;
+        books.execute(&result.service, ServiceCommand::Activate(activation))?;
     }
     Ok(results)
 }

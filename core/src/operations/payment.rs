@@ -5,22 +5,13 @@ use serde_json::json;
 use super::{Answer, OperationRejection, Refusal, allocation, answer, dispute, order, refund, today};
 use crate::{
     domain::{
-        AccountId, Id, IdError, Money, PayerId, Payment, PaymentId,
+        AccountId, Id, IdError, Money, Payment, PaymentId,
         account::{AccountCommand, Charge, ChargeOrigin, Credit, Entry, FundsOrigin, Overdraft},
-        payment::{PaymentCommand, PaymentRejection, Purpose, Started, Status},
+        order::OrderCommand,
+        payment::{PaymentCommand, PaymentRejection, PaymentRequest, Purpose, Started, Status},
     },
     writer::UnitOfWork,
 };
-
-/// A payment is announced; no money has been seen.
-#[derive(Clone, Debug)]
-pub struct StartPayment {
-    pub account: AccountId,
-    pub payer: Option<PayerId>,
-    pub method: String,
-    pub amount: Money,
-    pub purpose: Purpose,
-}
 
 /// The next step of a payment that has been started.
 #[derive(Clone, Debug)]
@@ -91,7 +82,7 @@ pub enum NoticeOutcome {
     },
 }
 
-impl StartPayment {
+impl PaymentRequest {
     pub(super) fn decide(&self, books: &mut UnitOfWork<'_>) -> Result<Answer, Refusal> {
         let ledger = books.get(&self.account).ledger()?;
         ledger.same_currency(self.amount)?;
@@ -101,15 +92,12 @@ impl StartPayment {
         }
         purpose_of_account(books, &self.account, &self.purpose)?;
         let payment = books.new_id::<Payment>();
-        let Self { account, payer, method, amount, purpose } = self.clone();
-        let awaiting = match &purpose {
-            Purpose::Order(order) => Some(order.clone()),
-            Purpose::Advance | Purpose::Invoice(_) => None,
-        };
-        books.execute(&payment, PaymentCommand::Start { account, payer, method, amount, purpose })?;
-        if let Some(order) = awaiting {
-            let command = crate::domain::order::OrderCommand::AwaitPayment { payment: payment.clone() };
-            books.execute(&order, command)?;
+        books.execute(&payment, PaymentCommand::Start(self.clone()))?;
+        match &self.purpose {
+            Purpose::Order(order) => {
+                books.execute(order, OrderCommand::AwaitPayment { payment: payment.clone() })?;
+            }
+            Purpose::Advance | Purpose::Invoice(_) => {}
         }
         standing(books, &payment)
     }
@@ -259,14 +247,14 @@ impl GatewayNotice {
 
     fn start(&self, books: &mut UnitOfWork<'_>, payment: &PaymentId, purpose: Purpose) -> Result<(), Refusal> {
         books.get(&self.account).ledger()?.same_currency(self.amount)?;
-        let start = PaymentCommand::Start {
+        let request = PaymentRequest {
             account: self.account.clone(),
             payer: None,
             method: self.gateway.to_lowercase(),
             amount: self.amount,
             purpose,
         };
-        Ok(books.execute(payment, start)?)
+        Ok(books.execute(payment, PaymentCommand::Start(request))?)
     }
 
     /// The gateway reported the money before it said which payment of ours it is: ours is not waited for any more,

@@ -5,20 +5,11 @@ use serde_json::json;
 use super::{Answer, Refusal, answer};
 use crate::{
     domain::{
-        CustomerId, Ticket, TicketId,
-        ticket::{Subject, TicketCommand, TicketRejection},
+        Ticket, TicketId,
+        ticket::{Subject, TicketAction, TicketCommand, TicketOpening, TicketRejection},
     },
     writer::UnitOfWork,
 };
-
-#[derive(Clone, Debug)]
-pub struct OpenTicket {
-    pub customer: CustomerId,
-    pub category: String,
-    pub subject: String,
-    pub about: Option<Subject>,
-    pub message: String,
-}
 
 #[derive(Clone, Debug)]
 pub struct WriteOnTicket {
@@ -26,23 +17,7 @@ pub struct WriteOnTicket {
     pub action: TicketAction,
 }
 
-#[derive(Clone, Debug)]
-pub enum TicketAction {
-    TakeUp,
-    /// The provider writes.
-    Answer {
-        message: String,
-    },
-    /// The customer writes.
-    Reply {
-        message: String,
-    },
-    Read,
-    Archive,
-    Restore,
-}
-
-impl OpenTicket {
+impl TicketOpening {
     pub(super) fn decide(&self, books: &mut UnitOfWork<'_>) -> Result<Answer, Refusal> {
         books.get(&self.customer).groups()?;
         let owner = match &self.about {
@@ -54,23 +29,14 @@ impl OpenTicket {
             return Err(TicketRejection::ForeignSubject.into());
         }
         let ticket = books.new_id::<Ticket>();
-        let Self { customer, category, subject, about, message } = self.clone();
-        books.execute(&ticket, TicketCommand::Open { customer, category, subject, about, message })?;
+        books.execute(&ticket, TicketCommand::Open(self.clone()))?;
         Ok(answer(json!({ "id": ticket })))
     }
 }
 
 impl WriteOnTicket {
     pub(super) fn decide(&self, books: &mut UnitOfWork<'_>) -> Result<Answer, Refusal> {
-        let command = match self.action.clone() {
-            TicketAction::TakeUp => TicketCommand::TakeUp,
-            TicketAction::Answer { message } => TicketCommand::Answer { message },
-            TicketAction::Reply { message } => TicketCommand::Reply { message },
-            TicketAction::Read => TicketCommand::Read,
-            TicketAction::Archive => TicketCommand::Archive,
-            TicketAction::Restore => TicketCommand::Restore,
-        };
-        books.execute(&self.ticket, command)?;
+        books.execute(&self.ticket, TicketCommand::Act(self.action.clone()))?;
         Ok(answer(json!({ "id": self.ticket })))
     }
 }

@@ -152,7 +152,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::domain::{TicketEvent, ticket::Subject};
+    use crate::domain::{
+        TicketEvent,
+        ticket::{Subject, TicketOpening},
+    };
 
     fn stored(event_version: &str, payload: Value) -> RawEvent {
         RawEvent {
@@ -229,13 +232,13 @@ mod tests {
     #[test]
     fn a_row_that_calls_its_payload_something_else_is_unreadable() {
         let subject = Subject::Order("ord_1".parse().expect("an order"));
-        let opened = TicketEvent::Opened {
+        let opened = TicketEvent::Opened(TicketOpening {
             customer: "cus_1".parse().expect("a customer"),
             category: "billing".into(),
             subject: "a subject".into(),
             about: Some(subject),
             message: "a message".into(),
-        };
+        });
         let raw = stored("1.0", serde_json::to_value(opened).expect("json"));
         assert!(matches!(present_event(&raw, &[]), Err(DecodeError::TypeMismatch { .. })));
     }

@@ -14,9 +14,9 @@ use daybook_core::{
         ticket::Subject,
     },
     operations::{
-        ChangeTerms, CreatePayer, CreditRequest, FailRefund, GatewayNotice, GrantDiscount, IssueCreditNote,
-        IssueInvoice, JoinGroup, NoticeOutcome, Numbering, OpenAccount, OpenTicket, Operation, PayOrder, PayOrderBy,
-        PlaceOrder, RegisterCustomer, SettleRefund, StartPayment, StartRefund, Terms, TicketAction, TransferFunds,
+        AccountOpening, ChangeTerms, CreditRequest, FailRefund, GatewayNotice, GrantDiscount, IssueCreditNote,
+        IssueInvoice, JoinGroup, NoticeOutcome, Numbering, Operation, PayOrder, PayOrderBy, PaymentRequest, PlaceOrder,
+        Profile, Registration, SettleRefund, StartRefund, Terms, TicketAction, TicketOpening, TransferFunds,
         WriteOnTicket,
     },
 };
@@ -88,7 +88,7 @@ async fn out_of_the_ordinary(teller: &mut Teller, client: &mut Client) -> Result
     let gateway = || Actor::new(ActorKind::Gateway, "cardgate");
     let in_dollars = |dollars| price(client.currency, dollars);
 
-    let start = StartPayment {
+    let start = PaymentRequest {
         account: client.account.clone(),
         payer: Some(client.payer.clone()),
         method: "card".into(),
@@ -152,7 +152,7 @@ async fn register(
     ];
     const TRADES: [&str; 4] = ["Bakery", "Studio", "Logistics", "Games"];
     let name = format!("{} {}", NAMES[number as usize % NAMES.len()], TRADES[rng.random_range(0..TRADES.len())]);
-    let register = RegisterCustomer { name: name.clone(), email: Some(format!("billing{number}@example.com")) };
+    let register = Registration { name: name.clone(), email: Some(format!("billing{number}@example.com")) };
     let customer: CustomerId = id(&teller.tell(at, system(), Operation::RegisterCustomer(register)).await?)?;
     let (code, zone, country) = match number % 3 {
         0 => ("JPY", "Asia/Tokyo", "JP"),
@@ -166,7 +166,7 @@ async fn register(
         street: format!("Main Street {}", rng.random_range(1..200)),
     };
     let kind = if number.is_multiple_of(4) { PayerKind::Individual } else { PayerKind::Company };
-    let payer = CreatePayer { customer: customer.clone(), kind, name, address, tax_number: None };
+    let payer = Profile { customer: customer.clone(), kind, name, address, tax_number: None };
     let payer = id(&teller.tell(at, system(), Operation::CreatePayer(payer)).await?)?;
     let account = open(teller, at, &customer, code, zone).await?;
     let euro = if number % 6 == 1 { Some(open(teller, at, &customer, "EUR", zone).await?) } else { None };
@@ -192,7 +192,7 @@ async fn open(
     zone: &str,
 ) -> Result<AccountId, ToolError> {
     let (customer, currency) = (customer.clone(), code.parse()?);
-    let open = OpenAccount { customer, currency, name: format!("hosting, {code}"), time_zone: zone.into() };
+    let open = AccountOpening { customer, currency, name: format!("hosting, {code}"), time_zone: zone.into() };
     id(&teller.tell(at, system(), Operation::OpenAccount(open)).await?)
 }
 
@@ -402,7 +402,7 @@ async fn ticket(
 ) -> Result<(), ToolError> {
     const SUBJECTS: [&str; 4] = ["server is slow", "how do I move a domain", "question about an invoice", "no mail"];
     let subject = SUBJECTS[rng.random_range(0..SUBJECTS.len())];
-    let open = OpenTicket {
+    let open = TicketOpening {
         customer: client.customer.clone(),
         category: "support".into(),
         subject: subject.into(),

@@ -27,8 +27,8 @@ use daybook_core::{
         tax::RoundingPolicy,
     },
     operations::{
-        AdjustAccount, Answer, ChangeTerms, CreatePayer, CreditRequest, IssueCreditNote, IssueInvoice, Numbering,
-        OpenAccount, Operation, Refusal, RegisterCustomer, Terms,
+        AccountOpening, AdjustAccount, Answer, ChangeTerms, CreditRequest, IssueCreditNote, IssueInvoice, Numbering,
+        Operation, Profile, Refusal, Registration, Terms,
     },
     writer::{Done, ExecuteError},
 };
@@ -412,9 +412,9 @@ async fn open_book(desk: &Desk, arguments: &Arguments, party: &Party) -> Result<
     };
 
     let [register_key, open_key, terms_key, payer_key] = keys_of_party(party);
-    let register = RegisterCustomer { name: name.clone(), email: None };
+    let register = Registration { name: name.clone(), email: None };
     let customer = id(&step(register_key, Operation::RegisterCustomer(register)).await?, "id")?;
-    let open = OpenAccount {
+    let open = AccountOpening {
         customer,
         currency: arguments.currency,
         name: name.clone(),
@@ -430,7 +430,7 @@ async fn open_book(desk: &Desk, arguments: &Arguments, party: &Party) -> Result<
         city: String::new(),
         street: String::new(),
     };
-    let payer = CreatePayer { customer, kind: PayerKind::Company, name: name.clone(), address, tax_number: None };
+    let payer = Profile { customer, kind: PayerKind::Company, name: name.clone(), address, tax_number: None };
     let payer = id(&step(payer_key, Operation::CreatePayer(payer)).await?, "id")?;
     Ok((party.customer.clone(), Book { account, payer }, replayed, position))
 }

@@ -10,7 +10,7 @@ use chrono::NaiveDate;
 use chrono_tz::Tz;
 use daybook_core::{
     calendar,
-    domain::{AccountEvent, Event},
+    domain::{AccountEvent, Event, account::AccountOpening},
     midnight,
     store::{RawEvent, Store, read_stream},
     transparency::{LogError, prove_inclusions},
@@ -133,7 +133,9 @@ struct Opened {
 
 fn opened(store: &Store, events: &[RawEvent]) -> Result<Option<Opened>, ToolError> {
     for raw in events {
-        if let Event::Account(AccountEvent::Opened { currency, time_zone, .. }) = raw.event(store.upcasters())? {
+        if let Event::Account(AccountEvent::Opened(AccountOpening { currency, time_zone, .. })) =
+            raw.event(store.upcasters())?
+        {
             let (currency, zero) = (currency.code().to_owned(), Decimal::new(0, currency.digits()));
             return Ok(Some(Opened { currency, zero, zone: time_zone.parse()? }));
         }

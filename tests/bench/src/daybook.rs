@@ -8,7 +8,7 @@ use daybook_api::{App, AppOptions, Running};
 use daybook_core::{
     Actor, Context,
     domain::{AccountId, CustomerId, Money},
-    operations::{AdjustAccount, Answer, OpenAccount, Operation, RegisterCustomer},
+    operations::{AdjustAccount, Answer, AccountOpening, Operation, Registration},
     store::{Store, StoreOptions},
     writer::{Command, ExecuteError, Failure as WriterFailure, Idempotency, Writer, WriterHandle, WriterOptions},
 };
@@ -76,11 +76,11 @@ impl Ledger {
 }
 
 async fn open_account(writer: &WriterHandle, number: usize) -> Result<AccountId, Failure> {
-    let register = RegisterCustomer { name: format!("customer {number}"), email: None };
+    let register = Registration { name: format!("customer {number}"), email: None };
     let customer = writer.execute(command(Operation::RegisterCustomer(register), None)).await?;
     let customer: CustomerId = id(&customer.answer)?;
     let currency = Money::parse("0", "USD")?.currency();
-    let open = OpenAccount { customer, currency, name: "the account".into(), time_zone: "UTC".into() };
+    let open = AccountOpening { customer, currency, name: "the account".into(), time_zone: "UTC".into() };
     let account = writer.execute(command(Operation::OpenAccount(open), None)).await?;
     id(&account.answer)
 }

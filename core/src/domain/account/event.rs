@@ -15,7 +15,7 @@ use crate::domain::{
 impl DomainEvent for AccountEvent {
     fn event_type(&self) -> String {
         match self {
-            Self::Opened { .. } => "account.opened",
+            Self::Opened(_) => "account.opened",
             Self::CreditLimitSet { .. } => "account.credit_limit_set",
             Self::PostPaidAllowed {} => "account.post_paid_allowed",
             Self::PostPaidRevoked {} => "account.post_paid_revoked",
@@ -84,7 +84,7 @@ impl LedgerEvent for AccountEvent {
                 };
                 between(counter, LedgerAccount::CustomerWallets, *amount)
             }
-            Self::Opened { .. }
+            Self::Opened(_)
             | Self::CreditLimitSet { .. }
             | Self::PostPaidAllowed {}
             | Self::PostPaidRevoked {}
@@ -121,7 +121,7 @@ impl LedgerEvent for AccountEvent {
                 "funds-set-free",
                 "Money that was dated ahead has taken effect and can be spent, or is taken back.",
             ),
-            Self::Opened { .. }
+            Self::Opened(_)
             | Self::CreditLimitSet { .. }
             | Self::PostPaidAllowed {}
             | Self::PostPaidRevoked {}
@@ -132,7 +132,7 @@ impl LedgerEvent for AccountEvent {
 
     fn mentions<'a>(&'a self, mentions: &mut Mentions<'a>) {
         match self {
-            Self::Opened { customer, .. } => mentions.add(customer),
+            Self::Opened(opening) => mentions.add(&opening.customer),
             Self::Credited { origin, .. } => mention_funds(origin, mentions),
             Self::Charged { origin, .. } => mention_charge(origin, mentions),
             Self::Allocated { from, to, .. } | Self::Released { from, to, .. } => {

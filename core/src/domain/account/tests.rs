@@ -9,14 +9,17 @@ fn given(events: Vec<AccountEvent>) -> AggregateTestExecutor<Account> {
     TestFramework::with(()).given(events)
 }
 
-fn open(time_zone: &str) -> AccountCommand {
+fn opening(time_zone: &str) -> AccountOpening {
     let currency = usd("0").currency();
-    AccountCommand::Open { customer: id("ada"), currency, name: "main".into(), time_zone: time_zone.into() }
+    AccountOpening { customer: id("ada"), currency, name: "main".into(), time_zone: time_zone.into() }
+}
+
+fn open(time_zone: &str) -> AccountCommand {
+    AccountCommand::Open(opening(time_zone))
 }
 
 fn opened() -> AccountEvent {
-    let currency = usd("0").currency();
-    AccountEvent::Opened { customer: id("ada"), currency, name: "main".into(), time_zone: "Europe/Berlin".into() }
+    AccountEvent::Opened(opening("Europe/Berlin"))
 }
 
 fn limit(amount: &str) -> AccountEvent {
@@ -24,7 +27,7 @@ fn limit(amount: &str) -> AccountEvent {
 }
 
 fn set_limit(limit: Money) -> AccountCommand {
-    AccountCommand::SetCreditLimit { limit }
+    AccountCommand::ChangeTerms(Terms::CreditLimit(limit))
 }
 
 fn payment() -> FundsOrigin {
@@ -113,16 +116,16 @@ fn an_account_opens_and_gets_its_terms() {
     given(vec![]).when(open("Europe/Berlin")).then_expect_events(vec![opened()]);
     for (command, event) in [
         (set_limit(usd("50.00")), limit("50.00")),
-        (AccountCommand::AllowPostPaid, AccountEvent::PostPaidAllowed {}),
-        (AccountCommand::SwitchAutomaticAllocationOff, AccountEvent::AutomaticAllocationSwitchedOff {}),
+        (AccountCommand::ChangeTerms(Terms::PostPaidAllowed), AccountEvent::PostPaidAllowed {}),
+        (AccountCommand::ChangeTerms(Terms::AutomaticAllocationOff), AccountEvent::AutomaticAllocationSwitchedOff {}),
     ] {
         given(vec![opened()]).when(command).then_expect_events(vec![event]);
     }
     given(vec![opened(), AccountEvent::PostPaidAllowed {}])
-        .when(AccountCommand::RevokePostPaid)
+        .when(AccountCommand::ChangeTerms(Terms::PostPaidRevoked))
         .then_expect_events(vec![AccountEvent::PostPaidRevoked {}]);
     given(vec![opened(), AccountEvent::AutomaticAllocationSwitchedOff {}])
-        .when(AccountCommand::SwitchAutomaticAllocationOn)
+        .when(AccountCommand::ChangeTerms(Terms::AutomaticAllocationOn))
         .then_expect_events(vec![AccountEvent::AutomaticAllocationSwitchedOn {}]);
 }
 
@@ -253,7 +256,9 @@ fn an_open_account_does_not_open_again() {
 
 #[test]
 fn nothing_happens_to_an_account_that_is_not_open() {
-    for command in [credit(usd("1.00")), bill("1.00"), hold("1.00"), AccountCommand::AllowPostPaid] {
+    for command in
+        [credit(usd("1.00")), bill("1.00"), hold("1.00"), AccountCommand::ChangeTerms(Terms::PostPaidAllowed)]
+    {
         given(vec![]).when(command).then_expect_error(AccountRejection::NotOpen);
     }
     assert_eq!(Account::Unknown.ledger(), Err(AccountRejection::NotOpen));
@@ -311,7 +316,7 @@ fn a_negative_credit_limit_is_refused() {
 #[test]
 fn a_credit_limit_and_post_paid_exclude_each_other() {
     given(vec![opened(), limit("50.00")])
-        .when(AccountCommand::AllowPostPaid)
+        .when(AccountCommand::ChangeTerms(Terms::PostPaidAllowed))
         .then_expect_error(AccountRejection::LimitAndPostPaid);
     given(vec![opened(), AccountEvent::PostPaidAllowed {}])
         .when(set_limit(usd("50.00")))
@@ -321,22 +326,24 @@ fn a_credit_limit_and_post_paid_exclude_each_other() {
 #[test]
 fn post_paid_is_not_allowed_twice() {
     given(vec![opened(), AccountEvent::PostPaidAllowed {}])
-        .when(AccountCommand::AllowPostPaid)
+        .when(AccountCommand::ChangeTerms(Terms::PostPaidAllowed))
         .then_expect_error(AccountRejection::AlreadyPostPaid);
 }
 
 #[test]
 fn post_paid_that_is_not_allowed_is_not_revoked() {
-    given(vec![opened()]).when(AccountCommand::RevokePostPaid).then_expect_error(AccountRejection::NotPostPaid);
+    given(vec![opened()])
+        .when(AccountCommand::ChangeTerms(Terms::PostPaidRevoked))
+        .then_expect_error(AccountRejection::NotPostPaid);
 }
 
 #[test]
 fn automatic_allocation_is_not_switched_to_what_it_is() {
     given(vec![opened()])
-        .when(AccountCommand::SwitchAutomaticAllocationOn)
+        .when(AccountCommand::ChangeTerms(Terms::AutomaticAllocationOn))
         .then_expect_error(AccountRejection::AllocationUnchanged);
     given(vec![opened(), AccountEvent::AutomaticAllocationSwitchedOff {}])
-        .when(AccountCommand::SwitchAutomaticAllocationOff)
+        .when(AccountCommand::ChangeTerms(Terms::AutomaticAllocationOff))
         .then_expect_error(AccountRejection::AllocationUnchanged);
 }
 

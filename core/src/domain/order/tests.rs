@@ -42,12 +42,24 @@ fn added(number: u32, price: &str) -> OrderEvent {
 
 fn place(description: &str, items: Vec<OrderItem>) -> OrderCommand {
     let currency = usd("0").currency();
-    OrderCommand::Place { customer: id("ada"), account: id("main"), currency, description: description.into(), items }
+    OrderCommand::Place(Placement {
+        customer: id("ada"),
+        account: id("main"),
+        currency,
+        description: description.into(),
+        items,
+    })
 }
 
 fn placed(items: Vec<OrderItem>) -> OrderEvent {
     let currency = usd("0").currency();
-    OrderEvent::Placed { customer: id("ada"), account: id("main"), currency, description: "servers".into(), items }
+    OrderEvent::Placed(Placement {
+        customer: id("ada"),
+        account: id("main"),
+        currency,
+        description: "servers".into(),
+        items,
+    })
 }
 
 fn rename(description: &str) -> OrderCommand {

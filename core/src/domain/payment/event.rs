@@ -3,7 +3,7 @@
 
 use cqrs_es::DomainEvent;
 
-use super::{Payment, PaymentEvent, Purpose};
+use super::{Payment, PaymentEvent, PaymentRequest, Purpose};
 use crate::domain::{
     LedgerEvent, Mentions,
     posting::{JournalEntry, LedgerAccount, between},
@@ -14,7 +14,7 @@ use crate::domain::{
 impl DomainEvent for PaymentEvent {
     fn event_type(&self) -> String {
         match self {
-            Self::Started { .. } => "payment.started",
+            Self::Started(_) => "payment.started",
             Self::Submitted {} => "payment.submitted",
             Self::Pledged { .. } => "payment.pledged",
             Self::PledgeWithdrawn {} => "payment.pledge_withdrawn",
@@ -68,7 +68,7 @@ impl LedgerEvent for PaymentEvent {
             Self::RefundSettled { amount, .. } => {
                 between(LedgerAccount::RefundClearing, LedgerAccount::PaymentClearing, *amount)
             }
-            Self::Started { .. }
+            Self::Started(_)
             | Self::Submitted {}
             | Self::Pledged { .. }
             | Self::PledgeWithdrawn {}
@@ -92,7 +92,7 @@ impl LedgerEvent for PaymentEvent {
             Self::RefundSettled { .. } => {
                 Some(Rule::new("refund-settled", "A refund has reached the payer: it leaves the clearing of payments."))
             }
-            Self::Started { .. }
+            Self::Started(_)
             | Self::Submitted {}
             | Self::Pledged { .. }
             | Self::PledgeWithdrawn {}
@@ -113,7 +113,7 @@ impl LedgerEvent for PaymentEvent {
 
     fn mentions<'a>(&'a self, mentions: &mut Mentions<'a>) {
         match self {
-            Self::Started { account, payer, purpose, .. } => {
+            Self::Started(PaymentRequest { account, payer, purpose, .. }) => {
                 mentions.add(account);
                 mentions.add_all(payer);
                 match purpose {

@@ -11,12 +11,12 @@ fn given(events: Vec<PaymentEvent>) -> AggregateTestExecutor<Payment> {
 
 fn start(amount: &str, method: &str) -> PaymentCommand {
     let (account, method, amount) = (id("main"), method.into(), usd(amount));
-    PaymentCommand::Start { account, payer: None, method, amount, purpose: Purpose::Advance }
+    PaymentCommand::Start(PaymentRequest { account, payer: None, method, amount, purpose: Purpose::Advance })
 }
 
 fn started() -> PaymentEvent {
     let (account, method, amount) = (id("main"), "card".into(), usd("100.00"));
-    PaymentEvent::Started { account, payer: None, method, amount, purpose: Purpose::Advance }
+    PaymentEvent::Started(PaymentRequest { account, payer: None, method, amount, purpose: Purpose::Advance })
 }
 
 fn submitted() -> PaymentEvent {

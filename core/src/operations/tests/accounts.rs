@@ -35,7 +35,7 @@ fn pair(books: &mut Books, from: &str, to: &str) -> (AccountId, AccountId) {
 fn a_customer_has_one_account_in_a_currency() {
     let mut books = Books::new();
     let (dollars, _) = pair(&mut books, "USD", "EUR");
-    let open = OpenAccount {
+    let open = AccountOpening {
         customer: books.ledger(&dollars).customer.clone(),
         currency: "USD".parse().expect("dollars"),
         name: "second".into(),

@@ -17,8 +17,8 @@ use rust_decimal::Decimal;
 use uuid::Uuid;
 
 use super::{
-    Answer, CreatePayer, IssueInvoice, Numbering, OpenAccount, Operation, OperationRejection, Refusal,
-    RegisterCustomer, StartPayment,
+    AccountOpening, Answer, IssueInvoice, Numbering, Operation, OperationRejection, PaymentRequest, Profile, Refusal,
+    Registration,
 };
 use crate::{
     domain::{
@@ -269,7 +269,7 @@ impl Books {
     /// A customer's account, empty.
     fn account(&mut self, currency: &str) -> AccountId {
         let customer =
-            id(&self.done(Operation::RegisterCustomer(RegisterCustomer { name: "Ada Byron".into(), email: None })));
+            id(&self.done(Operation::RegisterCustomer(Registration { name: "Ada Byron".into(), email: None })));
         self.account_of(&customer, currency)
     }
 
@@ -280,12 +280,12 @@ impl Books {
     /// A customer's account in dollars, kept in another time zone.
     fn account_in(&mut self, time_zone: &str) -> AccountId {
         let customer =
-            id(&self.done(Operation::RegisterCustomer(RegisterCustomer { name: "Ada Byron".into(), email: None })));
+            id(&self.done(Operation::RegisterCustomer(Registration { name: "Ada Byron".into(), email: None })));
         self.opened(&customer, "USD", time_zone)
     }
 
     fn opened(&mut self, customer: &crate::domain::CustomerId, currency: &str, time_zone: &str) -> AccountId {
-        id(&self.done(Operation::OpenAccount(OpenAccount {
+        id(&self.done(Operation::OpenAccount(AccountOpening {
             customer: customer.clone(),
             currency: currency.parse().expect("a currency"),
             name: "main".into(),
@@ -304,7 +304,7 @@ impl Books {
 
     fn payer(&mut self, account: &AccountId) -> PayerId {
         let customer = self.ledger(account).customer.clone();
-        id(&self.done(Operation::CreatePayer(CreatePayer {
+        id(&self.done(Operation::CreatePayer(Profile {
             customer,
             kind: PayerKind::Individual,
             name: "Ada Byron".into(),
@@ -399,7 +399,7 @@ fn order_for(order: &OrderId) -> Purpose {
 
 fn start_payment(account: &AccountId, amount: Money, purpose: Purpose) -> Operation {
     let (account, method) = (account.clone(), "bank".into());
-    Operation::StartPayment(StartPayment { account, payer: None, method, amount, purpose })
+    Operation::StartPayment(PaymentRequest { account, payer: None, method, amount, purpose })
 }
 
 fn step(payment: &PaymentId, step: PaymentStep) -> Operation {

@@ -9,11 +9,11 @@ use crate::{
         service::ServiceRejection,
         ticket::{Subject, TicketRejection},
     },
-    operations::{OpenTicket, PlaceOrder, TicketAction, WriteOnTicket},
+    operations::{PlaceOrder, TicketAction, TicketOpening, WriteOnTicket},
 };
 
-fn open(books: &Books, account: &AccountId, about: Option<Subject>) -> OpenTicket {
-    OpenTicket {
+fn open(books: &Books, account: &AccountId, about: Option<Subject>) -> TicketOpening {
+    TicketOpening {
         customer: books.ledger(account).customer.clone(),
         category: "support".into(),
         subject: "no answer to ping".into(),
@@ -75,6 +75,6 @@ fn a_ticket_is_about_something_of_the_same_customer() {
 fn a_ticket_of_an_unknown_customer_is_refused() {
     let mut books = Books::new();
     let account = books.account("USD");
-    let nobody = OpenTicket { customer: Id::named("nobody").expect("a name"), ..open(&books, &account, None) };
+    let nobody = TicketOpening { customer: Id::named("nobody").expect("a name"), ..open(&books, &account, None) };
     assert_eq!(books.refused(Operation::OpenTicket(nobody)), CustomerRejection::NotRegistered.into());
 }
