@@ -157,13 +157,10 @@ pub struct AppliedDiscount {
 }
 
 /// Whom a discount is for.
-pub type AudienceKind = OneOf<AudienceKinds>;
+pub type AudienceKind = OneOf<discount::AudienceKind>;
 
-pub enum AudienceKinds {}
-
-impl WordList for AudienceKinds {
+impl WordList for discount::AudienceKind {
     const NAME: &'static str = "AudienceKind";
-    const WORDS: &'static [&'static str] = &["everyone", "group", "customer"];
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -232,10 +229,12 @@ impl From<DiscountRow> for DiscountShown {
         let amount = |amount| Amount::of(amount, row.currency.as_deref().unwrap_or_default());
         Self {
             id: row.id,
-            audience: match row.audience.as_str() {
-                "customer" => Audience::Customer(Ref(audience_id.parse().expect("a row holds an identifier"))),
-                "group" => Audience::Group(Words(audience_id)),
-                _ => Audience::Everyone,
+            audience: match *row.audience {
+                discount::AudienceKind::Customer => {
+                    Audience::Customer(Ref(audience_id.parse().expect("a row holds an identifier")))
+                }
+                discount::AudienceKind::Group => Audience::Group(Words(audience_id)),
+                discount::AudienceKind::Everyone => Audience::Everyone,
             },
             name: row.name,
             scope: row.product.map_or(Scope::All, |product| Scope::Product(Words(product))),

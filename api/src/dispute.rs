@@ -2,7 +2,10 @@
 
 use axum::{extract::State, response::Response};
 use chrono::{DateTime, Utc};
-use daybook_core::operations::{LoseDispute, OpenDispute, Operation, WinDispute};
+use daybook_core::{
+    domain::payment,
+    operations::{LoseDispute, OpenDispute, Operation, WinDispute},
+};
 use daybook_projections::payment::{DisputeRow, PaymentRow};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -19,13 +22,10 @@ use crate::{
 };
 
 /// How a dispute stands.
-pub type DisputeStatus = OneOf<DisputeStatuses>;
+pub type DisputeStatus = OneOf<payment::DisputeStage>;
 
-pub enum DisputeStatuses {}
-
-impl WordList for DisputeStatuses {
+impl WordList for payment::DisputeStage {
     const NAME: &'static str = "DisputeStatus";
-    const WORDS: &'static [&'static str] = &["open", "won", "lost"];
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -116,7 +116,7 @@ pub struct DisputeShown {
     gateway_dispute: Option<String>,
     amount: Amount,
     #[schema(value_type = DisputeStatus)]
-    status: String,
+    status: &'static str,
     gateway_reason: String,
     /// The number of the entry that took the money off the account.
     entry: i64,
@@ -142,6 +142,7 @@ impl From<DisputeRow> for DisputeShown {
             position,
             ..
         } = row;
+        let status = status.as_str();
         Self { id, gateway_dispute, amount, status, gateway_reason, entry, won_entry, opened_at, ended_at, position }
     }
 }

@@ -2,7 +2,10 @@
 
 use axum::{extract::State, response::Response};
 use chrono::{DateTime, Utc};
-use daybook_core::operations::{AdjustExpense, Operation, RecordExpense, ReinstateExpense, ReverseExpense};
+use daybook_core::{
+    domain::expense,
+    operations::{AdjustExpense, Operation, RecordExpense, ReinstateExpense, ReverseExpense},
+};
 use daybook_projections::{
     Chosen,
     expense::{CoverageRow, ExpenseRow},
@@ -117,13 +120,10 @@ struct ExpenseStanding {
 }
 
 /// How an expense stands.
-pub type ExpenseStatus = OneOf<ExpenseStatuses>;
+pub type ExpenseStatus = OneOf<expense::Status>;
 
-pub enum ExpenseStatuses {}
-
-impl WordList for ExpenseStatuses {
+impl WordList for expense::Status {
     const NAME: &'static str = "ExpenseStatus";
-    const WORDS: &'static [&'static str] = &["recorded", "reversed"];
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -166,7 +166,7 @@ pub struct ExpenseShown {
     tax: Amount,
     total: Amount,
     #[schema(value_type = ExpenseStatus)]
-    status: String,
+    status: &'static str,
     /// The number of the entry that charged it first.
     entry: i64,
     covered: Amount,
@@ -207,7 +207,7 @@ impl From<ExpenseRow> for ExpenseShown {
             description: row.description,
             quantity: Number(row.quantity),
             tax_rate: Number(row.tax_rate),
-            status: row.status,
+            status: row.status.as_str(),
             entry: row.entry,
             charged_at: row.charged_at,
             position: row.position,

@@ -239,13 +239,10 @@ struct InvoiceIssued {
 }
 
 /// How an invoice stands.
-pub type InvoiceStatus = OneOf<InvoiceStatuses>;
+pub type InvoiceStatus = OneOf<invoice::Status>;
 
-pub enum InvoiceStatuses {}
-
-impl WordList for InvoiceStatuses {
+impl WordList for invoice::Status {
     const NAME: &'static str = "InvoiceStatus";
-    const WORDS: &'static [&'static str] = &["issued", "part_paid", "paid"];
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -287,7 +284,7 @@ pub struct InvoiceShown {
     issued_on: NaiveDate,
     due_on: NaiveDate,
     #[schema(value_type = InvoiceStatus)]
-    status: String,
+    status: &'static str,
     /// Exact; may be finer than the currency.
     net: Number,
     tax: Amount,
@@ -363,7 +360,7 @@ impl From<InvoiceRow> for InvoiceShown {
             payer: row.payer.0,
             issued_on: row.issued_on,
             due_on: row.due_on,
-            status: row.status,
+            status: row.status.as_str(),
             net: Number(row.net),
             residue: Number(row.residue),
             rates: row.rates.0.into_iter().map(TaxShown::from).collect(),

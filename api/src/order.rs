@@ -254,13 +254,10 @@ struct StartedPayment {
 }
 
 /// How an order stands.
-pub type OrderStatus = OneOf<OrderStatuses>;
+pub type OrderStatus = OneOf<order::Status>;
 
-pub enum OrderStatuses {}
-
-impl WordList for OrderStatuses {
+impl WordList for order::Status {
     const NAME: &'static str = "OrderStatus";
-    const WORDS: &'static [&'static str] = &["open", "in_progress", "processed", "deleted"];
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -294,7 +291,7 @@ pub struct OrderShown {
     account: String,
     description: String,
     #[schema(value_type = OrderStatus)]
-    status: String,
+    status: &'static str,
     total: Amount,
     /// What discounts took off.
     saving: Amount,
@@ -344,7 +341,7 @@ impl From<OrderSummary> for OrderShown {
             customer: order.customer_id,
             account: order.account_id,
             description: order.description,
-            status: order.status,
+            status: order.status.as_str(),
             payment: order.payment_id,
             placed_at: order.placed_at,
             processed_at: order.processed_at,

@@ -188,7 +188,7 @@ impl Question for PayerQuery {
 pub struct PayerShown {
     id: String,
     customer: String,
-    kind: String,
+    kind: &'static str,
     name: String,
     #[schema(inline = false)]
     address: Address,
@@ -205,7 +205,7 @@ impl From<PayerRow> for PayerShown {
         Self {
             id: row.id,
             customer: row.customer_id,
-            kind: row.kind,
+            kind: row.kind.as_str(),
             name: row.name,
             address: Address {
                 country: Words(country),

@@ -225,23 +225,10 @@ pub struct PaymentStanding {
 }
 
 /// How a payment stands.
-pub type PaymentStatus = OneOf<PaymentStatuses>;
+pub type PaymentStatus = OneOf<payment::Status>;
 
-pub enum PaymentStatuses {}
-
-impl WordList for PaymentStatuses {
+impl WordList for payment::Status {
     const NAME: &'static str = "PaymentStatus";
-    const WORDS: &'static [&'static str] = &[
-        "new",
-        "in_progress",
-        "pledged",
-        "credited",
-        "partly_returned",
-        "returned",
-        "failed",
-        "deleted",
-        "fraudulent",
-    ];
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -284,7 +271,7 @@ pub struct PaymentShown {
     purpose: String,
     purpose_id: Option<String>,
     #[schema(value_type = PaymentStatus)]
-    status: String,
+    status: &'static str,
     document_number: Option<String>,
     /// Why it failed or was taken back, in the gateway's words.
     gateway_reason: Option<String>,
@@ -328,7 +315,7 @@ impl From<PaymentRow> for PaymentShown {
             method: row.method,
             purpose: row.purpose,
             purpose_id: row.purpose_id,
-            status: row.status,
+            status: row.status.as_str(),
             document_number: row.document_number,
             gateway_reason: row.gateway_reason,
             gateway_payment: row.gateway_payment,

@@ -2,7 +2,10 @@
 
 use axum::{extract::State, response::Response};
 use chrono::{DateTime, Utc};
-use daybook_core::operations::{FailRefund, Operation, SettleRefund, StartRefund};
+use daybook_core::{
+    domain::payment,
+    operations::{FailRefund, Operation, SettleRefund, StartRefund},
+};
 use daybook_projections::{payment::PaymentRow, payment::RefundRow};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -20,13 +23,10 @@ use crate::{
 };
 
 /// How a refund stands.
-pub type RefundStatus = OneOf<RefundStatuses>;
+pub type RefundStatus = OneOf<payment::RefundStatus>;
 
-pub enum RefundStatuses {}
-
-impl WordList for RefundStatuses {
+impl WordList for payment::RefundStatus {
     const NAME: &'static str = "RefundStatus";
-    const WORDS: &'static [&'static str] = &["pending", "settled", "failed"];
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -120,7 +120,7 @@ pub struct RefundShown {
     id: String,
     amount: Amount,
     #[schema(value_type = RefundStatus)]
-    status: String,
+    status: &'static str,
     gateway_reason: Option<String>,
     /// The gateway's own refund id.
     gateway_refund: Option<String>,
@@ -135,6 +135,7 @@ impl From<RefundRow> for RefundShown {
     fn from(row: RefundRow) -> Self {
         let amount = Amount::of(row.amount, &row.currency);
         let RefundRow { id, status, gateway_reason, gateway_refund, entry, started_at, ended_at, position, .. } = row;
+        let status = status.as_str();
         Self { id, amount, status, gateway_reason, gateway_refund, entry, started_at, ended_at, position }
     }
 }

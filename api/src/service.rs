@@ -48,7 +48,7 @@ pub struct ServiceShown {
     product: String,
     description: String,
     #[schema(example = "active")]
-    status: String,
+    status: &'static str,
     activated_at: DateTime<Utc>,
     /// Of the event that activated it.
     position: i64,
@@ -63,7 +63,7 @@ impl From<ServiceRow> for ServiceShown {
             order: row.order_id,
             product: row.product,
             description: row.description,
-            status: row.status,
+            status: row.status.as_str(),
             activated_at: row.activated_at,
             position: row.position,
         }

@@ -166,13 +166,10 @@ impl From<Subject> for ticket::Subject {
 }
 
 /// How a ticket stands.
-pub type TicketStatus = OneOf<TicketStatuses>;
+pub type TicketStatus = OneOf<ticket::Status>;
 
-pub enum TicketStatuses {}
-
-impl WordList for TicketStatuses {
+impl WordList for ticket::Status {
     const NAME: &'static str = "TicketStatus";
-    const WORDS: &'static [&'static str] = &["open", "in_progress", "answered", "read", "archived"];
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -213,7 +210,7 @@ pub struct TicketShown {
     about: Option<String>,
     about_id: Option<String>,
     #[schema(value_type = TicketStatus)]
-    status: String,
+    status: &'static str,
     archived: bool,
     message_count: i32,
     opened_at: DateTime<Utc>,
@@ -246,7 +243,7 @@ impl From<TicketRow> for TicketShown {
             subject: row.subject,
             about: row.about,
             about_id: row.about_id,
-            status: row.status,
+            status: row.status.as_str(),
             archived: row.archived,
             message_count: row.messages,
             opened_at: row.opened_at,

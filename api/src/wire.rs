@@ -15,6 +15,7 @@ use serde::{
     Deserialize, Deserializer, Serialize,
     de::{self, Error, Visitor},
 };
+use strum::VariantNames;
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
@@ -73,10 +74,9 @@ pub struct AskedText(String);
 pub struct OneOf<L>(&'static str, PhantomData<fn() -> L>);
 
 /// The words that something can be called, such as the statuses of an order.
-pub trait WordList {
+pub trait WordList: VariantNames {
     /// What the description calls the list.
     const NAME: &'static str;
-    const WORDS: &'static [&'static str];
 }
 
 /// A currency of ISO 4217.
@@ -237,14 +237,14 @@ impl From<AskedText> for String {
 impl<'de, L: WordList> Deserialize<'de> for OneOf<L> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let given = String::deserialize(deserializer)?;
-        let word = L::WORDS.iter().find(|word| **word == given);
-        word.map(|word| Self(word, PhantomData)).ok_or_else(|| D::Error::unknown_variant(&given, L::WORDS))
+        let word = L::VARIANTS.iter().find(|word| **word == given);
+        word.map(|word| Self(word, PhantomData)).ok_or_else(|| D::Error::unknown_variant(&given, L::VARIANTS))
     }
 }
 
 impl<L: WordList> PartialSchema for OneOf<L> {
     fn schema() -> RefOr<Schema> {
-        ObjectBuilder::new().schema_type(Type::String).enum_values(Some(L::WORDS.iter().copied())).build().into()
+        ObjectBuilder::new().schema_type(Type::String).enum_values(Some(L::VARIANTS.iter().copied())).build().into()
     }
 }
 

@@ -6,7 +6,7 @@ use daybook_core::{
     RecordedEvent,
     domain::{
         Discounts as Granted, DiscountsEvent, Event,
-        discount::{Audience, Grant, Scope, Value},
+        discount::{Audience, AudienceKind, Grant, Scope, Value},
     },
 };
 use rust_decimal::Decimal;
@@ -16,6 +16,7 @@ use sqlx::FromRow;
 use crate::{
     engine::{Changes, Chosen, FoldError, Follows, Owner, Projection, Row, Source, Table, place},
     listing::Listed,
+    word::Word,
 };
 
 #[derive(Debug)]
@@ -24,8 +25,7 @@ pub enum Discounts {}
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromRow)]
 pub struct DiscountRow {
     pub id: String,
-    /// `everyone`, `group` or `customer`.
-    pub audience: String,
+    pub audience: Word<AudienceKind>,
     /// The name of the group or the identifier of the customer.
     pub audience_id: Option<String>,
     pub name: String,
@@ -59,13 +59,13 @@ impl Row for DiscountRow {
 
     fn sources(&self) -> Vec<Source> {
         let id = self.audience_id.clone().unwrap_or_default();
-        let audience = match self.audience.as_str() {
-            "group" => Audience::Group(id),
-            "customer" => match id.parse() {
+        let audience = match *self.audience {
+            AudienceKind::Group => Audience::Group(id),
+            AudienceKind::Customer => match id.parse() {
                 Ok(customer) => Audience::Customer(customer),
                 Err(_) => return Vec::new(),
             },
-            _ => Audience::Everyone,
+            AudienceKind::Everyone => Audience::Everyone,
         };
         audience.id().map(|id| Source::stream(Granted::TYPE, id.as_str())).into_iter().collect()
     }
@@ -102,10 +102,10 @@ impl Projection for Discounts {
 }
 
 fn discount_row(event: &RecordedEvent, grant: &Grant) -> DiscountRow {
-    let (audience, audience_id) = match &grant.audience {
-        Audience::Everyone => ("everyone", None),
-        Audience::Group(group) => ("group", Some(group.clone())),
-        Audience::Customer(customer) => ("customer", Some(customer.to_string())),
+    let audience_id = match &grant.audience {
+        Audience::Everyone => None,
+        Audience::Group(group) => Some(group.clone()),
+        Audience::Customer(customer) => Some(customer.to_string()),
     };
     let (kind, value, currency) = match &grant.value {
         Value::Percent(percent) => ("percent", *percent, None),
@@ -114,7 +114,7 @@ fn discount_row(event: &RecordedEvent, grant: &Grant) -> DiscountRow {
     };
     DiscountRow {
         id: grant.discount.to_string(),
-        audience: audience.into(),
+        audience: Word(grant.audience.kind()),
         audience_id,
         name: grant.name.clone(),
         product: match &grant.scope {

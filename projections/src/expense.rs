@@ -7,7 +7,7 @@ use daybook_core::{
     domain::{
         Account, AccountEvent, Event, Expense, ExpenseEvent, ExpenseId,
         account::{ChargeOrigin, FundsOrigin},
-        expense::Amounts,
+        expense::{Amounts, Status},
     },
 };
 use rust_decimal::Decimal;
@@ -18,6 +18,7 @@ use crate::{
     engine::{Changes, FoldError, Follows, Owner, Projection, Row, Source, Table, place},
     listing::Listed,
     statement::funds_origin,
+    word::Word,
 };
 
 #[derive(Debug)]
@@ -37,8 +38,7 @@ pub struct ExpenseRow {
     pub tax: Decimal,
     pub total: Decimal,
     pub currency: String,
-    /// `recorded` or `reversed`.
-    pub status: String,
+    pub status: Word<Status>,
     /// The account entry that charged it first.
     pub entry: i64,
     /// By money of others than its own corrections.
@@ -144,7 +144,7 @@ fn fold_expense(event: &RecordedEvent, expense_event: &ExpenseEvent, changes: &m
                 tax: tax.amount(),
                 total: total.amount(),
                 currency: total.currency().code().into(),
-                status: "recorded".into(),
+                status: Word(Status::Recorded),
                 entry: recorded.entry as i64,
                 covered: Decimal::ZERO,
                 uncovered: total.amount(),
@@ -161,8 +161,10 @@ fn fold_expense(event: &RecordedEvent, expense_event: &ExpenseEvent, changes: &m
                 row.total = total.amount();
             });
         }
-        ExpenseEvent::Reversed { .. } => change(event, id, changes, |row| row.status = "reversed".into()),
-        ExpenseEvent::Reinstated { .. } => change(event, id, changes, |row| row.status = "recorded".into()),
+        ExpenseEvent::Reversed { .. } | ExpenseEvent::Reinstated { .. } => {
+            let followed = expense_event.clone();
+            change(event, id, changes, move |row| row.status = Word(row.status.after(&followed)));
+        }
     }
 }
 
@@ -233,7 +235,10 @@ fn change(
     let position = place(event);
     changes.update(id, move |row: &mut ExpenseRow| {
         change(row);
-        row.uncovered = if row.status == "reversed" { Decimal::ZERO } else { row.total - row.covered };
+        row.uncovered = match *row.status {
+            Status::Recorded => row.total - row.covered,
+            Status::Reversed => Decimal::ZERO,
+        };
         row.changed_position = position;
     });
 }
@@ -287,16 +292,16 @@ mod tests {
     }
 
     /// Status, total, covered, uncovered.
-    fn standing(events: impl IntoIterator<Item = (&'static str, Event)>) -> (String, Decimal, Decimal, Decimal) {
+    fn standing(events: impl IntoIterator<Item = (&'static str, Event)>) -> (&'static str, Decimal, Decimal, Decimal) {
         let mut rows = Memory::fold::<Expenses>(&book(events)).expect("rows");
         let row = rows.rows::<ExpenseRow>().remove(0);
-        (row.status, row.total, row.covered, row.uncovered)
+        (row.status.as_str(), row.total, row.covered, row.uncovered)
     }
 
     #[test]
     fn a_payment_covers_what_it_is_allocated_to() {
         let rows = standing([recorded(), allocated(1, payment(), "4.00")]);
-        assert_eq!(rows, ("recorded".into(), dec!(10), dec!(4), dec!(6)));
+        assert_eq!(rows, ("recorded", dec!(10), dec!(4), dec!(6)));
     }
 
     #[test]
@@ -309,7 +314,7 @@ mod tests {
             released(1, payment(), "2.00"),
             allocated(3, correction(), "2.00"),
         ]);
-        assert_eq!(rows, ("recorded".into(), dec!(8), dec!(8), dec!(0)));
+        assert_eq!(rows, ("recorded", dec!(8), dec!(8), dec!(0)));
     }
 
     #[test]
@@ -317,9 +322,9 @@ mod tests {
         let reversed = ExpenseEvent::Reversed { amounts: amounts("10.00"), entry: 3, reverses: 2 };
         let reinstated = ExpenseEvent::Reinstated { amounts: amounts("10.00"), entry: 4, reverses: 3 };
         let mut events = vec![recorded(), ("exp_1", reversed.into()), allocated(3, correction(), "10.00")];
-        assert_eq!(standing(events.clone()), ("reversed".into(), dec!(10), dec!(0), dec!(0)));
+        assert_eq!(standing(events.clone()), ("reversed", dec!(10), dec!(0), dec!(0)));
         events.push(("exp_1", reinstated.into()));
-        assert_eq!(standing(events), ("recorded".into(), dec!(10), dec!(0), dec!(10)));
+        assert_eq!(standing(events), ("recorded", dec!(10), dec!(0), dec!(10)));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use daybook_core::{
     RecordedEvent,
     domain::{
         Event, Invoice, InvoiceEvent,
-        invoice::{Document, DocumentDiscount},
+        invoice::{Document, DocumentDiscount, Status},
         payer::PayerSnapshot,
         tax::{RoundingPolicy, TaxedAmount},
     },
@@ -18,6 +18,7 @@ use sqlx::{FromRow, types::Json};
 use crate::{
     engine::{Changes, FoldError, Follows, Owner, Projection, Row, Source, Table, place},
     listing::Listed,
+    word::Word,
 };
 
 #[derive(Debug)]
@@ -36,8 +37,7 @@ pub struct InvoiceRow {
     pub currency: String,
     pub policy: Json<RoundingPolicy>,
     pub discount: Option<Json<DocumentDiscount>>,
-    /// `issued`, `part_paid` or `paid`.
-    pub status: String,
+    pub status: Word<Status>,
     pub net: Decimal,
     pub tax: Decimal,
     pub total: Decimal,
@@ -139,7 +139,7 @@ impl Projection for Invoices {
                     });
                 }
                 let (net, tax, total) = (totals.net, totals.tax.amount(), totals.total.amount());
-                change(event, changes, move |row| {
+                change(event, invoice_event, changes, move |row| {
                     row.credited_net += net;
                     row.credited_tax += tax;
                     row.credited_total += total;
@@ -147,23 +147,23 @@ impl Projection for Invoices {
             }
             InvoiceEvent::PartPaid { due } | InvoiceEvent::DueAgain { due } => {
                 let due = due.amount();
-                change(event, changes, move |row| {
-                    row.status = if due < row.total { "part_paid" } else { "issued" }.into();
-                    row.due = due;
-                });
+                change(event, invoice_event, changes, move |row| row.due = due);
             }
-            InvoiceEvent::Paid {} => change(event, changes, |row| {
-                row.status = "paid".into();
-                row.due = Decimal::ZERO;
-            }),
+            InvoiceEvent::Paid {} => change(event, invoice_event, changes, |row| row.due = Decimal::ZERO),
         }
         Ok(())
     }
 }
 
-fn change(event: &RecordedEvent, changes: &mut Changes, change: impl FnOnce(&mut InvoiceRow) + Send + 'static) {
-    let position = place(event);
+fn change(
+    event: &RecordedEvent,
+    invoice_event: &InvoiceEvent,
+    changes: &mut Changes,
+    change: impl FnOnce(&mut InvoiceRow) + Send + 'static,
+) {
+    let (followed, position) = (invoice_event.clone(), place(event));
     changes.update(event.aggregate_id.clone(), move |row: &mut InvoiceRow| {
+        row.status = Word(row.status.after(&followed, row.total));
         row.changed_position = position;
         change(row);
     });
@@ -181,7 +181,7 @@ fn invoice_row(event: &RecordedEvent, document: &Document) -> InvoiceRow {
         currency: document.currency.code().into(),
         policy: Json(document.policy),
         discount: document.discount.map(Json),
-        status: "issued".into(),
+        status: Word(Status::Issued),
         net: document.totals.net,
         tax: document.totals.tax.amount(),
         total: document.totals.total.amount(),

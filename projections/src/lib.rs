@@ -22,6 +22,7 @@ pub mod payment;
 pub mod service;
 pub mod statement;
 pub mod ticket;
+pub mod word;
 
 pub use engine::{
     Chosen, Definition, Freshness, Known, Moment, NewVersions, Plans, Projector, ProjectorOptions, ReadError, Reader,

@@ -6,7 +6,7 @@ use daybook_core::{
     RecordedEvent,
     domain::{
         Event, Order, OrderEvent,
-        order::{ItemResult, OrderItem, Placement},
+        order::{ItemResult, OrderItem, Placement, Stage, Status},
     },
 };
 use rust_decimal::Decimal;
@@ -16,6 +16,7 @@ use sqlx::FromRow;
 use crate::{
     engine::{Changes, FoldError, Follows, Owner, Projection, Row, Source, Table, place},
     listing::Listed,
+    word::Word,
 };
 
 #[derive(Debug)]
@@ -28,8 +29,7 @@ pub struct OrderRow {
     pub account_id: String,
     pub currency: String,
     pub description: String,
-    /// `open`, `in_progress`, `processed` or `deleted`.
-    pub status: String,
+    pub status: Word<Status>,
     /// The payment it waits for, or the one that paid for it.
     pub payment_id: Option<String>,
     pub placed_at: DateTime<Utc>,
@@ -105,6 +105,7 @@ impl Projection for Orders {
     fn fold(event: &RecordedEvent, changes: &mut Changes) -> Result<(), FoldError> {
         let Event::Order(order_event) = &event.event else { return Ok(()) };
         let (id, at) = (&event.aggregate_id, event.occurred_at());
+        let stage = Stage::after(order_event);
         match order_event.clone() {
             OrderEvent::Placed(Placement { customer, account, currency, description, items }) => {
                 changes.insert(OrderRow {
@@ -113,7 +114,7 @@ impl Projection for Orders {
                     account_id: account.as_str().into(),
                     currency: currency.code().into(),
                     description,
-                    status: "open".into(),
+                    status: Word(Status::Open),
                     payment_id: None,
                     placed_at: at,
                     processed_at: None,
@@ -124,24 +125,19 @@ impl Projection for Orders {
             }
             OrderEvent::ItemAdded { item } => {
                 changes.insert(item_row(id, *item));
-                change(event, changes, |_| {});
+                change(event, &stage, changes, |_| {});
             }
             OrderEvent::ItemRemoved { number } => {
                 changes.delete::<OrderItemRow>((id.clone(), number as i32));
-                change(event, changes, |_| {});
+                change(event, &stage, changes, |_| {});
             }
-            OrderEvent::Renamed { description } => change(event, changes, |row| row.description = description),
-            OrderEvent::PaymentAwaited { payment } => change(event, changes, move |row| {
-                row.status = "in_progress".into();
+            OrderEvent::Renamed { description } => change(event, &stage, changes, |row| row.description = description),
+            OrderEvent::PaymentAwaited { payment } => change(event, &stage, changes, move |row| {
                 row.payment_id = Some(payment.to_string());
             }),
-            OrderEvent::PaymentMissed { .. } => change(event, changes, |row| {
-                row.status = "open".into();
-                row.payment_id = None;
-            }),
+            OrderEvent::PaymentMissed { .. } => change(event, &stage, changes, |row| row.payment_id = None),
             OrderEvent::Processed { results, payment, .. } => {
-                change(event, changes, move |row| {
-                    row.status = "processed".into();
+                change(event, &stage, changes, move |row| {
                     row.payment_id = payment.map(|payment| payment.to_string());
                     row.processed_at = Some(at);
                 });
@@ -152,15 +148,23 @@ impl Projection for Orders {
                     });
                 }
             }
-            OrderEvent::Deleted {} => change(event, changes, |row| row.status = "deleted".into()),
+            OrderEvent::Deleted {} => change(event, &stage, changes, |_| {}),
         }
         Ok(())
     }
 }
 
-fn change(event: &RecordedEvent, changes: &mut Changes, change: impl FnOnce(&mut OrderRow) + Send + 'static) {
-    let position = place(event);
+fn change(
+    event: &RecordedEvent,
+    stage: &Option<Stage>,
+    changes: &mut Changes,
+    change: impl FnOnce(&mut OrderRow) + Send + 'static,
+) {
+    let (status, position) = (stage.as_ref().map(Stage::status), place(event));
     changes.update(event.aggregate_id.clone(), move |row: &mut OrderRow| {
+        if let Some(status) = status {
+            row.status = Word(status);
+        }
         row.changed_position = position;
         change(row);
     });

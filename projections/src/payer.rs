@@ -15,6 +15,7 @@ use sqlx::FromRow;
 use crate::{
     engine::{Changes, FoldError, Follows, Owner, Projection, Row, Source, Table, place},
     listing::Listed,
+    word::Word,
 };
 
 #[derive(Debug)]
@@ -24,8 +25,7 @@ pub enum Payers {}
 pub struct PayerRow {
     pub id: String,
     pub customer_id: String,
-    /// `individual`, `company` or `sole_proprietor`.
-    pub kind: String,
+    pub kind: Word<PayerKind>,
     pub name: String,
     pub country: String,
     pub postal_code: String,
@@ -77,15 +77,10 @@ impl Projection for Payers {
         match payer_event.clone() {
             PayerEvent::Created(Profile { customer, kind, name, address, tax_number }) => {
                 let Address { country, postal_code, city, street } = address;
-                let kind = match kind {
-                    PayerKind::Individual => "individual",
-                    PayerKind::Company => "company",
-                    PayerKind::SoleProprietor => "sole_proprietor",
-                };
                 changes.insert(PayerRow {
                     id: event.aggregate_id.clone(),
                     customer_id: customer.to_string(),
-                    kind: kind.into(),
+                    kind: Word(kind),
                     name,
                     country,
                     postal_code,

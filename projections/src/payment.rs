@@ -7,7 +7,7 @@ use daybook_core::{
     domain::{
         Account, AccountEvent, Event, Payment, PaymentEvent,
         account::{ChargeOrigin, FundsOrigin},
-        payment::{PaymentRequest, Purpose, Status},
+        payment::{DisputeStage, PaymentRequest, Purpose, RefundStatus, Status},
     },
 };
 use rust_decimal::Decimal;
@@ -18,6 +18,7 @@ use crate::{
     engine::{Changes, FoldError, Follows, Owner, Projection, Row, Source, Table, place},
     listing::Listed,
     statement::charge_origin,
+    word::Word,
 };
 
 #[derive(Debug)]
@@ -35,7 +36,7 @@ pub struct PaymentRow {
     /// `advance`, `order` or `invoice`.
     pub purpose: String,
     pub purpose_id: Option<String>,
-    pub status: String,
+    pub status: Word<Status>,
     pub document_number: Option<String>,
     /// Why it failed or was taken back, in the gateway's words.
     pub gateway_reason: Option<String>,
@@ -82,8 +83,7 @@ pub struct RefundRow {
     pub payment_id: String,
     pub amount: Decimal,
     pub currency: String,
-    /// `pending`, `settled` or `failed`.
-    pub status: String,
+    pub status: Word<RefundStatus>,
     pub gateway_reason: Option<String>,
     /// The account entry that took the money out.
     pub entry: i64,
@@ -102,8 +102,7 @@ pub struct DisputeRow {
     pub gateway_dispute: Option<String>,
     pub amount: Decimal,
     pub currency: String,
-    /// `open`, `won` or `lost`.
-    pub status: String,
+    pub status: Word<DisputeStage>,
     pub gateway_reason: String,
     /// The account entry that took the money out.
     pub entry: i64,
@@ -227,8 +226,12 @@ impl Projection for Payments {
 
 fn fold_payment(event: &RecordedEvent, payment_event: PaymentEvent, changes: &mut Changes) {
     let (id, at) = (event.aggregate_id.clone(), event.occurred_at());
-    let mut change = |change: Box<dyn FnOnce(&mut PaymentRow) + Send>| {
-        change_payment(event, id.clone(), changes, change);
+    let followed = payment_event.clone();
+    let change = |change: Box<dyn FnOnce(&mut PaymentRow) + Send>| {
+        change_payment(event, id.clone(), changes, move |row| {
+            row.status = Word(row.status.after(&followed, row.received - row.returned));
+            change(row);
+        });
     };
     match payment_event {
         PaymentEvent::Started(PaymentRequest { account, payer, method, amount, purpose }) => {
@@ -242,7 +245,7 @@ fn fold_payment(event: &RecordedEvent, payment_event: PaymentEvent, changes: &mu
                 currency: amount.currency().code().into(),
                 purpose: purpose.into(),
                 purpose_id,
-                status: Status::New.as_str().into(),
+                status: Word(Status::New),
                 document_number: None,
                 gateway_reason: None,
                 gateway_payment: None,
@@ -258,38 +261,26 @@ fn fold_payment(event: &RecordedEvent, payment_event: PaymentEvent, changes: &mu
                 disputed: Decimal::ZERO,
             });
         }
-        PaymentEvent::Submitted {} => change(Box::new(|row| row.set(Status::InProgress))),
-        PaymentEvent::Pledged { entry, .. } => change(Box::new(move |row| {
-            row.set(Status::Pledged);
-            row.entry = Some(entry as i64);
-        })),
-        PaymentEvent::PledgeWithdrawn {} => change(Box::new(|row| {
-            row.set(Status::New);
-            row.entry = None;
-        })),
+        PaymentEvent::Submitted {} | PaymentEvent::Deleted {} => change(Box::new(|_| {})),
+        PaymentEvent::Pledged { entry, .. } => change(Box::new(move |row| row.entry = Some(entry as i64))),
+        PaymentEvent::PledgeWithdrawn {} => change(Box::new(|row| row.entry = None)),
         PaymentEvent::Credited { entry, amount, document_number, .. } => change(Box::new(move |row| {
             row.received = amount.amount();
-            row.set(Status::Credited);
             row.entry = Some(entry as i64);
             row.document_number = document_number;
             row.gateway_reason = None;
             row.credited_at = Some(at);
         })),
-        PaymentEvent::Failed { gateway_reason } => change(Box::new(|row| {
-            row.set(Status::Failed);
-            row.gateway_reason = Some(gateway_reason);
-        })),
-        PaymentEvent::Deleted {} => change(Box::new(|row| row.set(Status::Deleted))),
-        PaymentEvent::MarkedFraudulent { gateway_reason } => change(Box::new(|row| {
-            row.set(Status::Fraudulent);
-            row.gateway_reason = Some(gateway_reason);
-        })),
+        PaymentEvent::Failed { gateway_reason } => change(Box::new(|row| row.gateway_reason = Some(gateway_reason))),
+        PaymentEvent::MarkedFraudulent { gateway_reason } => {
+            change(Box::new(|row| row.gateway_reason = Some(gateway_reason)))
+        }
         PaymentEvent::RefundStarted { refund, amount, entry } => changes.insert(RefundRow {
             id: refund.to_string(),
             payment_id: id,
             amount: amount.amount(),
             currency: amount.currency().code().into(),
-            status: "pending".into(),
+            status: Word(RefundStatus::Pending),
             gateway_reason: None,
             entry: entry as i64,
             started_at: at,
@@ -298,15 +289,9 @@ fn fold_payment(event: &RecordedEvent, payment_event: PaymentEvent, changes: &mu
             gateway_refund: None,
         }),
         PaymentEvent::RefundSettled { refund, amount, gateway_refund } => {
-            change(Box::new(move |row| {
-                row.returned += amount.amount();
-                // What the gateway took back stays so, whatever becomes of a refund that was under way.
-                if row.status != Status::Fraudulent.as_str() {
-                    row.set(if row.returned >= row.received { Status::Returned } else { Status::PartlyReturned });
-                }
-            }));
+            change(Box::new(move |row| row.returned += amount.amount()));
             changes.update(refund.to_string(), move |row: &mut RefundRow| {
-                row.status = "settled".into();
+                row.status = Word(RefundStatus::Settled);
                 row.ended_at = Some(at);
                 row.gateway_refund = gateway_refund;
             });
@@ -320,7 +305,7 @@ fn fold_payment(event: &RecordedEvent, payment_event: PaymentEvent, changes: &mu
         }
         PaymentEvent::RefundFailed { refund, gateway_reason, .. } => {
             changes.update(refund.to_string(), move |row: &mut RefundRow| {
-                row.status = "failed".into();
+                row.status = Word(RefundStatus::Failed);
                 row.gateway_reason = Some(gateway_reason);
                 row.ended_at = Some(at);
             });
@@ -334,7 +319,7 @@ fn fold_payment(event: &RecordedEvent, payment_event: PaymentEvent, changes: &mu
                 gateway_dispute,
                 amount: disputed,
                 currency: amount.currency().code().into(),
-                status: "open".into(),
+                status: Word(DisputeStage::Open),
                 gateway_reason,
                 entry: entry as i64,
                 won_entry: None,
@@ -346,7 +331,7 @@ fn fold_payment(event: &RecordedEvent, payment_event: PaymentEvent, changes: &mu
         PaymentEvent::DisputeWon { dispute, amount, entry } => {
             change_payment(event, id, changes, move |row| row.disputed -= amount.amount());
             changes.update(dispute.to_string(), move |row: &mut DisputeRow| {
-                row.status = "won".into();
+                row.status = Word(DisputeStage::Won);
                 row.won_entry = Some(entry as i64);
                 row.ended_at = Some(at);
             });
@@ -354,7 +339,7 @@ fn fold_payment(event: &RecordedEvent, payment_event: PaymentEvent, changes: &mu
         PaymentEvent::DisputeLost { dispute, .. } => {
             change_payment(event, id, changes, |_| {});
             changes.update(dispute.to_string(), move |row: &mut DisputeRow| {
-                row.status = "lost".into();
+                row.status = Word(DisputeStage::Lost);
                 row.ended_at = Some(at);
             });
         }
@@ -442,12 +427,6 @@ fn change_payment(
     });
 }
 
-impl PaymentRow {
-    fn set(&mut self, status: Status) {
-        self.status = status.as_str().into();
-    }
-}
-
 fn purpose_columns(purpose: &Purpose) -> (&'static str, Option<String>) {
     match purpose {
         Purpose::Advance => ("advance", None),
@@ -503,18 +482,18 @@ mod tests {
     }
 
     /// Status, allocated, free, returned.
-    fn standing(events: Vec<(&'static str, Event)>) -> (String, Decimal, Decimal, Decimal) {
+    fn standing(events: Vec<(&'static str, Event)>) -> (&'static str, Decimal, Decimal, Decimal) {
         let mut rows = Memory::fold::<Payments>(&book(events)).expect("rows");
         let row = rows.rows::<PaymentRow>().remove(0);
-        (row.status, row.allocated, row.free, row.returned)
+        (row.status.as_str(), row.allocated, row.free, row.returned)
     }
 
     #[test]
     fn a_credited_payment_is_free_until_it_covers_something() {
         let mut events = credited();
-        assert_eq!(standing(events.clone()), ("credited".into(), dec!(0), dec!(10), dec!(0)));
+        assert_eq!(standing(events.clone()), ("credited", dec!(0), dec!(10), dec!(0)));
         events.push(allocated(2, ChargeOrigin::Adjustment, usd("4.00")));
-        assert_eq!(standing(events), ("credited".into(), dec!(4), dec!(6), dec!(0)));
+        assert_eq!(standing(events), ("credited", dec!(4), dec!(6), dec!(0)));
     }
 
     #[test]
@@ -524,9 +503,9 @@ mod tests {
         let mut events = credited();
         events.push(payment(PaymentEvent::RefundStarted { refund: refund.clone(), amount, entry: 2 }));
         events.push(allocated(2, ChargeOrigin::Refund(refund.clone()), amount));
-        assert_eq!(standing(events.clone()), ("credited".into(), dec!(0), dec!(6), dec!(0)));
+        assert_eq!(standing(events.clone()), ("credited", dec!(0), dec!(6), dec!(0)));
         events.push(payment(PaymentEvent::RefundSettled { refund, amount, gateway_refund: None }));
-        assert_eq!(standing(events), ("partly_returned".into(), dec!(0), dec!(6), dec!(4)));
+        assert_eq!(standing(events), ("partly_returned", dec!(0), dec!(6), dec!(4)));
     }
 
     #[test]
@@ -557,13 +536,13 @@ mod tests {
         let told = |events: Vec<(&'static str, Event)>| {
             let mut rows = Memory::fold::<Payments>(&book(events)).expect("rows");
             let (payment, dispute) = (rows.rows::<PaymentRow>().remove(0), rows.rows::<DisputeRow>().remove(0));
-            (payment.disputed, dispute.status, dispute.won_entry)
+            (payment.disputed, dispute.status.as_str(), dispute.won_entry)
         };
-        assert_eq!(told(events.clone()), (dec!(4), "open".into(), None));
+        assert_eq!(told(events.clone()), (dec!(4), "open", None));
         let lost = PaymentEvent::DisputeLost { dispute: dispute.clone(), amount };
-        assert_eq!(told([events.clone(), vec![payment(lost)]].concat()), (dec!(4), "lost".into(), None));
+        assert_eq!(told([events.clone(), vec![payment(lost)]].concat()), (dec!(4), "lost", None));
         events.push(payment(PaymentEvent::DisputeWon { dispute, amount, entry: 3 }));
-        assert_eq!(told(events), (dec!(0), "won".into(), Some(3)));
+        assert_eq!(told(events), (dec!(0), "won", Some(3)));
     }
 
     #[test]

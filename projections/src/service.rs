@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use daybook_core::{
     RecordedEvent,
-    domain::{Event, Service, ServiceEvent},
+    domain::{Event, Service, ServiceEvent, service::Status},
 };
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
@@ -12,6 +12,7 @@ use sqlx::FromRow;
 use crate::{
     engine::{Changes, FoldError, Follows, Owner, Projection, Row, Source, Table, place},
     listing::Listed,
+    word::Word,
 };
 
 #[derive(Debug)]
@@ -25,7 +26,7 @@ pub struct ServiceRow {
     pub order_id: String,
     pub product: String,
     pub description: String,
-    pub status: String,
+    pub status: Word<Status>,
     pub activated_at: DateTime<Utc>,
     /// Of the event that activated it; listings go by it.
     pub position: i64,
@@ -64,9 +65,8 @@ impl Projection for Services {
     const TABLES: &'static [Table] = &[Table::of::<ServiceRow>()];
 
     fn fold(event: &RecordedEvent, changes: &mut Changes) -> Result<(), FoldError> {
-        let Event::Service(ServiceEvent::Activated(activation)) = &event.event else {
-            return Ok(());
-        };
+        let Event::Service(service_event) = &event.event else { return Ok(()) };
+        let ServiceEvent::Activated(activation) = service_event;
         changes.insert(ServiceRow {
             id: event.aggregate_id.clone(),
             customer_id: activation.customer.to_string(),
@@ -74,7 +74,7 @@ impl Projection for Services {
             order_id: activation.order.to_string(),
             product: activation.product.clone(),
             description: activation.description.clone(),
-            status: "active".into(),
+            status: Word(Status::after(service_event)),
             activated_at: event.occurred_at(),
             position: place(event),
         });

@@ -6,7 +6,7 @@ use daybook_core::{
     RecordedEvent,
     domain::{
         Event, Ticket, TicketEvent,
-        ticket::{Subject, TicketOpening},
+        ticket::{Status, Subject, TicketOpening},
     },
 };
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,7 @@ use sqlx::FromRow;
 use crate::{
     engine::{Changes, FoldError, Follows, Owner, Projection, Row, Source, Table, place},
     listing::Listed,
+    word::Word,
 };
 
 #[derive(Debug)]
@@ -29,8 +30,7 @@ pub struct TicketRow {
     /// `service` or `order`.
     pub about: Option<String>,
     pub about_id: Option<String>,
-    /// `open`, `in_progress`, `answered`, `read` or `archived`.
-    pub status: String,
+    pub status: Word<Status>,
     pub archived: bool,
     pub messages: i32,
     pub opened_at: DateTime<Utc>,
@@ -120,7 +120,7 @@ impl Projection for Tickets {
                     subject: subject.clone(),
                     about,
                     about_id,
-                    status: "open".into(),
+                    status: Word(Status::after(ticket_event)),
                     archived: false,
                     messages: 1,
                     opened_at: at,
@@ -131,23 +131,20 @@ impl Projection for Tickets {
                 });
                 changes.insert(message_row(event, "customer", message));
             }
-            TicketEvent::TakenUp {} => change(event, changes, |row| row.status = "in_progress".into()),
+            TicketEvent::TakenUp {} | TicketEvent::Read {} => change(event, ticket_event, changes, |_| {}),
             TicketEvent::Answered { message } => {
                 changes.insert(message_row(event, "provider", message));
-                change(event, changes, move |row| row.written("answered", at));
+                change(event, ticket_event, changes, move |row| row.written(at));
             }
             TicketEvent::Replied { message } => {
                 changes.insert(message_row(event, "customer", message));
-                change(event, changes, move |row| row.written("in_progress", at));
+                change(event, ticket_event, changes, move |row| row.written(at));
             }
-            TicketEvent::Read {} => change(event, changes, |row| row.status = "read".into()),
-            TicketEvent::Archived {} => change(event, changes, move |row| {
-                row.status = "archived".into();
+            TicketEvent::Archived {} => change(event, ticket_event, changes, move |row| {
                 row.archived = true;
                 row.archived_at = Some(at);
             }),
-            TicketEvent::Restored {} => change(event, changes, |row| {
-                row.status = "open".into();
+            TicketEvent::Restored {} => change(event, ticket_event, changes, |row| {
                 row.archived = false;
                 row.archived_at = None;
             }),
@@ -157,16 +154,21 @@ impl Projection for Tickets {
 }
 
 impl TicketRow {
-    fn written(&mut self, status: &str, at: DateTime<Utc>) {
-        self.status = status.into();
+    fn written(&mut self, at: DateTime<Utc>) {
         self.messages += 1;
         self.last_message_at = at;
     }
 }
 
-fn change(event: &RecordedEvent, changes: &mut Changes, change: impl FnOnce(&mut TicketRow) + Send + 'static) {
-    let position = place(event);
+fn change(
+    event: &RecordedEvent,
+    ticket_event: &TicketEvent,
+    changes: &mut Changes,
+    change: impl FnOnce(&mut TicketRow) + Send + 'static,
+) {
+    let (status, position) = (Word(Status::after(ticket_event)), place(event));
     changes.update(event.aggregate_id.clone(), move |row: &mut TicketRow| {
+        row.status = status;
         row.changed_position = position;
         change(row);
     });

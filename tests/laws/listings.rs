@@ -199,7 +199,7 @@ async fn documents_and_payments_are_listed() {
         let allocations = belonging::<AllocationRow>(&mut rows, &row.id).await;
         let covering = allocations.iter().filter(|row| !["refund", "payment"].contains(&row.target.as_str()));
         assert_eq!(covering.map(|row| row.amount).sum::<Decimal>(), row.allocated);
-        if row.status == "partly_returned" {
+        if row.status.as_str() == "partly_returned" {
             assert_eq!((row.returned, row.gateway_payment.as_deref()), (dec!(5.00), Some("pay_stripe:pi_1")));
             let refunds = belonging::<RefundRow>(&mut rows, &row.id).await;
             let ends: Vec<_> = refunds.iter().map(|refund| (refund.status.as_str(), refund.amount)).collect();
@@ -214,7 +214,7 @@ async fn documents_and_payments_are_listed() {
             assert_eq!(disputes[0].won_entry.is_some(), disputes[1].won_entry.is_none());
             assert_eq!(disputes[1].gateway_reason, "product not received");
         }
-        if row.status == "returned" {
+        if row.status.as_str() == "returned" {
             assert_eq!((row.amount, row.received, row.returned), (dec!(12.00), dec!(11.50), dec!(11.50)));
             let refunds = belonging::<RefundRow>(&mut rows, &row.id).await;
             assert_eq!((refunds[0].gateway_refund.as_deref(), refunds.len()), (Some("re_1"), 1));
@@ -251,7 +251,7 @@ async fn discounts_and_tickets_are_listed() {
         let filter = all().now("archived", Some(archived));
         let tickets = walk::<TicketRow>(&mut rows, &filter).await;
         assert_eq!(tickets.len(), 1);
-        assert_eq!(tickets[0].status, if archived { "archived" } else { "open" });
+        assert_eq!(tickets[0].status.as_str(), if archived { "archived" } else { "open" });
         assert_eq!(&get::<TicketRow>(&mut rows, &tickets[0].id).await, &tickets[0]);
         let messages = belonging::<TicketMessageRow>(&mut rows, &tickets[0].id).await;
         let sides: Vec<&str> = messages.iter().map(|message| message.side.as_str()).collect();

@@ -6,6 +6,7 @@ use imbl::OrdMap;
 use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantNames};
 
 use super::{
     Currency, CustomerId, Id, IdError, LedgerAggregate, LedgerEvent, Mentions, Money, Noun, Rounding,
@@ -32,6 +33,16 @@ pub enum Audience {
     Everyone,
     Group(String),
     Customer(CustomerId),
+}
+
+/// The word for an audience.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, VariantNames)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum AudienceKind {
+    Everyone,
+    Group,
+    Customer,
 }
 
 /// What a discount is for.
@@ -152,6 +163,14 @@ impl Audience {
             Self::Everyone => Id::named("everyone"),
             Self::Group(group) => Id::named(&format!("group:{group}")),
             Self::Customer(customer) => Id::named(&format!("customer:{customer}")),
+        }
+    }
+
+    pub fn kind(&self) -> AudienceKind {
+        match self {
+            Self::Everyone => AudienceKind::Everyone,
+            Self::Group(_) => AudienceKind::Group,
+            Self::Customer(_) => AudienceKind::Customer,
         }
     }
 

@@ -4,6 +4,7 @@ use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
 use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantNames};
 
 use super::{
     AccountId, Id, LedgerAggregate, LedgerEvent, Mentions, Money, Noun, OrderId, ServiceId, account::Entry,
@@ -101,6 +102,26 @@ impl ExpenseRejection {
     }
 }
 
+/// How an expense stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, VariantNames)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum Status {
+    Recorded,
+    Reversed,
+}
+
+impl Status {
+    /// How an expense stands after an event.
+    pub fn after(self, event: &ExpenseEvent) -> Self {
+        match event {
+            ExpenseEvent::Recorded(_) | ExpenseEvent::Reinstated { .. } => Self::Recorded,
+            ExpenseEvent::Adjusted { .. } => self,
+            ExpenseEvent::Reversed { .. } => Self::Reversed,
+        }
+    }
+}
+
 /// What a recorded expense knows of itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Standing {
@@ -137,6 +158,12 @@ impl Expense {
             Self::Unknown => Err(ExpenseRejection::NotRecorded),
             Self::Recorded(standing) => Ok(standing),
         }
+    }
+}
+
+impl Standing {
+    pub fn status(&self) -> Status {
+        if self.reversed_by.is_some() { Status::Reversed } else { Status::Recorded }
     }
 }
 
@@ -310,6 +337,18 @@ mod tests {
 
     fn reinstated() -> ExpenseEvent {
         ExpenseEvent::Reinstated { amounts: amounts("12.00"), entry: 4, reverses: 3 }
+    }
+
+    #[test]
+    fn the_status_that_events_lead_to_is_that_of_the_expense() {
+        let (mut expense, mut status) = (Expense::default(), Status::Recorded);
+        let adjusted = ExpenseEvent::Adjusted { before: amounts("10.00"), after: amounts("12.00"), entry: 3 };
+        for event in [recorded(), adjusted, reversed(), reinstated(), reversed()] {
+            status = status.after(&event);
+            expense.apply(event);
+            assert_eq!(expense.standing().map(Standing::status), Ok(status));
+        }
+        assert_eq!(status, Status::Reversed);
     }
 
     #[test]

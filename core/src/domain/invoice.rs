@@ -5,6 +5,7 @@ use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
 use rust_decimal::{Decimal, RoundingStrategy};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantNames};
 
 use super::{
     AccountId, CreditNoteId, Currency, CustomerId, ExactMoney, Id, LedgerAggregate, LedgerEvent, Mentions, Money, Noun,
@@ -200,6 +201,29 @@ pub struct LineLeft {
     pub tax_rate: Decimal,
 }
 
+/// How an invoice stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, VariantNames)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum Status {
+    Issued,
+    PartPaid,
+    Paid,
+}
+
+impl Status {
+    /// How an invoice over this total stands after an event.
+    pub fn after(self, event: &InvoiceEvent, total: Decimal) -> Self {
+        match event {
+            InvoiceEvent::Finalised(_) => Self::Issued,
+            InvoiceEvent::LinesCredited { .. } => self,
+            InvoiceEvent::PartPaid { due } | InvoiceEvent::DueAgain { due } if due.amount() < total => Self::PartPaid,
+            InvoiceEvent::PartPaid { .. } | InvoiceEvent::DueAgain { .. } => Self::Issued,
+            InvoiceEvent::Paid {} => Self::Paid,
+        }
+    }
+}
+
 /// What a final invoice knows of itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Standing {
@@ -214,7 +238,7 @@ pub struct Standing {
     /// What has been credited so far, per rate as the invoice's own totals.
     pub credited: Totals,
     pub due: Money,
-    pub paid: bool,
+    pub status: Status,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -230,7 +254,7 @@ impl Noun for Invoice {
 }
 
 impl LedgerAggregate for Invoice {
-    const FOLD_VERSION: i32 = 1;
+    const FOLD_VERSION: i32 = 2;
 
     fn weight(&self) -> usize {
         match self {
@@ -414,6 +438,24 @@ fn shares(saving: Decimal, lines: &[Decimal], currency: Currency) -> Vec<Decimal
 }
 
 impl Standing {
+    fn record(&mut self, event: InvoiceEvent) {
+        self.status = self.status.after(&event, self.totals.total.amount());
+        match event {
+            InvoiceEvent::Finalised(_) => {}
+            InvoiceEvent::LinesCredited { lines, totals, .. } => {
+                for line in lines {
+                    if let Some(left) = self.lines.get_mut((line.line as usize).wrapping_sub(1)) {
+                        left.quantity -= line.quantity;
+                        left.amount -= line.amount;
+                    }
+                }
+                self.credited.add(&totals);
+            }
+            InvoiceEvent::PartPaid { due } | InvoiceEvent::DueAgain { due } => self.due = due,
+            InvoiceEvent::Paid {} => self.due = Money::zero(self.due.currency()),
+        }
+    }
+
     /// What is taken from the lines, and the totals of the credit.
     ///
     /// Tax is cumulative: after each credit the tax credited so far is the invoice's own tax in proportion, cut
@@ -527,7 +569,7 @@ impl Aggregate for Invoice {
                 InvoiceEvent::LinesCredited { credit_note, lines, totals }
             }
             (Self::Final(standing), InvoiceCommand::Settle { due }) => {
-                if due.is_zero() && standing.paid || !due.is_zero() && due == standing.due {
+                if due.is_zero() && standing.status == Status::Paid || !due.is_zero() && due == standing.due {
                     return Ok(());
                 }
                 if due.is_zero() {
@@ -564,7 +606,7 @@ impl Aggregate for Invoice {
                     entry: document.entry,
                     lines: lines.collect(),
                     due: document.totals.total,
-                    paid: false,
+                    status: Status::Issued,
                     totals: document.totals,
                     credited: Totals {
                         net: Decimal::ZERO,
@@ -575,24 +617,9 @@ impl Aggregate for Invoice {
                     },
                 }));
             }
-            (Self::Final(standing), InvoiceEvent::LinesCredited { lines, totals, .. }) => {
-                for line in lines {
-                    if let Some(left) = standing.lines.get_mut((line.line as usize).wrapping_sub(1)) {
-                        left.quantity -= line.quantity;
-                        left.amount -= line.amount;
-                    }
-                }
-                standing.credited.add(&totals);
-            }
-            (Self::Final(standing), InvoiceEvent::PartPaid { due } | InvoiceEvent::DueAgain { due }) => {
-                standing.due = due;
-                standing.paid = false;
-            }
-            (Self::Final(standing), InvoiceEvent::Paid {}) => {
-                standing.due = Money::zero(standing.due.currency());
-                standing.paid = true;
-            }
-            (Self::Unknown, _) | (Self::Final(_), InvoiceEvent::Finalised(_)) => {}
+            // Nothing can happen to an invoice before it is final.
+            (Self::Unknown, _) => {}
+            (Self::Final(standing), event) => standing.record(event),
         }
     }
 }

@@ -5,6 +5,7 @@ use imbl::OrdMap;
 use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantNames};
 
 use super::{
     AccountId, Currency, CustomerId, ExpenseId, Id, LedgerAggregate, LedgerEvent, Mentions, Money, Noun, PaymentId,
@@ -188,6 +189,18 @@ impl OrderRejection {
     }
 }
 
+/// How an order stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, VariantNames)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum Status {
+    Open,
+    InProgress,
+    Processed,
+    Deleted,
+}
+
+/// How an order stands, and what it waits for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
@@ -232,6 +245,28 @@ impl Order {
         match self {
             Self::Unknown => Err(OrderRejection::NotPlaced),
             Self::Placed(placed) => Ok(placed),
+        }
+    }
+}
+
+impl Stage {
+    /// The stage that an event leads to; `None` where the order stays where it is.
+    pub fn after(event: &OrderEvent) -> Option<Self> {
+        match event {
+            OrderEvent::Placed(_) | OrderEvent::PaymentMissed { .. } => Some(Self::Open),
+            OrderEvent::PaymentAwaited { payment } => Some(Self::InProgress(payment.clone())),
+            OrderEvent::Processed { .. } => Some(Self::Processed),
+            OrderEvent::Deleted {} => Some(Self::Deleted),
+            OrderEvent::ItemAdded { .. } | OrderEvent::ItemRemoved { .. } | OrderEvent::Renamed { .. } => None,
+        }
+    }
+
+    pub fn status(&self) -> Status {
+        match self {
+            Self::Open => Status::Open,
+            Self::InProgress(_) => Status::InProgress,
+            Self::Processed => Status::Processed,
+            Self::Deleted => Status::Deleted,
         }
     }
 }
@@ -369,6 +404,27 @@ impl Placed {
             }
         }
     }
+
+    fn record(&mut self, event: OrderEvent) {
+        if let Some(stage) = Stage::after(&event) {
+            self.stage = stage;
+        }
+        match event {
+            OrderEvent::ItemAdded { item } => {
+                self.last_item = item.number;
+                self.items.insert(item.number, *item);
+            }
+            OrderEvent::ItemRemoved { number } => {
+                self.items.remove(&number);
+            }
+            OrderEvent::Renamed { description } => self.description = description,
+            OrderEvent::Placed(_)
+            | OrderEvent::PaymentAwaited { .. }
+            | OrderEvent::PaymentMissed { .. }
+            | OrderEvent::Processed { .. }
+            | OrderEvent::Deleted {} => {}
+        }
+    }
 }
 
 impl Aggregate for Order {
@@ -407,19 +463,9 @@ impl Aggregate for Order {
                     stage,
                 }));
             }
-            (Self::Placed(placed), OrderEvent::ItemAdded { item }) => {
-                placed.last_item = item.number;
-                placed.items.insert(item.number, *item);
-            }
-            (Self::Placed(placed), OrderEvent::ItemRemoved { number }) => {
-                placed.items.remove(&number);
-            }
-            (Self::Placed(placed), OrderEvent::Renamed { description }) => placed.description = description,
-            (Self::Placed(placed), OrderEvent::PaymentAwaited { payment }) => placed.stage = Stage::InProgress(payment),
-            (Self::Placed(placed), OrderEvent::PaymentMissed { .. }) => placed.stage = Stage::Open,
-            (Self::Placed(placed), OrderEvent::Processed { .. }) => placed.stage = Stage::Processed,
-            (Self::Placed(placed), OrderEvent::Deleted {}) => placed.stage = Stage::Deleted,
-            (Self::Unknown, _) | (Self::Placed(_), OrderEvent::Placed(_)) => {}
+            // Nothing can happen to an order before it is placed.
+            (Self::Unknown, _) => {}
+            (Self::Placed(placed), event) => placed.record(event),
         }
     }
 }

@@ -3,6 +3,7 @@
 use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantNames};
 
 use super::{
     CustomerId, Id, LedgerAggregate, LedgerEvent, Mentions, Noun, posting::JournalEntry, rule::Rule,
@@ -12,8 +13,9 @@ use super::{
 pub type PayerId = Id<Payer>;
 
 /// Fixed for ever when the payer is created.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, IntoStaticStr, VariantNames)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum PayerKind {
     Individual,
     Company,

@@ -7,6 +7,7 @@ use imbl::{OrdMap, Vector};
 use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantNames};
 
 use super::{AccountId, Id, InvoiceId, LedgerAggregate, Money, Noun, OrderId, PayerId, account::Entry};
 
@@ -278,8 +279,10 @@ impl PaymentRejection {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// How a payment stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, VariantNames)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Status {
     New,
     InProgress,
@@ -293,24 +296,35 @@ pub enum Status {
 }
 
 impl Status {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::New => "new",
-            Self::InProgress => "in_progress",
-            Self::Pledged => "pledged",
-            Self::Credited => "credited",
-            Self::PartlyReturned => "partly_returned",
-            Self::Returned => "returned",
-            Self::Failed => "failed",
-            Self::Deleted => "deleted",
-            Self::Fraudulent => "fraudulent",
+    /// How a payment stands after an event. `kept` is what of the money that came had not gone back before.
+    pub fn after(self, event: &PaymentEvent, kept: Decimal) -> Self {
+        match event {
+            PaymentEvent::Started(_) | PaymentEvent::PledgeWithdrawn {} => Self::New,
+            PaymentEvent::Submitted {} => Self::InProgress,
+            PaymentEvent::Pledged { .. } => Self::Pledged,
+            PaymentEvent::Credited { .. } => Self::Credited,
+            PaymentEvent::Failed { .. } => Self::Failed,
+            PaymentEvent::Deleted {} => Self::Deleted,
+            PaymentEvent::MarkedFraudulent { .. } => Self::Fraudulent,
+            // A refund that arrives after the gateway took the rest back makes the payment no less fraudulent.
+            PaymentEvent::RefundSettled { .. } if self == Self::Fraudulent => self,
+            PaymentEvent::RefundSettled { amount, .. } if amount.amount() < kept => Self::PartlyReturned,
+            PaymentEvent::RefundSettled { .. } => Self::Returned,
+            PaymentEvent::RefundStarted { .. }
+            | PaymentEvent::Recognised { .. }
+            | PaymentEvent::RefundNamed { .. }
+            | PaymentEvent::RefundFailed { .. }
+            | PaymentEvent::DisputeOpened { .. }
+            | PaymentEvent::DisputeWon { .. }
+            | PaymentEvent::DisputeLost { .. }
+            | PaymentEvent::AssignedTo { .. } => self,
         }
     }
 }
 
 impl std::fmt::Display for Status {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.as_str().replace('_', " "))
+        f.write_str(&<&str>::from(self).replace('_', " "))
     }
 }
 
@@ -329,27 +343,29 @@ pub struct MadeRefund {
     pub amount: Money,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// How a refund stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, VariantNames)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum RefundStatus {
+    Pending,
+    Settled,
+    Failed,
+}
+
+/// How a dispute stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, VariantNames)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum DisputeStage {
     Open,
     Won,
     Lost,
 }
 
-impl DisputeStage {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Won => "won",
-            Self::Lost => "lost",
-        }
-    }
-}
-
 impl std::fmt::Display for DisputeStage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
+        f.write_str(self.into())
     }
 }
 
@@ -625,26 +641,21 @@ impl Started {
     }
 
     fn record(&mut self, event: PaymentEvent) {
+        self.status = self.status.after(&event, self.received.amount() - self.returned.amount());
         match event {
-            PaymentEvent::Started(_) | PaymentEvent::AssignedTo { .. } => {}
-            PaymentEvent::Submitted {} => self.status = Status::InProgress,
-            PaymentEvent::Pledged { entry, .. } => {
-                self.status = Status::Pledged;
-                self.entry = Some(entry);
-            }
-            PaymentEvent::PledgeWithdrawn {} => {
-                self.status = Status::New;
-                self.entry = None;
-            }
+            PaymentEvent::Started(_)
+            | PaymentEvent::AssignedTo { .. }
+            | PaymentEvent::Submitted {}
+            | PaymentEvent::Failed { .. }
+            | PaymentEvent::Deleted {}
+            | PaymentEvent::MarkedFraudulent { .. } => {}
+            PaymentEvent::Pledged { entry, .. } => self.entry = Some(entry),
+            PaymentEvent::PledgeWithdrawn {} => self.entry = None,
             PaymentEvent::Credited { entry, amount, gateway, .. } => {
-                self.status = Status::Credited;
                 self.received = amount;
                 self.entry = Some(entry);
                 self.credited_by = gateway;
             }
-            PaymentEvent::Failed { .. } => self.status = Status::Failed,
-            PaymentEvent::Deleted {} => self.status = Status::Deleted,
-            PaymentEvent::MarkedFraudulent { .. } => self.status = Status::Fraudulent,
             PaymentEvent::RefundStarted { refund, amount, entry } => {
                 self.taken_by.push_back(entry);
                 self.refunding.insert(refund.as_str().into(), RefundUnderWay { amount, entry });
@@ -658,11 +669,6 @@ impl Started {
                 }
                 let returned = self.returned.amount() + amount.amount();
                 self.returned = Money::round(returned, amount.currency(), super::Rounding::default());
-                // A refund that arrives after the gateway took the rest back makes the payment no less fraudulent.
-                if self.status != Status::Fraudulent {
-                    let whole = self.returned.amount() >= self.received.amount();
-                    self.status = if whole { Status::Returned } else { Status::PartlyReturned };
-                }
             }
             PaymentEvent::Recognised { gateway } => self.credited_by = Some(gateway),
             PaymentEvent::RefundNamed { refund, gateway_refund } => {

@@ -3,6 +3,7 @@
 use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantNames};
 
 use super::{
     AccountId, CustomerId, Id, LedgerAggregate, LedgerEvent, Mentions, Noun, OrderId, posting::JournalEntry,
@@ -45,6 +46,23 @@ impl ServiceRejection {
         match self {
             Self::AlreadyActive => "service-active",
             Self::NotActivated => "service-not-found",
+        }
+    }
+}
+
+/// How a service stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, VariantNames)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum Status {
+    Active,
+}
+
+impl Status {
+    /// How a service stands after an event.
+    pub fn after(event: &ServiceEvent) -> Self {
+        match event {
+            ServiceEvent::Activated(_) => Self::Active,
         }
     }
 }

@@ -3,6 +3,7 @@
 use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantNames};
 
 use super::{
     CustomerId, Id, LedgerAggregate, LedgerEvent, Mentions, Noun, OrderId, ServiceId, posting::JournalEntry,
@@ -111,11 +112,11 @@ impl TicketRejection {
     }
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// How a ticket stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, VariantNames)]
 #[serde(rename_all = "snake_case")]
-pub enum Ticket {
-    #[default]
-    Unknown,
+#[strum(serialize_all = "snake_case")]
+pub enum Status {
     /// Nobody has taken it up; an answer is due.
     Open,
     /// An answer is due.
@@ -127,12 +128,58 @@ pub enum Ticket {
     Archived,
 }
 
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ticket {
+    #[default]
+    Unknown,
+    Opened(Status),
+}
+
 impl Noun for Ticket {
     const PREFIX: &'static str = "tkt";
 }
 
 impl LedgerAggregate for Ticket {
-    const FOLD_VERSION: i32 = 1;
+    const FOLD_VERSION: i32 = 2;
+}
+
+impl Status {
+    /// How a ticket stands after an event.
+    pub fn after(event: &TicketEvent) -> Self {
+        match event {
+            TicketEvent::Opened(_) | TicketEvent::Restored {} => Self::Open,
+            TicketEvent::TakenUp {} | TicketEvent::Replied { .. } => Self::InProgress,
+            TicketEvent::Answered { .. } => Self::Answered,
+            TicketEvent::Read {} => Self::Read,
+            TicketEvent::Archived {} => Self::Archived,
+        }
+    }
+
+    fn decide(self, action: TicketAction) -> Result<TicketEvent, TicketRejection> {
+        use TicketAction as A;
+        use TicketEvent as E;
+        use TicketRejection as R;
+
+        match (self, action) {
+            (Self::Archived, A::Restore) => Ok(E::Restored {}),
+            (Self::Archived, _) => Err(R::Archived),
+            (_, A::Restore) => Err(R::NotArchived),
+            (Self::Open, A::TakeUp) => Ok(E::TakenUp {}),
+            (_, A::TakeUp) => Err(R::AlreadyTakenUp),
+            (_, A::Answer { message } | A::Reply { message }) if is_blank(&message) => Err(R::MessageMissing),
+            (_, A::Answer { message }) => Ok(E::Answered { message }),
+            (_, A::Reply { message }) => Ok(E::Replied { message }),
+            (Self::Answered, A::Read) => Ok(E::Read {}),
+            (_, A::Read) => Err(R::NothingToRead),
+            (Self::Open | Self::InProgress, A::Archive) => Err(R::AnswerDue),
+            (_, A::Archive) => Ok(E::Archived {}),
+        }
+    }
+}
+
+fn is_blank(text: &str) -> bool {
+    text.trim().is_empty()
 }
 
 impl Aggregate for Ticket {
@@ -143,47 +190,24 @@ impl Aggregate for Ticket {
     type Services = ();
 
     async fn handle(&mut self, command: TicketCommand, (): &(), sink: &EventSink<Self>) -> Result<(), TicketRejection> {
-        use TicketAction as A;
         use TicketCommand as C;
-        use TicketEvent as E;
         use TicketRejection as R;
 
-        let blank = |text: &str| text.trim().is_empty();
         let event = match (&*self, command) {
-            (Self::Unknown, C::Open(opening)) if blank(&opening.subject) => return Err(R::SubjectMissing),
-            (Self::Unknown, C::Open(opening)) if blank(&opening.category) => return Err(R::CategoryMissing),
-            (Self::Unknown, C::Open(opening)) if blank(&opening.message) => return Err(R::MessageMissing),
-            (Self::Unknown, C::Open(opening)) => E::Opened(opening),
+            (Self::Unknown, C::Open(opening)) if is_blank(&opening.subject) => return Err(R::SubjectMissing),
+            (Self::Unknown, C::Open(opening)) if is_blank(&opening.category) => return Err(R::CategoryMissing),
+            (Self::Unknown, C::Open(opening)) if is_blank(&opening.message) => return Err(R::MessageMissing),
+            (Self::Unknown, C::Open(opening)) => TicketEvent::Opened(opening),
             (Self::Unknown, C::Act(_)) => return Err(R::NotOpened),
-            (_, C::Open(_)) => return Err(R::AlreadyOpened),
-            (Self::Archived, C::Act(A::Restore)) => E::Restored {},
-            (Self::Archived, C::Act(_)) => return Err(R::Archived),
-            (_, C::Act(A::Restore)) => return Err(R::NotArchived),
-            (Self::Open, C::Act(A::TakeUp)) => E::TakenUp {},
-            (_, C::Act(A::TakeUp)) => return Err(R::AlreadyTakenUp),
-            (_, C::Act(A::Answer { message } | A::Reply { message })) if blank(&message) => {
-                return Err(R::MessageMissing);
-            }
-            (_, C::Act(A::Answer { message })) => E::Answered { message },
-            (_, C::Act(A::Reply { message })) => E::Replied { message },
-            (Self::Answered, C::Act(A::Read)) => E::Read {},
-            (_, C::Act(A::Read)) => return Err(R::NothingToRead),
-            (Self::Open | Self::InProgress, C::Act(A::Archive)) => return Err(R::AnswerDue),
-            (_, C::Act(A::Archive)) => E::Archived {},
+            (Self::Opened(_), C::Open(_)) => return Err(R::AlreadyOpened),
+            (Self::Opened(status), C::Act(action)) => status.decide(action)?,
         };
         sink.write(event, self).await;
         Ok(())
     }
 
     fn apply(&mut self, event: TicketEvent) {
-        *self = match event {
-            TicketEvent::Opened(_) | TicketEvent::Restored {} => Self::Open,
-            TicketEvent::TakenUp {} => Self::InProgress,
-            TicketEvent::Answered { .. } => Self::Answered,
-            TicketEvent::Replied { .. } => Self::InProgress,
-            TicketEvent::Read {} => Self::Read,
-            TicketEvent::Archived {} => Self::Archived,
-        };
+        *self = Self::Opened(Status::after(&event));
     }
 }
 

@@ -198,7 +198,7 @@ fn standing(books: &mut UnitOfWork<'_>, payment: &PaymentId, dispute: &DisputeId
         "id": dispute,
         "payment": payment,
         "gateway_dispute": disputed.gateway_dispute,
-        "status": disputed.stage.as_str(),
+        "status": disputed.stage,
         "amount": disputed.amount,
         "balance": balance,
     })))

@@ -206,10 +206,9 @@ fn revenue(amounts: Amounts) -> RevenueShare {
 fn standing(books: &mut UnitOfWork<'_>, expense: &ExpenseId) -> Result<Answer, Refusal> {
     let standing = books.get(expense).standing()?.clone();
     let ledger = books.get(&standing.account).ledger()?;
-    let status = if standing.reversed_by.is_some() { "reversed" } else { "recorded" };
     Ok(answer(json!({
         "id": expense,
-        "status": status,
+        "status": standing.status(),
         "total": standing.amounts.total,
         "entry": ledger.last_entry,
         "balance": ledger.balance,

@@ -279,16 +279,12 @@ pub(super) fn standing(books: &mut UnitOfWork<'_>, order: &OrderId) -> Result<An
         Stage::Open | Stage::InProgress(_) => books.get(&placed.account).ledger()?.missing(total),
         Stage::Processed | Stage::Deleted => Money::zero(total.currency()),
     };
-    let status = match placed.stage {
-        Stage::Open => "open",
-        Stage::InProgress(_) => "in_progress",
-        Stage::Processed => "processed",
-        Stage::Deleted => "deleted",
-    };
     let items: Vec<_> = placed
         .items
         .values()
         .map(|item| json!({ "number": item.number, "list": item.list, "discount": item.discount, "total": item.total }))
         .collect();
-    Ok(answer(json!({ "id": order, "status": status, "total": total, "missing": missing, "items": items })))
+    Ok(answer(
+        json!({ "id": order, "status": placed.stage.status(), "total": total, "missing": missing, "items": items }),
+    ))
 }

@@ -526,7 +526,7 @@ fn standing(books: &mut UnitOfWork<'_>, payment: &PaymentId) -> Result<Answer, R
     let balance = books.get(&started.account).ledger()?.balance;
     let mut fields = answer(json!({
         "id": payment,
-        "status": started.status.as_str(),
+        "status": started.status,
         "amount": started.amount,
         "received": started.received,
         "account": started.account,

@@ -12,7 +12,7 @@ use crate::{
     domain::{
         AccountId, Money, PaymentId, Refund, RefundId,
         account::{AccountCommand, Charge, ChargeOrigin, Credit, FundsOrigin, Overdraft},
-        payment::{MadeRefund, PaymentCommand, PaymentRejection, Started, Status},
+        payment::{MadeRefund, PaymentCommand, PaymentRejection, RefundStatus, Started, Status},
     },
     operations::allocation,
     writer::UnitOfWork,
@@ -47,7 +47,7 @@ impl StartRefund {
     pub(super) fn decide(&self, books: &mut UnitOfWork<'_>) -> Result<Answer, Refusal> {
         if let Some(gateway_refund) = &self.gateway_refund {
             let refund = made_at_the_gateway(books, &self.payment, gateway_refund, self.amount)?;
-            return standing(books, &self.payment, &refund, "settled");
+            return standing(books, &self.payment, &refund, RefundStatus::Settled);
         }
         let payment = books.get(&self.payment).started()?;
         let (account, status) = (payment.account.clone(), payment.status);
@@ -62,7 +62,7 @@ impl StartRefund {
         let out = refunded(books, &self.payment, &account, &refund, amount)?;
         books.execute(&account, AccountCommand::Charge(out))?;
         books.execute(&account, AccountCommand::Allocate { funds, charge, amount })?;
-        standing(books, &self.payment, &refund, "pending")
+        standing(books, &self.payment, &refund, RefundStatus::Pending)
     }
 }
 
@@ -82,7 +82,7 @@ impl SettleRefund {
                     (None, Some(other)) if is_named => {
                         let settle = PaymentCommand::SettleRefund { refund: other.clone(), gateway_refund: Some(name) };
                         books.execute(&self.payment, settle)?;
-                        return standing(books, &self.payment, &other, "settled");
+                        return standing(books, &self.payment, &other, RefundStatus::Settled);
                     }
                     _ => books.execute(&self.payment, PaymentCommand::NameRefund { refund, gateway_refund: name })?,
                 }
@@ -94,7 +94,7 @@ impl SettleRefund {
                 books.execute(&self.payment, PaymentCommand::SettleRefund { refund, gateway_refund })?;
             }
         }
-        standing(books, &self.payment, &self.refund, "settled")
+        standing(books, &self.payment, &self.refund, RefundStatus::Settled)
     }
 }
 
@@ -208,7 +208,7 @@ impl FailRefund {
         }
         allocation::spread_free_credit(books, &account)?;
         allocation::settle_invoices(books)?;
-        standing(books, &self.payment, &refund, "failed")
+        standing(books, &self.payment, &refund, RefundStatus::Failed)
     }
 }
 
@@ -216,7 +216,7 @@ fn standing(
     books: &mut UnitOfWork<'_>,
     payment: &PaymentId,
     refund: &RefundId,
-    status: &str,
+    status: RefundStatus,
 ) -> Result<Answer, Refusal> {
     let started = books.get(payment).started()?.clone();
     let ledger = books.get(&started.account).ledger()?;

@@ -225,7 +225,7 @@ impl Books {
             if let crate::domain::account::ChargeOrigin::Invoice(invoice) = &charge.origin {
                 let standing = self.state(invoice).standing().expect("what is charged is final");
                 assert_eq!(standing.due, charge.uncovered, "an invoice knows what of it is due");
-                assert_eq!(standing.paid, charge.uncovered.is_zero());
+                assert_eq!(standing.status == crate::domain::invoice::Status::Paid, charge.uncovered.is_zero());
             }
         }
         assert!(covers.is_empty(), "funds cover what is not covered by them: {covers:?}");
