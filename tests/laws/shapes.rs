@@ -112,7 +112,7 @@ fn no_shape_changes_without_a_new_version() {
             changed.push(format!("{file} is missing: run this test with DAYBOOK_BLESS=1 and review it"));
         } else if read(&path) != *shape.as_value() {
             changed.push(format!(
-                "{file} is not what is written any more: raise the version of the event in core/src/domain/version.rs \
+                "{file} is not what is written any more: raise the version of the event in the file of its noun \
                  and add an upcaster for what is stored. Its shape now:\n{now}"
             ));
         }

@@ -1008,7 +1008,10 @@ async fn law_holds(reader: &Reader, account: &AccountId, as_of: DateTime<Utc>, t
     for payment in &payments {
         let (free, allocated) = (payment.free, payment.allocated);
         assert!(free >= dec!(0) && allocated >= dec!(0), "as of {as_of}: {payment:?}");
-        assert!(payment.status != "new" || (free, allocated) == (dec!(0), dec!(0)), "as of {as_of}: {payment:?}");
+        assert!(
+            payment.status.as_str() != "new" || (free, allocated) == (dec!(0), dec!(0)),
+            "as of {as_of}: {payment:?}"
+        );
         let allocations = listing::belonging::<AllocationRow>(&mut rows, everybody, &payment.id).await.unwrap();
         for allocation in allocations {
             if allocation.target == "expense" {

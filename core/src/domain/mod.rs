@@ -31,6 +31,7 @@ use derive_more::{From, TryInto};
 use posting::JournalEntry;
 use rule::Rule;
 use schemars::JsonSchema;
+use strum::EnumCount;
 
 pub use account::{Account, AccountEvent, AccountId};
 pub use books::{Books, BooksEvent, BooksId};
@@ -93,8 +94,8 @@ impl<'a> Mentions<'a> {
     }
 }
 
-/// Every aggregate type of the ledger.
-pub const AGGREGATE_TYPES: [&str; 13] = [
+/// Every aggregate type of the ledger: as many as there are kinds of events.
+pub const AGGREGATE_TYPES: [&str; Event::COUNT] = [
     Account::TYPE,
     Books::TYPE,
     CreditNote::TYPE,
@@ -138,7 +139,7 @@ pub fn with_aggregate<V: Visitor>(aggregate_type: &str, visitor: V) -> Option<V:
 }
 
 /// Every event of the ledger.
-#[derive(Clone, Debug, PartialEq, From, TryInto)]
+#[derive(Clone, Debug, PartialEq, EnumCount, From, TryInto)]
 pub enum Event {
     Account(AccountEvent),
     Books(BooksEvent),
