@@ -132,10 +132,10 @@ async fn answered(router: &Router, request: Request<Body>) -> (StatusCode, Value
 }
 
 fn get(path: String) -> Request<Body> {
-    Request::builder().uri(path).body(Body::empty()).unwrap()
+    Request::builder().uri(path).header("host", "localhost").body(Body::empty()).unwrap()
 }
 
 fn post(path: &str, body: &Value) -> Request<Body> {
-    let request = Request::builder().method(Method::POST).uri(path).header("content-type", "application/json");
+    let request = Request::builder().method(Method::POST).uri(path).header("host", "localhost").header("content-type", "application/json");
     request.header("idempotency-key", Uuid::now_v7().to_string()).body(Body::from(body.to_string())).unwrap()
 }
