@@ -7,7 +7,7 @@ use axum::{
 };
 use daybook_core::{
     chain,
-    domain::{account::AccountRejection, invoice::InvoiceRejection, order::OrderRejection, payment::PaymentRejection},
+    domain::refusal::Rejection,
     operations::Refusal,
     store::StoreError,
     transparency::LogError,
@@ -15,7 +15,7 @@ use daybook_core::{
 };
 use daybook_projections::ReadError;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::{
@@ -136,10 +136,10 @@ impl ApiError {
         if pointer.is_some() && error.status == StatusCode::NOT_FOUND {
             error.status = StatusCode::UNPROCESSABLE_ENTITY;
         }
-        if let Some(pointer) = pointer.or_else(|| usual_field(refusal)) {
+        if let Some(pointer) = pointer.or_else(|| refusal.field()) {
             error = error.at(pointer);
         }
-        error.members = members(refusal);
+        error.members = refusal.figures();
         error
     }
 
@@ -302,90 +302,6 @@ pub fn shortened(text: &str) -> String {
 
 /// In bytes; no text of ours is longer.
 const MOST_OF_A_DETAIL: usize = 2_000;
-
-/// The field that a refusal speaks of, wherever a body has it.
-fn usual_field(refusal: &Refusal) -> Option<String> {
-    let indexed = |list: &str, number: u32, field: &str| Some(format!("/{list}/{}{field}", number.saturating_sub(1)));
-    match refusal {
-        Refusal::Order(OrderRejection::ItemOutOfRange { item }) => return indexed("items", *item, ""),
-        Refusal::Order(OrderRejection::PartOutOfRange { item }) => return indexed("items", *item, "/part"),
-        Refusal::Invoice(InvoiceRejection::LineNegative { line } | InvoiceRejection::LineOutOfRange { line }) => {
-            return indexed("lines", *line, "");
-        }
-        _ => {}
-    }
-    let field = match refusal.code() {
-        "amount-not-positive"
-        | "over-allocation"
-        | "over-refund"
-        | "over-release"
-        | "conversion-out-of-range"
-        | "amount-differs" => "/amount",
-        "category-missing" => "/category",
-        "country-missing" => "/address/country",
-        "description-missing" => "/description",
-        "discount-out-of-range" => "/discount",
-        "email-malformed" => "/email",
-        "expense-negative" | "total-unchanged" => "/total",
-        "foreign-payer" => "/payer",
-        "dispute-won-ahead" => "/effective_at",
-        "gateway-dispute-malformed" => "/gateway_dispute",
-        "gateway-refund-assigned" | "gateway-refund-malformed" => "/gateway_refund",
-        "foreign-subject" => "/about",
-        "limit-negative" => "/limit",
-        "message-missing" => "/message",
-        "method-missing" => "/method",
-        "name-missing" => "/name",
-        "no-items" => "/items",
-        "no-lines" | "nothing-credited" | "nothing-to-credit" | "over-credit" => "/lines",
-        "number-missing" => "/numbering",
-        "percent-out-of-range" | "amount-out-of-range" => "/value",
-        "quantity-out-of-range" => "/quantity",
-        "rate-out-of-range" => "/rate",
-        "reason-missing" => "/reason",
-        "recipient-not-found" | "same-account" => "/to",
-        "subject-missing" => "/subject",
-        "tax-rate-out-of-range" => "/tax_rate",
-        "unknown-time-zone" => "/time_zone",
-        "validity-empty" => "/valid_until",
-        _ => return None,
-    };
-    Some(field.into())
-}
-
-/// What the refusal knows in figures.
-fn members(refusal: &Refusal) -> Map<String, Value> {
-    let figures = match refusal {
-        Refusal::Account(
-            AccountRejection::InsufficientFunds { missing } | AccountRejection::CreditLimitExceeded { missing },
-        ) => json!({ "missing": missing }),
-        Refusal::Account(AccountRejection::OverAllocation { available }) => json!({ "available": available }),
-        Refusal::Account(AccountRejection::OverRelease { allocated }) => json!({ "allocated": allocated }),
-        Refusal::Payment(PaymentRejection::OverRefund { refundable, tied }) => {
-            json!({ "refundable": refundable, "tied": tied })
-        }
-        Refusal::Payment(PaymentRejection::WrongStatus { status, .. }) => json!({ "payment_status": status }),
-        Refusal::Payment(PaymentRejection::AmountDiffers { notice, payment }) => {
-            json!({ "notice": notice, "payment": payment })
-        }
-        Refusal::Payment(
-            PaymentRejection::RefundAmountDiffers { given, recorded }
-            | PaymentRejection::DisputeAmountDiffers { given, recorded },
-        ) => json!({ "given": given, "recorded": recorded }),
-        Refusal::Payment(PaymentRejection::GatewayRefundAssigned { refund }) => json!({ "refund": refund }),
-        Refusal::Payment(PaymentRejection::WrongDisputeStatus { stage, .. }) => json!({ "dispute_status": stage }),
-        Refusal::Payment(PaymentRejection::AssignedElsewhere { payment }) => json!({ "payment": payment }),
-        Refusal::Invoice(InvoiceRejection::OverCredit { line, quantity_left, amount_left }) => {
-            json!({ "line": line, "quantity_left": quantity_left, "amount_left": amount_left })
-        }
-        Refusal::Invoice(InvoiceRejection::Final) => json!({ "instead": "/v1/credit-notes" }),
-        _ => Value::Null,
-    };
-    match figures {
-        Value::Object(members) => members,
-        _ => Map::new(),
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     CreditNoteId, Currency, CustomerId, ExpenseId, Id, InvoiceId, LedgerAggregate, Money, MoneyError, Noun, PaymentId,
     RefundId,
+    refusal::{AMOUNT_NOT_POSITIVE, CURRENCY_MISMATCH, UNKNOWN_TIME_ZONE, absent, conflict, invalid, refusals},
 };
 
 pub type AccountId = Id<Account>;
@@ -288,71 +289,52 @@ pub enum AccountEvent {
     },
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AccountRejection {
-    #[error("the account is already open")]
-    AlreadyOpen,
-    #[error("there is no such account")]
-    NotOpen,
-    #[error("`{time_zone}` is not a time zone of the IANA database")]
-    UnknownTimeZone { time_zone: String },
-    #[error("the account is kept in {account}, not in {given}")]
-    CurrencyMismatch { account: Currency, given: Currency },
-    #[error("the amount must be greater than zero")]
-    AmountNotPositive,
-    #[error("the amount or the balance would leave the range of amounts that can be kept")]
-    BalanceOutOfRange,
-    #[error("a credit limit cannot be negative")]
-    LimitNegative,
-    #[error("a credit limit and post-paid services exclude each other")]
-    LimitAndPostPaid,
-    #[error("post-paid services are already allowed")]
-    AlreadyPostPaid,
-    #[error("post-paid services are not allowed")]
-    NotPostPaid,
-    #[error("automatic allocation is already so")]
-    AllocationUnchanged,
-    #[error("{missing} is missing on the account")]
-    InsufficientFunds { missing: Money },
-    #[error("the charge exceeds the credit limit by {missing}")]
-    CreditLimitExceeded { missing: Money },
-    #[error("entry {entry} is not money that came in")]
-    UnknownFunds { entry: Entry },
-    #[error("entry {entry} is not a charge")]
-    UnknownCharge { entry: Entry },
-    #[error("only {available} can be allocated")]
-    OverAllocation { available: Money },
-    #[error("only {allocated} is allocated there")]
-    OverRelease { allocated: Money },
-    #[error("the hold already exists")]
-    HoldExists,
-    #[error("there is no such hold")]
-    UnknownHold,
-}
-
-impl AccountRejection {
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::AlreadyOpen => "account-already-open",
-            Self::NotOpen => "account-not-found",
-            Self::UnknownTimeZone { .. } => "unknown-time-zone",
-            Self::CurrencyMismatch { .. } => "currency-mismatch",
-            Self::AmountNotPositive => "amount-not-positive",
-            Self::BalanceOutOfRange => "balance-out-of-range",
-            Self::LimitNegative => "limit-negative",
-            Self::LimitAndPostPaid => "limit-and-post-paid",
-            Self::AlreadyPostPaid => "already-post-paid",
-            Self::NotPostPaid => "not-post-paid",
-            Self::AllocationUnchanged => "allocation-unchanged",
-            Self::InsufficientFunds { .. } => "insufficient-funds",
-            Self::CreditLimitExceeded { .. } => "credit-limit-exceeded",
-            Self::UnknownFunds { .. } => "unknown-funds",
-            Self::UnknownCharge { .. } => "unknown-charge",
-            Self::OverAllocation { .. } => "over-allocation",
-            Self::OverRelease { .. } => "over-release",
-            Self::HoldExists => "hold-exists",
-            Self::UnknownHold => "hold-not-found",
-        }
+refusals! {
+    #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+    pub enum AccountRejection {
+        #[error("the account is already open")]
+        AlreadyOpen = conflict("account-already-open", "The account is already open"),
+        #[error("there is no such account")]
+        NotOpen = absent("account-not-found", "There is no such account"),
+        #[error("`{time_zone}` is not a time zone of the IANA database")]
+        UnknownTimeZone { time_zone: String } at "/time_zone" = UNKNOWN_TIME_ZONE,
+        #[error("the account is kept in {account}, not in {given}")]
+        CurrencyMismatch { account: Currency, given: Currency } = CURRENCY_MISMATCH,
+        #[error("the amount must be greater than zero")]
+        AmountNotPositive at "/amount" = AMOUNT_NOT_POSITIVE,
+        #[error("the amount or the balance would leave the range of amounts that can be kept")]
+        BalanceOutOfRange =
+            conflict("balance-out-of-range", "The balance would leave the range of amounts that can be kept"),
+        #[error("a credit limit cannot be negative")]
+        LimitNegative at "/limit" = invalid("limit-negative", "A credit limit cannot be negative"),
+        #[error("a credit limit and post-paid services exclude each other")]
+        LimitAndPostPaid = conflict("limit-and-post-paid", "A credit limit and post-paid services exclude each other"),
+        #[error("post-paid services are already allowed")]
+        AlreadyPostPaid = conflict("already-post-paid", "Post-paid services are already allowed"),
+        #[error("post-paid services are not allowed")]
+        NotPostPaid = conflict("not-post-paid", "Post-paid services are not allowed"),
+        #[error("automatic allocation is already so")]
+        AllocationUnchanged = conflict("allocation-unchanged", "Automatic allocation is already so"),
+        #[error("{missing} is missing on the account")]
+        InsufficientFunds { missing: Money } with { missing } =
+            conflict("insufficient-funds", "The account does not have enough"),
+        #[error("the charge exceeds the credit limit by {missing}")]
+        CreditLimitExceeded { missing: Money } with { missing } =
+            conflict("credit-limit-exceeded", "The charge exceeds the credit limit"),
+        #[error("entry {entry} is not money that came in")]
+        UnknownFunds { entry: Entry } = invalid("unknown-funds", "The entry is not money that came in"),
+        #[error("entry {entry} is not a charge")]
+        UnknownCharge { entry: Entry } = invalid("unknown-charge", "The entry is not a charge"),
+        #[error("only {available} can be allocated")]
+        OverAllocation { available: Money } at "/amount" with { available } =
+            invalid("over-allocation", "More would be allocated than is free or open"),
+        #[error("only {allocated} is allocated there")]
+        OverRelease { allocated: Money } at "/amount" with { allocated } =
+            invalid("over-release", "More would be released than is allocated there"),
+        #[error("the hold already exists")]
+        HoldExists = conflict("hold-exists", "The hold already exists"),
+        #[error("there is no such hold")]
+        UnknownHold = absent("hold-not-found", "There is no such hold"),
     }
 }
 

@@ -8,7 +8,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Id, LedgerAggregate, LedgerEvent, Mentions, Noun, posting::JournalEntry, rule::Rule, version::written_version,
+    Id, LedgerAggregate, LedgerEvent, Mentions, Noun,
+    posting::JournalEntry,
+    refusal::{DATE_OUT_OF_RANGE, UNKNOWN_TIME_ZONE, conflict, refusals},
+    rule::Rule,
+    version::written_version,
 };
 use crate::{calendar::RECORDED_YEARS, midnight};
 
@@ -40,26 +44,18 @@ pub enum BooksEvent {
     },
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BooksRejection {
-    #[error("`{time_zone}` is not a time zone of the IANA database")]
-    UnknownTimeZone { time_zone: String },
-    #[error("dates lie in the years 1900 to 9998")]
-    DateOutOfRange,
-    #[error("the books are closed until {until} already")]
-    AlreadyClosed { until: DateTime<Utc> },
-    #[error("the period ends at {until}, and is not over yet")]
-    NotOver { until: DateTime<Utc> },
-}
-
-impl BooksRejection {
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::UnknownTimeZone { .. } => "unknown-time-zone",
-            Self::DateOutOfRange => "date-out-of-range",
-            Self::AlreadyClosed { .. } => "period-already-closed",
-            Self::NotOver { .. } => "period-not-over",
-        }
+refusals! {
+    #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+    pub enum BooksRejection {
+        #[error("`{time_zone}` is not a time zone of the IANA database")]
+        UnknownTimeZone { time_zone: String } at "/time_zone" = UNKNOWN_TIME_ZONE,
+        #[error("dates lie in the years 1900 to 9998")]
+        DateOutOfRange = DATE_OUT_OF_RANGE,
+        #[error("the books are closed until {until} already")]
+        AlreadyClosed { until: DateTime<Utc> } =
+            conflict("period-already-closed", "The books are closed that far already"),
+        #[error("the period ends at {until}, and is not over yet")]
+        NotOver { until: DateTime<Utc> } = conflict("period-not-over", "A period is closed when it is over"),
     }
 }
 

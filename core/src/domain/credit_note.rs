@@ -7,8 +7,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AccountId, Currency, CustomerId, Id, InvoiceId, LedgerAggregate, LedgerEvent, Mentions, Noun, account::Entry,
-    payer::PayerSnapshot, posting::JournalEntry, rule::Rule, tax::Totals, version::written_version,
+    AccountId, Currency, CustomerId, Id, InvoiceId, LedgerAggregate, LedgerEvent, Mentions, Noun,
+    account::Entry,
+    payer::PayerSnapshot,
+    posting::JournalEntry,
+    refusal::{LINE_OUT_OF_RANGE, NO_LINES, NUMBER_MISSING, conflict, invalid, refusals},
+    rule::Rule,
+    tax::Totals,
+    version::written_version,
 };
 
 pub type CreditNoteId = Id<CreditNote>;
@@ -64,34 +70,23 @@ pub enum CreditNoteEvent {
     Issued(Box<CreditDocument>),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CreditNoteRejection {
-    #[error("the credit note is final")]
-    Final,
-    #[error("a credit note needs a number")]
-    NumberMissing,
-    #[error("a credit note needs at least one line")]
-    NoLines,
-    #[error(
-        "a quantity is not negative and has at most 6 decimals, a price is not negative and has at most 8, a tax rate at most 4, and the amount of line {line} stays below 10^15 (below 10^13 where it has more than 12 decimals)"
-    )]
-    LineOutOfRange { line: u32 },
-    #[error("a credit note over nothing credits nothing")]
-    NothingCredited,
-    #[error("the invoice belongs to another account")]
-    ForeignInvoice,
-}
-
-impl CreditNoteRejection {
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Final => "credit-note-final",
-            Self::NumberMissing => "number-missing",
-            Self::NoLines => "no-lines",
-            Self::LineOutOfRange { .. } => "line-out-of-range",
-            Self::NothingCredited => "nothing-credited",
-            Self::ForeignInvoice => "foreign-invoice",
-        }
+refusals! {
+    #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+    pub enum CreditNoteRejection {
+        #[error("the credit note is final")]
+        Final = conflict("credit-note-final", "The credit note is final"),
+        #[error("a credit note needs a number")]
+        NumberMissing at "/numbering" = NUMBER_MISSING,
+        #[error("a credit note needs at least one line")]
+        NoLines at "/lines" = NO_LINES,
+        #[error(
+            "a quantity is not negative and has at most 6 decimals, a price is not negative and has at most 8, a tax rate at most 4, and the amount of line {line} stays below 10^15 (below 10^13 where it has more than 12 decimals)"
+        )]
+        LineOutOfRange { line: u32 } at "/lines"[line] = LINE_OUT_OF_RANGE,
+        #[error("a credit note over nothing credits nothing")]
+        NothingCredited at "/lines" = invalid("nothing-credited", "A credit note over nothing credits nothing"),
+        #[error("the invoice belongs to another account")]
+        ForeignInvoice = invalid("foreign-invoice", "The invoice belongs to another account"),
     }
 }
 

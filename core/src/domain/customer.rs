@@ -7,7 +7,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AccountId, Currency, Id, LedgerAggregate, LedgerEvent, Mentions, Noun, posting::JournalEntry, rule::Rule,
+    AccountId, Currency, Id, LedgerAggregate, LedgerEvent, Mentions, Noun,
+    posting::JournalEntry,
+    refusal::{GROUP_MALFORMED, NAME_MISSING, absent, conflict, invalid, refusals},
+    rule::Rule,
     version::written_version,
 };
 
@@ -46,38 +49,26 @@ pub enum CustomerEvent {
     AccountAdded { account: AccountId, currency: Currency },
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CustomerRejection {
-    #[error("the customer is already registered")]
-    AlreadyRegistered,
-    #[error("there is no such customer")]
-    NotRegistered,
-    #[error("a customer needs a name")]
-    NameMissing,
-    #[error("an e-mail address has one @ between two texts without spaces, and at most 254 characters")]
-    EmailMalformed,
-    #[error("a group is named by 1 to 64 characters of a-z 0-9 . _ -")]
-    GroupMalformed,
-    #[error("the customer is in that group already")]
-    AlreadyInGroup,
-    #[error("the customer is not in that group")]
-    NotInGroup,
-    #[error("the customer has an account in {currency} already: {account}")]
-    AccountExists { currency: Currency, account: AccountId },
-}
-
-impl CustomerRejection {
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::AlreadyRegistered => "customer-exists",
-            Self::NotRegistered => "customer-not-found",
-            Self::NameMissing => "name-missing",
-            Self::EmailMalformed => "email-malformed",
-            Self::GroupMalformed => "group-malformed",
-            Self::AlreadyInGroup => "already-in-group",
-            Self::NotInGroup => "not-in-group",
-            Self::AccountExists { .. } => "account-exists",
-        }
+refusals! {
+    #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+    pub enum CustomerRejection {
+        #[error("the customer is already registered")]
+        AlreadyRegistered = conflict("customer-exists", "The customer is already registered"),
+        #[error("there is no such customer")]
+        NotRegistered = absent("customer-not-found", "There is no such customer"),
+        #[error("a customer needs a name")]
+        NameMissing at "/name" = NAME_MISSING,
+        #[error("an e-mail address has one @ between two texts without spaces, and at most 254 characters")]
+        EmailMalformed at "/email" = invalid("email-malformed", "The e-mail address is not one"),
+        #[error("a group is named by 1 to 64 characters of a-z 0-9 . _ -")]
+        GroupMalformed = GROUP_MALFORMED,
+        #[error("the customer is in that group already")]
+        AlreadyInGroup = conflict("already-in-group", "The customer is in that group already"),
+        #[error("the customer is not in that group")]
+        NotInGroup = conflict("not-in-group", "The customer is not in that group"),
+        #[error("the customer has an account in {currency} already: {account}")]
+        AccountExists { currency: Currency, account: AccountId } =
+            conflict("account-exists", "The customer has an account in that currency already"),
     }
 }
 

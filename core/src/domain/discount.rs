@@ -10,7 +10,11 @@ use strum::{IntoStaticStr, VariantNames};
 
 use super::{
     Currency, CustomerId, Id, IdError, LedgerAggregate, LedgerEvent, Mentions, Money, Noun, Rounding,
-    customer::is_group_name, posting::JournalEntry, rule::Rule, version::written_version,
+    customer::is_group_name,
+    posting::JournalEntry,
+    refusal::{GROUP_MALFORMED, NAME_MISSING, PRODUCT_MISSING, absent, conflict, invalid, refusals},
+    rule::Rule,
+    version::written_version,
 };
 
 /// Names one discount.
@@ -103,38 +107,27 @@ pub enum DiscountsEvent {
     Revoked { discount: DiscountId },
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DiscountsRejection {
-    #[error("the discount already exists")]
-    AlreadyGranted,
-    #[error("there is no such discount")]
-    UnknownDiscount,
-    #[error("a discount needs a name")]
-    NameMissing,
-    #[error("a group is named by 1 to 64 characters of a-z 0-9 . _ -")]
-    GroupMalformed,
-    #[error("a discount for a product needs the product's name")]
-    ProductMissing,
-    #[error("a percentage lies above 0 and at most at 100, with at most 4 decimals")]
-    PercentOutOfRange,
-    #[error("an amount off must be greater than zero, a fixed price not negative")]
-    AmountOutOfRange,
-    #[error("a discount ends after it begins")]
-    ValidityEmpty,
-}
-
-impl DiscountsRejection {
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::AlreadyGranted => "discount-exists",
-            Self::UnknownDiscount => "discount-not-found",
-            Self::NameMissing => "name-missing",
-            Self::GroupMalformed => "group-malformed",
-            Self::ProductMissing => "product-missing",
-            Self::PercentOutOfRange => "percent-out-of-range",
-            Self::AmountOutOfRange => "amount-out-of-range",
-            Self::ValidityEmpty => "validity-empty",
-        }
+refusals! {
+    #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+    pub enum DiscountsRejection {
+        #[error("the discount already exists")]
+        AlreadyGranted = conflict("discount-exists", "The discount already exists"),
+        #[error("there is no such discount")]
+        UnknownDiscount = absent("discount-not-found", "There is no such discount for that audience"),
+        #[error("a discount needs a name")]
+        NameMissing at "/name" = NAME_MISSING,
+        #[error("a group is named by 1 to 64 characters of a-z 0-9 . _ -")]
+        GroupMalformed = GROUP_MALFORMED,
+        #[error("a discount for a product needs the product's name")]
+        ProductMissing = PRODUCT_MISSING,
+        #[error("a percentage lies above 0 and at most at 100, with at most 4 decimals")]
+        PercentOutOfRange at "/value" =
+            invalid("percent-out-of-range", "A percentage lies above 0 and at most at 100, with at most 4 decimals"),
+        #[error("an amount off must be greater than zero, a fixed price not negative")]
+        AmountOutOfRange at "/value" =
+            invalid("amount-out-of-range", "An amount off is greater than zero, a fixed price not negative"),
+        #[error("a discount ends after it begins")]
+        ValidityEmpty at "/valid_until" = invalid("validity-empty", "A discount ends after it begins"),
     }
 }
 

@@ -7,8 +7,12 @@ use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantNames};
 
 use super::{
-    AccountId, Id, LedgerAggregate, LedgerEvent, Mentions, Money, Noun, OrderId, ServiceId, account::Entry,
-    posting::JournalEntry, rule::Rule, version::written_version,
+    AccountId, Id, LedgerAggregate, LedgerEvent, Mentions, Money, Noun, OrderId, ServiceId,
+    account::Entry,
+    posting::JournalEntry,
+    refusal::{absent, conflict, invalid, refusals},
+    rule::Rule,
+    version::written_version,
 };
 
 pub type ExpenseId = Id<Expense>;
@@ -67,38 +71,30 @@ pub enum ExpenseEvent {
     Reinstated { amounts: Amounts, entry: Entry, reverses: Entry },
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ExpenseRejection {
-    #[error("the expense already exists")]
-    AlreadyRecorded,
-    #[error("there is no such expense")]
-    NotRecorded,
-    #[error("an expense cannot be below zero")]
-    Negative,
-    #[error("the quantity must be greater than zero, with at most 6 decimals")]
-    QuantityOutOfRange,
-    #[error("the tax rate must be at least 0 and below 1000 per cent, with at most 4 decimals")]
-    TaxRateOutOfRange,
-    #[error("the total of the expense is already {total}")]
-    TotalUnchanged { total: Money },
-    #[error("the expense is reversed already")]
-    AlreadyReversed,
-    #[error("the expense is not reversed")]
-    NotReversed,
-}
-
-impl ExpenseRejection {
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::AlreadyRecorded => "expense-exists",
-            Self::NotRecorded => "expense-not-found",
-            Self::Negative => "expense-negative",
-            Self::QuantityOutOfRange => "quantity-out-of-range",
-            Self::TaxRateOutOfRange => "tax-rate-out-of-range",
-            Self::TotalUnchanged { .. } => "total-unchanged",
-            Self::AlreadyReversed => "already-reversed",
-            Self::NotReversed => "not-reversed",
-        }
+refusals! {
+    #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+    pub enum ExpenseRejection {
+        #[error("the expense already exists")]
+        AlreadyRecorded = conflict("expense-exists", "The expense already exists"),
+        #[error("there is no such expense")]
+        NotRecorded = absent("expense-not-found", "There is no such expense"),
+        #[error("an expense cannot be below zero")]
+        Negative at "/total" = invalid("expense-negative", "An expense cannot be below zero"),
+        #[error("the quantity must be greater than zero, with at most 6 decimals")]
+        QuantityOutOfRange at "/quantity" =
+            invalid("quantity-out-of-range", "A quantity is greater than zero with at most 6 decimals"),
+        #[error("the tax rate must be at least 0 and below 1000 per cent, with at most 4 decimals")]
+        TaxRateOutOfRange at "/tax_rate" = invalid(
+            "tax-rate-out-of-range",
+            "A tax rate is at least 0 and below 1000 per cent, with at most 4 decimals",
+        ),
+        #[error("the total of the expense is already {total}")]
+        TotalUnchanged { total: Money } at "/total" =
+            conflict("total-unchanged", "The total of the expense is already so"),
+        #[error("the expense is reversed already")]
+        AlreadyReversed = conflict("already-reversed", "The expense is reversed already"),
+        #[error("the expense is not reversed")]
+        NotReversed = conflict("not-reversed", "The expense is not reversed"),
     }
 }
 

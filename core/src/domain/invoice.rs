@@ -14,6 +14,7 @@ use super::{
     money::proportion,
     payer::PayerSnapshot,
     posting::JournalEntry,
+    refusal::{LINE_OUT_OF_RANGE, NO_LINES, NUMBER_MISSING, absent, conflict, invalid, refusals},
     rule::Rule,
     tax::{RoundingPolicy, TaxedAmount, TaxedLine, Totals},
     version::written_version,
@@ -143,48 +144,39 @@ pub enum InvoiceEvent {
     },
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvoiceRejection {
-    #[error("the invoice is final; what is wrong with it is corrected by a credit note")]
-    Final,
-    #[error("there is no such invoice")]
-    NotFinalised,
-    #[error("an invoice needs a number")]
-    NumberMissing,
-    #[error("an invoice needs at least one line")]
-    NoLines,
-    #[error("line {line} would be negative: what is owed to the customer goes on a credit note")]
-    LineNegative { line: u32 },
-    #[error(
-        "a quantity has at most 6 decimals, a price at most 8, a tax rate at most 4 and lies between 0 and 1000, and the amount of line {line} stays below 10^15 (below 10^13 where it has more than 12 decimals)"
-    )]
-    LineOutOfRange { line: u32 },
-    #[error(
-        "a discount lies between 0 and 100 per cent with at most 4 decimals, or is an amount of {currency} that is not negative"
-    )]
-    DiscountOutOfRange { currency: Currency },
-    #[error("the invoice has no line {line}")]
-    UnknownLine { line: u32 },
-    #[error("a credit needs at least one line")]
-    NothingToCredit,
-    #[error("only {quantity_left} pieces and an amount of {amount_left} are left of line {line}")]
-    OverCredit { line: u32, quantity_left: Decimal, amount_left: Decimal },
-}
-
-impl InvoiceRejection {
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Final => "invoice-final",
-            Self::NotFinalised => "invoice-not-found",
-            Self::NumberMissing => "number-missing",
-            Self::NoLines => "no-lines",
-            Self::LineNegative { .. } => "line-negative",
-            Self::LineOutOfRange { .. } => "line-out-of-range",
-            Self::DiscountOutOfRange { .. } => "discount-out-of-range",
-            Self::UnknownLine { .. } => "invoice-line-not-found",
-            Self::NothingToCredit => "nothing-to-credit",
-            Self::OverCredit { .. } => "over-credit",
-        }
+refusals! {
+    #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+    pub enum InvoiceRejection {
+        #[error("the invoice is final; what is wrong with it is corrected by a credit note")]
+        Final = conflict("invoice-final", "An invoice is final; what is wrong with it is corrected by a credit note"),
+        #[error("there is no such invoice")]
+        NotFinalised = absent("invoice-not-found", "There is no such invoice"),
+        #[error("an invoice needs a number")]
+        NumberMissing at "/numbering" = NUMBER_MISSING,
+        #[error("an invoice needs at least one line")]
+        NoLines at "/lines" = NO_LINES,
+        #[error("line {line} would be negative: what is owed to the customer goes on a credit note")]
+        LineNegative { line: u32 } at "/lines"[line] =
+            invalid("line-negative", "A line of an invoice cannot be negative"),
+        #[error(
+            "a quantity has at most 6 decimals, a price at most 8, a tax rate at most 4 and lies between 0 and 1000, and the amount of line {line} stays below 10^15 (below 10^13 where it has more than 12 decimals)"
+        )]
+        LineOutOfRange { line: u32 } at "/lines"[line] = LINE_OUT_OF_RANGE,
+        #[error(
+            "a discount lies between 0 and 100 per cent with at most 4 decimals, or is an amount of {currency} that is not negative"
+        )]
+        DiscountOutOfRange { currency: Currency } at "/discount" = invalid(
+            "discount-out-of-range",
+            "A discount lies between 0 and 100 per cent, or is an amount of that currency",
+        ),
+        #[error("the invoice has no line {line}")]
+        UnknownLine { line: u32 } = absent("invoice-line-not-found", "The invoice has no such line"),
+        #[error("a credit needs at least one line")]
+        NothingToCredit at "/lines" = invalid("nothing-to-credit", "A credit needs at least one line"),
+        #[error("only {quantity_left} pieces and an amount of {amount_left} are left of line {line}")]
+        OverCredit { line: u32, quantity_left: Decimal, amount_left: Decimal }
+            at "/lines" with { line, quantity_left, amount_left } =
+            invalid("over-credit", "More would be credited than is left of the line"),
     }
 }
 

@@ -18,6 +18,7 @@ pub mod order;
 pub mod payer;
 pub mod payment;
 pub mod posting;
+pub mod refusal;
 pub mod rule;
 pub mod service;
 pub mod tax;

@@ -6,6 +6,8 @@ use rust_decimal::{Decimal, RoundingStrategy};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::refusal::{CURRENCY_MISMATCH, invalid, refusals};
+
 /// A currency of ISO 4217 that has a smallest unit. Special codes without one, such as `XAU`, are not accepted.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Currency(iso_currency::Currency);
@@ -32,29 +34,21 @@ impl From<Money> for ExactMoney {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum MoneyError {
-    #[error("`{code}` is not a currency of ISO 4217 with a smallest unit")]
-    UnknownCurrency { code: String },
-    #[error("an amount in {currency} has at most {digits} decimals")]
-    TooManyDecimals { currency: Currency, digits: u32 },
-    #[error("an amount has fewer than sixteen digits before the decimal point")]
-    TooLarge,
-    #[error("`{text}` is not a decimal number")]
-    NotANumber { text: String },
-    #[error("{left} and {right} are different currencies")]
-    CurrencyMismatch { left: Currency, right: Currency },
-}
-
-impl MoneyError {
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::UnknownCurrency { .. } => "unknown-currency",
-            Self::TooManyDecimals { .. } => "too-many-decimals",
-            Self::TooLarge => "amount-too-large",
-            Self::NotANumber { .. } => "not-a-number",
-            Self::CurrencyMismatch { .. } => "currency-mismatch",
-        }
+refusals! {
+    #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+    pub enum MoneyError {
+        #[error("`{code}` is not a currency of ISO 4217 with a smallest unit")]
+        UnknownCurrency { code: String } =
+            invalid("unknown-currency", "The currency is not one of ISO 4217 with a smallest unit"),
+        #[error("an amount in {currency} has at most {digits} decimals")]
+        TooManyDecimals { currency: Currency, digits: u32 } =
+            invalid("too-many-decimals", "An amount has more decimals than its currency"),
+        #[error("an amount has fewer than sixteen digits before the decimal point")]
+        TooLarge = invalid("amount-too-large", "An amount has too many digits"),
+        #[error("`{text}` is not a decimal number")]
+        NotANumber { text: String } = invalid("not-a-number", "A number is written as a plain decimal in a string"),
+        #[error("{left} and {right} are different currencies")]
+        CurrencyMismatch { left: Currency, right: Currency } = CURRENCY_MISMATCH,
     }
 }
 

@@ -7,7 +7,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Id, IdError, LedgerAggregate, LedgerEvent, Mentions, Noun, posting::JournalEntry, rule::Rule,
+    Id, IdError, LedgerAggregate, LedgerEvent, Mentions, Noun,
+    posting::JournalEntry,
+    refusal::{conflict, invalid, refusals},
+    rule::Rule,
     version::written_version,
 };
 
@@ -51,20 +54,13 @@ pub enum NumberSeriesEvent {
     },
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NumberSeriesRejection {
-    #[error("the document that takes a number must be named")]
-    DocumentMissing,
-    #[error("another document of this kind has that number")]
-    NumberTaken,
-}
-
-impl NumberSeriesRejection {
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::DocumentMissing => "document-missing",
-            Self::NumberTaken => "number-taken",
-        }
+refusals! {
+    #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+    pub enum NumberSeriesRejection {
+        #[error("the document that takes a number must be named")]
+        DocumentMissing = invalid("document-missing", "The document that takes a number must be named"),
+        #[error("another document of this kind has that number")]
+        NumberTaken = conflict("number-taken", "Another document of this kind has that number"),
     }
 }
 

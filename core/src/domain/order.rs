@@ -13,6 +13,7 @@ use super::{
     discount::AppliedDiscount,
     invoice::{exact_amount, is_tax_rate},
     posting::JournalEntry,
+    refusal::{PRODUCT_MISSING, absent, conflict, invalid, refusals},
     rule::Rule,
     tax::{RoundingPolicy, TaxedLine},
     version::written_version,
@@ -137,55 +138,39 @@ pub enum OrderEvent {
     Deleted {},
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum OrderRejection {
-    #[error("the order already exists")]
-    AlreadyPlaced,
-    #[error("there is no such order")]
-    NotPlaced,
-    #[error("an order needs at least one item")]
-    NoItems,
-    #[error("an item needs a product")]
-    ProductMissing,
-    #[error(
-        "item {item} needs a quantity above zero with at most 6 decimals, a price of at least zero with at most 8, a tax rate with at most 4, and an amount below 10^15 (below 10^13 where it has more than 12 decimals)"
-    )]
-    ItemOutOfRange { item: u32 },
-    #[error("a part of a period has fewer days than the period, and at least one")]
-    PartOutOfRange { item: u32 },
-    #[error("the order has no item {item}")]
-    UnknownItem { item: u32 },
-    #[error("the only item of an order cannot be removed: delete the order")]
-    LastItem,
-    #[error("an order needs a description")]
-    DescriptionMissing,
-    #[error("a payment for the order is under way")]
-    Locked,
-    #[error("the order does not wait for that payment")]
-    NotAwaited,
-    #[error("the order is processed")]
-    AlreadyProcessed,
-    #[error("the order is deleted")]
-    Deleted,
-}
-
-impl OrderRejection {
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::AlreadyPlaced => "order-exists",
-            Self::NotPlaced => "order-not-found",
-            Self::NoItems => "no-items",
-            Self::ProductMissing => "product-missing",
-            Self::ItemOutOfRange { .. } => "item-out-of-range",
-            Self::PartOutOfRange { .. } => "part-out-of-range",
-            Self::UnknownItem { .. } => "order-item-not-found",
-            Self::LastItem => "last-item",
-            Self::DescriptionMissing => "description-missing",
-            Self::Locked => "order-locked",
-            Self::NotAwaited => "payment-not-awaited",
-            Self::AlreadyProcessed => "order-processed",
-            Self::Deleted => "order-deleted",
-        }
+refusals! {
+    #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+    pub enum OrderRejection {
+        #[error("the order already exists")]
+        AlreadyPlaced = conflict("order-exists", "The order already exists"),
+        #[error("there is no such order")]
+        NotPlaced = absent("order-not-found", "There is no such order"),
+        #[error("an order needs at least one item")]
+        NoItems at "/items" = invalid("no-items", "An order needs at least one item"),
+        #[error("an item needs a product")]
+        ProductMissing = PRODUCT_MISSING,
+        #[error(
+            "item {item} needs a quantity above zero with at most 6 decimals, a price of at least zero with at most 8, a tax rate with at most 4, and an amount below 10^15 (below 10^13 where it has more than 12 decimals)"
+        )]
+        ItemOutOfRange { item: u32 } at "/items"[item] =
+            invalid("item-out-of-range", "A quantity, price or tax rate of an item is out of range"),
+        #[error("a part of a period has fewer days than the period, and at least one")]
+        PartOutOfRange { item: u32 } at "/items"[item]"/part" =
+            invalid("part-out-of-range", "A part of a period has fewer days than the period, and at least one"),
+        #[error("the order has no item {item}")]
+        UnknownItem { item: u32 } = absent("order-item-not-found", "The order has no such item"),
+        #[error("the only item of an order cannot be removed: delete the order")]
+        LastItem = conflict("last-item", "The only item of an order cannot be removed: delete the order"),
+        #[error("an order needs a description")]
+        DescriptionMissing at "/description" = invalid("description-missing", "A description is needed"),
+        #[error("a payment for the order is under way")]
+        Locked = conflict("order-locked", "A payment for the order is under way"),
+        #[error("the order does not wait for that payment")]
+        NotAwaited = conflict("payment-not-awaited", "The order does not wait for that payment"),
+        #[error("the order is processed")]
+        AlreadyProcessed = conflict("order-processed", "The order is processed"),
+        #[error("the order is deleted")]
+        Deleted = conflict("order-deleted", "The order is deleted"),
     }
 }
 

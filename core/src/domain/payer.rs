@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantNames};
 
 use super::{
-    CustomerId, Id, LedgerAggregate, LedgerEvent, Mentions, Noun, posting::JournalEntry, rule::Rule,
+    CustomerId, Id, LedgerAggregate, LedgerEvent, Mentions, Noun,
+    posting::JournalEntry,
+    refusal::{NAME_MISSING, absent, conflict, invalid, refusals},
+    rule::Rule,
     version::written_version,
 };
 
@@ -81,32 +84,21 @@ pub enum PayerEvent {
     Deactivated {},
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PayerRejection {
-    #[error("the payer already exists")]
-    AlreadyCreated,
-    #[error("there is no such payer")]
-    NotCreated,
-    #[error("a payer needs a name")]
-    NameMissing,
-    #[error("an address needs a country")]
-    CountryMissing,
-    #[error("the payer is deactivated")]
-    Deactivated,
-    #[error("the payer belongs to another customer")]
-    ForeignPayer,
-}
-
-impl PayerRejection {
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::AlreadyCreated => "payer-exists",
-            Self::NotCreated => "payer-not-found",
-            Self::NameMissing => "name-missing",
-            Self::CountryMissing => "country-missing",
-            Self::Deactivated => "payer-deactivated",
-            Self::ForeignPayer => "foreign-payer",
-        }
+refusals! {
+    #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+    pub enum PayerRejection {
+        #[error("the payer already exists")]
+        AlreadyCreated = conflict("payer-exists", "The payer already exists"),
+        #[error("there is no such payer")]
+        NotCreated = absent("payer-not-found", "There is no such payer"),
+        #[error("a payer needs a name")]
+        NameMissing at "/name" = NAME_MISSING,
+        #[error("an address needs a country")]
+        CountryMissing at "/address/country" = invalid("country-missing", "An address needs a country"),
+        #[error("the payer is deactivated")]
+        Deactivated = conflict("payer-deactivated", "The payer is deactivated"),
+        #[error("the payer belongs to another customer")]
+        ForeignPayer at "/payer" = invalid("foreign-payer", "The payer belongs to another customer"),
     }
 }
 

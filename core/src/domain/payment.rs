@@ -9,7 +9,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantNames};
 
-use super::{AccountId, Id, InvoiceId, LedgerAggregate, Money, Noun, OrderId, PayerId, account::Entry};
+use super::{
+    AccountId, Id, InvoiceId, LedgerAggregate, Money, Noun, OrderId, PayerId,
+    account::Entry,
+    refusal::{AMOUNT_NOT_POSITIVE, Kind, absent, conflict, invalid, refusals},
+};
 
 pub type PaymentId = Id<Payment>;
 
@@ -208,74 +212,64 @@ pub enum PaymentEvent {
     },
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PaymentRejection {
-    #[error("the payment already exists")]
-    AlreadyStarted,
-    #[error("there is no such payment")]
-    NotStarted,
-    #[error("the amount must be greater than zero")]
-    AmountNotPositive,
-    #[error("the payment method must be named")]
-    MethodMissing,
-    #[error("the payment is {status}, so it cannot be {wanted}")]
-    WrongStatus { status: Status, wanted: &'static str },
-    #[error("the notice speaks of {notice}, the payment of {payment}")]
-    AmountDiffers { notice: Money, payment: Money },
-    #[error("only {refundable} of the payment can be refunded, because {tied} is tied to what it paid for")]
-    OverRefund { refundable: Money, tied: Money },
-    #[error("the refund already exists")]
-    RefundExists,
-    #[error("there is no such refund under way")]
-    UnknownRefund,
-    #[error("the refund is recorded with {recorded}, not with {given}")]
-    RefundAmountDiffers { given: Money, recorded: Money },
-    #[error("the gateway's refund id belongs to refund {refund}")]
-    GatewayRefundAssigned { refund: RefundId },
-    #[error("the gateway's own refund id is missing, or begins or ends with a space")]
-    GatewayRefundMalformed,
-    #[error("the dispute already exists")]
-    DisputeExists,
-    #[error("there is no such dispute")]
-    UnknownDispute,
-    #[error("the dispute is {stage}, so it cannot be {wanted}")]
-    WrongDisputeStatus { stage: DisputeStage, wanted: &'static str },
-    #[error("a dispute is won when the gateway gives the money back, not ahead of that")]
-    WonAhead,
-    #[error("the dispute is recorded with {recorded}, not with {given}")]
-    DisputeAmountDiffers { given: Money, recorded: Money },
-    #[error("the gateway's own dispute id is missing, or begins or ends with a space")]
-    GatewayDisputeMalformed,
-    #[error("the gateway's payment id belongs to payment {payment}")]
-    AssignedElsewhere { payment: PaymentId },
-    #[error("the gateway's own payment id is missing")]
-    GatewayPaymentMissing,
-}
+const AMOUNT_DIFFERS: Kind =
+    conflict("amount-differs", "What is recorded of that payment, refund or dispute has another amount");
 
-impl PaymentRejection {
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::AlreadyStarted => "payment-exists",
-            Self::NotStarted => "payment-not-found",
-            Self::AmountNotPositive => "amount-not-positive",
-            Self::MethodMissing => "method-missing",
-            Self::WrongStatus { .. } => "payment-status",
-            Self::AmountDiffers { .. } | Self::RefundAmountDiffers { .. } | Self::DisputeAmountDiffers { .. } => {
-                "amount-differs"
-            }
-            Self::OverRefund { .. } => "over-refund",
-            Self::RefundExists => "refund-exists",
-            Self::UnknownRefund => "refund-not-found",
-            Self::GatewayRefundAssigned { .. } => "gateway-refund-assigned",
-            Self::GatewayRefundMalformed => "gateway-refund-malformed",
-            Self::DisputeExists => "dispute-exists",
-            Self::UnknownDispute => "dispute-not-found",
-            Self::WrongDisputeStatus { .. } => "dispute-status",
-            Self::WonAhead => "dispute-won-ahead",
-            Self::GatewayDisputeMalformed => "gateway-dispute-malformed",
-            Self::AssignedElsewhere { .. } => "gateway-payment-assigned",
-            Self::GatewayPaymentMissing => "gateway-payment-missing",
-        }
+refusals! {
+    #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+    pub enum PaymentRejection {
+        #[error("the payment already exists")]
+        AlreadyStarted = conflict("payment-exists", "The payment already exists"),
+        #[error("there is no such payment")]
+        NotStarted = absent("payment-not-found", "There is no such payment"),
+        #[error("the amount must be greater than zero")]
+        AmountNotPositive at "/amount" = AMOUNT_NOT_POSITIVE,
+        #[error("the payment method must be named")]
+        MethodMissing at "/method" = invalid("method-missing", "The payment method must be named"),
+        #[error("the payment is {status}, so it cannot be {wanted}")]
+        WrongStatus { status: Status, wanted: &'static str } with { status = payment_status } =
+            conflict("payment-status", "The payment is in another state than the request needs"),
+        #[error("the notice speaks of {notice}, the payment of {payment}")]
+        AmountDiffers { notice: Money, payment: Money } at "/amount" with { notice, payment } = AMOUNT_DIFFERS,
+        #[error("only {refundable} of the payment can be refunded, because {tied} is tied to what it paid for")]
+        OverRefund { refundable: Money, tied: Money } at "/amount" with { refundable, tied } =
+            invalid("over-refund", "More would be refunded than is free of the payment"),
+        #[error("the refund already exists")]
+        RefundExists = conflict("refund-exists", "The refund already exists"),
+        #[error("there is no such refund under way")]
+        UnknownRefund = absent("refund-not-found", "There is no such refund under way"),
+        #[error("the refund is recorded with {recorded}, not with {given}")]
+        RefundAmountDiffers { given: Money, recorded: Money } at "/amount" with { given, recorded } = AMOUNT_DIFFERS,
+        #[error("the gateway's refund id belongs to refund {refund}")]
+        GatewayRefundAssigned { refund: RefundId } at "/gateway_refund" with { refund } =
+            conflict("gateway-refund-assigned", "The gateway's refund id belongs to another refund of the payment"),
+        #[error("the gateway's own refund id is missing, or begins or ends with a space")]
+        GatewayRefundMalformed at "/gateway_refund" = invalid(
+            "gateway-refund-malformed",
+            "The gateway's own refund id is missing, or begins or ends with a space",
+        ),
+        #[error("the dispute already exists")]
+        DisputeExists = conflict("dispute-exists", "The dispute already exists"),
+        #[error("there is no such dispute")]
+        UnknownDispute = absent("dispute-not-found", "The payment has no such dispute"),
+        #[error("the dispute is {stage}, so it cannot be {wanted}")]
+        WrongDisputeStatus { stage: DisputeStage, wanted: &'static str } with { stage = dispute_status } =
+            conflict("dispute-status", "The dispute has ended otherwise"),
+        #[error("a dispute is won when the gateway gives the money back, not ahead of that")]
+        WonAhead at "/effective_at" =
+            invalid("dispute-won-ahead", "A dispute is won when the gateway gives the money back, not ahead of that"),
+        #[error("the dispute is recorded with {recorded}, not with {given}")]
+        DisputeAmountDiffers { given: Money, recorded: Money } at "/amount" with { given, recorded } = AMOUNT_DIFFERS,
+        #[error("the gateway's own dispute id is missing, or begins or ends with a space")]
+        GatewayDisputeMalformed at "/gateway_dispute" = invalid(
+            "gateway-dispute-malformed",
+            "The gateway's own dispute id is missing, or begins or ends with a space",
+        ),
+        #[error("the gateway's payment id belongs to payment {payment}")]
+        AssignedElsewhere { payment: PaymentId } with { payment } =
+            conflict("gateway-payment-assigned", "The gateway's payment id belongs to another payment"),
+        #[error("the gateway's own payment id is missing")]
+        GatewayPaymentMissing = invalid("gateway-payment-missing", "The gateway's own payment id is missing"),
     }
 }
 

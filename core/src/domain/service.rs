@@ -6,8 +6,11 @@ use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantNames};
 
 use super::{
-    AccountId, CustomerId, Id, LedgerAggregate, LedgerEvent, Mentions, Noun, OrderId, posting::JournalEntry,
-    rule::Rule, version::written_version,
+    AccountId, CustomerId, Id, LedgerAggregate, LedgerEvent, Mentions, Noun, OrderId,
+    posting::JournalEntry,
+    refusal::{absent, conflict, refusals},
+    rule::Rule,
+    version::written_version,
 };
 
 pub type ServiceId = Id<Service>;
@@ -33,20 +36,13 @@ pub enum ServiceEvent {
     Activated(Activation),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ServiceRejection {
-    #[error("the service is active already")]
-    AlreadyActive,
-    #[error("there is no such service")]
-    NotActivated,
-}
-
-impl ServiceRejection {
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::AlreadyActive => "service-active",
-            Self::NotActivated => "service-not-found",
-        }
+refusals! {
+    #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+    pub enum ServiceRejection {
+        #[error("the service is active already")]
+        AlreadyActive = conflict("service-active", "The service is active already"),
+        #[error("there is no such service")]
+        NotActivated = absent("service-not-found", "There is no such service"),
     }
 }
 

@@ -6,8 +6,11 @@ use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantNames};
 
 use super::{
-    CustomerId, Id, LedgerAggregate, LedgerEvent, Mentions, Noun, OrderId, ServiceId, posting::JournalEntry,
-    rule::Rule, version::written_version,
+    CustomerId, Id, LedgerAggregate, LedgerEvent, Mentions, Noun, OrderId, ServiceId,
+    posting::JournalEntry,
+    refusal::{absent, conflict, invalid, refusals},
+    rule::Rule,
+    version::written_version,
 };
 
 pub type TicketId = Id<Ticket>;
@@ -68,47 +71,32 @@ pub enum TicketEvent {
     Restored {},
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TicketRejection {
-    #[error("the ticket already exists")]
-    AlreadyOpened,
-    #[error("there is no such ticket")]
-    NotOpened,
-    #[error("a ticket needs a subject")]
-    SubjectMissing,
-    #[error("a ticket needs a category")]
-    CategoryMissing,
-    #[error("a message needs a text")]
-    MessageMissing,
-    #[error("the ticket has been taken up already")]
-    AlreadyTakenUp,
-    #[error("there is no unread answer")]
-    NothingToRead,
-    #[error("the ticket cannot be archived while an answer is due")]
-    AnswerDue,
-    #[error("the ticket is archived; restore it first")]
-    Archived,
-    #[error("the ticket is not archived")]
-    NotArchived,
-    #[error("the service or order that the ticket is about belongs to another customer")]
-    ForeignSubject,
-}
-
-impl TicketRejection {
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::AlreadyOpened => "ticket-exists",
-            Self::NotOpened => "ticket-not-found",
-            Self::SubjectMissing => "subject-missing",
-            Self::CategoryMissing => "category-missing",
-            Self::MessageMissing => "message-missing",
-            Self::AlreadyTakenUp => "ticket-taken-up",
-            Self::NothingToRead => "nothing-to-read",
-            Self::AnswerDue => "answer-due",
-            Self::Archived => "ticket-archived",
-            Self::NotArchived => "ticket-not-archived",
-            Self::ForeignSubject => "foreign-subject",
-        }
+refusals! {
+    #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+    pub enum TicketRejection {
+        #[error("the ticket already exists")]
+        AlreadyOpened = conflict("ticket-exists", "The ticket already exists"),
+        #[error("there is no such ticket")]
+        NotOpened = absent("ticket-not-found", "There is no such ticket"),
+        #[error("a ticket needs a subject")]
+        SubjectMissing at "/subject" = invalid("subject-missing", "A ticket needs a subject"),
+        #[error("a ticket needs a category")]
+        CategoryMissing at "/category" = invalid("category-missing", "A ticket needs a category"),
+        #[error("a message needs a text")]
+        MessageMissing at "/message" = invalid("message-missing", "A message needs a text"),
+        #[error("the ticket has been taken up already")]
+        AlreadyTakenUp = conflict("ticket-taken-up", "The ticket has been taken up already"),
+        #[error("there is no unread answer")]
+        NothingToRead = conflict("nothing-to-read", "The ticket has no unread answer"),
+        #[error("the ticket cannot be archived while an answer is due")]
+        AnswerDue = conflict("answer-due", "The ticket cannot be archived while an answer is due"),
+        #[error("the ticket is archived; restore it first")]
+        Archived = conflict("ticket-archived", "The ticket is archived; restore it first"),
+        #[error("the ticket is not archived")]
+        NotArchived = conflict("ticket-not-archived", "The ticket is not archived"),
+        #[error("the service or order that the ticket is about belongs to another customer")]
+        ForeignSubject at "/about" =
+            invalid("foreign-subject", "The service or order of the ticket belongs to another customer"),
     }
 }
 

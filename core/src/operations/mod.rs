@@ -20,7 +20,7 @@ mod upgrade;
 
 use chrono::NaiveDate;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 pub use account::{AdjustAccount, ChangeTerms, HoldFunds, ReleaseHold};
 pub use allocation::{AllocatePayment, ChargeRef};
@@ -48,10 +48,20 @@ pub use crate::domain::{
 };
 use crate::{
     domain::{
-        AccountId, ExpenseId, IdError, OrderId, PaymentId, account::AccountRejection, books::BooksRejection,
-        credit_note::CreditNoteRejection, customer::CustomerRejection, discount::DiscountsRejection,
-        expense::ExpenseRejection, invoice::InvoiceRejection, number_series::NumberSeriesRejection,
-        order::OrderRejection, payer::PayerRejection, payment::PaymentRejection, service::ServiceRejection,
+        AccountId, ExpenseId, IdError, OrderId, PaymentId,
+        account::AccountRejection,
+        books::BooksRejection,
+        credit_note::CreditNoteRejection,
+        customer::CustomerRejection,
+        discount::DiscountsRejection,
+        expense::ExpenseRejection,
+        invoice::InvoiceRejection,
+        number_series::NumberSeriesRejection,
+        order::OrderRejection,
+        payer::PayerRejection,
+        payment::PaymentRejection,
+        refusal::{DATE_OUT_OF_RANGE, Kind, Rejection, invalid, refusals},
+        service::ServiceRejection,
         ticket::TicketRejection,
     },
     writer::UnitOfWork,
@@ -105,103 +115,102 @@ pub enum Operation {
 /// What an operation answers: a JSON object, stored with the append and given again to a retry.
 pub type Answer = Value;
 
-/// Why the domain does not do it. Nothing of a refused command is recorded.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum Refusal {
-    #[error(transparent)]
-    Account(#[from] AccountRejection),
-    #[error(transparent)]
-    Books(#[from] BooksRejection),
-    #[error(transparent)]
-    CreditNote(#[from] CreditNoteRejection),
-    #[error(transparent)]
-    Customer(#[from] CustomerRejection),
-    #[error(transparent)]
-    Discounts(#[from] DiscountsRejection),
-    #[error(transparent)]
-    Expense(#[from] ExpenseRejection),
-    #[error(transparent)]
-    Invoice(#[from] InvoiceRejection),
-    #[error(transparent)]
-    NumberSeries(#[from] NumberSeriesRejection),
-    #[error(transparent)]
-    Order(#[from] OrderRejection),
-    #[error(transparent)]
-    Payer(#[from] PayerRejection),
-    #[error(transparent)]
-    Payment(#[from] PaymentRejection),
-    #[error(transparent)]
-    Service(#[from] ServiceRejection),
-    #[error(transparent)]
-    Ticket(#[from] TicketRejection),
-    #[error(transparent)]
-    Operation(#[from] OperationRejection),
-}
-
-/// Refusals that concern more than one aggregate.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum OperationRejection {
-    #[error("a reason must be given")]
-    ReasonMissing,
-    #[error("it belongs to another customer or account")]
-    Foreign,
-    #[error("an account cannot transfer to itself")]
-    SameAccount,
-    #[error("there is no account to transfer to")]
-    NoRecipient,
-    #[error("a rate is greater than zero and has at most 10 decimals, and its source is named")]
-    RateOutOfRange,
-    #[error("the amount is too small or too large to be converted")]
-    ConversionOutOfRange,
-    #[error("dates lie in the years 1900 to 9998")]
-    DateOutOfRange,
-    #[error("a name given from outside: {0}")]
-    Name(#[from] IdError),
-    #[error("say where the money goes, or where it comes back from")]
-    NowhereToAllocate,
-    #[error("an event would have {bytes} bytes, and an event has {most} at most: divide the document into several")]
-    EventTooLarge { bytes: usize, most: usize },
-    #[error("a text cannot have the character U+0000")]
-    TextWithNul,
-}
-
-impl OperationRejection {
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::ReasonMissing => "reason-missing",
-            Self::Foreign => "foreign-id",
-            Self::SameAccount => "same-account",
-            Self::NoRecipient => "recipient-not-found",
-            Self::RateOutOfRange => "rate-out-of-range",
-            Self::ConversionOutOfRange => "conversion-out-of-range",
-            Self::DateOutOfRange => "date-out-of-range",
-            Self::Name(_) => "malformed-id",
-            Self::NowhereToAllocate => "nowhere-to-allocate",
-            Self::EventTooLarge { .. } => "event-too-large",
-            Self::TextWithNul => "text-with-nul",
+/// The board of refusals: what they have in common follows from the list.
+macro_rules! refusal {
+    ($($of:ident($rejection:ty)),+ $(,)?) => {
+        /// Why the domain does not do it. Nothing of a refused command is recorded.
+        #[derive(Clone, Debug, PartialEq, thiserror::Error)]
+        pub enum Refusal {
+            $(
+                #[error(transparent)]
+                $of(#[from] $rejection),
+            )+
         }
+
+        impl Refusal {
+            /// What can be refused. A kind that several nouns have stands there several times.
+            pub fn kinds() -> impl Iterator<Item = &'static Kind> {
+                [$(<$rejection>::KINDS),+].into_iter().flatten()
+            }
+
+            fn rejection(&self) -> &dyn Rejection {
+                match self {
+                    $(Self::$of(rejection) => rejection,)+
+                }
+            }
+        }
+    };
+}
+
+refusal! {
+    Account(AccountRejection),
+    Books(BooksRejection),
+    CreditNote(CreditNoteRejection),
+    Customer(CustomerRejection),
+    Discounts(DiscountsRejection),
+    Expense(ExpenseRejection),
+    Invoice(InvoiceRejection),
+    NumberSeries(NumberSeriesRejection),
+    Order(OrderRejection),
+    Payer(PayerRejection),
+    Payment(PaymentRejection),
+    Service(ServiceRejection),
+    Ticket(TicketRejection),
+    Operation(OperationRejection),
+}
+
+impl Rejection for Refusal {
+    fn kind(&self) -> &'static Kind {
+        self.rejection().kind()
+    }
+
+    fn field(&self) -> Option<String> {
+        self.rejection().field()
+    }
+
+    fn figures(&self) -> Map<String, Value> {
+        self.rejection().figures()
+    }
+}
+
+refusals! {
+    /// Refusals that concern more than one aggregate.
+    #[derive(Clone, Debug, PartialEq, thiserror::Error)]
+    pub enum OperationRejection {
+        #[error("a reason must be given")]
+        ReasonMissing at "/reason" = invalid("reason-missing", "A reason must be given"),
+        #[error("it belongs to another customer or account")]
+        Foreign = invalid("foreign-id", "The identifier is that of another customer or account"),
+        #[error("an account cannot transfer to itself")]
+        SameAccount at "/to" = invalid("same-account", "An account cannot transfer to itself"),
+        #[error("there is no account to transfer to")]
+        NoRecipient at "/to" = invalid("recipient-not-found", "There is no account to transfer to"),
+        #[error("a rate is greater than zero and has at most 10 decimals, and its source is named")]
+        RateOutOfRange at "/rate" = invalid(
+            "rate-out-of-range",
+            "A rate is greater than zero with at most 10 decimals, and its source is named",
+        ),
+        #[error("the amount is too small or too large to be converted")]
+        ConversionOutOfRange at "/amount" =
+            invalid("conversion-out-of-range", "The amount is too small or too large to be converted"),
+        #[error("dates lie in the years 1900 to 9998")]
+        DateOutOfRange = DATE_OUT_OF_RANGE,
+        #[error("a name given from outside: {0}")]
+        Name(#[from] IdError) = invalid("malformed-id", "An identifier does not have the form that it needs"),
+        #[error("say where the money goes, or where it comes back from")]
+        NowhereToAllocate = invalid("nowhere-to-allocate", "Say where the money goes, or where it comes back from"),
+        #[error("an event would have {bytes} bytes, and an event has {most} at most: divide the document into several")]
+        EventTooLarge { bytes: usize, most: usize } =
+            invalid("event-too-large", "An event would be larger than one can be"),
+        #[error("a text cannot have the character U+0000")]
+        TextWithNul = invalid("text-with-nul", "A text cannot have the character U+0000"),
     }
 }
 
 impl Refusal {
     /// A stable code, the last part of the problem type that the API answers with.
     pub fn code(&self) -> &'static str {
-        match self {
-            Self::Account(rejection) => rejection.code(),
-            Self::Books(rejection) => rejection.code(),
-            Self::CreditNote(rejection) => rejection.code(),
-            Self::Customer(rejection) => rejection.code(),
-            Self::Discounts(rejection) => rejection.code(),
-            Self::Expense(rejection) => rejection.code(),
-            Self::Invoice(rejection) => rejection.code(),
-            Self::NumberSeries(rejection) => rejection.code(),
-            Self::Order(rejection) => rejection.code(),
-            Self::Payer(rejection) => rejection.code(),
-            Self::Payment(rejection) => rejection.code(),
-            Self::Service(rejection) => rejection.code(),
-            Self::Ticket(rejection) => rejection.code(),
-            Self::Operation(rejection) => rejection.code(),
-        }
+        self.kind().code
     }
 }
 
