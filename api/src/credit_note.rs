@@ -87,12 +87,8 @@ pub async fn issue(
         lines: body.lines.into_iter().map(Into::into).collect(),
     };
     let command = request.command(Operation::IssueCreditNote(operation), body.effective_at, body.reason)?;
-    let of_lines = [
-        ("foreign-invoice", "/lines"),
-        ("invoice-line-not-found", "/lines"),
-        ("invoice-not-found", "/lines"),
-        ("line-out-of-range", "/lines"),
-    ];
+    let of_lines =
+        [("foreign-invoice", "/lines"), ("invoice-line-not-found", "/lines"), ("invoice-not-found", "/lines")];
     app.create("/v1/credit-notes", command, &[&NAMED_IN_DOCUMENT[..], &of_lines].concat()).await
 }
 

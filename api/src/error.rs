@@ -330,6 +330,14 @@ mod tests {
     }
 
     #[test]
+    fn what_became_of_a_command_is_told() {
+        assert_eq!(answered(Failure::Overloaded), ("overloaded", 503, Some(1)));
+        assert_eq!(answered(Failure::DeadlinePassed), ("deadline-passed", 503, Some(1)));
+        assert_eq!(answered(Failure::OutcomeUnknown), ("outcome-unknown", 503, Some(1)));
+        assert_eq!(answered(Failure::ShuttingDown), ("shutting-down", 503, Some(5)));
+    }
+
+    #[test]
     fn a_busy_store_is_told_apart_from_an_absent_one() {
         assert_eq!(of_store(sqlx::Error::PoolTimedOut.into()), ("overloaded", 503, Some(1)));
         assert_eq!(of_store(sqlx::Error::PoolClosed.into()), ("store-unavailable", 503, Some(5)));

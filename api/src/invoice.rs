@@ -137,7 +137,8 @@ pub async fn issue(
         discount: body.discount.map(Into::into),
     };
     let command = request.command(Operation::IssueInvoice(operation), body.effective_at, body.reason)?;
-    app.create("/v1/invoices", command, &NAMED_IN_DOCUMENT).await
+    let due = [("date-out-of-range", "/due_in_days")];
+    app.create("/v1/invoices", command, &[&NAMED_IN_DOCUMENT[..], &due].concat()).await
 }
 
 pub const NAMED_IN_DOCUMENT: [(&str, &str); 5] = [

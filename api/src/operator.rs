@@ -120,3 +120,29 @@ impl From<ParkError> for ApiError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use daybook_projections::engine::Verified;
+
+    use super::*;
+
+    #[test]
+    fn what_happens_to_a_build_meanwhile_is_told() {
+        let code = |error: RebuildError| ApiError::from(error).code();
+        assert_eq!(code(RebuildError::Lost("orders")), "build-taken-over");
+        assert_eq!(code(RebuildError::Busy("orders")), "readers-in-the-way");
+        assert_eq!(code(RebuildError::ParkedMeanwhile("orders")), "parked-meanwhile");
+        let proof = Verified {
+            name: "orders",
+            build: 2,
+            version: 1,
+            position: 9,
+            rows: 5,
+            different: 1,
+            differences: Vec::new(),
+            portions: 1,
+        };
+        assert_eq!(code(RebuildError::Unproven(Box::new(proof))), "build-unproven");
+    }
+}

@@ -137,7 +137,6 @@ const OWN: &[Kind] = &[
     at(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body must be `application/json`"),
     at(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests in a short time"),
     // Fields of the body.
-    at(INVALID, "invalid-body", "A field of the body is not valid"),
     at(INVALID, "unknown-field", "The body has a field that is not known here"),
     at(INVALID, "missing-field", "A field is missing in the body"),
     at(INVALID, "duplicate-field", "A field stands in the body twice"),

@@ -8,6 +8,7 @@ pub mod golden;
 mod input;
 mod listings;
 mod migrations;
+mod problems;
 mod purity;
 pub mod reference;
 mod representable;

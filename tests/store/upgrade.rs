@@ -109,6 +109,18 @@ async fn a_server_brings_an_earlier_ledger_to_its_version() {
 }
 
 #[tokio::test]
+async fn a_ledger_that_is_being_brought_over_takes_no_writes() {
+    let database = daybook_tests::database().await;
+    append_what_was_then(&database, &json!("acc_1")).await;
+    // Nobody appends while it is held.
+    let mut held = database.pool().begin().await.unwrap();
+    sqlx::query("select from book_head for update").execute(&mut *held).await.unwrap();
+    let app = TestApp::on(database).await;
+    app.post("/v1/customers", json!({ "name": "Ada" })).await.refused(503, "ledger-upgrading");
+    held.rollback().await.unwrap();
+}
+
+#[tokio::test]
 async fn two_programs_that_start_at_once_append_it_once() {
     let database = daybook_tests::database().await;
     append_what_was_then(&database, &json!("acc_1")).await;

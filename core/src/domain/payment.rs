@@ -269,7 +269,8 @@ refusals! {
         AssignedElsewhere { payment: PaymentId } with { payment } =
             conflict("gateway-payment-assigned", "The gateway's payment id belongs to another payment"),
         #[error("the gateway's own payment id is missing")]
-        GatewayPaymentMissing = invalid("gateway-payment-missing", "The gateway's own payment id is missing"),
+        GatewayPaymentMissing at "/gateway_payment" =
+            invalid("gateway-payment-missing", "The gateway's own payment id is missing"),
     }
 }
 
