@@ -12,6 +12,7 @@ use crate::{
     error::ApiError,
     listing::Asking,
     moment::AskedMoment,
+    tagged::{Origin, Tagged},
     time::Time,
     wire::{Amount, ExpenseRef, InvoiceRef, PaymentRef, Ref, Sentence},
     write::{Writing, Written},
@@ -95,16 +96,15 @@ struct AllocationMade {
 pub struct AllocationShown {
     /// The number of the entry that charges the account.
     charge: i64,
-    /// `invoice`, `expense`, `refund` and so on.
-    target: String,
-    target_id: Option<String>,
+    #[schema(value_type = Origin, inline = false)]
+    target: Tagged,
     amount: Amount,
 }
 
 impl From<AllocationRow> for AllocationShown {
     fn from(row: AllocationRow) -> Self {
         let amount = Amount::of(row.amount, &row.currency);
-        Self { charge: row.charge, target: row.target, target_id: row.target_id, amount }
+        Self { charge: row.charge, target: Tagged::of(row.target, row.target_id), amount }
     }
 }
 

@@ -22,6 +22,7 @@ use crate::{
     moment::AskedMoment,
     order::one,
     page::Page,
+    tagged::{Origin, Tagged},
     time::Time,
     wire::{AccountRef, Amount, ExpenseRef, Number, OneOf, OrderRef, Ref, Sentence, ServiceRef, WordList, text},
     write::{Occasion, Writing, Written},
@@ -184,9 +185,8 @@ pub struct ExpenseShown {
 pub struct Coverage {
     /// The number of the entry that brought the money.
     funds: i64,
-    /// `payment`, `credit_note` and so on.
-    origin: String,
-    origin_id: Option<String>,
+    #[schema(value_type = Origin, inline = false)]
+    origin: Tagged,
     amount: Amount,
 }
 
@@ -219,7 +219,7 @@ impl From<ExpenseRow> for ExpenseShown {
 impl From<CoverageRow> for Coverage {
     fn from(row: CoverageRow) -> Self {
         let amount = Amount::of(row.amount, &row.currency);
-        Self { funds: row.funds, origin: row.origin, origin_id: row.origin_id, amount }
+        Self { funds: row.funds, origin: Tagged::of(row.origin, row.origin_id), amount }
     }
 }
 

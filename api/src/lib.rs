@@ -47,6 +47,7 @@ mod schema;
 mod service;
 mod statement;
 mod strict;
+mod tagged;
 mod ticket;
 mod tile;
 mod time;

@@ -23,6 +23,7 @@ use crate::{
     order::OrderStanding,
     page::Page,
     refund::RefundShown,
+    tagged::Tagged,
     time::Time,
     wire::{
         AccountRef, Amount, AskedText, InvoiceRef, Label, OneOf, OrderRef, PayerRef, PaymentRef, Ref, Sentence,
@@ -49,6 +50,7 @@ pub struct NewPayment {
 /// What the payer wants the money to do. Uncovered debt comes first in any case.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(examples("advance", json!({ "order": "ord_01JD8Z2Q4Y0000000000000001" })))]
 pub enum Purpose {
     /// Credit on the account.
     #[default]
@@ -267,9 +269,8 @@ pub struct PaymentShown {
     amount: Amount,
     /// What came; nothing until it is credited.
     received: Amount,
-    /// `advance`, `order` or `invoice`.
-    purpose: String,
-    purpose_id: Option<String>,
+    #[schema(value_type = Purpose, inline = false)]
+    purpose: Tagged,
     #[schema(value_type = PaymentStatus)]
     status: &'static str,
     document_number: Option<String>,
@@ -313,8 +314,7 @@ impl From<PaymentRow> for PaymentShown {
             account: row.account_id,
             payer: row.payer_id,
             method: row.method,
-            purpose: row.purpose,
-            purpose_id: row.purpose_id,
+            purpose: Tagged::of(row.purpose, row.purpose_id),
             status: row.status.as_str(),
             document_number: row.document_number,
             gateway_reason: row.gateway_reason,

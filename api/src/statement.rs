@@ -30,6 +30,7 @@ use crate::{
     error::ApiError,
     listing::Asking,
     moment::AskedMoment,
+    tagged::{Origin, Tagged},
     time::AskedDay,
     wire::{AccountRef, Amount, Ref},
 };
@@ -81,9 +82,9 @@ pub struct LineShown {
     /// When it would have taken effect, had that period not been closed.
     dated_at: Option<DateTime<Utc>>,
     recorded_at: DateTime<Utc>,
-    /// Where the money came from or what it went for: `payment`, `invoice` and so on.
-    origin: String,
-    origin_id: Option<String>,
+    /// Where the money came from or what it went for.
+    #[schema(value_type = Origin, inline = false)]
+    origin: Tagged,
     description: String,
     /// Positive for a credit, negative for a charge.
     amount: Amount,
@@ -120,8 +121,7 @@ impl LineShown {
             occurred_at: line.occurred_at,
             dated_at: line.dated_at,
             recorded_at: line.recorded_at,
-            origin: line.origin,
-            origin_id: line.origin_id,
+            origin: Tagged::of(line.origin, line.origin_id),
             description: line.description,
             due_on: line.due_on,
             reverses: line.reverses,

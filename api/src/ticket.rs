@@ -20,6 +20,7 @@ use crate::{
     listing::{Asking, Listing, Paging, Question},
     moment::AskedMoment,
     page::Page,
+    tagged::Tagged,
     time::Time,
     wire::{
         AskedText, CustomerRef, Label, Message, Name, OneOf, OrderRef, Ref, Sentence, ServiceRef, TicketRef, WordList,
@@ -47,6 +48,7 @@ pub struct NewTicket {
 /// What a ticket is about.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(examples(json!({ "order": "ord_01JD8Z2Q4Y0000000000000001" })))]
 pub enum Subject {
     Service(ServiceRef),
     Order(OrderRef),
@@ -206,9 +208,8 @@ pub struct TicketShown {
     customer: String,
     category: String,
     subject: String,
-    /// `service` or `order`.
-    about: Option<String>,
-    about_id: Option<String>,
+    #[schema(value_type = Option<Subject>, inline = false)]
+    about: Option<Tagged>,
     #[schema(value_type = TicketStatus)]
     status: &'static str,
     archived: bool,
@@ -241,8 +242,7 @@ impl From<TicketRow> for TicketShown {
             customer: row.customer_id,
             category: row.category,
             subject: row.subject,
-            about: row.about,
-            about_id: row.about_id,
+            about: row.about.map(|about| Tagged::of(about, row.about_id)),
             status: row.status.as_str(),
             archived: row.archived,
             message_count: row.messages,

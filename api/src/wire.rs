@@ -100,6 +100,7 @@ pub type ServiceRef = Ref<domain::Service>;
 pub type RefundRef = Ref<domain::Refund>;
 pub type DisputeRef = Ref<domain::Dispute>;
 pub type HoldRef = Ref<domain::account::Hold>;
+pub type TransferRef = Ref<domain::account::Transfer>;
 
 impl<'de> Deserialize<'de> for Amount {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -136,6 +136,10 @@ fn get(path: String) -> Request<Body> {
 }
 
 fn post(path: &str, body: &Value) -> Request<Body> {
-    let request = Request::builder().method(Method::POST).uri(path).header("host", "localhost").header("content-type", "application/json");
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri(path)
+        .header("host", "localhost")
+        .header("content-type", "application/json");
     request.header("idempotency-key", Uuid::now_v7().to_string()).body(Body::from(body.to_string())).unwrap()
 }

@@ -113,15 +113,19 @@ async fn every_resource_is_shown_as_it_was_made() {
     assert_eq!((&item["discount"], &item["tax_rate"]), (&discount["id"], &json!("19")));
     let expense = show(format!("/v1/expenses/{}", item["expense"].as_str().unwrap())).await;
     assert_eq!((&expense["order"], &expense["covered"]), (&order["id"], &dollars("21.42")));
-    assert_eq!(expense["coverage"][0]["origin_id"], payment["id"]);
+    assert_eq!(expense["coverage"][0]["origin"], json!({ "payment": payment["id"] }));
     let service = show(format!("/v1/services/{}", item["service"].as_str().unwrap())).await;
     assert_eq!((&service["product"], &service["order"]), (&json!("vps"), &order["id"]));
 
     let shown = show(format!("/v1/payments/{}", id(&payment))).await;
     assert_eq!((&shown["status"], &shown["document_number"]), (&json!("credited"), &json!("B-7")));
     assert_eq!((&shown["allocated"], &shown["free"]), (&dollars("21.42"), &dollars("0.00")));
+    assert_eq!(shown["purpose"], json!({ "order": order["id"] }), "as it was posted");
     let shown = show(format!("/v1/payments/{}/allocations", id(&payment))).await;
-    assert_eq!(shown["data"][0]["target_id"], item["expense"]);
+    assert_eq!(shown["data"][0]["target"], json!({ "expense": item["expense"] }));
+    let lines = show(format!("/v1/accounts/{account}/statement")).await["lines"].take();
+    assert_eq!(lines[0]["origin"], json!({ "payment": payment["id"] }));
+    assert_eq!(lines[2]["origin"], json!({ "invoice": invoice["id"] }));
 
     let shown = show(format!("/v1/invoices/{}", id(&invoice))).await;
     assert_eq!((&shown["number"], &shown["due_on"]), (&json!("INV-2026-000001"), &json!("2026-03-18")));
@@ -143,6 +147,7 @@ async fn every_resource_is_shown_as_it_was_made() {
     assert_eq!(shown["data"][0]["id"], discount["id"]);
     let shown = show(format!("/v1/tickets/{}", id(&ticket))).await;
     assert_eq!((&shown["status"], &shown["message_count"]), (&json!("answered"), &json!(2)));
+    assert_eq!(shown["about"], json!({ "order": order["id"] }), "as it was posted");
     assert_eq!(
         (&shown["messages"][1]["side"], &shown["messages"][1]["message"]),
         (&json!("provider"), &json!("Because."))
@@ -160,6 +165,8 @@ async fn every_resource_is_shown_as_it_was_made() {
         (format!("services?order={}", id(&order)), &id(&service).to_owned()),
         ("discounts?audience=group&audience_id=resellers".into(), &id(&discount).to_owned()),
         (format!("tickets?customer={customer}&archived=false"), &id(&ticket).to_owned()),
+        (format!("tickets?about={}", id(&order)), &id(&ticket).to_owned()),
+        (format!("payments?purpose={}", id(&order)), &id(&payment).to_owned()),
     ];
     for (listing, expected) in listings {
         let page = show(format!("/v1/{listing}")).await;

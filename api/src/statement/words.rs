@@ -34,9 +34,10 @@ impl StatementShown {
 impl LineShown {
     /// Where the entry comes from, and how it hangs together with others.
     pub(super) fn remarks(&self, zone: Tz) -> String {
-        let origin = match &self.origin_id {
-            Some(id) => format!("{} {id}", self.origin.replace('_', " ")),
-            None => self.origin.replace('_', " "),
+        let word = self.origin.word.replace('_', " ");
+        let origin = match &self.origin.id {
+            Some(id) => format!("{word} {id}"),
+            None => word,
         };
         let dated = self.dated_at.map(|at| format!("dated {}, when the books were closed", local(at, zone)));
         let due = self.due_on.map(|day| format!("due on {day}"));
@@ -55,7 +56,7 @@ mod tests {
     use rust_decimal::Decimal;
 
     use super::*;
-    use crate::wire::Amount;
+    use crate::{tagged::Tagged, wire::Amount};
 
     fn line(origin: &str, origin_id: &str, description: &str) -> LineShown {
         let euro: Currency = "EUR".parse().expect("a currency");
@@ -65,8 +66,7 @@ mod tests {
             occurred_at: DateTime::UNIX_EPOCH,
             dated_at: None,
             recorded_at: DateTime::UNIX_EPOCH,
-            origin: origin.into(),
-            origin_id: Some(origin_id.into()),
+            origin: Tagged::of(origin.into(), Some(origin_id.into())),
             description: description.into(),
             amount: Amount::in_currency(Decimal::ONE, euro),
             balance: Amount::in_currency(Decimal::ONE, euro),
