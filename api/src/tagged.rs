@@ -34,7 +34,8 @@ impl Serialize for Tagged {
 
 /// What brought an entry to the account, or what it charges.
 #[derive(ToSchema)]
-#[schema(as = EntryOrigin, rename_all = "snake_case", examples(json!({ "invoice": "inv_01JD8Z2Q4Y0000000000000001" }), "adjustment"))]
+#[schema(as = EntryOrigin, rename_all = "snake_case")]
+#[schema(examples(json!({ "invoice": "inv_01JD8Z2Q4Y0000000000000001" }), "adjustment"))]
 #[expect(dead_code, reason = "rows hold it as columns; this describes it")]
 pub enum Origin {
     Payment(PaymentRef),

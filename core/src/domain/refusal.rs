@@ -59,9 +59,9 @@ pub const NUMBER_MISSING: Kind = invalid("number-missing", "A document needs a n
 pub const PRODUCT_MISSING: Kind = invalid("product-missing", "A product is needed");
 pub const UNKNOWN_TIME_ZONE: Kind = invalid("unknown-time-zone", "The time zone is not one of the IANA database");
 
-/// Declares the refusals of a noun: each with its sentence, its kind, and where they say something the field and figures.
+/// Declares the refusals of a noun: each with its sentence and its kind, and its field and figures where it has them.
 ///
-/// ```ignore
+/// ```text
 /// refusals! {
 ///     #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 ///     pub enum OrderRejection {
@@ -113,7 +113,7 @@ macro_rules! refusals {
                 }
             }
 
-            #[allow(unused_variables, unreachable_patterns, reason = "few refusals name a field, and of these few an item")]
+            #[allow(unreachable_patterns, reason = "in one noun all refusals may name a field")]
             fn field(&self) -> Option<String> {
                 match self {
                     $($(
@@ -128,7 +128,7 @@ macro_rules! refusals {
                 }
             }
 
-            #[allow(unreachable_patterns, reason = "few refusals have figures")]
+            #[allow(unreachable_patterns, reason = "in one noun all refusals may have figures")]
             fn figures(&self) -> serde_json::Map<String, serde_json::Value> {
                 match self {
                     $($(
