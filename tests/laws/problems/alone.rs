@@ -11,12 +11,12 @@ use daybook_core::{
         order::{ItemRequest, OrderCommand},
         payer::{Address, PayerKind},
         payment::Purpose,
-        service::ServiceCommand,
+        service::{Activation, ServiceCommand},
         tax::RoundingPolicy,
     },
     operations::{
-        CreatePayer, CreditRequest, GrantDiscount, HoldFunds, IssueCreditNote, Numbering, OpenAccount, OpenDispute,
-        Operation, PlaceOrder, RecordExpense, Refusal, StartPayment, StartRefund,
+        AccountOpening, CreditRequest, GrantDiscount, HoldFunds, IssueCreditNote, Numbering, OpenDispute, Operation,
+        PaymentRequest, PlaceOrder, Profile, RecordExpense, Refusal, StartRefund,
     },
     writer::Command,
 };
@@ -40,7 +40,7 @@ pub async fn what_stands_already(app: &TestApp, parties: &Parties, raised: &mut 
     let payer = parties.payer.parse().unwrap();
     let payment: PaymentId = credited(app, &parties.usd, "500").await.parse().unwrap();
     let open = |currency: &str| {
-        Operation::OpenAccount(OpenAccount {
+        Operation::OpenAccount(AccountOpening {
             customer: customer.clone(),
             currency: currency.parse().unwrap(),
             name: "other".into(),
@@ -61,7 +61,7 @@ pub async fn what_stands_already(app: &TestApp, parties: &Parties, raised: &mut 
     let item = ItemRequest { product: words(), description: words(), quantity, unit_price, part: None, tax_rate };
     let address = Address { country: words(), postal_code: words(), city: words(), street: words() };
     let order = Operation::PlaceOrder(PlaceOrder { account: account.clone(), description: words(), items: vec![item] });
-    let started = Operation::StartPayment(StartPayment {
+    let started = Operation::StartPayment(PaymentRequest {
         account: account.clone(),
         payer: None,
         method: "card".into(),
@@ -93,7 +93,7 @@ pub async fn what_stands_already(app: &TestApp, parties: &Parties, raised: &mut 
         valid_from: None,
         valid_until: None,
     });
-    let payer = Operation::CreatePayer(CreatePayer {
+    let payer = Operation::CreatePayer(Profile {
         customer: customer.clone(),
         kind: PayerKind::Company,
         name: words(),
@@ -139,13 +139,13 @@ pub async fn what_no_operation_asks(raised: &mut Raised) {
     let activated = event::<Service>(json!({ "activated": {
         "customer": "cus_1", "account": "acc_1", "order": "ord_1", "product": "vps", "description": "VPS",
     } }));
-    let activate = ServiceCommand::Activate {
+    let activate = ServiceCommand::Activate(Activation {
         customer: "cus_1".parse().unwrap(),
         account: "acc_1".parse().unwrap(),
         order: "ord_1".parse().unwrap(),
         product: "vps".into(),
         description: "VPS".into(),
-    };
+    });
     let finalised: Value = serde_json::from_str(INVOICE).unwrap();
     let placed: Value = serde_json::from_str(ORDER).unwrap();
     let of_nothing = AccountCommand::Allocate { funds: entry(9), charge: entry(9), amount: usd("1") };
@@ -178,7 +178,10 @@ fn event<A: LedgerAggregate>(payload: Value) -> A::Event {
     serde_json::from_value(payload).unwrap()
 }
 
-async fn refusal<A: LedgerAggregate>(given: Vec<A::Event>, command: A::Command) -> Refusal {
+async fn refusal<A>(given: Vec<A::Event>, command: A::Command) -> Refusal
+where
+    A: LedgerAggregate<Error: Into<Refusal>>,
+{
     let mut aggregate = A::default();
     given.into_iter().for_each(|event| aggregate.apply(event));
     aggregate.handle(command, &(), &EventSink::default()).await.unwrap_err().into()
