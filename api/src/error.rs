@@ -7,9 +7,9 @@ use axum::{
 };
 use daybook_core::{
     chain,
-    domain::refusal::Rejection,
     operations::Refusal,
     store::StoreError,
+    terms::refusal::Rejection,
     transparency::LogError,
     writer::{ExecuteError, Failure},
 };

@@ -2,10 +2,7 @@
 
 use axum::{extract::State, response::Response};
 use chrono::{DateTime, Utc};
-use daybook_core::{
-    Position, RecordedEvent,
-    domain::{posting::Posting, rule::Rule},
-};
+use daybook_core::{Position, RecordedEvent, domain::posting::Posting, terms::rule::Rule};
 use daybook_projections::{
     explanation::{self as read_model, Step},
     invoice::InvoiceRow,

@@ -4,9 +4,10 @@ use axum::{extract::State, response::Response};
 use chrono::{DateTime, NaiveDate, Utc};
 use cqrs_es::Aggregate;
 use daybook_core::{
-    domain::{self, Currency, ExactMoney, Invoice, InvoiceId, invoice, payer::PayerSnapshot, tax},
+    domain::{self, Currency, ExactMoney, Invoice, InvoiceId, invoice, payer::PayerSnapshot},
     operations::{IssueInvoice, Numbering, Operation},
     store::read_stream,
+    terms::tax,
 };
 use daybook_projections::{
     Chosen,

@@ -9,11 +9,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use daybook_core::{
-    domain::{
-        MoneyError,
-        refusal::{self, Class},
-    },
+    domain::MoneyError,
     operations::Refusal,
+    terms::refusal::{self, Class},
 };
 use serde::Serialize;
 

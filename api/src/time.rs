@@ -1,7 +1,7 @@
 //! How moments and days look in JSON and in queries.
 
 use chrono::{DateTime, NaiveDate, Utc};
-use daybook_core::calendar::{self, CalendarError, RECORDED_YEARS};
+use daybook_core::terms::calendar::{self, CalendarError, RECORDED_YEARS};
 use serde::{Deserialize, Deserializer};
 use utoipa::{
     PartialSchema, ToSchema,

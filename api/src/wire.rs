@@ -8,7 +8,8 @@ use axum::{
 };
 use daybook_core::{
     Position,
-    domain::{self, Currency, Id, Money, MoneyError, Noun, Rounding, id::LONGEST_NAME, money::parse_decimal},
+    domain::{self, Currency, Id, Money, MoneyError, Noun, Rounding},
+    terms::{id::LONGEST_NAME, money::parse_decimal},
 };
 use rust_decimal::Decimal;
 use serde::{

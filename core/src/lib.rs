@@ -1,15 +1,15 @@
 //! The core of Daybook: the domain, the event store and the writer.
 
-pub mod calendar;
 mod cause;
 #[expect(clippy::disallowed_methods, reason = "the one place that asks the clocks of the machine")]
 pub mod clock;
-mod day;
 pub mod domain;
 pub mod event;
 pub mod operations;
 pub mod spreadsheet;
+pub mod state;
 pub mod store;
+pub mod terms;
 #[expect(clippy::disallowed_methods, reason = "checkpoints are signed at a pace")]
 pub mod transparency;
 #[expect(clippy::disallowed_methods, reason = "its commands have identifiers of their own")]
@@ -18,5 +18,5 @@ pub mod upgrade;
 pub mod writer;
 
 pub use cause::chain;
-pub use day::midnight;
 pub use event::{Actor, ActorKind, Context, Metadata, Position, RecordedEvent};
+pub use terms::day::midnight;

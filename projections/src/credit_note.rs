@@ -4,7 +4,8 @@ use chrono::{DateTime, NaiveDate, Utc};
 use cqrs_es::Aggregate;
 use daybook_core::{
     RecordedEvent,
-    domain::{CreditNote, CreditNoteEvent, Event, credit_note::CreditDocument, payer::PayerSnapshot, tax::TaxedAmount},
+    domain::{CreditNote, CreditNoteEvent, Event, credit_note::CreditDocument, payer::PayerSnapshot},
+    terms::tax::TaxedAmount,
 };
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};

@@ -7,8 +7,8 @@ use cqrs_es::Aggregate;
 use daybook_core::{
     RecordedEvent,
     domain::{AccountEvent, Event, Invoice},
+    state::Loaded,
     store::{RawEvent, StoreError, Upcasters, read_stream},
-    writer::Loaded,
 };
 use rust_decimal::Decimal;
 use sqlx::{FromRow, PgConnection, Row};

@@ -8,8 +8,8 @@ use daybook_core::{
         Event, Invoice, InvoiceEvent,
         invoice::{Document, DocumentDiscount, Status},
         payer::PayerSnapshot,
-        tax::{RoundingPolicy, TaxedAmount},
     },
+    terms::tax::{RoundingPolicy, TaxedAmount},
 };
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};

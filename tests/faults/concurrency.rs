@@ -11,13 +11,13 @@ use daybook_core::{
         invoice::DraftLine,
         payer::{Address, PayerKind},
         posting::balanced,
-        tax::RoundingPolicy,
     },
     operations::{
         AccountOpening, AdjustAccount, FailRefund, GatewayNotice, IssueInvoice, NoticeOutcome, Numbering, Operation,
         Profile, RecordExpense, ReverseExpense, SettleRefund, StartRefund, TransferFunds,
     },
     store::{RawEvent, Upcasters},
+    terms::tax::RoundingPolicy,
     writer::{ExecuteError, WriterHandle},
 };
 use daybook_projections::{

@@ -14,7 +14,6 @@ use daybook_core::{
         order::{ItemRequest, PartOfPeriod},
         payer::{Address, PayerKind},
         payment::Purpose,
-        tax::{RoundingPolicy, TaxRounding},
     },
     operations::{
         AccountOpening, AdjustAccount, AdjustExpense, AdvancePayment, Answer, ChangeTerms, CreditRequest, FailRefund,
@@ -22,6 +21,7 @@ use daybook_core::{
         OpenDispute, Operation, PayOrder, PayOrderBy, PaymentRequest, PaymentStep, PlaceOrder, Profile, RecordExpense,
         Registration, ReverseExpense, SettleRefund, StartRefund, Terms, TicketOpening, TransferFunds, WinDispute,
     },
+    terms::tax::{RoundingPolicy, TaxRounding},
     writer::{Command, ExecuteError, WriterOptions},
 };
 use daybook_projections::{BOARD, Projector, ProjectorOptions, Reader};

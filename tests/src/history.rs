@@ -13,7 +13,6 @@ use daybook_core::{
         order::{ItemRequest, PartOfPeriod},
         payer::{Address, PayerKind},
         payment::Purpose,
-        tax::RoundingPolicy,
     },
     operations::{
         AccountOpening, AddOrderItem, AdjustAccount, AdjustExpense, AdvancePayment, AllocatePayment, ChangePayer,
@@ -25,6 +24,7 @@ use daybook_core::{
         WriteOnTicket,
     },
     store::Store,
+    terms::tax::RoundingPolicy,
     writer::{Command, Writer, WriterHandle, WriterOptions},
 };
 use daybook_projections::{BOARD, Projector, ProjectorOptions, Reader};

@@ -3,8 +3,9 @@
 use cqrs_es::Aggregate;
 use daybook_core::{
     domain::{Account, AccountId},
+    state::{Loaded, StreamKey},
     store::{Upcasters, read_stream, snapshots},
-    writer::{Loaded, StreamKey, WriterOptions},
+    writer::WriterOptions,
 };
 use daybook_tests::{
     TestDatabase,

@@ -19,7 +19,9 @@ use serde::{Deserialize, Serialize};
 use super::{
     CreditNoteId, Currency, CustomerId, ExpenseId, Id, InvoiceId, LedgerAggregate, Money, MoneyError, Noun, PaymentId,
     RefundId,
-    refusal::{AMOUNT_NOT_POSITIVE, CURRENCY_MISMATCH, UNKNOWN_TIME_ZONE, absent, conflict, invalid, refusals},
+};
+use crate::terms::refusal::{
+    AMOUNT_NOT_POSITIVE, CURRENCY_MISMATCH, UNKNOWN_TIME_ZONE, absent, conflict, invalid, refusals,
 };
 
 pub type AccountId = Id<Account>;

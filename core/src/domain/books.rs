@@ -7,14 +7,12 @@ use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Id, LedgerAggregate, LedgerEvent, Mentions, Noun,
-    posting::JournalEntry,
+use super::{Id, LedgerAggregate, LedgerEvent, Mentions, Noun, posting::JournalEntry, version::written_version};
+use crate::terms::{
     refusal::{DATE_OUT_OF_RANGE, UNKNOWN_TIME_ZONE, conflict, refusals},
     rule::Rule,
-    version::written_version,
 };
-use crate::{calendar::RECORDED_YEARS, midnight};
+use crate::{midnight, terms::calendar::RECORDED_YEARS};
 
 pub type BooksId = Id<Books>;
 

@@ -7,14 +7,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AccountId, Currency, CustomerId, Id, InvoiceId, LedgerAggregate, LedgerEvent, Mentions, Noun,
-    account::Entry,
-    payer::PayerSnapshot,
-    posting::JournalEntry,
+    AccountId, Currency, CustomerId, Id, InvoiceId, LedgerAggregate, LedgerEvent, Mentions, Noun, account::Entry,
+    payer::PayerSnapshot, posting::JournalEntry, version::written_version,
+};
+use crate::terms::{
     refusal::{LINE_OUT_OF_RANGE, NO_LINES, NUMBER_MISSING, conflict, invalid, refusals},
     rule::Rule,
     tax::Totals,
-    version::written_version,
 };
 
 pub type CreditNoteId = Id<CreditNote>;
@@ -195,9 +194,9 @@ mod tests {
     use cqrs_es::test::TestFramework;
 
     use super::*;
-    use crate::domain::{
-        fixtures::{day, id, number, payer_snapshot, usd},
-        tax::TaxedAmount,
+    use crate::{
+        domain::fixtures::{day, id, number, payer_snapshot, usd},
+        terms::tax::TaxedAmount,
     };
 
     /// A credit note over one free line of 10.00 with 20 per cent of tax.

@@ -7,11 +7,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AccountId, Currency, Id, LedgerAggregate, LedgerEvent, Mentions, Noun,
-    posting::JournalEntry,
+    AccountId, Currency, Id, LedgerAggregate, LedgerEvent, Mentions, Noun, posting::JournalEntry,
+    version::written_version,
+};
+use crate::terms::{
     refusal::{GROUP_MALFORMED, NAME_MISSING, absent, conflict, invalid, refusals},
     rule::Rule,
-    version::written_version,
 };
 
 pub type CustomerId = Id<Customer>;

@@ -10,11 +10,11 @@ use strum::{IntoStaticStr, VariantNames};
 
 use super::{
     Currency, CustomerId, Id, IdError, LedgerAggregate, LedgerEvent, Mentions, Money, Noun, Rounding,
-    customer::is_group_name,
-    posting::JournalEntry,
+    customer::is_group_name, posting::JournalEntry, version::written_version,
+};
+use crate::terms::{
     refusal::{GROUP_MALFORMED, NAME_MISSING, PRODUCT_MISSING, absent, conflict, invalid, refusals},
     rule::Rule,
-    version::written_version,
 };
 
 /// Names one discount.

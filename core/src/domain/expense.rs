@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantNames};
 
 use super::{
-    AccountId, Id, LedgerAggregate, LedgerEvent, Mentions, Money, Noun, OrderId, ServiceId,
-    account::Entry,
-    posting::JournalEntry,
+    AccountId, Id, LedgerAggregate, LedgerEvent, Mentions, Money, Noun, OrderId, ServiceId, account::Entry,
+    posting::JournalEntry, version::written_version,
+};
+use crate::terms::{
     refusal::{absent, conflict, invalid, refusals},
     rule::Rule,
-    version::written_version,
 };
 
 pub type ExpenseId = Id<Expense>;

@@ -9,15 +9,13 @@ use strum::{IntoStaticStr, VariantNames};
 
 use super::{
     AccountId, CreditNoteId, Currency, CustomerId, ExactMoney, Id, LedgerAggregate, LedgerEvent, Mentions, Money, Noun,
-    Rounding,
-    account::Entry,
+    Rounding, account::Entry, payer::PayerSnapshot, posting::JournalEntry, version::written_version,
+};
+use crate::terms::{
     money::proportion,
-    payer::PayerSnapshot,
-    posting::JournalEntry,
     refusal::{LINE_OUT_OF_RANGE, NO_LINES, NUMBER_MISSING, absent, conflict, invalid, refusals},
     rule::Rule,
     tax::{RoundingPolicy, TaxedAmount, TaxedLine, Totals},
-    version::written_version,
 };
 
 pub type InvoiceId = Id<Invoice>;

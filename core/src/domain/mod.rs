@@ -10,18 +10,13 @@ pub mod discount;
 pub mod expense;
 #[cfg(test)]
 mod fixtures;
-pub mod id;
 pub mod invoice;
-pub mod money;
 pub mod number_series;
 pub mod order;
 pub mod payer;
 pub mod payment;
 pub mod posting;
-pub mod refusal;
-pub mod rule;
 pub mod service;
-pub mod tax;
 pub mod ticket;
 pub mod version;
 
@@ -30,7 +25,6 @@ use std::{collections::BTreeSet, fmt};
 use cqrs_es::{Aggregate, DomainEvent};
 use derive_more::{From, TryInto};
 use posting::JournalEntry;
-use rule::Rule;
 use schemars::JsonSchema;
 use strum::EnumCount;
 
@@ -40,9 +34,7 @@ pub use credit_note::{CreditNote, CreditNoteEvent, CreditNoteId};
 pub use customer::{Customer, CustomerEvent, CustomerId};
 pub use discount::{Discount, DiscountId, Discounts, DiscountsEvent};
 pub use expense::{Expense, ExpenseEvent, ExpenseId};
-pub use id::{Id, IdError, Noun};
 pub use invoice::{Invoice, InvoiceEvent, InvoiceId};
-pub use money::{Currency, ExactMoney, Money, MoneyError, Rounding};
 pub use number_series::{NumberSeries, NumberSeriesEvent};
 pub use order::{Order, OrderEvent, OrderId};
 pub use payer::{Payer, PayerEvent, PayerId};
@@ -50,6 +42,12 @@ pub use payment::{Dispute, DisputeId, Payment, PaymentEvent, PaymentId, Refund, 
 pub use service::{Service, ServiceEvent, ServiceId};
 pub use ticket::{Ticket, TicketEvent, TicketId};
 pub use version::present_version;
+
+use crate::terms::rule::Rule;
+pub use crate::terms::{
+    id::{Id, IdError, Noun},
+    money::{Currency, ExactMoney, Money, MoneyError, Rounding},
+};
 
 /// An aggregate of the ledger: a cqrs-es aggregate whose identifier and events are on the boards.
 pub trait LedgerAggregate: Aggregate<Services = (), Event: LedgerEvent> + Noun + Clone + fmt::Debug + 'static {

@@ -7,11 +7,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Id, IdError, LedgerAggregate, LedgerEvent, Mentions, Noun,
-    posting::JournalEntry,
+    Id, IdError, LedgerAggregate, LedgerEvent, Mentions, Noun, posting::JournalEntry, version::written_version,
+};
+use crate::terms::{
     refusal::{conflict, invalid, refusals},
     rule::Rule,
-    version::written_version,
 };
 
 /// What bears a number.

@@ -13,10 +13,12 @@ use super::{
     discount::AppliedDiscount,
     invoice::{exact_amount, is_tax_rate},
     posting::JournalEntry,
+    version::written_version,
+};
+use crate::terms::{
     refusal::{PRODUCT_MISSING, absent, conflict, invalid, refusals},
     rule::Rule,
     tax::{RoundingPolicy, TaxedLine},
-    version::written_version,
 };
 
 pub type OrderId = Id<Order>;

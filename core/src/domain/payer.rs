@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantNames};
 
 use super::{
-    CustomerId, Id, LedgerAggregate, LedgerEvent, Mentions, Noun,
-    posting::JournalEntry,
+    CustomerId, Id, LedgerAggregate, LedgerEvent, Mentions, Noun, posting::JournalEntry, version::written_version,
+};
+use crate::terms::{
     refusal::{NAME_MISSING, absent, conflict, invalid, refusals},
     rule::Rule,
-    version::written_version,
 };
 
 pub type PayerId = Id<Payer>;

@@ -9,11 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantNames};
 
-use super::{
-    AccountId, Id, InvoiceId, LedgerAggregate, Money, Noun, OrderId, PayerId,
-    account::Entry,
-    refusal::{AMOUNT_NOT_POSITIVE, Kind, absent, conflict, invalid, refusals},
-};
+use super::{AccountId, Id, InvoiceId, LedgerAggregate, Money, Noun, OrderId, PayerId, account::Entry};
+use crate::terms::refusal::{AMOUNT_NOT_POSITIVE, Kind, absent, conflict, invalid, refusals};
 
 pub type PaymentId = Id<Payment>;
 

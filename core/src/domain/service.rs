@@ -6,11 +6,12 @@ use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantNames};
 
 use super::{
-    AccountId, CustomerId, Id, LedgerAggregate, LedgerEvent, Mentions, Noun, OrderId,
-    posting::JournalEntry,
+    AccountId, CustomerId, Id, LedgerAggregate, LedgerEvent, Mentions, Noun, OrderId, posting::JournalEntry,
+    version::written_version,
+};
+use crate::terms::{
     refusal::{absent, conflict, refusals},
     rule::Rule,
-    version::written_version,
 };
 
 pub type ServiceId = Id<Service>;

@@ -6,11 +6,12 @@ use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantNames};
 
 use super::{
-    CustomerId, Id, LedgerAggregate, LedgerEvent, Mentions, Noun, OrderId, ServiceId,
-    posting::JournalEntry,
+    CustomerId, Id, LedgerAggregate, LedgerEvent, Mentions, Noun, OrderId, ServiceId, posting::JournalEntry,
+    version::written_version,
+};
+use crate::terms::{
     refusal::{absent, conflict, invalid, refusals},
     rule::Rule,
-    version::written_version,
 };
 
 pub type TicketId = Id<Ticket>;

@@ -11,7 +11,7 @@ use crate::{
         },
         customer::CustomerCommand,
     },
-    writer::UnitOfWork,
+    state::UnitOfWork,
 };
 
 #[derive(Clone, Debug)]

@@ -14,7 +14,7 @@ use crate::{
         invoice::InvoiceCommand,
         payment::PaymentRejection,
     },
-    writer::UnitOfWork,
+    state::UnitOfWork,
 };
 
 /// A charge, by what it is for.

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{Answer, Refusal, answer};
 use crate::{
     domain::{Books, books::BooksCommand},
-    writer::UnitOfWork,
+    state::UnitOfWork,
 };
 
 /// Closes all that took effect up to the end of a day.

@@ -14,9 +14,9 @@ use crate::{
         credit_note::{CreditDocument, CreditLine, CreditNoteCommand, CreditNoteRejection, InvoiceLineRef},
         invoice::{DraftLine, InvoiceCommand, LineToCredit, exact_amount, is_tax_rate, sums_exactly},
         number_series::DocumentKind,
-        tax::{RoundingPolicy, TaxedLine, Totals},
     },
-    writer::UnitOfWork,
+    state::UnitOfWork,
+    terms::tax::{RoundingPolicy, TaxedLine, Totals},
 };
 
 #[derive(Clone, Debug)]

@@ -8,7 +8,7 @@ use crate::{
         Customer, CustomerId,
         customer::{CustomerCommand, Registration},
     },
-    writer::UnitOfWork,
+    state::UnitOfWork,
 };
 
 #[derive(Clone, Debug)]

@@ -5,12 +5,12 @@ use serde_json::json;
 
 use super::{Answer, OperationRejection, Refusal, answer};
 use crate::{
-    calendar::is_recordable,
     domain::{
         Discount, DiscountId,
         discount::{Audience, DiscountsCommand, Grant, Scope, Value},
     },
-    writer::UnitOfWork,
+    state::UnitOfWork,
+    terms::calendar::is_recordable,
 };
 
 #[derive(Clone, Debug)]

@@ -13,7 +13,7 @@ use crate::{
         account::{AccountCommand, Charge, ChargeOrigin, Credit, Entry, FundsOrigin, Overdraft},
         payment::{DisputeStage, PaymentCommand, PaymentRejection, Status},
     },
-    writer::UnitOfWork,
+    state::UnitOfWork,
 };
 
 /// The gateway takes back any amount of a payment. The same dispute any number of times is one dispute.

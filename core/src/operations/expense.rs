@@ -12,9 +12,9 @@ use crate::{
         },
         expense::{Amounts, ExpenseCommand, ExpenseRejection, Recorded, Standing},
         invoice::is_tax_rate,
-        tax::{RoundingPolicy, TaxedLine},
     },
-    writer::UnitOfWork,
+    state::UnitOfWork,
+    terms::tax::{RoundingPolicy, TaxedLine},
 };
 
 /// Staff charge something that was not ordered.

@@ -5,15 +5,17 @@ use serde_json::json;
 
 use super::{Answer, OperationRejection, Refusal, allocation, answer};
 use crate::{
-    calendar::RECORDED_YEARS,
     domain::{
         AccountId, Id, Invoice, NumberSeries, PayerId,
         account::{AccountCommand, Charge, ChargeOrigin, Overdraft, RevenueShare},
         invoice::{DocumentDiscount, Draft, DraftLine, InvoiceCommand},
         number_series::{DocumentKind, NumberSeriesCommand, numbered, series_of},
+    },
+    state::UnitOfWork,
+    terms::{
+        calendar::RECORDED_YEARS,
         tax::{RoundingPolicy, Totals},
     },
-    writer::UnitOfWork,
 };
 
 #[derive(Clone, Debug)]

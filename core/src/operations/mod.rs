@@ -48,23 +48,14 @@ pub use crate::domain::{
 };
 use crate::{
     domain::{
-        AccountId, ExpenseId, IdError, OrderId, PaymentId,
-        account::AccountRejection,
-        books::BooksRejection,
-        credit_note::CreditNoteRejection,
-        customer::CustomerRejection,
-        discount::DiscountsRejection,
-        expense::ExpenseRejection,
-        invoice::InvoiceRejection,
-        number_series::NumberSeriesRejection,
-        order::OrderRejection,
-        payer::PayerRejection,
-        payment::PaymentRejection,
-        refusal::{DATE_OUT_OF_RANGE, Kind, Rejection, invalid, refusals},
-        service::ServiceRejection,
+        AccountId, ExpenseId, IdError, OrderId, PaymentId, account::AccountRejection, books::BooksRejection,
+        credit_note::CreditNoteRejection, customer::CustomerRejection, discount::DiscountsRejection,
+        expense::ExpenseRejection, invoice::InvoiceRejection, number_series::NumberSeriesRejection,
+        order::OrderRejection, payer::PayerRejection, payment::PaymentRejection, service::ServiceRejection,
         ticket::TicketRejection,
     },
-    writer::UnitOfWork,
+    state::UnitOfWork,
+    terms::refusal::{DATE_OUT_OF_RANGE, Kind, Rejection, invalid, refusals},
 };
 
 /// Everything that can be asked of the ledger.

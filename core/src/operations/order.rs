@@ -14,9 +14,9 @@ use crate::{
         order::{ItemRequest, ItemResult, OrderCommand, OrderItem, Placement, Stage},
         payment::{PaymentCommand, PaymentRequest, Purpose},
         service::{Activation, ServiceCommand},
-        tax::RoundingPolicy,
     },
-    writer::UnitOfWork,
+    state::UnitOfWork,
+    terms::tax::RoundingPolicy,
 };
 
 #[derive(Clone, Debug)]

@@ -8,7 +8,7 @@ use crate::{
         Payer, PayerId,
         payer::{PayerChange, PayerCommand, Profile},
     },
-    writer::UnitOfWork,
+    state::UnitOfWork,
 };
 
 #[derive(Clone, Debug)]

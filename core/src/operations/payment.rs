@@ -10,7 +10,7 @@ use crate::{
         order::OrderCommand,
         payment::{PaymentCommand, PaymentRejection, PaymentRequest, Purpose, Started, Status},
     },
-    writer::UnitOfWork,
+    state::UnitOfWork,
 };
 
 /// The next step of a payment that has been started.

@@ -15,7 +15,7 @@ use crate::{
         payment::{MadeRefund, PaymentCommand, PaymentRejection, RefundStatus, Started, Status},
     },
     operations::allocation,
-    writer::UnitOfWork,
+    state::UnitOfWork,
 };
 
 /// Takes the money off the account; the gateway is asked afterwards, unless it has made the refund already.

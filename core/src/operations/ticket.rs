@@ -8,7 +8,7 @@ use crate::{
         Ticket, TicketId,
         ticket::{Subject, TicketAction, TicketCommand, TicketOpening, TicketRejection},
     },
-    writer::UnitOfWork,
+    state::UnitOfWork,
 };
 
 #[derive(Clone, Debug)]

@@ -9,7 +9,7 @@ use crate::{
         AccountId, Money, Rounding,
         account::{AccountCommand, Charge, ChargeOrigin, Credit, FundsOrigin, Overdraft, Transfer, TransferLeg},
     },
-    writer::UnitOfWork,
+    state::UnitOfWork,
 };
 
 #[derive(Clone, Debug)]

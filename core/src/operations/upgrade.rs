@@ -9,7 +9,7 @@ use crate::{
         number_series::{DocumentKind, NumberSeriesCommand, NumberSeriesRejection, series_of},
         payment::{PaymentCommand, PaymentRejection},
     },
-    writer::UnitOfWork,
+    state::UnitOfWork,
 };
 
 /// A document was given its number before such numbers were reserved.

@@ -8,7 +8,7 @@ use super::{
     StoreError,
     idempotency::{Given, KeyDigest},
 };
-use crate::{event::Position, writer::NewEvent};
+use crate::{event::Position, state::NewEvent};
 
 /// The end of the book.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

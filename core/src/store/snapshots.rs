@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     cause::chain,
-    writer::{Loaded, StreamKey},
+    state::{Loaded, StreamKey},
 };
 
 /// What became of each wanted stream. A stream without events is an aggregate before its first event.

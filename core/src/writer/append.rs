@@ -22,10 +22,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Aggregates, Counters, ExecuteError, Failure, Loaded, Recent, StreamKey, Waiting, WriterOptions,
+    Counters, ExecuteError, Failure, Recent, Waiting, WriterOptions,
     batch::{Batch, Created, Verdict},
     snapshotting::BackgroundTasks,
 };
+use crate::state::{Aggregates, Loaded, StreamKey};
 use crate::{
     cause::chain,
     clock::Clock,

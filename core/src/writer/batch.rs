@@ -11,12 +11,9 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use tokio::time::Instant;
 
-use super::{
-    Aggregates, Command, Done, ExecuteError, Failure, Loaded, NewEvent, Outcome, StreamKey, UnitOfWork, Waiting,
-    recent::Recorded,
-};
+use super::{Command, Done, ExecuteError, Failure, Waiting, recent::Recorded};
+use crate::state::{Aggregates, Loaded, NewEvent, Outcome, StreamKey, UnitOfWork};
 use crate::{
-    calendar::is_recordable,
     cause::chain,
     clock::Clock,
     domain::{
@@ -31,6 +28,7 @@ use crate::{
         idempotency::{self, Given, KeyDigest},
         snapshots,
     },
+    terms::calendar::is_recordable,
 };
 
 /// How often one command may ask for further aggregates. Each round reaches one reference further, as from a payment

@@ -3,14 +3,12 @@
 //! Commands wait in a bounded queue. One loop takes all that wait, decides one command after another in memory, appends
 //! all their events at once, and answers everyone when they are durable; meanwhile it decides those that have come since.
 
-pub mod aggregates;
 mod append;
 mod batch;
 mod recent;
 mod recovery;
 mod rehearsal;
 mod snapshotting;
-pub mod unit_of_work;
 
 use std::{
     sync::{
@@ -28,11 +26,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-pub use aggregates::{Aggregates, Loaded, StreamKey};
 pub use batch::LARGEST_EVENT;
 pub use recent::Recent;
 pub use rehearsal::Rehearsal;
-pub use unit_of_work::{NewEvent, Outcome, UnitOfWork};
 
 use crate::{
     clock::Clock,

@@ -8,10 +8,11 @@ use sqlx::{Connection, PgConnection, Postgres, Transaction};
 use tokio::time::{self, Instant};
 
 use super::{
-    Failure, StreamKey, Waiting,
+    Failure, Waiting,
     append::{AppendLoop, Durable, within},
     batch::{Batch, Created},
 };
+use crate::state::StreamKey;
 use crate::{
     cause::chain,
     clock::Clock,

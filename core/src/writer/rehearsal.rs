@@ -3,9 +3,10 @@
 use std::{collections::HashSet, sync::Arc};
 
 use super::{
-    Aggregates, Command, ExecuteError, Failure, Outcome, StreamKey, UnitOfWork,
+    Command, ExecuteError, Failure,
     batch::{ROUNDS, all_balanced, drafted},
 };
+use crate::state::{Aggregates, Outcome, StreamKey, UnitOfWork};
 use crate::{
     operations::{Answer, Refusal},
     store::{Store, StoreError, snapshots},

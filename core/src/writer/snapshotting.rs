@@ -9,7 +9,8 @@ use tokio::{
     time,
 };
 
-use super::{Aggregates, Loaded, StreamKey, batch::Batch};
+use super::batch::Batch;
+use crate::state::{Aggregates, Loaded, StreamKey};
 use crate::{
     cause::chain,
     event::Position,

@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use daybook_core::{
     Position,
     domain::{Event, posting::Posting},
+    state::Loaded,
     store::{RawEvent, Store, read_events},
-    writer::Loaded,
 };
 use daybook_projections::{
     BOARD, Moment, Reader,

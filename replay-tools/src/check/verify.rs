@@ -14,9 +14,9 @@ use daybook_core::{
     domain::{
         Account, AccountEvent, Books, BooksEvent, Event, LedgerAggregate, Visitor, posting::balanced, with_aggregate,
     },
+    state::Loaded,
     store::{RawEvent, Store, Upcasters, read_stream},
     upgrade::{SharedNumber, shared_numbers},
-    writer::Loaded,
 };
 use daybook_projections::{
     BOARD,

@@ -10,7 +10,6 @@ use daybook_core::{
         order::ItemRequest,
         payer::{Address, PayerKind},
         payment::Purpose,
-        tax::RoundingPolicy,
         ticket::Subject,
     },
     operations::{
@@ -19,6 +18,7 @@ use daybook_core::{
         Profile, Registration, SettleRefund, StartRefund, Terms, TicketAction, TicketOpening, TransferFunds,
         WriteOnTicket,
     },
+    terms::tax::RoundingPolicy,
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;

@@ -20,9 +20,10 @@ use std::{collections::BTreeMap, io, path::PathBuf, process::ExitCode, str::From
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
 use clap::ValueEnum;
 use daybook_core::{
-    Position, calendar,
+    Position,
     domain::{AccountId, Currency},
     store::{Store, position_at},
+    terms::calendar,
 };
 use daybook_projections::{
     BOARD, Freshness, Projector, ProjectorOptions, Reader, Snapshot,

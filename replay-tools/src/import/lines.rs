@@ -10,12 +10,12 @@ use std::{
 use chrono::{DateTime, Datelike, Duration, NaiveDateTime, TimeZone, Timelike, Utc};
 use chrono_tz::Tz;
 use daybook_core::{
-    calendar::RECORDED_YEARS,
-    domain::{
-        invoice::exact_amount,
+    domain::invoice::exact_amount,
+    event::AHEAD,
+    terms::{
+        calendar::RECORDED_YEARS,
         money::{MoneyError, parse_decimal},
     },
-    event::AHEAD,
 };
 use flate2::read::MultiGzDecoder;
 use rust_decimal::Decimal;

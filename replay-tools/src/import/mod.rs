@@ -24,12 +24,12 @@ use daybook_core::{
         credit_note::CreditNoteRejection,
         invoice::{DraftLine, InvoiceRejection, LineToCredit, sums_exactly},
         payer::{Address, PayerKind},
-        tax::RoundingPolicy,
     },
     operations::{
         AccountOpening, AdjustAccount, Answer, ChangeTerms, CreditRequest, IssueCreditNote, IssueInvoice, Numbering,
         Operation, Profile, Refusal, Registration, Terms,
     },
+    terms::tax::RoundingPolicy,
     writer::{Done, ExecuteError},
 };
 use futures::{StreamExt, TryStreamExt, future::BoxFuture, stream};

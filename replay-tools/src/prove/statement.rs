@@ -9,10 +9,10 @@ use std::{
 use chrono::NaiveDate;
 use chrono_tz::Tz;
 use daybook_core::{
-    calendar,
     domain::{AccountEvent, Event, account::AccountOpening},
     midnight,
     store::{RawEvent, Store, read_stream},
+    terms::calendar,
     transparency::{LogError, prove_inclusions},
 };
 use daybook_log::{Checkpoint, SigningKey, lines};

@@ -12,12 +12,12 @@ use daybook_core::{
         payer::{Address, PayerKind},
         payment::Purpose,
         service::{Activation, ServiceCommand},
-        tax::RoundingPolicy,
     },
     operations::{
         AccountOpening, CreditRequest, GrantDiscount, HoldFunds, IssueCreditNote, Numbering, OpenDispute, Operation,
         PaymentRequest, PlaceOrder, Profile, RecordExpense, Refusal, StartRefund,
     },
+    terms::tax::RoundingPolicy,
     writer::Command,
 };
 use daybook_tests::{

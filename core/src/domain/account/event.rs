@@ -5,11 +5,13 @@ use cqrs_es::DomainEvent;
 use rust_decimal::Decimal;
 
 use super::{Account, AccountEvent, ChargeOrigin, FundsOrigin, TransferLeg};
-use crate::domain::{
-    LedgerEvent, Mentions,
-    posting::{JournalEntry, LedgerAccount, between, entry_with_revenue},
-    rule::Rule,
-    version::written_version,
+use crate::{
+    domain::{
+        LedgerEvent, Mentions,
+        posting::{JournalEntry, LedgerAccount, between, entry_with_revenue},
+        version::written_version,
+    },
+    terms::rule::Rule,
 };
 
 impl DomainEvent for AccountEvent {

@@ -4,11 +4,13 @@
 use cqrs_es::DomainEvent;
 
 use super::{Payment, PaymentEvent, PaymentRequest, Purpose};
-use crate::domain::{
-    LedgerEvent, Mentions,
-    posting::{JournalEntry, LedgerAccount, between},
-    rule::Rule,
-    version::written_version,
+use crate::{
+    domain::{
+        LedgerEvent, Mentions,
+        posting::{JournalEntry, LedgerAccount, between},
+        version::written_version,
+    },
+    terms::rule::Rule,
 };
 
 impl DomainEvent for PaymentEvent {

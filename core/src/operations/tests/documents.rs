@@ -9,9 +9,9 @@ use crate::{
         credit_note::CreditNoteRejection,
         invoice::{DocumentDiscount, InvoiceRejection, LineToCredit},
         payer::PayerRejection,
-        tax::TaxRounding,
     },
     operations::{ChangePayer, ChangeTerms, CreditRequest, IssueCreditNote, PayerChange, RecordExpense, Terms},
+    terms::tax::TaxRounding,
 };
 
 const THREE: [(&str, &str); 3] = [("10.03", "15"); 3];

@@ -29,11 +29,11 @@ use crate::{
         payer::{Address, PayerKind},
         payment::{Purpose, Status},
         posting::balanced,
-        tax::RoundingPolicy,
     },
     event::{Actor, ActorKind, Context},
     operations::{AdvancePayment, PaymentStep},
-    writer::{Aggregates, Loaded, NewEvent, StreamKey, UnitOfWork},
+    state::{Aggregates, Loaded, NewEvent, StreamKey, UnitOfWork},
+    terms::tax::RoundingPolicy,
 };
 
 /// Books in memory, and all that has been recorded in them.

@@ -9,7 +9,7 @@ pub struct Rule {
 }
 
 impl Rule {
-    pub(super) fn new(name: &'static str, text: &'static str) -> Self {
+    pub(crate) fn new(name: &'static str, text: &'static str) -> Self {
         Self { name, text }
     }
 }

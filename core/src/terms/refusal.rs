@@ -99,15 +99,15 @@ macro_rules! refusals {
         }
 
         impl $rejection {
-            pub const KINDS: &'static [$crate::domain::refusal::Kind] = &[$($kind),+];
+            pub const KINDS: &'static [$crate::terms::refusal::Kind] = &[$($kind),+];
 
             pub fn code(&self) -> &'static str {
-                $crate::domain::refusal::Rejection::kind(self).code
+                $crate::terms::refusal::Rejection::kind(self).code
             }
         }
 
-        impl $crate::domain::refusal::Rejection for $rejection {
-            fn kind(&self) -> &'static $crate::domain::refusal::Kind {
+        impl $crate::terms::refusal::Rejection for $rejection {
+            fn kind(&self) -> &'static $crate::terms::refusal::Kind {
                 match self {
                     $(Self::$variant { .. } => const { &$kind },)+
                 }
@@ -119,7 +119,7 @@ macro_rules! refusals {
                     $($(
                         Self::$variant { $($number,)? .. } => {
                             let pointer = String::from($pointer);
-                            $(let pointer = $crate::domain::refusal::item(pointer, *$number);)?
+                            $(let pointer = $crate::terms::refusal::item(pointer, *$number);)?
                             $(let pointer = pointer + $rest;)?
                             Some(pointer)
                         }
