@@ -10,16 +10,20 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    address::Named,
     app::App,
-    error::ApiError,
-    listing::{Asking, Listing, Paging, Question, not_found},
-    moment::AskedMoment,
-    page::Page,
-    read::Rows,
-    time::Time,
-    wire::{AccountRef, Amount, CurrencyCode, CustomerRef, HoldRef, Label, Name, Number, Ref, Sentence, Words, text},
-    write::{Made, Occasion, Writing, Written},
+    http::{
+        address::Named,
+        error::ApiError,
+        listing::{Asking, Listing, Paging, Question, not_found},
+        moment::AskedMoment,
+        page::Page,
+        read::Rows,
+        time::Time,
+        wire::{
+            AccountRef, Amount, CurrencyCode, CustomerRef, HoldRef, Label, Name, Number, Ref, Sentence, Words, text,
+        },
+        write::{Made, Occasion, Writing, Written},
+    },
 };
 
 #[derive(Debug, Deserialize, ToSchema)]

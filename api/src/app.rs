@@ -25,11 +25,12 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    admission::Hosts,
-    health::Room,
-    page::CursorKey,
-    past::{Gate, PastOptions},
-    rebuild::Rebuilds,
+    http::{
+        admission::Hosts,
+        page::CursorKey,
+        past::{Gate, PastOptions},
+    },
+    operate::{health::Room, rebuild::Rebuilds},
     routes,
 };
 

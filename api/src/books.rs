@@ -9,14 +9,15 @@ use utoipa::ToSchema;
 
 use crate::{
     app::App,
-    error::ApiError,
-    listing::{Listing, Paging},
-    moment::AskedMoment,
-    page::Page,
-    time::Day,
-    wire::Nothing,
-    wire::{Label, Sentence},
-    write::{Writing, Written},
+    http::{
+        error::ApiError,
+        listing::{Listing, Paging},
+        moment::AskedMoment,
+        page::Page,
+        time::Day,
+        wire::{Label, Nothing, Sentence},
+        write::{Writing, Written},
+    },
 };
 
 #[derive(Debug, Deserialize, ToSchema)]

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{Parser, ValueEnum};
 use daybook_projections::NewVersions;
 
-use crate::{admission::Hosts, connections::ConnectionOptions};
+use crate::http::{admission::Hosts, connections::ConnectionOptions};
 
 /// The billing ledger of a service provider, served over HTTP.
 #[derive(Clone, Debug, Parser)]

@@ -14,19 +14,21 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    address::Named,
     app::App,
-    error::ApiError,
-    invoice::{DocumentNumber, NAMED_IN_DOCUMENT, NewLine, RoundingPolicy, TaxShown},
-    listing::{Asking, Listing, Paging, Question},
-    moment::AskedMoment,
-    page::Page,
-    time::{Day, Time},
-    wire::{
-        AccountRef, Amount, AskedText, CreditNoteRef, CustomerRef, InvoiceRef, Label, Number, PayerRef, Ref, Sentence,
-        text,
+    http::{
+        address::Named,
+        error::ApiError,
+        listing::{Asking, Listing, Paging, Question},
+        moment::AskedMoment,
+        page::Page,
+        time::{Day, Time},
+        wire::{
+            AccountRef, Amount, AskedText, CreditNoteRef, CustomerRef, InvoiceRef, Label, Number, PayerRef, Ref,
+            Sentence, text,
+        },
+        write::{Writing, Written},
     },
-    write::{Writing, Written},
+    invoice::{DocumentNumber, NAMED_IN_DOCUMENT, NewLine, RoundingPolicy, TaxShown},
 };
 
 #[derive(Debug, Deserialize, ToSchema)]

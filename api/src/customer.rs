@@ -17,15 +17,17 @@ use utoipa::{
 };
 
 use crate::{
-    address::Named,
     app::App,
-    error::ApiError,
-    listing::{Asking, Listing, Paging, Question},
-    moment::AskedMoment,
-    page::Page,
-    time::Time,
-    wire::{AskedText, CustomerRef, Email, Label, Name, Nothing, Ref, Sentence, Text, pattern_text},
-    write::{Made, Writing, Written},
+    http::{
+        address::Named,
+        error::ApiError,
+        listing::{Asking, Listing, Paging, Question},
+        moment::AskedMoment,
+        page::Page,
+        time::Time,
+        wire::{AskedText, CustomerRef, Email, Label, Name, Nothing, Ref, Sentence, Text, pattern_text},
+        write::{Made, Writing, Written},
+    },
 };
 
 #[derive(Debug, Deserialize, ToSchema)]

@@ -15,15 +15,19 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    address::Named,
     app::App,
-    error::ApiError,
-    listing::{Asking, Listing, Paging, Question},
-    moment::AskedMoment,
-    page::Page,
-    time::{AskedTime, Time},
-    wire::{Amount, AskedText, CustomerRef, DiscountRef, Label, Name, Number, OneOf, Ref, Sentence, WordList, Words},
-    write::{Made, Writing, Written},
+    http::{
+        address::Named,
+        error::ApiError,
+        listing::{Asking, Listing, Paging, Question},
+        moment::AskedMoment,
+        page::Page,
+        time::{AskedTime, Time},
+        wire::{
+            Amount, AskedText, CustomerRef, DiscountRef, Label, Name, Number, OneOf, Ref, Sentence, WordList, Words,
+        },
+        write::{Made, Writing, Written},
+    },
 };
 
 #[derive(Debug, Deserialize, ToSchema)]

@@ -15,17 +15,19 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    address::Named,
     app::App,
-    error::ApiError,
-    listing::{Asking, Listing, Paging, Question},
-    moment::AskedMoment,
+    http::{
+        address::Named,
+        error::ApiError,
+        listing::{Asking, Listing, Paging, Question},
+        moment::AskedMoment,
+        page::Page,
+        tagged::{Origin, Tagged},
+        time::Time,
+        wire::{AccountRef, Amount, ExpenseRef, Number, OneOf, OrderRef, Ref, Sentence, ServiceRef, WordList, text},
+        write::{Occasion, Writing, Written},
+    },
     order::one,
-    page::Page,
-    tagged::{Origin, Tagged},
-    time::Time,
-    wire::{AccountRef, Amount, ExpenseRef, Number, OneOf, OrderRef, Ref, Sentence, ServiceRef, WordList, text},
-    write::{Occasion, Writing, Written},
 };
 
 #[derive(Debug, Deserialize, ToSchema)]

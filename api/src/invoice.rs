@@ -17,19 +17,21 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    address::Named,
     app::App,
-    error::ApiError,
-    listing::{Asking, Listing, Paging, Question},
-    moment::AskedMoment,
-    order::one,
-    page::Page,
-    time::{Day, Time},
-    wire::{
-        AccountRef, Amount, AskedText, CustomerRef, InvoiceRef, Label, Number, OneOf, PayerRef, Ref, Sentence,
-        WordList, Words, text,
+    http::{
+        address::Named,
+        error::ApiError,
+        listing::{Asking, Listing, Paging, Question},
+        moment::AskedMoment,
+        page::Page,
+        time::{Day, Time},
+        wire::{
+            AccountRef, Amount, AskedText, CustomerRef, InvoiceRef, Label, Number, OneOf, PayerRef, Ref, Sentence,
+            WordList, Words, text,
+        },
+        write::{Writing, Written},
     },
-    write::{Writing, Written},
+    order::one,
 };
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -151,19 +153,19 @@ pub const NAMED_IN_DOCUMENT: [(&str, &str); 5] = [
 ];
 
 /// An invoice is never changed.
-#[utoipa::path(patch, path = "/v1/invoices/{id}", responses((status = 409, body = crate::error::Problem, content_type = "application/problem+json")))]
+#[utoipa::path(patch, path = "/v1/invoices/{id}", responses((status = 409, body = crate::http::error::Problem, content_type = "application/problem+json")))]
 pub async fn patch(State(app): State<App>, Named(Ref(invoice)): Named<InvoiceRef>) -> ApiError {
     is_final(&app, &invoice).await
 }
 
 /// An invoice is never replaced.
-#[utoipa::path(put, path = "/v1/invoices/{id}", responses((status = 409, body = crate::error::Problem, content_type = "application/problem+json")))]
+#[utoipa::path(put, path = "/v1/invoices/{id}", responses((status = 409, body = crate::http::error::Problem, content_type = "application/problem+json")))]
 pub async fn put(State(app): State<App>, Named(Ref(invoice)): Named<InvoiceRef>) -> ApiError {
     is_final(&app, &invoice).await
 }
 
 /// An invoice is never deleted.
-#[utoipa::path(delete, path = "/v1/invoices/{id}", responses((status = 409, body = crate::error::Problem, content_type = "application/problem+json")))]
+#[utoipa::path(delete, path = "/v1/invoices/{id}", responses((status = 409, body = crate::http::error::Problem, content_type = "application/problem+json")))]
 pub async fn delete(State(app): State<App>, Named(Ref(invoice)): Named<InvoiceRef>) -> ApiError {
     is_final(&app, &invoice).await
 }

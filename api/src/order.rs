@@ -16,19 +16,21 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    address::Named,
     app::App,
     discount::AppliedDiscount,
-    error::ApiError,
-    listing::{Asking, Listing, Paging, Question},
-    moment::AskedMoment,
-    page::Page,
-    time::Time,
-    wire::{
-        AccountRef, Amount, CustomerRef, Label, Nothing, Number, OneOf, OrderRef, PayerRef, PaymentRef, Ref, Sentence,
-        WordList, Words, text,
+    http::{
+        address::Named,
+        error::ApiError,
+        listing::{Asking, Listing, Paging, Question},
+        moment::AskedMoment,
+        page::Page,
+        time::Time,
+        wire::{
+            AccountRef, Amount, CustomerRef, Label, Nothing, Number, OneOf, OrderRef, PayerRef, PaymentRef, Ref,
+            Sentence, WordList, Words, text,
+        },
+        write::{Occasion, Writing, Written},
     },
-    write::{Occasion, Writing, Written},
 };
 
 #[derive(Debug, Deserialize, ToSchema)]

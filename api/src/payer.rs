@@ -11,15 +11,17 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    address::Named,
     app::App,
-    error::ApiError,
-    listing::{Asking, Listing, Paging, Question},
-    moment::AskedMoment,
-    page::Page,
-    time::Time,
-    wire::{CustomerRef, Label, Name, PayerRef, Ref, Sentence, Words},
-    write::{Made, Occasion, Writing, Written},
+    http::{
+        address::Named,
+        error::ApiError,
+        listing::{Asking, Listing, Paging, Question},
+        moment::AskedMoment,
+        page::Page,
+        time::Time,
+        wire::{CustomerRef, Label, Name, PayerRef, Ref, Sentence, Words},
+        write::{Made, Occasion, Writing, Written},
+    },
 };
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -179,7 +181,7 @@ impl Question for PayerQuery {
 
     fn chosen(self) -> Chosen {
         let Self { customer, active } = self;
-        Chosen::default().lasting("customer_id", customer.map(crate::wire::text)).now("active", active)
+        Chosen::default().lasting("customer_id", customer.map(crate::http::wire::text)).now("active", active)
     }
 }
 

@@ -1,5 +1,10 @@
 //! Payments over HTTP: from the announcement to the money on the account.
 
+pub mod allocation;
+pub mod dispute;
+pub mod notice;
+pub mod refund;
+
 use axum::{extract::State, response::Response};
 use chrono::{DateTime, Utc};
 use daybook_core::{
@@ -14,22 +19,23 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    address::Named,
     app::App,
-    dispute::DisputeShown,
-    error::ApiError,
-    listing::{Asking, Listing, Paging, Question},
-    moment::AskedMoment,
-    order::OrderStanding,
-    page::Page,
-    refund::RefundShown,
-    tagged::Tagged,
-    time::Time,
-    wire::{
-        AccountRef, Amount, AskedText, InvoiceRef, Label, OneOf, OrderRef, PayerRef, PaymentRef, Ref, Sentence,
-        WordList, text,
+    http::{
+        address::Named,
+        error::ApiError,
+        listing::{Asking, Listing, Paging, Question},
+        moment::AskedMoment,
+        page::Page,
+        tagged::Tagged,
+        time::Time,
+        wire::{
+            AccountRef, Amount, AskedText, InvoiceRef, Label, OneOf, OrderRef, PayerRef, PaymentRef, Ref, Sentence,
+            WordList, text,
+        },
+        write::{Occasion, WriteRequest, Writing, Written},
     },
-    write::{Occasion, WriteRequest, Writing, Written},
+    order::OrderStanding,
+    payment::{dispute::DisputeShown, refund::RefundShown},
 };
 
 #[derive(Debug, Deserialize, ToSchema)]

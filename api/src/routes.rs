@@ -14,16 +14,21 @@ use utoipa_axum::{
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::{
-    account, allocation,
+    account,
     app::App,
-    books, checkpoint, credit_note, customer, discount, dispute, event, expense, explanation, health, history, invoice,
-    journal,
-    manners::with_manners,
-    metrics, notice,
-    openapi::{describe, frame, operations},
-    order, parking, payer, payment, problem, projection, proof, rebuild, refund, schema, service, statement, ticket,
-    tile,
-    write::{MovesMoney, Recorded},
+    audit::{checkpoint, event, explanation, history, journal, proof, schema, tile},
+    books, credit_note, customer, discount, expense,
+    http::{
+        layers::with_layers,
+        openapi::{describe, frame, operations},
+        problem,
+        write::{MovesMoney, Recorded},
+    },
+    invoice,
+    operate::{health, metrics, parking, projection, rebuild},
+    order, payer, payment,
+    payment::{allocation, dispute, notice, refund},
+    service, statement, ticket,
 };
 
 /// Who may call a route. Nobody is asked yet who he is: until then the server listens on loopback addresses only.
@@ -207,7 +212,7 @@ const ADDRESSES: &str = "Daybook, a billing ledger.
 /// Everything that the server answers.
 pub fn router(app: App) -> Router {
     let hosts = app.hosts().clone();
-    with_manners(routes_of(app), hosts)
+    with_layers(routes_of(app), hosts)
 }
 
 /// The routes without the layers around them.

@@ -7,13 +7,15 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    address::Named,
     app::App,
-    error::ApiError,
-    listing::{Asking, Listing, Paging, Question},
-    moment::AskedMoment,
-    page::Page,
-    wire::{AccountRef, CustomerRef, OrderRef, Ref, ServiceRef, text},
+    http::{
+        address::Named,
+        error::ApiError,
+        listing::{Asking, Listing, Paging, Question},
+        moment::AskedMoment,
+        page::Page,
+        wire::{AccountRef, CustomerRef, OrderRef, Ref, ServiceRef, text},
+    },
 };
 
 #[derive(Debug, Deserialize, IntoParams)]

@@ -25,14 +25,16 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     account::existing,
-    address::{AskedAt, Named},
     app::App,
-    error::ApiError,
-    listing::Asking,
-    moment::AskedMoment,
-    tagged::{Origin, Tagged},
-    time::AskedDay,
-    wire::{AccountRef, Amount, Ref},
+    http::{
+        address::{AskedAt, Named},
+        error::ApiError,
+        listing::Asking,
+        moment::AskedMoment,
+        tagged::{Origin, Tagged},
+        time::AskedDay,
+        wire::{AccountRef, Amount, Ref},
+    },
 };
 
 /// So many lines are read at a time.

@@ -14,19 +14,21 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    address::Named,
     app::App,
-    error::ApiError,
-    listing::{Asking, Listing, Paging, Question},
-    moment::AskedMoment,
-    page::Page,
-    tagged::Tagged,
-    time::Time,
-    wire::{
-        AskedText, CustomerRef, Label, Message, Name, OneOf, OrderRef, Ref, Sentence, ServiceRef, TicketRef, WordList,
-        text,
+    http::{
+        address::Named,
+        error::ApiError,
+        listing::{Asking, Listing, Paging, Question},
+        moment::AskedMoment,
+        page::Page,
+        tagged::Tagged,
+        time::Time,
+        wire::{
+            AskedText, CustomerRef, Label, Message, Name, OneOf, OrderRef, Ref, Sentence, ServiceRef, TicketRef,
+            WordList, text,
+        },
+        write::{Made, Occasion, WriteRequest, Writing, Written},
     },
-    write::{Made, Occasion, WriteRequest, Writing, Written},
 };
 
 #[derive(Debug, Deserialize, ToSchema)]

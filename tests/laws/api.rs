@@ -64,7 +64,7 @@ async fn bare_statuses_of_any_handler_become_problems() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
-        axum::serve(listener, daybook_api::with_manners(routes, daybook_api::Hosts::default())).await
+        axum::serve(listener, daybook_api::with_layers(routes, daybook_api::Hosts::default())).await
     });
     let client = reqwest::Client::new();
     Answer::to(client.get(format!("{url}/busy"))).await.refused(429, "too-many-requests");

@@ -34,7 +34,8 @@ const BY_FAULTS: &[(&str, &str)] = &[
 ];
 
 /// Tests of the API itself that stand in the list above.
-const TESTS_OF_THE_API: [&str; 2] = [include_str!("../../api/src/error.rs"), include_str!("../../api/src/operator.rs")];
+const TESTS_OF_THE_API: [&str; 2] =
+    [include_str!("../../api/src/http/error.rs"), include_str!("../../api/src/operate/operator.rs")];
 
 #[tokio::test]
 async fn every_problem_of_the_board_is_raised() {

@@ -1,7 +1,7 @@
 //! The whole application under test, reached as its callers reach it: over HTTP.
 
 use axum::routing::get;
-use daybook_api::{App, AppOptions, ConnectionOptions, Hosts, Running, routes_of, serve, with_manners};
+use daybook_api::{App, AppOptions, ConnectionOptions, Hosts, Running, routes_of, serve, with_layers};
 use daybook_core::{transparency::Kept, writer::WriterHandle};
 use reqwest::{Client, Method, RequestBuilder, header::HeaderMap};
 use serde_json::Value;
@@ -53,7 +53,7 @@ impl TestApp {
         let server = tokio::spawn(async move {
             serve(
                 listener,
-                with_manners(routes, Hosts::default()),
+                with_layers(routes, Hosts::default()),
                 ConnectionOptions::default(),
                 CancellationToken::new(),
             )

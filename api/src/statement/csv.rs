@@ -4,7 +4,7 @@ use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 use daybook_core::spreadsheet::cell;
 
 use super::StatementShown;
-use crate::wire::Amount;
+use crate::http::wire::Amount;
 
 pub const CONTENT_TYPE: &str = "text/csv; charset=utf-8; header=present";
 

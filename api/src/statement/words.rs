@@ -56,7 +56,7 @@ mod tests {
     use rust_decimal::Decimal;
 
     use super::*;
-    use crate::{tagged::Tagged, wire::Amount};
+    use crate::http::{tagged::Tagged, wire::Amount};
 
     fn line(origin: &str, origin_id: &str, description: &str) -> LineShown {
         let euro: Currency = "EUR".parse().expect("a currency");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::{Router, http::StatusCode, routing::get};
-use daybook_api::{App, AppOptions, Hosts, with_manners};
+use daybook_api::{App, AppOptions, Hosts, with_layers};
 use daybook_core::writer::WriterOptions;
 use daybook_tests::{
     api::{Answer, TestApp},
@@ -72,7 +72,7 @@ pub async fn bare_statuses(raised: &mut Raised) {
         .route("/busy", get(|| async { StatusCode::TOO_MANY_REQUESTS }));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, with_manners(routes, Hosts::default())).await });
+    tokio::spawn(async move { axum::serve(listener, with_layers(routes, Hosts::default())).await });
     for (path, status, code) in [("teapot", 418, "bad-request"), ("busy", 429, "too-many-requests")] {
         raised.by(&Answer::to(Client::new().get(format!("{url}/{path}"))).await, (status, code));
     }

@@ -1,0 +1,77 @@
+//! The history of anything over HTTP: every event that concerns it, with who did it and why.
+
+use axum::{extract::State, response::Response};
+use chrono::{DateTime, Utc};
+use daybook_projections::history::{self as read_model, HistoryRow};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    app::App,
+    http::{
+        error::ApiError,
+        listing::{Listing, Paging},
+        moment::AskedMoment,
+        page::Page,
+        wire::AskedText,
+    },
+};
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct HistoryQuery {
+    /// The identifier of anything: a customer, an account, an order, an invoice …
+    #[param(inline)]
+    entity: AskedText,
+}
+
+/// An event that concerns something.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EventOfHistory {
+    position: i64,
+    event_type: String,
+    aggregate_type: String,
+    aggregate_id: String,
+    /// The place within the aggregate's own stream.
+    sequence: i64,
+    actor: Option<String>,
+    on_behalf_of: Option<String>,
+    reason: Option<String>,
+    occurred_at: DateTime<Utc>,
+    /// When it would have taken effect, had that period not been closed.
+    dated_at: Option<DateTime<Utc>>,
+    recorded_at: DateTime<Utc>,
+}
+
+impl From<HistoryRow> for EventOfHistory {
+    fn from(row: HistoryRow) -> Self {
+        Self {
+            position: row.position,
+            event_type: row.event_type,
+            aggregate_type: row.aggregate_type,
+            aggregate_id: row.aggregate_id,
+            sequence: row.sequence,
+            actor: row.actor,
+            on_behalf_of: row.on_behalf_of,
+            reason: row.reason,
+            occurred_at: row.occurred_at,
+            dated_at: row.dated_at,
+            recorded_at: row.recorded_at,
+        }
+    }
+}
+
+/// The events that concern something, the newest first.
+#[utoipa::path(get, path = "/v1/history", params(HistoryQuery, Paging, AskedMoment), responses((status = 200, body = Page<EventOfHistory>)))]
+pub async fn list(
+    State(app): State<App>,
+    Listing { question: HistoryQuery { entity }, paging, asking, uri }: Listing<HistoryQuery>,
+) -> Result<Response, ApiError> {
+    let walk = app.walk(uri, paging)?;
+    let mut rows = app.read_kept(&["history"], asking).await?;
+    let entity = String::from(entity);
+    let at = rows.moment();
+    let found = read_model::list(&mut rows, &entity, &at, walk.before(), walk.rows()).await?;
+    Ok(rows.tell(walk.page(found, |row| row.position, EventOfHistory::from)))
+}

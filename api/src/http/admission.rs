@@ -1,0 +1,174 @@
+//! What every request must keep to before a handler sees it: whom it addresses, which page sent it, and how it is written.
+//!
+//! A browser sends what any page asks it to, also to a server that only this machine reaches. So a request must name this
+//! server (otherwise a name that leads here for a moment would make a foreign page one of ours: DNS rebinding), and one
+//! that may change something must not come from the page of another site (cross-site request forgery).
+
+use std::{net::IpAddr, sync::Arc};
+
+use axum::{
+    extract::{Request, State},
+    http::{HeaderMap, Uri, Version, header, uri::Authority},
+    middleware::Next,
+    response::Response,
+};
+use percent_encoding::percent_decode_str;
+
+use crate::http::{
+    caller::{ACTOR, ON_BEHALF_OF},
+    error::{ApiError, shortened},
+    layers::REQUEST_ID,
+    read::MIN_POSITION,
+    write::IDEMPOTENCY_KEY,
+};
+
+const SEC_FETCH_SITE: &str = "sec-fetch-site";
+
+/// Headers of which a request has one at most: of two, nobody knows which one its sender meant.
+const SINGLE: [&str; 10] = [
+    "host",
+    "origin",
+    "content-type",
+    "content-encoding",
+    SEC_FETCH_SITE,
+    REQUEST_ID,
+    IDEMPOTENCY_KEY,
+    ACTOR,
+    ON_BEHALF_OF,
+    MIN_POSITION,
+];
+
+/// The names by which this server is reached. An IP address is always one, since no name has to lead to it, and so is
+/// `localhost`.
+#[derive(Clone, Debug, Default)]
+pub struct Hosts(Arc<[String]>);
+
+impl Hosts {
+    pub fn new(names: &[String]) -> Self {
+        Self(names.iter().map(|name| name.to_ascii_lowercase()).collect())
+    }
+
+    fn include(&self, host: &str) -> bool {
+        let host = host.trim_end_matches('.').to_ascii_lowercase();
+        let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&host);
+        address.parse::<IpAddr>().is_ok()
+            || host == "localhost"
+            || host.ends_with(".localhost")
+            || self.0.contains(&host)
+    }
+}
+
+/// The layer that refuses what does not keep to it.
+pub async fn admit(State(hosts): State<Hosts>, request: Request, next: Next) -> Result<Response, ApiError> {
+    let headers = request.headers();
+    if let Some(name) = SINGLE.into_iter().find(|name| headers.get_all(*name).iter().count() > 1) {
+        return Err(malformed(name, format!("`{name}` stands more than once")));
+    }
+    let host = host(&request)?;
+    if let Some(host) = &host {
+        addressed(&hosts, host)?;
+    }
+    // A page of another site may ask for what changes nothing; it cannot read the answer.
+    if !request.method().is_safe() {
+        from_the_same_site(headers, host.as_ref())?;
+    }
+    is_text(request.uri())?;
+    Ok(next.run(request).await)
+}
+
+/// The server that the request names; one in HTTP/1.0 may name none.
+fn host(request: &Request) -> Result<Option<Authority>, ApiError> {
+    if let Some(authority) = request.uri().authority() {
+        return Ok(Some(authority.clone()));
+    }
+    match request.headers().get(header::HOST) {
+        None if request.version() < Version::HTTP_11 => Ok(None),
+        None => Err(malformed("host", "the request does not say whom it addresses".into())),
+        Some(host) => match Authority::try_from(host.as_bytes()) {
+            Ok(host) if !host.as_str().contains('@') => Ok(Some(host)),
+            _ => Err(malformed("host", "a host is written as `name` or `name:port`".into())),
+        },
+    }
+}
+
+fn addressed(hosts: &Hosts, host: &Authority) -> Result<(), ApiError> {
+    if hosts.include(host.host()) {
+        return Ok(());
+    }
+    let name = shortened(host.host());
+    let detail = format!("this server is not known as `{name}`: its operator names it with --hosts");
+    Err(ApiError::new("unknown-host", detail).with("host", name))
+}
+
+/// Browsers say where a request comes from; programs need not. `Origin` is compared where a browser is too old for
+/// `Sec-Fetch-Site`, by its name and port, since what ends TLS before the server changes the scheme.
+fn from_the_same_site(headers: &HeaderMap, host: Option<&Authority>) -> Result<(), ApiError> {
+    let foreign = || ApiError::new("cross-site-request", "a page of another site may not change anything here");
+    if let Some(site) = headers.get(SEC_FETCH_SITE) {
+        // `none`: somebody typed the address, or it is no page that asks.
+        return if site == "same-origin" || site == "none" { Ok(()) } else { Err(foreign()) };
+    }
+    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
+    let origin = Uri::try_from(origin.as_bytes()).ok().and_then(|origin| origin.into_parts().authority);
+    if origin.is_some() && origin.as_ref() == host { Ok(()) } else { Err(foreign()) }
+}
+
+/// What is percent-encoded is UTF-8, so that no two addresses mean the same by what cannot be read.
+fn is_text(uri: &Uri) -> Result<(), ApiError> {
+    match percent_decode_str(uri.query().unwrap_or_default()).decode_utf8() {
+        Ok(_) => Ok(()),
+        Err(_) => Err(ApiError::new("malformed-parameter", "the query is not UTF-8, percent-encoded")),
+    }
+}
+
+fn malformed(name: &str, detail: String) -> ApiError {
+    ApiError::new("malformed-header", detail).with("header", name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(outcome: Result<(), ApiError>) -> &'static str {
+        outcome.map_or_else(|error| error.code(), |()| "")
+    }
+
+    #[test]
+    fn a_server_is_known_by_its_addresses_and_the_names_that_it_was_given() {
+        let hosts = Hosts::new(&["Billing.example".into()]);
+        let asked = |host: &str| code(addressed(&hosts, &host.parse().expect("a host")));
+        for known in ["127.0.0.1:8080", "[::1]:8080", "192.0.2.7", "localhost", "LOCALHOST:1", "a.localhost"] {
+            assert_eq!(asked(known), "", "{known}");
+        }
+        for known in ["billing.example", "billing.EXAMPLE:8443", "billing.example."] {
+            assert_eq!(asked(known), "", "{known}");
+        }
+        for foreign in ["rebound.example:8080", "127.0.0.1.example", "localhost.example", "evil-localhost", "0x7f.1"] {
+            assert_eq!(asked(foreign), "unknown-host", "{foreign}");
+        }
+    }
+
+    #[test]
+    fn a_page_of_another_site_changes_nothing() {
+        let host: Authority = "billing.example:8443".parse().expect("a host");
+        let asked = |headers: &[(&'static str, &str)]| {
+            let headers = headers.iter().map(|(name, value)| {
+                (name.parse().expect("a name of a header"), value.parse().expect("a value of a header"))
+            });
+            code(from_the_same_site(&headers.collect(), Some(&host)))
+        };
+        assert_eq!(asked(&[]), "", "no browser asks");
+        for same in ["https://billing.example:8443", "http://billing.example:8443"] {
+            assert_eq!(asked(&[("origin", same)]), "", "{same}");
+        }
+        for other in ["https://billing.example", "https://evil.example:8443", "null", "billing.example:8443x", ""] {
+            assert_eq!(asked(&[("origin", other)]), "cross-site-request", "{other}");
+        }
+        for (site, expected) in [("same-origin", ""), ("none", ""), ("cross-site", "cross-site-request")] {
+            assert_eq!(asked(&[("sec-fetch-site", site)]), expected);
+            // A proxy may have changed the host; the browser knows better.
+            assert_eq!(asked(&[("sec-fetch-site", site), ("origin", "https://public.example")]), expected);
+        }
+        assert_eq!(asked(&[("sec-fetch-site", "same-site")]), "cross-site-request");
+    }
+}

@@ -1,0 +1,69 @@
+//! Who asks, as the request says: authentication comes before this and will replace the headers by what it knows.
+
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderMap, request::Parts},
+};
+use chrono::{DateTime, SubsecRound, Utc};
+use daybook_core::{Actor, Context};
+use utoipa::{
+    PartialSchema,
+    openapi::{RefOr, schema::Schema},
+};
+use uuid::Uuid;
+
+use crate::http::{error::ApiError, layers::RequestId, wire::pattern_text};
+
+pub const ACTOR: &str = "daybook-actor";
+pub const ON_BEHALF_OF: &str = "daybook-on-behalf-of";
+
+/// The one who asks, and the request that all of its events will refer to.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    pub actor: Actor,
+    on_behalf_of: Option<Actor>,
+    correlation_id: Uuid,
+}
+
+impl Caller {
+    /// What the events of this request carry.
+    pub fn context(self, occurred_at: DateTime<Utc>, reason: Option<String>) -> Context {
+        Context {
+            actor: self.actor,
+            on_behalf_of: self.on_behalf_of,
+            reason: reason.filter(|reason| !reason.trim().is_empty()),
+            correlation_id: self.correlation_id,
+            causation_id: None,
+            // Whole microseconds, as PostgreSQL keeps them.
+            occurred_at: occurred_at.trunc_subsecs(6),
+        }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let actor = actor(&parts.headers, ACTOR)?.unwrap_or_else(|| Actor::system("api"));
+        let on_behalf_of = self::actor(&parts.headers, ON_BEHALF_OF)?;
+        let given = parts.extensions.get::<RequestId>().and_then(RequestId::uuid);
+        Ok(Self { actor, on_behalf_of, correlation_id: given.unwrap_or_else(Uuid::now_v7) })
+    }
+}
+
+/// An actor as a header writes it: spaces at its ends are none of it.
+#[derive(Debug)]
+pub struct ActorHeader;
+
+impl PartialSchema for ActorHeader {
+    fn schema() -> RefOr<Schema> {
+        pattern_text("^(customer|staff|gateway|system):[ -~]{0,127}[!-~]$", "staff:anna")
+    }
+}
+
+fn actor(headers: &HeaderMap, name: &'static str) -> Result<Option<Actor>, ApiError> {
+    let Some(value) = headers.get(name) else { return Ok(None) };
+    let malformed = |detail: String| ApiError::new("malformed-header", detail).with("header", name);
+    let text = value.to_str().map_err(|_| malformed("an actor is written in visible ASCII".into()))?;
+    text.parse().map(Some).map_err(|error: daybook_core::event::ActorError| malformed(error.to_string()))
+}

@@ -1,0 +1,228 @@
+//! The description of the API (OpenAPI 3.1): what all operations have in common is added here, once.
+
+use serde_json::json;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        Components, Content, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Required,
+        ResponseBuilder,
+        extensions::ExtensionsBuilder,
+        header::HeaderBuilder,
+        path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem},
+        schema::{ObjectBuilder, Schema, Type},
+    },
+};
+
+use crate::{
+    audit::tile::{Index, Level},
+    customer::GroupName,
+    http::{
+        caller::{self, ActorHeader},
+        error::{FieldError, Problem},
+        wire::{
+            AccountRef, AskedPosition, CreditNoteRef, CustomerRef, DiscountRef, DisputeRef, ExpenseRef, HoldRef,
+            InvoiceRef, OrderRef, PayerRef, PaymentRef, RefundRef, ServiceRef, TicketRef,
+        },
+        write::{self, IdempotencyKey},
+    },
+    operate::operator::ProjectionName,
+    routes::Role,
+};
+
+const INTRODUCTION: &str = "The billing ledger of a service provider: an immutable, auditable book of first entry.
+
+Amounts are decimal strings with their ISO 4217 currency, never JSON numbers. Instants are RFC 3339, dates `YYYY-MM-DD`; \
+what is recorded lies in the years 1900 to 9998, and a second is 00 to 59. \
+Every failure is `application/problem+json` (RFC 9457); its types are documented at `/problems`.
+
+A request that moves money carries an `Idempotency-Key`: sent again with the same body, it is answered as before and \
+does nothing twice. Every answer to a write tells its `Ledger-Position`; a read that carries it as `Min-Position` waits \
+until it can include that write.
+
+What takes effect in a closed period of the books and is recorded later takes effect at the first open moment instead \
+(`occurred_at`) and keeps the moment that was asked for (`dated_at`).
+
+Reads can be asked about another moment: `as_of` a time counts what took effect at that time or before it, whenever it \
+was recorded; `as_known_at` a position or a time counts what had been recorded by then, and tells what was told then. \
+Both together tell what was known then of that time.";
+
+/// The description before any route is in it.
+pub fn frame() -> OpenApi {
+    let licence = LicenseBuilder::new().name("MIT OR Apache-2.0").build();
+    let info = InfoBuilder::new()
+        .title("Daybook")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some(INTRODUCTION))
+        .license(Some(licence))
+        .build();
+    let mut components = Components::new();
+    components.schemas.insert(Problem::name().into_owned(), Problem::schema());
+    components.schemas.insert(FieldError::name().into_owned(), FieldError::schema());
+    OpenApiBuilder::new().info(info).components(Some(components)).build()
+}
+
+/// Adds to an operation its name, who may call it, and the headers and failures that all have.
+pub fn describe(operation: &mut Operation, path: &str, method: &str, callers: &[Role], moves_money: bool) {
+    let noun = noun(path);
+    let name = operation.operation_id.take().unwrap_or_default();
+    operation.operation_id = Some(format!("{}_{name}", noun.replace('-', "_")));
+    operation.tags = Some(vec![noun.into()]);
+    let callers: Vec<String> = callers.iter().map(|role| format!("{role:?}").to_lowercase()).collect();
+    operation.extensions = Some(ExtensionsBuilder::new().add("x-callers", json!(callers)).build());
+    add_parameters(operation, path, method, moves_money);
+    add_answers(operation, path, method);
+}
+
+/// The operations of a path, by method.
+pub fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {
+    [
+        ("get", &mut item.get),
+        ("post", &mut item.post),
+        ("put", &mut item.put),
+        ("patch", &mut item.patch),
+        ("delete", &mut item.delete),
+    ]
+    .into_iter()
+    .filter_map(|(method, operation)| operation.as_mut().map(|operation| (method, operation)))
+}
+
+/// What an address is about, such as `orders`.
+fn noun(path: &str) -> &str {
+    path.trim_start_matches("/v1").trim_start_matches('/').split('/').next().unwrap_or_default()
+}
+
+fn add_parameters(operation: &mut Operation, path: &str, method: &str, moves_money: bool) {
+    let records = operation.responses.responses.keys().any(|status| status.starts_with('2'));
+    let parameters = operation.parameters.get_or_insert_default();
+    let names = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    for (at, name) in names.enumerate() {
+        parameters.insert(at, parameter(name, ParameterIn::Path, Required::True, in_path(path, name), None).into());
+    }
+    if !path.starts_with("/v1/") {
+        return;
+    }
+    let mut header = |name: &str, required: bool, schema: RefOr<Schema>, text: &str| {
+        let required = if required { Required::True } else { Required::False };
+        parameters.push(parameter(name, ParameterIn::Header, required, schema, Some(text)).into());
+    };
+    let acting = "Who acts, such as `staff:anna`; `system:api` unless told.";
+    if is_operators(path) {
+        if method != "get" {
+            header(caller::ACTOR, false, ActorHeader::schema(), acting);
+        }
+    } else if is_of_the_book(path) {
+        // The book itself has every event at once.
+    } else if method == "get" {
+        let told = "The position that the answer must include; as told by `Ledger-Position`.";
+        header("Min-Position", false, AskedPosition::schema(), told);
+        header("Prefer", false, text(), "`wait=N`: how many seconds to wait for it, 5 unless told, at most 30.");
+    } else if records {
+        let same = "1 to 255 visible ASCII characters. The same key with the same request is answered as before.";
+        header(write::IDEMPOTENCY_KEY, moves_money, IdempotencyKey::schema(), same);
+        header(caller::ACTOR, false, ActorHeader::schema(), acting);
+        header(
+            caller::ON_BEHALF_OF,
+            false,
+            ActorHeader::schema(),
+            "Whom the actor stands in for, such as `customer:cus_1`.",
+        );
+    }
+    header("X-Request-Id", false, text(), "Comes back with the answer, and names the request in problem documents.");
+}
+
+/// What a name in an address can be. A name that is not of this form names nothing.
+fn in_path(path: &str, name: &str) -> RefOr<Schema> {
+    match (noun(path), name) {
+        (_, "hold") => HoldRef::schema(),
+        (_, "refund") => RefundRef::schema(),
+        (_, "dispute") => DisputeRef::schema(),
+        (_, "position") => AskedPosition::schema(),
+        (_, "group") => GroupName::schema(),
+        (_, "number") => item_number(),
+        (_, "level") => Level::schema(),
+        (_, "*index") => Index::schema(),
+        ("ops", "name") => ProjectionName::schema(),
+        ("customers", "id") => CustomerRef::schema(),
+        ("payers", "id") => PayerRef::schema(),
+        ("accounts", "id") => AccountRef::schema(),
+        ("orders", "id") => OrderRef::schema(),
+        ("payments", "id") => PaymentRef::schema(),
+        ("invoices", "id") => InvoiceRef::schema(),
+        ("credit-notes", "id") => CreditNoteRef::schema(),
+        ("services", "id") => ServiceRef::schema(),
+        ("expenses", "id") => ExpenseRef::schema(),
+        ("discounts", "id") => DiscountRef::schema(),
+        ("tickets", "id") => TicketRef::schema(),
+        _ => unreachable!("every name in an address has a type: {path}"),
+    }
+}
+
+fn parameter(
+    name: &str,
+    place: ParameterIn,
+    required: Required,
+    schema: RefOr<Schema>,
+    description: Option<&str>,
+) -> Parameter {
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(place)
+        .required(required)
+        .description(description)
+        .schema(Some(schema))
+        .build()
+}
+
+/// What operators ask is answered from how things stand now, and neither waits for a position nor is answered twice.
+fn is_operators(path: &str) -> bool {
+    path.starts_with("/v1/ops/")
+}
+
+/// What is read of the book itself and of no projection.
+fn is_of_the_book(path: &str) -> bool {
+    ["/v1/audit/events", "/v1/audit/checkpoints", "/v1/audit/proofs"]
+        .iter()
+        .any(|of_the_book| path.starts_with(of_the_book))
+}
+
+fn add_answers(operation: &mut Operation, path: &str, method: &str) {
+    for (status, answer) in &mut operation.responses.responses {
+        if let (RefOr::T(answer), true) = (answer, status.starts_with('2')) {
+            if answer.description.is_empty() {
+                answer.description = if status == "201" { "made" } else { "done" }.into();
+            }
+            if !path.starts_with("/v1/") || (is_operators(path) && method != "get") {
+                continue;
+            }
+            let header = |schema: RefOr<Schema>, description: &str| {
+                HeaderBuilder::new().schema(Some(schema)).description(Some(description)).build()
+            };
+            let included = "The position of the book that the answer includes; of the past, the one that is told.";
+            let position = header(AskedPosition::schema(), included);
+            answer.headers.insert("Ledger-Position".into(), position.into());
+            if is_operators(path) || is_of_the_book(path) {
+                continue;
+            }
+            if method == "get" {
+                let version = header(text(), "The version of the read model that the answer comes from.");
+                answer.headers.insert("Projection-Version".into(), version.into());
+            } else {
+                let replayed =
+                    header(text(), "`true` if the request had been done before; this is the answer given then.");
+                answer.headers.insert("Idempotent-Replayed".into(), replayed.into());
+            }
+        }
+    }
+    let content = Content::new(Some(Ref::from_schema_name(Problem::name())));
+    let failure = ResponseBuilder::new().description("why not").content("application/problem+json", content).build();
+    operation.responses.responses.insert("default".into(), failure.into());
+}
+
+/// Whatever a number of an item is read as.
+fn item_number() -> RefOr<Schema> {
+    ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(u32::MIN)).maximum(Some(u32::MAX)).build().into()
+}
+
+fn text() -> RefOr<Schema> {
+    ObjectBuilder::new().schema_type(Type::String).build().into()
+}

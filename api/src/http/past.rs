@@ -1,0 +1,81 @@
+//! Reads of the past: so few at once that connections remain for everything else, and each of them for so long at most.
+
+use std::{sync::Arc, time::Duration};
+
+use daybook_projections::ReadError;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout, timeout_at},
+};
+
+use crate::http::error::ApiError;
+
+#[derive(Clone, Debug)]
+pub struct PastOptions {
+    /// The share of the connections that they may hold: one of so many.
+    pub share: u32,
+    /// How long one waits for others to end.
+    pub patience: Duration,
+    /// How long one may take.
+    pub longest: Duration,
+}
+
+impl Default for PastOptions {
+    fn default() -> Self {
+        Self { share: 4, patience: Duration::from_secs(5), longest: Duration::from_secs(30) }
+    }
+}
+
+/// Lets reads of the past in.
+#[derive(Debug)]
+pub struct Gate {
+    permits: Arc<Semaphore>,
+    options: PastOptions,
+}
+
+/// One read of the past that was let in.
+#[derive(Debug)]
+pub struct Admitted {
+    _permit: OwnedSemaphorePermit,
+    deadline: Instant,
+}
+
+impl Gate {
+    pub fn new(options: PastOptions, connections: u32) -> Self {
+        let permits = (connections / options.share.max(1)).max(1);
+        Self { permits: Arc::new(Semaphore::new(permits as usize)), options }
+    }
+
+    pub async fn admit(&self) -> Result<Admitted, ApiError> {
+        let permit = timeout(self.options.patience, Arc::clone(&self.permits).acquire_owned()).await;
+        let overloaded = |_| ApiError::new("overloaded", "too many requests read the past").retry_after(1);
+        let permit = permit.map_err(overloaded)?.expect("nobody closes the gate");
+        Ok(Admitted { _permit: permit, deadline: Instant::now() + self.options.longest })
+    }
+}
+
+impl Admitted {
+    /// What a statement of this read may still take. PostgreSQL takes 0 for no limit.
+    pub fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
+    }
+
+    /// Does a part of the work, as long as there is time.
+    pub async fn within<T>(&self, work: impl Future<Output = Result<T, ReadError>>) -> Result<T, ApiError> {
+        // A timer has milliseconds, and may let through what is done before it looks at the clock.
+        if self.deadline <= Instant::now() {
+            return Err(too_long());
+        }
+        match timeout_at(self.deadline, work).await {
+            Ok(done) => Ok(done?),
+            Err(_) => Err(too_long()),
+        }
+    }
+}
+
+/// More would have to be read than one request may.
+pub fn too_long() -> ApiError {
+    let detail = "so many events or rows are behind the answer that it takes too long; ask for less: a shorter period, a \
+                  further filter, or the statement and the history, which keep every position";
+    ApiError::new("read-too-long", detail)
+}

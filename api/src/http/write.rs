@@ -1,0 +1,271 @@
+//! Requests that write: from the body and its idempotency key to a command, and from its outcome to an answer.
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{FromRequest, FromRequestParts, MatchedPath, Request},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts},
+    response::{IntoResponse, Response},
+};
+use daybook_core::{
+    clock::Clock,
+    event::AHEAD,
+    operations::Operation,
+    store::idempotency::{digest, given},
+    writer::{Command, Done, Idempotency},
+};
+use serde::{Deserialize, de::DeserializeOwned};
+use sha2::{Digest, Sha256};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{RefOr, schema::Schema},
+};
+use uuid::Uuid;
+
+use crate::{
+    app::App,
+    http::{
+        body,
+        caller::Caller,
+        error::ApiError,
+        time::Time,
+        wire::{Sentence, pattern_text},
+    },
+};
+
+pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+pub const LEDGER_POSITION: HeaderName = HeaderName::from_static("ledger-position");
+const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+/// Marks a route that moves money: without an idempotency key it does nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct MovesMoney;
+
+/// How a route answers what it has recorded.
+#[derive(Clone, Copy, Debug)]
+pub struct Recorded {
+    pub status: StatusCode,
+    /// The listing that what was made belongs to.
+    pub made_in: Option<&'static str>,
+}
+
+/// A request that writes, with its body read.
+#[derive(Debug)]
+pub struct Writing<T> {
+    pub body: T,
+    pub request: WriteRequest,
+}
+
+/// Who asks, and under which key a retry finds the answer again.
+#[derive(Debug)]
+pub struct WriteRequest {
+    caller: Caller,
+    idempotency: Option<Idempotency>,
+    clock: Clock,
+}
+
+impl WriteRequest {
+    pub fn command(
+        self,
+        operation: Operation,
+        effective_at: Option<Time>,
+        reason: Option<Sentence>,
+    ) -> Result<Command, ApiError> {
+        let effective_at = effective_at.map(|Time(at)| at);
+        // The clock is asked here, at the edge, and nowhere behind it.
+        let now = self.clock.now();
+        if effective_at.is_some_and(|at| at > now + AHEAD) {
+            let detail = format!("it lies more than {} days ahead: write it when it is nearer", AHEAD.num_days());
+            return Err(ApiError::field("invalid-value", "/effective_at", detail));
+        }
+        let context = self.caller.context(effective_at.unwrap_or(now), reason.map(String::from));
+        Ok(Command { id: Uuid::now_v7(), operation, context, idempotency: self.idempotency })
+    }
+}
+
+/// Why a request is not done now.
+#[derive(Debug)]
+pub enum NotDone {
+    Refused(ApiError),
+    /// It was recorded before, and this is the answer given then.
+    Recorded(Written),
+}
+
+impl<T: DeserializeOwned> FromRequest<App> for Writing<T> {
+    type Rejection = NotDone;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, NotDone> {
+        let (mut parts, content) = request.into_parts();
+        let caller = Caller::from_request_parts(&mut parts, app).await?;
+        // The limit of its length travels in the extensions.
+        let whole = Request::from_parts(parts.clone(), content);
+        let content = body::content(whole, app).await?;
+        let idempotency = idempotency(&parts, &caller, &content)?;
+        let error = match body::read(&parts.headers, &content) {
+            Ok(body) => {
+                return Ok(Self { body, request: WriteRequest { caller, idempotency, clock: app.clock().clone() } });
+            }
+            Err(error) => error,
+        };
+        // An earlier version may have had other limits, and a retry is answered as the request was.
+        let recorded = app.recorded(&parts, idempotency.as_ref()).await?;
+        Err(recorded.map_or(NotDone::Refused(error), NotDone::Recorded))
+    }
+}
+
+impl From<ApiError> for NotDone {
+    fn from(error: ApiError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl IntoResponse for NotDone {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Refused(error) => error.into_response(),
+            Self::Recorded(written) => written.into_response(),
+        }
+    }
+}
+
+fn idempotency(parts: &Parts, caller: &Caller, content: &Bytes) -> Result<Option<Idempotency>, ApiError> {
+    let IdempotencyKey(key) = match (IdempotencyKey::of(&parts.headers)?, parts.extensions.get::<MovesMoney>()) {
+        (Some(key), _) => key,
+        (None, None) => return Ok(None),
+        (None, Some(MovesMoney)) => {
+            let detail = "a request that moves money needs a header `Idempotency-Key`, so that sending it again after a \
+                          lost answer moves the money once";
+            let error = ApiError::new("idempotency-key-missing", detail);
+            return Err(error.with("documentation", "/problems/idempotency-key-missing"));
+        }
+    };
+    let template = parts.extensions.get::<MatchedPath>().map_or(parts.uri.path(), MatchedPath::as_str);
+    let mut fingerprint = Sha256::new();
+    // Neither a method nor a path has a line feed, so that no two requests read the same.
+    fingerprint.update(format!("{}\n{}\n", parts.method, parts.uri.path()));
+    fingerprint.update(content);
+    let scope = format!("{} {} {template}", caller.actor, parts.method);
+    Ok(Some(Idempotency { scope, key, fingerprint: fingerprint.finalize().into() }))
+}
+
+/// The text of a header `Idempotency-Key`.
+#[derive(Debug)]
+pub struct IdempotencyKey(String);
+
+/// The most characters of a key.
+const LONGEST_KEY: usize = 255;
+
+impl IdempotencyKey {
+    fn of(headers: &HeaderMap) -> Result<Option<Self>, ApiError> {
+        let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
+        let visible = value.to_str().ok().filter(|key| key.bytes().all(|byte| byte.is_ascii_graphic()));
+        match visible {
+            Some(key) if (1..=LONGEST_KEY).contains(&key.len()) => Ok(Some(Self(key.to_owned()))),
+            _ => {
+                let detail = format!("an idempotency key has 1 to {LONGEST_KEY} visible ASCII characters");
+                Err(ApiError::new("malformed-header", detail).with("header", IDEMPOTENCY_KEY))
+            }
+        }
+    }
+}
+
+impl PartialSchema for IdempotencyKey {
+    fn schema() -> RefOr<Schema> {
+        pattern_text(&format!("^[!-~]{{1,{LONGEST_KEY}}}$"), "0193a5b0-7c1e-7000-8000-000000000001")
+    }
+}
+
+/// A body that only says when and why.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Occasion {
+    /// When it took effect; now, unless it is told later than it happened.
+    pub effective_at: Option<Time>,
+    pub reason: Option<Sentence>,
+}
+
+/// What was made or changed.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "the writer stores the answer as JSON; this describes it")]
+pub struct Made {
+    id: String,
+}
+
+/// The answer to a command that was recorded, now or when it was sent first.
+#[derive(Debug)]
+pub struct Written {
+    done: Done,
+    status: StatusCode,
+    /// The listing that what was made belongs to.
+    made_in: Option<&'static str>,
+}
+
+impl App {
+    /// Runs a command that makes something, which then stands under `listing`. For `named` see `ApiError::of_command`.
+    pub async fn create(
+        &self,
+        listing: &'static str,
+        command: Command,
+        named: &[(&str, &str)],
+    ) -> Result<Written, ApiError> {
+        let done = self.execute(command, named).await?;
+        Ok(Written { done, status: StatusCode::CREATED, made_in: Some(listing) })
+    }
+
+    /// Runs a command that makes something without an address of its own.
+    pub async fn make(&self, command: Command, named: &[(&str, &str)]) -> Result<Written, ApiError> {
+        let done = self.execute(command, named).await?;
+        Ok(Written { done, status: StatusCode::CREATED, made_in: None })
+    }
+
+    /// Runs a command that changes what is there.
+    pub async fn change(&self, command: Command, named: &[(&str, &str)]) -> Result<Written, ApiError> {
+        let done = self.execute(command, named).await?;
+        Ok(Written { done, status: StatusCode::OK, made_in: None })
+    }
+
+    /// What this very request was answered when it was recorded, if it was.
+    async fn recorded(&self, parts: &Parts, asked: Option<&Idempotency>) -> Result<Option<Written>, ApiError> {
+        let (Some(asked), Some(recorded)) = (asked, parts.extensions.get::<Recorded>()) else { return Ok(None) };
+        let key = digest(&asked.scope, &asked.key);
+        let mut connection = self.store().pool().acquire().await?;
+        let given = given(&mut connection, &[key]).await?.remove(&key);
+        let Recorded { status, made_in } = *recorded;
+        Ok(given.filter(|given| given.fingerprint == asked.fingerprint).map(|given| Written {
+            done: Done { position: given.position, answer: given.answer, replayed: true },
+            status,
+            made_in,
+        }))
+    }
+
+    async fn execute(&self, command: Command, named: &[(&str, &str)]) -> Result<Done, ApiError> {
+        let kept = self.kept();
+        if kept.forked {
+            let why = kept.trouble.as_deref().unwrap_or("the ledger lacks events that its log has signed").to_owned();
+            return Err(ApiError::new("ledger-forked", why).retry_after(60));
+        }
+        if self.is_upgrading() {
+            let detail = "the ledger was written by an earlier version, and is being brought to this one";
+            return Err(ApiError::new("ledger-upgrading", detail).retry_after(5));
+        }
+        self.writer().execute(command).await.map_err(|error| ApiError::of_command(error, named))
+    }
+}
+
+impl IntoResponse for Written {
+    fn into_response(self) -> Response {
+        let Self { done, status, made_in } = self;
+        let id = done.answer.get("id").and_then(|id| id.as_str()).map(str::to_owned);
+        let mut response = (status, Json(done.answer)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(LEDGER_POSITION, HeaderValue::from(done.position));
+        if done.replayed {
+            headers.insert(REPLAYED, HeaderValue::from_static("true"));
+        }
+        if let (Some(listing), Some(id)) = (made_in, id) {
+            let location = HeaderValue::from_str(&format!("{listing}/{id}"));
+            headers.insert(header::LOCATION, location.expect("an identifier is plain ASCII"));
+        }
+        response
+    }
+}
