@@ -9,17 +9,20 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
+use cqrs_es::Aggregate;
 use daybook_core::{
     RecordedEvent,
     domain::{
-        AccountEvent, Event, ExpenseEvent, PaymentEvent,
+        AccountEvent, Event, ExpenseEvent, Payment, PaymentEvent,
         account::{ChargeOrigin, Entry, FundsOrigin},
     },
 };
 
+use crate::engine::{Effects, Source};
+
 /// What has taken effect up to the command that was looked at last. Commands are looked at in the order of the book.
 #[derive(Debug, Default)]
-pub(crate) struct Effects {
+pub(crate) struct Allocations {
     /// By the document, or by the entry where there is none.
     made: HashMap<String, DateTime<Utc>>,
     allocated: HashMap<String, DateTime<Utc>>,
@@ -39,15 +42,8 @@ enum Part {
     Alone,
 }
 
-/// Whether two events that follow one another were made by the same command.
-pub(crate) fn together(one: &RecordedEvent, next: &RecordedEvent) -> bool {
-    let of = |event: &RecordedEvent| (event.metadata.command_id, event.metadata.correlation_id, event.occurred_at());
-    of(one) == of(next)
-}
-
-impl Effects {
-    /// When each event of a command takes effect.
-    pub fn of(&mut self, command: &[&RecordedEvent]) -> Vec<DateTime<Utc>> {
+impl Effects for Allocations {
+    fn of(&mut self, command: &[&RecordedEvent]) -> Vec<DateTime<Utc>> {
         let parts: Vec<Part> = command.iter().map(|event| Part::of(event)).collect();
         let mut effects: Vec<DateTime<Utc>> = command.iter().map(|event| event.occurred_at()).collect();
         for (part, effect) in parts.iter().zip(&mut effects) {
@@ -79,6 +75,16 @@ impl Effects {
             }
         }
         effects
+    }
+
+    /// An entry that credits a payment takes effect with it.
+    fn depends_on(&self, event: &RecordedEvent) -> Option<Source> {
+        match &event.event {
+            Event::Account(AccountEvent::Credited { origin: FundsOrigin::Payment(payment), .. }) => {
+                Some(Source::stream(Payment::TYPE, payment.as_str()))
+            }
+            _ => None,
+        }
     }
 }
 
@@ -217,7 +223,7 @@ mod tests {
 
     /// The seconds at which the events take effect that one command after another made at these seconds.
     fn seconds(commands: Vec<(i64, Vec<(&str, Event)>)>) -> Vec<Vec<i64>> {
-        let mut effects = Effects::default();
+        let mut effects = Allocations::default();
         let mut told = Vec::new();
         for (second, events) in commands {
             let events: Vec<_> = events.into_iter().map(|(id, event)| at(second, 1, id, event)).collect();

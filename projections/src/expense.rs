@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 
 use crate::{
-    engine::{Changes, FoldError, Follows, Owner, Projection, Row, Source, Table, place},
+    effect::Allocations,
+    engine::{Changes, Effects, FoldError, Follows, Owner, Projection, Row, Source, Table, place},
     listing::Listed,
     statement::funds_origin,
     word::Word,
@@ -123,6 +124,10 @@ impl Projection for Expenses {
             _ => {}
         }
         Ok(())
+    }
+
+    fn effects() -> Option<Box<dyn Effects>> {
+        Some(Box::<Allocations>::default())
     }
 }
 

@@ -52,7 +52,6 @@ impl Projection for History {
     const VERSION: i32 = 1;
     const FOLLOWS: Follows = Follows::Everything;
     const TABLES: &'static [Table] = &[Table::of::<HistoryRow>()];
-    const READ_ALONE: bool = true;
 
     fn fold(event: &RecordedEvent, changes: &mut Changes) -> Result<(), FoldError> {
         let metadata = &event.metadata;

@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 
 use crate::{
-    engine::{Changes, FoldError, Follows, Owner, Projection, Row, Source, Table, place},
+    effect::Allocations,
+    engine::{Changes, Effects, FoldError, Follows, Owner, Projection, Row, Source, Table, place},
     listing::Listed,
     statement::charge_origin,
     word::Word,
@@ -221,6 +222,10 @@ impl Projection for Payments {
             _ => {}
         }
         Ok(())
+    }
+
+    fn effects() -> Option<Box<dyn Effects>> {
+        Some(Box::<Allocations>::default())
     }
 }
 

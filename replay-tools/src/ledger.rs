@@ -16,7 +16,7 @@ use daybook_core::{
 use daybook_log::SigningKey;
 use daybook_projections::{
     BOARD,
-    engine::{Projector, ProjectorOptions, Reader},
+    engine::{Projector, ProjectorOptions, Reader, Room},
 };
 use sqlx::{Connection, PgConnection};
 
@@ -48,6 +48,12 @@ pub struct LedgerOptions {
 impl LedgerOptions {
     pub fn home(&self) -> &Path {
         &self.home
+    }
+
+    /// What a tool may take of the machine. What does not fit into memory goes to the home, if there is one.
+    pub fn room(&self) -> Room {
+        let room = Room::default();
+        if self.home.is_dir() { Room { directory: self.home.clone(), ..room } } else { room }
     }
 
     /// The key that signs the ledger's log, if it is to be signed; made if the log has none yet.

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use daybook_projections::{
     BOARD, Projector, ProjectorOptions, Reader,
-    engine::{MEMORY, RebuildOptions, checksum, rebuild, verify},
+    engine::{RebuildOptions, Room, checksum, rebuild, verify},
     find,
 };
 use daybook_tests::{TestDatabase, database, equality, history::LONG, load::long_book, program};
@@ -94,7 +94,7 @@ async fn a_projecting_process_killed_again_and_again_leaves_the_rows_of_a_cold_r
     let reader = Reader::new(&store, BOARD, Some(&projector));
     for projection in BOARD {
         reader.wait_for(projection.name, EVENTS as u64, LONG).await.unwrap();
-        assert_eq!(verify(&store, projection, MEMORY).await.unwrap().different, 0, "{}", projection.name);
+        assert_eq!(verify(&store, projection, &Room::default()).await.unwrap().different, 0, "{}", projection.name);
     }
     assert_eq!(equality::broken(&store, BOARD).await, []);
     projector.shutdown().await;

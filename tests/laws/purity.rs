@@ -1,6 +1,12 @@
 //! Folds that are not pure, and the law that catches them: it knows nothing of what is wrong with each.
 
-use std::{collections::HashMap, sync::OnceLock, thread};
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+    thread,
+};
 
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
@@ -148,4 +154,36 @@ async fn every_fold_that_is_not_pure_is_caught() {
     assert_eq!(equality::broken(&ledger.store, BOARD).await, []);
     pure.shutdown().await;
     impure.shutdown().await;
+}
+
+/// The source files below a folder.
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// A new version of an event may have another shape: only the store, which brings events to their present version, may look
+/// for something in one as it was stored. The upgrade mends what earlier versions have recorded, in their shape.
+#[test]
+fn nobody_looks_into_events_past_the_upcasters() {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut files = Vec::new();
+    for folder in ["core", "projections", "api", "replay-tools"] {
+        sources(&repository.join(folder), &mut files);
+    }
+    files.retain(|file| {
+        !["core/src/store", "core/src/upgrade.rs"].iter().any(|own| file.starts_with(repository.join(own)))
+    });
+    assert!(files.len() > 100, "the sources were not found");
+    let looks = |file: &PathBuf| {
+        let text = fs::read_to_string(file).unwrap();
+        ["payload #>", "payload ->", "payload#>", "payload->"].iter().any(|look| text.contains(look))
+    };
+    assert_eq!(files.into_iter().filter(looks).collect::<Vec<_>>(), Vec::<PathBuf>::new());
 }

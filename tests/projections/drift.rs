@@ -1,11 +1,11 @@
 //! Rows that drift from the book: a watch finds them, a dry run and a rebuild name them, a repair mends the keys alone.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fs};
 
 use daybook_core::Position;
 use daybook_projections::{
     BOARD, Definition,
-    engine::{Drift, Look, MEMORY, RebuildError, RebuildOptions, look, rebuild, repair, standings, verify},
+    engine::{Drift, Look, RebuildError, RebuildOptions, Room, Verified, look, rebuild, repair, standings, verify},
     find,
 };
 use daybook_tests::{equality, history::Ledger, spread};
@@ -105,7 +105,7 @@ async fn the_watch_finds_what_is_wrong_and_a_repair_mends_it() {
     for Spoilt { projection, statement, events, table } in SPOILT {
         let definition = find(projection).unwrap();
         run(&ledger, statement).await;
-        let wrong = verify(&ledger.store, &definition, MEMORY).await.unwrap();
+        let wrong = verify(&ledger.store, &definition, &Room::default()).await.unwrap();
         assert!(wrong.different > 0 && wrong.differences[0].table == table, "{statement}: {wrong:?}");
 
         let positions: Vec<i64> = sqlx::query_scalar(events).fetch_all(ledger.database.pool()).await.unwrap();
@@ -123,7 +123,7 @@ async fn the_watch_finds_what_is_wrong_and_a_repair_mends_it() {
 
         let repaired = repair(&ledger.store, &definition, keys.clone()).await.unwrap();
         assert_eq!((&repaired.keys, repaired.mended), (&keys, wrong.different), "{statement}");
-        assert_eq!(verify(&ledger.store, &definition, MEMORY).await.unwrap().different, 0, "{statement}");
+        assert_eq!(verify(&ledger.store, &definition, &Room::default()).await.unwrap().different, 0, "{statement}");
         assert_eq!(drifts(&ledger, projection).await, []);
     }
     projector.shutdown().await;
@@ -213,4 +213,31 @@ async fn rows_that_are_not_proven_do_not_serve() {
     assert_eq!(builds, [(1, "serving".to_owned())]);
     assert_eq!(equality::broken(&ledger.store, BOARD).await, []);
     projector.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_named_where_memory_is_scarce_too() {
+    let ledger = Ledger::varied_and_projected().await;
+    let directory = tempfile::tempdir().unwrap();
+    let cramped = Room { memory: 4 << 10, directory: directory.path().into() };
+    for Spoilt { projection, statement, .. } in SPOILT {
+        let definition = find(projection).unwrap();
+        run(&ledger, statement).await;
+        let at_once = verify(&ledger.store, &definition, &Room::default()).await.unwrap();
+        let divided = verify(&ledger.store, &definition, &cramped).await.unwrap();
+        assert!(divided.portions > 1 && divided.different > 0, "{statement}: {divided:?}");
+        assert_eq!((divided.different, divided.rows), (at_once.different, at_once.rows), "{statement}");
+        if at_once.different <= 10 {
+            let keys = |found: &Verified| -> BTreeSet<String> {
+                found.differences.iter().map(|difference| difference.key.to_string()).collect()
+            };
+            assert_eq!(keys(&at_once), keys(&divided), "{statement}");
+        }
+    }
+    assert_eq!(fs::read_dir(&directory).unwrap().count(), 0, "something is left on the disk");
+
+    let accounts = find("accounts").unwrap();
+    let nowhere = Room { directory: directory.path().join("nowhere"), ..cramped };
+    let failed = verify(&ledger.store, &accounts, &nowhere).await;
+    assert!(matches!(failed, Err(RebuildError::Spill(_))), "{failed:?}");
 }

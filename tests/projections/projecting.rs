@@ -13,7 +13,7 @@ use daybook_core::{
 use daybook_projections::{
     BOARD, Projector, ProjectorOptions, ReadError, Reader,
     engine::{
-        Definition, MEMORY, ParkError, RebuildError, RebuildOptions, Stage, Standing, State, discard, park, pause,
+        Definition, ParkError, RebuildError, RebuildOptions, Room, Stage, Standing, State, discard, park, pause,
         rebuild, repair, resume, roll_back, standings, unpark, verify,
     },
     find,
@@ -44,7 +44,7 @@ async fn stopped(reader: &Reader, name: &str, wanted: Position) -> Position {
 }
 
 async fn differing(ledger: &Ledger, definition: &Definition) -> i64 {
-    verify(&ledger.store, definition, MEMORY).await.unwrap().different
+    verify(&ledger.store, definition, &Room::default()).await.unwrap().different
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use daybook_core::operations::{JoinGroup, Operation, Registration};
 use daybook_projections::{
     BOARD, Chosen, Freshness, Moment, Projector, ProjectorOptions, ReadError, Reader, Viewer,
     engine::{
-        Difference, MEMORY, Phase, Progress, RebuildError, RebuildOptions, State, checksum, rebuild, standings, verify,
+        Difference, Phase, Progress, RebuildError, RebuildOptions, Room, State, checksum, rebuild, standings, verify,
     },
     find, listing,
     payment::PaymentRow,
@@ -52,7 +52,7 @@ async fn two_projectors_at_once_apply_every_event_once() {
     ledger.projected(None).await;
 
     for projection in BOARD {
-        let verified = verify(&ledger.store, projection, MEMORY).await.unwrap();
+        let verified = verify(&ledger.store, projection, &Room::default()).await.unwrap();
         assert_eq!((verified.different, verified.position), (0, ledger.last), "{verified:?}");
     }
     here.shutdown().await;
@@ -77,7 +77,7 @@ async fn an_event_that_cannot_be_folded_stops_those_who_follow_it_and_no_other()
             }
             Err(other) => panic!("{other}"),
         }
-        let verified = verify(&ledger.store, projection, MEMORY).await.unwrap();
+        let verified = verify(&ledger.store, projection, &Room::default()).await.unwrap();
         assert_eq!(verified.different, 0, "{verified:?}");
     }
 
@@ -104,7 +104,7 @@ async fn a_row_that_was_tampered_with_is_named() {
         .await
         .unwrap();
 
-    let verified = verify(&ledger.store, &find("accounts").unwrap(), MEMORY).await.unwrap();
+    let verified = verify(&ledger.store, &find("accounts").unwrap(), &Room::default()).await.unwrap();
     assert_eq!((verified.rows, verified.different), (2, 1));
     let Difference { table, key, stored, expected } = &verified.differences[0];
     let (stored, expected) = (stored.as_ref().unwrap(), expected.as_ref().unwrap());
@@ -163,7 +163,7 @@ async fn an_interrupted_rebuild_goes_on_where_it_stood() {
 
     let rebuilt = rebuild(&ledger.store, &accounts, &RebuildOptions::default(), |_| {}).await.unwrap();
     assert_eq!((rebuilt.resumed_at, rebuilt.position, rebuilt.build), (Some(ledger.last), ledger.last, 2));
-    assert_eq!(verify(&ledger.store, &accounts, MEMORY).await.unwrap().different, 0);
+    assert_eq!(verify(&ledger.store, &accounts, &Room::default()).await.unwrap().different, 0);
     // The projector goes on upon the new tables.
     ledger.act(Operation::RegisterCustomer(Registration { name: "Bob".into(), email: None })).await;
     ledger.projected(Some(&projector)).await;
@@ -196,7 +196,7 @@ async fn a_projection_that_stopped_at_spoilt_rows_goes_on_after_a_rebuild() {
     let mut connection = ledger.store.connection().await.unwrap();
     let standings = standings(BOARD, &mut connection).await.unwrap();
     assert!(standings.iter().all(|standing| standing.state == State::Running && standing.error.is_none()));
-    assert_eq!(verify(&ledger.store, &customers, MEMORY).await.unwrap().different, 0);
+    assert_eq!(verify(&ledger.store, &customers, &Room::default()).await.unwrap().different, 0);
     projector.shutdown().await;
 }
 

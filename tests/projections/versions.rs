@@ -10,8 +10,8 @@ use daybook_core::{
 use daybook_projections::{
     Chosen, Definition, NewVersions, Projector, ProjectorOptions, Reader, Viewer,
     engine::{
-        Changes, FoldError, Follows, MEMORY, Owner, Projection, RebuildError, RebuildOptions, Row, Source, Stage,
-        Table, discard, in_service, rebuild, roll_back, verify,
+        Changes, FoldError, Follows, Owner, Projection, RebuildError, RebuildOptions, Room, Row, Source, Stage, Table,
+        discard, in_service, rebuild, roll_back, verify,
     },
     listing,
     payment::{DisputeRow, PaymentRow, RefundRow},
@@ -215,7 +215,7 @@ async fn a_version_with_other_tables_is_built_rolled_back_and_taken_away() {
     assert!(matches!(wrong, RebuildError::OtherBuild { serving: 2, .. }), "{wrong}");
     roll_back(&ledger.store, &NEW, Some(2)).await.unwrap();
     assert_eq!(seen(&ledger, OLD_PROGRAM).await, ["Ada", "Bob"], "the kept version has followed");
-    assert_eq!(verify(&ledger.store, &OLD, MEMORY).await.unwrap().different, 0);
+    assert_eq!(verify(&ledger.store, &OLD, &Room::default()).await.unwrap().different, 0);
     let gone = sqlx::query("select from lengths").execute(ledger.store.pool()).await;
     assert!(gone.is_err(), "readers do not see a table that the version which serves does not have");
 

@@ -14,8 +14,8 @@ use daybook_core::{Position, RecordedEvent, domain::AccountId};
 use daybook_projections::{
     Definition, Projector, ProjectorOptions,
     engine::{
-        Changes, FoldError, Follows, Look, MEMORY, Phase, Projection, RebuildError, RebuildOptions, Table, look,
-        rebuild, repair, roll_back, verify,
+        Changes, FoldError, Follows, Look, Phase, Projection, RebuildError, RebuildOptions, Room, Table, look, rebuild,
+        repair, roll_back, verify,
     },
     find,
     statement::AccountStatement,
@@ -47,14 +47,14 @@ async fn s61_a_shadow_fold_finds_a_spoilt_row_and_only_that_account_is_mended() 
     let store = world.app.database.store().await;
     let statement = find("account_statement").unwrap();
     world.read(&format!("/v1/accounts/{}/statement", accounts[0])).await;
-    assert_eq!(verify(&store, &statement, MEMORY).await.unwrap().different, 0);
+    assert_eq!(verify(&store, &statement, &Room::default()).await.unwrap().different, 0);
 
     sqlx::query("update account_statement_v1 set amount = 13 where account_id = $1")
         .bind(&accounts[1])
         .execute(world.app.database.pool())
         .await
         .unwrap();
-    let nightly = verify(&store, &statement, MEMORY).await.unwrap();
+    let nightly = verify(&store, &statement, &Room::default()).await.unwrap();
     assert_eq!((nightly.different, nightly.differences[0].key["account_id"].as_str()), (1, Some(&*accounts[1])));
     let credited: i64 = sqlx::query_scalar("select position from account_statement where account_id = $1")
         .bind(&accounts[1])
@@ -68,7 +68,7 @@ async fn s61_a_shadow_fold_finds_a_spoilt_row_and_only_that_account_is_mended() 
 
     let repaired = repair(&store, &statement, BTreeSet::from([accounts[1].clone()])).await.unwrap();
     assert_eq!((repaired.rows, repaired.mended), (2, 1), "a line and its day, of which the line was wrong");
-    assert_eq!(verify(&store, &statement, MEMORY).await.unwrap().different, 0);
+    assert_eq!(verify(&store, &statement, &Room::default()).await.unwrap().different, 0);
     let shown = world.read(&format!("/v1/accounts/{}/statement", accounts[1])).await;
     assert_eq!(shown["closing"]["amount"], "12.00");
 }
@@ -244,7 +244,7 @@ async fn s64_a_new_version_takes_over_under_load_and_can_be_rolled_back() {
     let head = app.position().await;
     let reader = daybook_projections::Reader::new(&store, NEXT_RELEASE, Some(&next_release));
     reader.wait_for(next.name, head, Duration::from_secs(60)).await.unwrap();
-    assert_eq!(verify(&store, &next, MEMORY).await.unwrap().different, 0);
+    assert_eq!(verify(&store, &next, &Room::default()).await.unwrap().different, 0);
     let memory = anew["memory"].as_u64().unwrap() >> 20;
     let rate = written as f64 / writing_took.as_secs_f64();
     let waited = rebuilt.switched_in.unwrap();

@@ -9,7 +9,7 @@ use daybook_core::{
 };
 use daybook_projections::{
     BOARD, Projector, ProjectorOptions, ReadError, Reader,
-    engine::{MEMORY, RebuildOptions, State, rebuild, standings, verify},
+    engine::{RebuildOptions, Room, State, rebuild, standings, verify},
 };
 use daybook_tests::{
     TestDatabase,
@@ -45,7 +45,7 @@ async fn s65_two_versions_of_five_events_fold_to_the_golden_balances() {
     let golden: BTreeMap<String, String> = golden("two_versions.balances.json");
     assert_eq!(balances(&store).await, golden);
     for projection in BOARD {
-        assert_eq!(verify(&store, projection, MEMORY).await.unwrap().different, 0, "{}", projection.name);
+        assert_eq!(verify(&store, projection, &Room::default()).await.unwrap().different, 0, "{}", projection.name);
         rebuild(&store, projection, &RebuildOptions::default(), |_| {}).await.unwrap();
     }
     assert_eq!(balances(&store).await, golden);

@@ -104,6 +104,7 @@ impl From<RebuildError> for ApiError {
             RebuildError::ParkedMeanwhile(_) => Self::new("parked-meanwhile", detail).retry_after(1),
             RebuildError::Store(error) => error.into(),
             RebuildError::Database(error) => error.into(),
+            RebuildError::Spill(error) => sqlx::Error::Io(error).into(),
         }
     }
 }

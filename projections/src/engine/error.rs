@@ -1,5 +1,7 @@
 //! Why a build could not be made, proven, mended or switched to.
 
+use std::io;
+
 use daybook_core::{Position, store::StoreError};
 
 use super::{
@@ -34,6 +36,8 @@ pub enum RebuildError {
     KeptStopped { name: &'static str, error: String },
     #[error("events of `{0}` were parked or taken back meanwhile")]
     ParkedMeanwhile(&'static str),
+    #[error("events cannot be put on the disk for a while")]
+    Spill(#[source] io::Error),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]

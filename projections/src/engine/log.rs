@@ -7,11 +7,10 @@ use daybook_core::{
     store::{RawEvent, StoreError, Upcasters, read_events},
 };
 use futures::{TryStreamExt, stream::BoxStream};
-use sqlx::PgConnection;
+use sqlx::{PgConnection, QueryBuilder};
 use tokio::task;
 
-use super::{Follows, changes::FoldError, row::Source};
-use crate::effect::together;
+use super::{changes::FoldError, row::Source};
 
 /// An event of the book, or why it cannot be read.
 #[derive(Debug)]
@@ -51,6 +50,11 @@ impl Entry {
     }
 }
 
+fn together(one: &RecordedEvent, next: &RecordedEvent) -> bool {
+    let of = |event: &RecordedEvent| (event.metadata.command_id, event.metadata.correlation_id, event.occurred_at());
+    of(one) == of(next)
+}
+
 /// The events after a position, the first of them directly after it.
 pub(super) async fn read(
     connection: &mut PgConnection,
@@ -65,30 +69,25 @@ pub(super) async fn read(
     Ok(task::spawn_blocking(decode).await.expect("decoding does not fall"))
 }
 
-/// Of the events after one position up to another, those that are followed.
+/// Of the events after one position up to another, those of these types of aggregates.
 pub(super) async fn read_followed(
     connection: &mut PgConnection,
-    follows: Follows,
+    types: Option<&[&str]>,
     after: Position,
     to: Position,
 ) -> Result<Vec<RawEvent>, StoreError> {
-    let types: Option<&[&str]> = match follows {
-        Follows::Only(types) => Some(types),
-        Follows::Everything => None,
-    };
-    let events = sqlx::query_as(
+    let mut query = QueryBuilder::new(
         "select position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload::text as payload,
              metadata::text as metadata, recorded_at
          from events
-         where position > $1 and position <= $2 and ($3::text[] is null or aggregate_type = any($3))
-         order by position",
-    )
-    .bind(after as i64)
-    .bind(to as i64)
-    .bind(types)
-    .fetch_all(connection)
-    .await?;
-    Ok(events)
+         where position > ",
+    );
+    query.push_bind(after as i64).push(" and position <= ").push_bind(to as i64);
+    if let Some(types) = types {
+        query.push(" and aggregate_type = any(").push_bind(types).push(")");
+    }
+    query.push(" order by position");
+    Ok(query.build_query_as().fetch_all(connection).await?)
 }
 
 /// The events at these sources up to a position, in the order of the book, so many at most.

@@ -14,6 +14,7 @@ use super::{
     changes::{Changes, FoldError, Slot},
     row::Row,
     table::WriteError,
+    text::without_nul,
 };
 
 /// Which rows to keep, by the first column of their keys: no fold sees more than one row at a time, so any portion of
@@ -33,14 +34,25 @@ impl Portion {
     pub fn has(&self, first: &str) -> bool {
         match self {
             Self::All => true,
-            Self::Part { index, of } => {
-                let mut hasher = DefaultHasher::new();
-                first.hash(&mut hasher);
-                hasher.finish() % of == *index
-            }
+            Self::Part { index, of } => portion(first, *of) == *index,
             Self::Only(keys) => keys.contains(first),
         }
     }
+}
+
+/// Keys are divided into so many buckets, and a portion has whole ones.
+pub(super) const BUCKETS: usize = 4_096;
+
+/// The bucket of a row, by the first column of its key, as the row has it or as PostgreSQL has it.
+pub(super) fn bucket(first: &str) -> usize {
+    let mut hasher = DefaultHasher::new();
+    without_nul(first).hash(&mut hasher);
+    (hasher.finish() % BUCKETS as u64) as usize
+}
+
+/// The part of so many to which a row belongs.
+pub(super) fn portion(first: &str, of: u64) -> u64 {
+    bucket(first) as u64 % of
 }
 
 /// What a projection makes of a list of events.

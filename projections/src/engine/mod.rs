@@ -1,19 +1,21 @@
 //! The engine under the projections: it reads the book from a checkpoint, folds, and writes rows and checkpoint in one
 //! transaction. A projection itself is a pure fold and knows nothing of any of this.
 
-mod binary;
+mod afresh;
 mod build;
 mod cache;
+mod canonical;
 mod changes;
 mod chosen;
 mod copy;
 mod error;
 mod fold;
-mod lanes;
+mod lane;
 mod lease;
 mod life;
 mod log;
 mod memory;
+mod parallel;
 mod parking;
 mod past;
 mod pipeline;
@@ -23,8 +25,10 @@ mod proof;
 mod rebuild;
 mod repair;
 mod row;
+mod session;
 mod shape;
 mod snapshot;
+mod spill;
 mod staged;
 mod standing;
 mod switch;
@@ -34,12 +38,10 @@ mod upgrade;
 mod viewer;
 mod watch;
 
-use cqrs_es::Aggregate;
-use daybook_core::{
-    RecordedEvent,
-    domain::{Account, Expense, Payment},
-};
+use chrono::{DateTime, Utc};
+use daybook_core::RecordedEvent;
 
+pub use afresh::Room;
 pub use build::{Stage, State, Target, in_service, pause, resume};
 pub use changes::{Changes, FoldError};
 pub use chosen::{Chosen, Value};
@@ -49,7 +51,7 @@ pub use parking::{ParkError, ParkedStream, park, unpark};
 pub use past::{Candidate, Known, Moment};
 pub use process::memory as resident_memory;
 pub use projector::{NewVersions, Projector, ProjectorOptions};
-pub use proof::{Checksum, Difference, MEMORY, Verified, checksum, checksum_at, verify, verify_kept};
+pub use proof::{Checksum, Difference, Verified, checksum, checksum_at, verify, verify_all, verify_kept};
 pub use rebuild::{Phase, Progress, RebuildOptions, Rebuilt, rebuild};
 pub use repair::{Repaired, repair};
 pub use row::{Row, RowKey, Source};
@@ -68,11 +70,23 @@ pub trait Projection: 'static {
     /// Whose events it folds; it never sees the others.
     const FOLLOWS: Follows;
     const TABLES: &'static [Table];
-    /// Whether nobody reads its rows together with those of another projection, so that it need not be abreast with them.
-    const READ_ALONE: bool = false;
 
     /// What the event changes. No clock, no I/O, no look at the rows of another projection.
     fn fold(event: &RecordedEvent, changes: &mut Changes) -> Result<(), FoldError>;
+
+    /// What tells when events take effect for the rows. `None` if each does so when it says itself.
+    fn effects() -> Option<Box<dyn Effects>> {
+        None
+    }
+}
+
+/// When events take effect for rows. Commands are looked at in the order of the book.
+pub trait Effects: Send + Sync {
+    /// When each event of a command takes effect, given those of the commands before.
+    fn of(&mut self, command: &[&RecordedEvent]) -> Vec<DateTime<Utc>>;
+
+    /// Another stream whose events have a say in when this one, or one that builds on it, takes effect.
+    fn depends_on(&self, event: &RecordedEvent) -> Option<Source>;
 }
 
 /// Whose events a projection folds.
@@ -100,8 +114,8 @@ pub struct Definition {
     pub version: i32,
     pub follows: Follows,
     pub tables: &'static [Table],
-    read_alone: bool,
     fold: fn(&RecordedEvent, &mut Changes) -> Result<(), FoldError>,
+    effects: fn() -> Option<Box<dyn Effects>>,
 }
 
 impl Definition {
@@ -111,8 +125,8 @@ impl Definition {
             version: P::VERSION,
             follows: P::FOLLOWS,
             tables: P::TABLES,
-            read_alone: P::READ_ALONE,
             fold: P::fold,
+            effects: P::effects,
         }
     }
 
@@ -124,16 +138,6 @@ impl Definition {
         let mut changes = Changes::default();
         changes.begin(event.position);
         (self.fold)(event, &mut changes)
-    }
-
-    /// Whether its rows tell which money covers which charge.
-    fn follows_allocations(&self) -> bool {
-        match self.follows {
-            Follows::Only(types) => {
-                types.contains(&Account::TYPE) && (types.contains(&Payment::TYPE) || types.contains(&Expense::TYPE))
-            }
-            Follows::Everything => false,
-        }
     }
 
     /// Whether some of its rows stay once an event has made them, so that they tell of every position.
@@ -161,7 +165,6 @@ pub(crate) fn place(event: &RecordedEvent) -> i64 {
 /// Events as the unit tests of the projections write them.
 #[cfg(test)]
 pub(crate) mod fixtures {
-    use chrono::DateTime;
     use daybook_core::{
         Metadata,
         domain::{Event, Money},

@@ -4,6 +4,7 @@
 use std::{
     borrow::Cow,
     collections::{BTreeSet, HashMap},
+    sync::Arc,
 };
 
 use chrono::{DateTime, Utc};
@@ -18,7 +19,8 @@ use super::{
     Definition,
     build::{self, Stage},
     error::RebuildError,
-    fold, lease,
+    fold::Folding,
+    lease,
     log::{self, Entry},
     repair,
 };
@@ -214,10 +216,11 @@ impl TakingBack<'_> {
     ) -> Result<BTreeSet<String>, RebuildError> {
         let ParkedStream { aggregate_type, aggregate_id, from_position, .. } = self.parked;
         let events = read_stream(connection, aggregate_type, aggregate_id, 0).await?;
+        let folding = Folding::new(*definition, Arc::default());
         let mut keys = BTreeSet::new();
         for raw in events.into_iter().filter(|raw| (*from_position..=to).contains(&raw.position)) {
             let entry = Entry::of(raw, store.upcasters());
-            let mut changes = fold::changes(definition, &Parked::default(), [&entry])?;
+            let mut changes = folding.changes([&entry])?;
             keys.extend(definition.tables.iter().flat_map(|table| table.touched(&mut changes)));
         }
         Ok(keys)

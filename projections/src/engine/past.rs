@@ -2,20 +2,21 @@
 //!
 //! There are two axes. *As known at* a position counts what had been recorded up to it; *as of* a time counts what took
 //! effect at that time or before it, whenever it was recorded. Events go in the order of the book on both, and an event
-//! that builds on one that has not taken effect has not taken effect either: of payments and expenses that is told by
-//! [`Effects`], and whatever does not fit the rows is left out whole. What an event tells as a result, such as what is still due, is what it told when it was recorded.
+//! that builds on one that has not taken effect has not taken effect either: where that is more than its own time tells, the
+//! projection tells it ([`Effects`]), and whatever does not fit the rows is left out whole. What an event tells as a result, such as what is still due, is what it told when it was recorded.
 //!
 //! The rows lie in temporary tables under the names of the readers' views, which PostgreSQL looks up first. They are
 //! folded for the keys that an answer needs and no others; which events can have made a row, the row of now tells
 //! ([`Row::sources`](super::Row::sources)).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use cqrs_es::Aggregate;
 use daybook_core::{
     Position, chain,
-    domain::{Account, Payment},
     store::{StoreError, Upcasters, position_at},
 };
 use futures::TryStreamExt;
@@ -23,11 +24,11 @@ use sqlx::{Executor as _, PgConnection, PgExecutor, QueryBuilder};
 use tokio::time;
 
 use super::{
-    Definition,
+    Definition, Effects,
     build::{self, Stage, Target},
     changes::Changes,
     chosen::Chosen,
-    fold,
+    fold::Folding,
     log::{self, Entry},
     memory::{Memory, Portion},
     parking::Parked,
@@ -36,7 +37,6 @@ use super::{
     table::{Related, Table, WriteError},
     viewer::Viewer,
 };
-use crate::effect::Effects;
 
 /// The moment that rows are wanted at, on either axis or on both; the default is now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,7 +69,7 @@ pub(super) struct Past {
     as_of: Option<DateTime<Utc>>,
     until: Position,
     targets: BTreeMap<&'static str, Target>,
-    parked: Parked,
+    parked: Arc<Parked>,
     upcasters: Upcasters,
 }
 
@@ -120,7 +120,7 @@ impl Reader {
             }
             time::sleep(LOOK_AGAIN).await;
         };
-        let parked = Parked::read(names, &mut *snapshot).await?;
+        let parked = Arc::new(Parked::read(names, &mut *snapshot).await?);
         let until = moment.known_at.unwrap_or(snapshot.position());
         for target in targets.values() {
             for table in target.definition.tables {
@@ -247,10 +247,11 @@ impl Past {
             portion.extend(related.keys);
             sources.extend(related.sources);
         }
-        // Which allocations have taken effect depends on all payments of the account.
-        let mut effects = definition.follows_allocations().then(Effects::default);
-        if self.as_of.is_some() && effects.is_some() {
-            sources.extend(payments_behind(&sources, self.until, connection).await?);
+        let folding = Folding::new(definition, self.parked.clone());
+        let mut effects = self.as_of.and_then(|_| (definition.effects)());
+        if let Some(effects) = effects.as_deref() {
+            let depended_on = self.depended_on(effects, &sources, connection).await?;
+            sources.extend(depended_on);
         }
         let portion = Portion::Only(portion);
         let mut rows = Memory::default();
@@ -260,76 +261,66 @@ impl Past {
             for raw in events {
                 let entry = Entry::of(raw, &self.upcasters);
                 let Some(as_of) = self.as_of else {
-                    let mut changes = fold::changes(&definition, &self.parked, [&entry]).map_err(fold_error)?;
+                    let mut changes = folding.changes([&entry]).map_err(fold_error)?;
                     rows.keep(&definition, &mut changes, &portion).map_err(fold_error)?;
                     continue;
                 };
                 if command.last().is_some_and(|last| !last.is_together_with(&entry)) {
                     let command = std::mem::take(&mut command);
-                    self.fold_as_of(as_of, &definition, &command, effects.as_mut(), &portion, &mut rows)?;
+                    fold_as_of(as_of, &folding, &command, &mut effects, &portion, &mut rows)?;
                 }
                 command.push(entry);
             }
         }
         if let Some(as_of) = self.as_of {
-            self.fold_as_of(as_of, &definition, &command, effects.as_mut(), &portion, &mut rows)?;
+            fold_as_of(as_of, &folding, &command, &mut effects, &portion, &mut rows)?;
         }
         Ok(rows)
     }
 
-    /// Folds what has taken effect of a command.
-    fn fold_as_of(
+    /// The streams that have a say in when the events at these sources take effect.
+    async fn depended_on(
         &self,
-        as_of: DateTime<Utc>,
-        definition: &Definition,
-        command: &[Entry],
-        effects: Option<&mut Effects>,
-        portion: &Portion,
-        rows: &mut Memory,
-    ) -> Result<(), ReadError> {
-        // Of an event that cannot be read nobody can tell when it took effect.
-        let readable: Vec<_> = command.iter().filter_map(|entry| entry.event.as_deref().ok()).collect();
-        let times = match effects {
-            Some(effects) => effects.of(&readable),
-            None => readable.iter().map(|event| event.occurred_at()).collect(),
-        };
-        let mut times = times.into_iter();
-        for entry in command {
-            if entry.event.is_ok() && times.next().is_some_and(|time| time > as_of) {
-                continue;
+        effects: &dyn Effects,
+        sources: &BTreeSet<Source>,
+        connection: &mut PgConnection,
+    ) -> Result<Vec<Source>, ReadError> {
+        let mut found = Vec::new();
+        let mut events = log::stream_sources(connection, sources, self.until, None);
+        while let Some(raw) = events.try_next().await? {
+            // Of an event that cannot be read the fold tells.
+            if let Ok(event) = raw.decode(&self.upcasters) {
+                found.extend(effects.depends_on(&event));
             }
-            let mut changes = fold::changes(definition, &self.parked, [entry]).map_err(fold_error)?;
-            try_out(definition, &mut changes, portion, rows);
         }
-        Ok(())
+        Ok(found)
     }
 }
 
-/// The streams of the payments that were credited to the accounts among these sources.
-async fn payments_behind(
-    sources: &BTreeSet<Source>,
-    until: Position,
-    connection: &mut PgConnection,
-) -> Result<Vec<Source>, sqlx::Error> {
-    let accounts: Vec<&str> = sources
-        .iter()
-        .filter_map(|source| match source {
-            Source::Stream(Account::TYPE, id) => Some(id.as_str()),
-            Source::Stream(..) | Source::Event(_) | Source::Book => None,
-        })
-        .collect();
-    let payments: Vec<String> = sqlx::query_scalar(
-        "select distinct payload #>> '{credited,origin,payment}'
-         from events
-         where aggregate_type = $1 and aggregate_id = any($2) and event_type = 'account.credited' and position <= $3
-             and payload #>> '{credited,origin,payment}' is not null",
-    )
-    .bind(Account::TYPE)
-    .bind(accounts)
-    .bind(i64::try_from(until).unwrap_or(i64::MAX))
-    .fetch_all(connection)
-    .await?;
-    Ok(payments.iter().map(|payment| Source::stream(Payment::TYPE, payment)).collect())
+/// Folds what has taken effect of a command.
+fn fold_as_of(
+    as_of: DateTime<Utc>,
+    folding: &Folding,
+    command: &[Entry],
+    effects: &mut Option<Box<dyn Effects>>,
+    portion: &Portion,
+    rows: &mut Memory,
+) -> Result<(), ReadError> {
+    // Of an event that cannot be read nobody can tell when it took effect.
+    let readable: Vec<_> = command.iter().filter_map(|entry| entry.event.as_deref().ok()).collect();
+    let times = match effects {
+        Some(effects) => effects.of(&readable),
+        None => readable.iter().map(|event| event.occurred_at()).collect(),
+    };
+    let mut times = times.into_iter();
+    for entry in command {
+        if entry.event.is_ok() && times.next().is_some_and(|time| time > as_of) {
+            continue;
+        }
+        let mut changes = folding.changes([entry]).map_err(fold_error)?;
+        try_out(&folding.definition, &mut changes, portion, rows);
+    }
+    Ok(())
 }
 
 /// Applies the changes of an event, or none of them if they do not fit.

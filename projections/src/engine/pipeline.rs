@@ -1,7 +1,5 @@
-//! A long stretch of the book, read ahead and folded on all cores while the caller is busy with what came before. Few
+//! A long stretch of the book, read ahead and decoded on all cores while the caller is busy with what came before. Few
 //! chunks are in memory at any time, and each is bounded by its bytes.
-
-use std::sync::Arc;
 
 use daybook_core::{
     Position,
@@ -12,18 +10,25 @@ use sqlx::Executor as _;
 use tokio::{sync::mpsc, task};
 
 use super::{
-    Definition,
+    Follows,
     changes::Changes,
     error::RebuildError,
-    fold,
+    fold::Folding,
     log::{self, Entry},
-    parking::Parked,
-    table::WriteError,
 };
+
+/// What one step hands to the next, until there is nothing more or it has failed.
+pub(super) type Stream<T> = mpsc::Receiver<Result<T, RebuildError>>;
+
+/// A chunk of the book.
+pub(super) struct Chunk {
+    /// The last position of the chunk, whether or not anybody follows that event.
+    pub to: Position,
+    pub events: Vec<RawEvent>,
+}
 
 /// A chunk of the book, folded.
 pub(super) struct Folded {
-    /// The last position of the chunk, whether or not the projection follows that event.
     pub to: Position,
     /// What the events ask for, in their order.
     pub changes: Vec<Changes>,
@@ -39,53 +44,96 @@ const PIECES: usize = 4;
 /// The events after one position up to another, which the book has reached, as changes of a projection.
 pub(super) fn folded(
     store: &Store,
-    definition: Definition,
-    parked: Arc<Parked>,
-    (after, to): (Position, Position),
+    folding: Folding,
+    span: (Position, Position),
     chunk_bytes: usize,
-) -> mpsc::Receiver<Result<Folded, RebuildError>> {
-    let (send_chunks, mut chunks) = mpsc::channel(1);
-    let (send_folded, folded) = mpsc::channel(1);
-    let (store, upcasters) = (store.clone(), store.upcasters().clone());
+) -> Stream<Folded> {
+    let chunks = read(store, &[folding.definition.follows], span, chunk_bytes);
+    let upcasters = store.upcasters().clone();
+    mapped(chunks, move |Chunk { to, events }| {
+        let changes = pieces(events).into_par_iter().map(|piece| Ok(folding.changes(&decoded(piece, &upcasters))?));
+        Ok(Folded { to, changes: changes.collect::<Result<_, RebuildError>>()? })
+    })
+}
+
+/// The events of some chunks, decoded.
+pub(super) fn entries(chunks: Stream<Vec<RawEvent>>, upcasters: Upcasters) -> Stream<Vec<Entry>> {
+    mapped(chunks, move |events| {
+        Ok(pieces(events).into_par_iter().flat_map_iter(|piece| decoded(piece, &upcasters)).collect())
+    })
+}
+
+/// The events after one position up to another that are followed by any of these.
+pub(super) fn read(
+    store: &Store,
+    follows: &[Follows],
+    span: (Position, Position),
+    chunk_bytes: usize,
+) -> Stream<Chunk> {
+    let types = types(follows);
+    let (send, chunks) = mpsc::channel(1);
+    let store = store.clone();
     tokio::spawn(async move {
-        if let Err(error) = read(&store, definition, (after, to), chunk_bytes, &send_chunks).await {
+        if let Err(error) = read_into(&store, types.as_deref(), span, chunk_bytes, &send).await {
             // Nobody to tell means that nobody wants the rest.
-            let _ = send_chunks.send(Err(error)).await;
+            let _ = send.send(Err(error.into())).await;
         }
     });
+    chunks
+}
+
+/// Does the work of a step with each chunk, one after the other, beside those who read and those who wait for it.
+pub(super) fn mapped<T: Send + 'static, U: Send + 'static>(
+    mut chunks: Stream<T>,
+    work: impl FnMut(T) -> Result<U, RebuildError> + Send + 'static,
+) -> Stream<U> {
+    let (send, done) = mpsc::channel(1);
+    let mut work = work;
     tokio::spawn(async move {
         while let Some(chunk) = chunks.recv().await {
-            let folded = match chunk {
-                Ok(chunk) => fold_chunk(definition, upcasters.clone(), parked.clone(), chunk).await,
-                Err(error) => Err(error.into()),
-            };
-            let failed = folded.is_err();
-            if send_folded.send(folded).await.is_err() || failed {
+            let outcome;
+            (work, outcome) = task::spawn_blocking(move || {
+                let outcome = chunk.and_then(&mut work);
+                (work, outcome)
+            })
+            .await
+            .expect("folding does not fall");
+            let failed = outcome.is_err();
+            if send.send(outcome).await.is_err() || failed {
                 break;
             }
         }
     });
-    folded
+    done
 }
 
-struct Chunk {
-    to: Position,
-    events: Vec<RawEvent>,
+/// The types of aggregates that are followed; `None` if all are.
+fn types(follows: &[Follows]) -> Option<Vec<&'static str>> {
+    let mut types = Vec::new();
+    for follows in follows {
+        match follows {
+            Follows::Only(some) => types.extend_from_slice(some),
+            Follows::Everything => return None,
+        }
+    }
+    types.sort_unstable();
+    types.dedup();
+    Some(types)
 }
 
-async fn read(
+async fn read_into(
     store: &Store,
-    definition: Definition,
+    types: Option<&[&str]>,
     (mut reached, to): (Position, Position),
     chunk_bytes: usize,
-    chunks: &mpsc::Sender<Result<Chunk, StoreError>>,
+    chunks: &mpsc::Sender<Result<Chunk, RebuildError>>,
 ) -> Result<(), StoreError> {
     let mut connection = store.connection().await?;
     connection.execute("set enable_seqscan = off").await?;
     let mut limit = FIRST;
     while reached < to {
         let end = to.min(reached + limit);
-        let events = log::read_followed(&mut connection, definition.follows, reached, end).await?;
+        let events = log::read_followed(&mut connection, types, reached, end).await?;
         let bytes: usize = events.iter().map(|event| event.payload.len() + event.metadata.len() + OVERHEAD).sum();
         // As many as fill a chunk at the size of these, but not many more than last time: the next may be larger.
         let fitting = (limit * chunk_bytes as u64).checked_div(bytes as u64).unwrap_or(limit * 4);
@@ -98,28 +146,16 @@ async fn read(
     Ok(())
 }
 
-async fn fold_chunk(
-    definition: Definition,
-    upcasters: Upcasters,
-    parked: Arc<Parked>,
-    chunk: Chunk,
-) -> Result<Folded, RebuildError> {
-    let work = move || {
-        let Chunk { to, mut events } = chunk;
-        let size = events.len().div_ceil(rayon::current_num_threads() * PIECES).max(1);
-        let mut pieces = Vec::new();
-        while !events.is_empty() {
-            let rest = events.split_off(size.min(events.len()));
-            pieces.push(std::mem::replace(&mut events, rest));
-        }
-        let changes: Vec<Result<Changes, WriteError>> = pieces
-            .into_par_iter()
-            .map(|piece| {
-                let entries: Vec<Entry> = piece.into_iter().map(|raw| Entry::of(raw, &upcasters)).collect();
-                fold::changes(&definition, &parked, &entries)
-            })
-            .collect();
-        Ok(Folded { to, changes: changes.into_iter().collect::<Result<_, _>>()? })
-    };
-    task::spawn_blocking(work).await.expect("a fold does not fall")
+fn pieces(mut events: Vec<RawEvent>) -> Vec<Vec<RawEvent>> {
+    let size = events.len().div_ceil(rayon::current_num_threads() * PIECES).max(1);
+    let mut pieces = Vec::new();
+    while !events.is_empty() {
+        let rest = events.split_off(size.min(events.len()));
+        pieces.push(std::mem::replace(&mut events, rest));
+    }
+    pieces
+}
+
+fn decoded(events: Vec<RawEvent>, upcasters: &Upcasters) -> Vec<Entry> {
+    events.into_iter().map(|raw| Entry::of(raw, upcasters)).collect()
 }

@@ -1,7 +1,7 @@
 //! The projector: it follows the book and keeps the rows of all live builds up to date.
 //!
 //! Any number of processes may run one; each build is driven by the one that holds its lease. Builds at the same
-//! position go in lock-step: one read, one decoding, and as many transactions as there are lanes (`lanes.rs`).
+//! position go in lock-step: one read, one decoding, one transaction (`lane.rs`).
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -30,12 +30,12 @@ use uuid::Uuid;
 use super::{
     Definition,
     build::{self, Build, Stage, State, Target},
-    lanes::{self, Lanes, Moved},
+    lane::{Lane, Moved},
     latest,
     lease::{self, Driver},
     log::{self, Entry},
     parking::Parked,
-    shape, upgrade,
+    session, shape, upgrade,
 };
 
 /// How far the serving build of each projection has come, as far as this process knows.
@@ -111,7 +111,7 @@ impl Projector {
             publish,
             waiting: waiting.clone(),
             connection: None,
-            lanes: Lanes::new(store, driver, options.batch as usize),
+            lane: Lane::new(store, driver),
             options,
             builds: Vec::new(),
             looked_at: None,
@@ -156,7 +156,7 @@ struct Work {
     waiting: Arc<Waiting>,
     /// Reads the book, and takes the leases.
     connection: Option<PgConnection>,
-    lanes: Lanes,
+    lane: Lane,
     /// As they were when somebody last looked, and as this process has moved them since.
     builds: Vec<Build>,
     looked_at: Option<Instant>,
@@ -254,7 +254,7 @@ impl Work {
                 }
                 Err(error) => {
                     self.connection = None;
-                    self.lanes.forget();
+                    self.lane.forget();
                     self.forget_events();
                     self.look_again();
                     failures += 1;
@@ -276,7 +276,7 @@ impl Work {
             }
         }
         if let Some(mut connection) = self.connection
-            && let Err(error) = lease::release(self.lanes.driver.holder, &mut connection).await
+            && let Err(error) = lease::release(self.lane.driver.holder, &mut connection).await
         {
             tracing::warn!(error = %chain(&error), "the leases run out by themselves");
         }
@@ -286,7 +286,7 @@ impl Work {
     async fn step(&mut self) -> Result<Step, StoreError> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => lanes::connect(&self.store).await?,
+            None => session::connect(&self.store).await?,
         };
         let step = self.step_on(&mut connection).await?;
         self.connection = Some(connection);
@@ -313,7 +313,7 @@ impl Work {
             let entries = self.entries(from, limit, connection).await?;
             let Some(last) = entries.last() else { continue };
             let to = last.position;
-            let moving = self.lanes.go(group.clone(), entries.clone());
+            let moving = self.lane.go(group.clone(), entries.clone());
             // A full batch is likely to have another one behind it, which is read meanwhile, unless it is at hand.
             let is_full = entries.len() == self.options.batch as usize;
             let moved = if is_full && self.recent.after(to, 1).is_empty() {
@@ -348,9 +348,9 @@ impl Work {
         let due = |at: Option<Instant>, after: Duration| at.is_none_or(|at| at.elapsed() >= after);
         if due(self.leased_at, self.options.lease / 3) {
             self.looked_at = None;
-            let taken = lease::take(self.board, self.lanes.driver, &mut *connection).await?;
+            let taken = lease::take(self.board, self.lane.driver, &mut *connection).await?;
             // What was set aside before is known then; whoever sets more aside suspends the lease.
-            self.lanes.take(taken, Parked::read(&self.names, &mut *connection).await?);
+            self.lane.take(taken, Parked::read(&self.names, &mut *connection).await?);
             self.leased_at = Some(Instant::now());
         }
         if due(self.looked_at, self.options.poll) {
@@ -393,7 +393,7 @@ impl Work {
 
     /// The build as this process drives it, if it does.
     fn driven(&self, build: &Build) -> Option<Target> {
-        let ours = build.holder == Some(self.lanes.driver.holder)
+        let ours = build.holder == Some(self.lane.driver.holder)
             && build.stage != Stage::Building
             && build.state == State::Running;
         let definition = self

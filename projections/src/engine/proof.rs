@@ -1,11 +1,12 @@
 //! Proofs: stored rows against a fresh fold of the book, or against another build.
 //!
-//! Both sides are summed up by the database itself, in buckets of keys and whatever the order of the rows. The fresh
-//! fold happens in memory, event by event and without batches, a portion of the keys at a time, so that it shares as
-//! little as possible with what it checks. Only where buckets differ are rows compared one by one.
+//! The fresh fold happens in memory, event by event and without batches, and its rows are compared in a form of their own
+//! (`canonical.rs`), so that it shares as little as possible with what it checks. Both sides are summed up in buckets of
+//! keys; only where buckets differ are rows compared one by one, and PostgreSQL says which of them are others.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
+    hash::RandomState,
     sync::Arc,
 };
 
@@ -18,13 +19,15 @@ use tokio::task;
 
 use super::{
     Definition,
+    afresh::{self, Afresh, Room, Subject},
     build::{self, Build, Stage, Target},
+    canonical::{self, Shape, Sums, each_stored},
     copy::{self, Column},
     error::RebuildError,
-    memory::{Memory, Portion},
-    parking::Parked,
-    pipeline,
-    rebuild::CHUNK_SHARE,
+    fold::Folding,
+    memory::Memory,
+    session::{UNHURRIED, snapshot_of},
+    staged::{same, unnest},
     table::{Table, WriteError},
 };
 
@@ -63,15 +66,10 @@ pub struct Difference {
     pub expected: Option<Value>,
 }
 
-/// The memory of a verification, unless somebody says otherwise.
-pub const MEMORY: usize = 200 << 20;
-/// What a row takes in memory, in terms of what it takes on the disk.
-const INFLATION: u64 = 4;
-/// The share of the memory that the rows of a portion may take.
-const ROWS_SHARE: usize = 2;
-const MOST_PORTIONS: u64 = 1_024;
 /// Differences told in full, per table.
-const TOLD: i64 = 10;
+const TOLD: usize = 10;
+/// Keys that are asked for at once.
+const KEYS: usize = 4_000;
 
 /// The checksum of each table of a projection, as readers see it.
 pub async fn checksum(definition: &Definition, connection: &mut PgConnection) -> Result<Vec<Checksum>, sqlx::Error> {
@@ -83,10 +81,18 @@ pub async fn checksum(definition: &Definition, connection: &mut PgConnection) ->
     Ok(checksums)
 }
 
-/// Compares every row of the serving build with a fresh fold up to its checkpoint. Everything happens in one snapshot,
-/// so that the projection may go on meanwhile.
-pub async fn verify(store: &Store, definition: &Definition, memory: usize) -> Result<Verified, RebuildError> {
-    verify_serving(store, definition, None, memory).await
+/// Compares every row of the serving build with a fresh fold up to its checkpoint. The projection may go on meanwhile.
+pub async fn verify(store: &Store, definition: &Definition, room: &Room) -> Result<Verified, RebuildError> {
+    verify_serving(store, &[*definition], None, room).await?.remove(0)
+}
+
+/// The same of several projections, for which the book is read once. Some of them may fail, and the others do not.
+pub async fn verify_all(
+    store: &Store,
+    definitions: &[Definition],
+    room: &Room,
+) -> Result<Vec<Result<Verified, RebuildError>>, RebuildError> {
+    verify_serving(store, definitions, None, room).await
 }
 
 /// Compares what the serving build has kept from up to a position with a fresh fold up to there: the rows that stay once
@@ -95,35 +101,94 @@ pub async fn verify_kept(
     store: &Store,
     definition: &Definition,
     position: Position,
-    memory: usize,
+    room: &Room,
 ) -> Result<Verified, RebuildError> {
-    verify_serving(store, definition, Some(position), memory).await
+    verify_serving(store, &[*definition], Some(position), room).await?.remove(0)
 }
 
 async fn verify_serving(
     store: &Store,
-    definition: &Definition,
+    definitions: &[Definition],
     until: Option<Position>,
-    memory: usize,
-) -> Result<Verified, RebuildError> {
+    room: &Room,
+) -> Result<Vec<Result<Verified, RebuildError>>, RebuildError> {
+    let state = RandomState::new();
     let mut connection = store.connection().await?;
     connection.execute(UNHURRIED).await?;
-    let views: Vec<&str> = definition.tables.iter().map(Table::name).collect();
-    let mut transaction = connection.begin_with(snapshot_of(&views)).await?;
-    let serving = serving_build(definition, &mut transaction).await?;
-    let target = Target { definition: *definition, build: serving.build };
-    let scope = match until {
-        None => Scope::Everything,
-        Some(until) if until <= serving.position => Scope::Kept(until),
-        Some(wanted) => {
-            return Err(RebuildError::Behind { name: definition.name, position: serving.position, wanted });
+    let mut stored = Vec::with_capacity(definitions.len());
+    for definition in definitions {
+        // Everything of one projection is read in one snapshot, which nobody has to wait for while the book is folded.
+        let mut transaction = connection.begin_with(snapshot_of(&views(definition))).await?;
+        stored.push(Stored::of_serving(definition, until, &state, &mut transaction).await);
+        transaction.rollback().await?;
+    }
+    let equal = equal(store, &stored, room, &state).await?;
+    let mut found = Vec::with_capacity(stored.len());
+    for ((stored, equal), definition) in stored.into_iter().zip(equal).zip(definitions) {
+        found.push(match (stored, equal) {
+            (Ok(stored), Some(Ok(portions))) => Ok(stored.verified(portions)),
+            (Err(error), _) | (_, Some(Err(error))) => Err(error),
+            (Ok(_), None) => examine(store, definition, until, room, &mut connection).await,
+        });
+    }
+    connection.close().await?;
+    Ok(found)
+}
+
+/// Folds afresh what was read, and answers in how many portions where it is the same; `None` where it is not.
+async fn equal(
+    store: &Store,
+    stored: &[Result<Stored, RebuildError>],
+    room: &Room,
+    state: &RandomState,
+) -> Result<Vec<Option<Result<u64, RebuildError>>>, RebuildError> {
+    let readable: Vec<&Stored> = stored.iter().filter_map(|stored| stored.as_ref().ok()).collect();
+    let subjects = readable.iter().map(|stored| stored.subject()).collect();
+    let mut afresh = Afresh::new(store, room, subjects, readable.iter().map(|stored| stored.bytes).sum());
+    let mut fresh: Vec<Result<Vec<Sums>, WriteError>> =
+        readable.iter().map(|stored| Ok(vec![Sums::default(); stored.tables.len()])).collect();
+    for portion in 0..afresh.portions() {
+        let rows = afresh.portion(portion).await?;
+        for ((fresh, rows), stored) in fresh.iter_mut().zip(rows).zip(&readable) {
+            let Ok(sums) = fresh else { continue };
+            match rows {
+                Ok(rows) => {
+                    let (_, of_portion) = stored.sums(rows, state).await;
+                    sums.iter_mut().zip(&of_portion).for_each(|(sums, more)| sums.add(more));
+                }
+                Err(error) => *fresh = Err(error),
+            }
+        }
+    }
+    let mut fresh = fresh.into_iter();
+    let outcome = |stored: &Result<Stored, RebuildError>| {
+        let stored = stored.as_ref().ok()?;
+        match fresh.next().expect("each that could be read was folded") {
+            Ok(sums) => stored.tables.iter().map(|table| &table.sums).eq(&sums).then_some(Ok(afresh.portions())),
+            Err(error) => Some(Err(error.into())),
         }
     };
-    let position = until.unwrap_or(serving.position);
-    let verified = prove_in(scope, store, &target, position, memory, &mut transaction).await?;
+    Ok(stored.iter().map(outcome).collect())
+}
+
+/// Compares the rows that serve now with a fresh fold, one by one where need be: in a snapshot in which they stay as they are.
+async fn examine(
+    store: &Store,
+    definition: &Definition,
+    until: Option<Position>,
+    room: &Room,
+    connection: &mut PgConnection,
+) -> Result<Verified, RebuildError> {
+    let state = RandomState::new();
+    let mut transaction = connection.begin_with(snapshot_of(&views(definition))).await?;
+    let stored = Stored::of_serving(definition, until, &state, &mut transaction).await?;
+    let verified = stored.compare(store, room, &state, &mut transaction).await?;
     transaction.rollback().await?;
-    connection.close().await?;
     Ok(verified)
+}
+
+fn views(definition: &Definition) -> Vec<&'static str> {
+    definition.tables.iter().map(Table::name).collect()
 }
 
 /// The build that serves, if this fold is the one that made it.
@@ -142,25 +207,28 @@ pub async fn checksum_at(
     store: &Store,
     definition: &Definition,
     position: Position,
-    memory: usize,
+    room: &Room,
 ) -> Result<Vec<Checksum>, RebuildError> {
     let mut connection = store.connection().await?;
     connection.execute(UNHURRIED).await?;
     let serving = serving_build(definition, &mut connection).await?;
     let target = Target { definition: *definition, build: serving.build };
-    let parked = Arc::new(Parked::read(&[definition.name], &mut connection).await?);
-    let portions = portions(&target, memory, &mut connection).await?;
+    let folding = Folding::read(definition, &mut connection).await?;
+    let bytes = afresh::size(&target, &mut connection).await?;
     let empty = |table: &Table| Checksum { table: table.name().into(), rows: 0, sum: Decimal::ZERO };
     let mut checksums: Vec<Checksum> = definition.tables.iter().map(empty).collect();
-    let mut fresh = Fresh::new(store, &target, position, parked, memory, portions);
-    while let Some((table, rows)) = fresh.next().await? {
-        let source = format!("json_populate_recordset(null::{}, $2::json)", target.table(&table));
-        let added: Checksum =
-            sqlx::query_as(&summed(&source)).bind(table.name()).bind(rows).fetch_one(&mut connection).await?;
-        let checksum = checksums.iter_mut().find(|checksum| checksum.table == added.table);
-        let checksum = checksum.expect("the rows are those of a table of the projection");
-        checksum.rows += added.rows;
-        checksum.sum += added.sum;
+    let mut afresh = Afresh::new(store, room, vec![(folding, position)], bytes);
+    for portion in 0..afresh.portions() {
+        let mut rows = afresh.portion(portion).await?.remove(0)?;
+        for (table, checksum) in definition.tables.iter().zip(&mut checksums) {
+            let source = format!("json_populate_recordset(null::{}, $2::json)", target.table(table));
+            while let Some(handed) = table.hand_out(&mut rows) {
+                let added: Checksum =
+                    sqlx::query_as(&summed(&source)).bind(table.name()).bind(handed).fetch_one(&mut connection).await?;
+                checksum.rows += added.rows;
+                checksum.sum += added.sum;
+            }
+        }
     }
     connection.close().await?;
     Ok(checksums)
@@ -173,29 +241,19 @@ fn summed(source: &str) -> String {
     )
 }
 
-/// What a connection begins with that is at work for as long as it takes.
-pub(super) const UNHURRIED: &str = "set statement_timeout = 0; set idle_in_transaction_session_timeout = 0";
-
-/// A snapshot of what readers see in these views. They are locked before it is taken, so that no build takes over in
-/// between.
-pub(super) fn snapshot_of<S: AsRef<str>>(views: &[S]) -> String {
-    let views: Vec<&str> = views.iter().map(AsRef::as_ref).collect();
-    format!("begin isolation level repeatable read; lock table {} in access share mode", views.join(", "))
-}
-
-/// Compares every row of a build with a fresh fold up to this position. `stored` is in a transaction in which the rows
-/// stand at that position and stay there.
+/// Compares every row of a build with a fresh fold up to this position. `connection` is in a transaction in which the
+/// rows stand at that position and stay there.
 pub(super) async fn prove(
     store: &Store,
     target: &Target,
     position: Position,
-    memory: usize,
-    stored: &mut PgConnection,
+    room: &Room,
+    connection: &mut PgConnection,
 ) -> Result<Verified, RebuildError> {
-    prove_in(Scope::Everything, store, target, position, memory, stored).await
+    let state = RandomState::new();
+    let stored = Stored::read(*target, Scope::Everything, position, &state, connection).await?;
+    stored.compare(store, room, &state, connection).await
 }
-
-type ByTable<T> = BTreeMap<&'static str, Vec<T>>;
 
 /// Which rows are compared.
 #[derive(Clone, Copy, Debug)]
@@ -205,83 +263,209 @@ enum Scope {
     Kept(Position),
 }
 
-impl Scope {
-    fn has(self, table: &Table) -> bool {
-        matches!(self, Self::Everything) || table.stays_but_for().is_some()
-    }
+/// The rows of a build, summed up.
+struct Stored {
+    target: Target,
+    folding: Folding,
+    /// The checkpoint, or where those that are compared end.
+    position: Position,
+    tables: Arc<Vec<Summed>>,
+    bytes: u64,
+}
 
-    /// What is compared of the stored rows: the columns of a query.
-    fn stored(self, target: &Target, table: &Table, columns: &[String]) -> String {
-        let (made, columns) = (target.table(table), columns.join(", "));
-        match self {
-            Self::Everything => made,
-            Self::Kept(until) => format!("(select {columns} from {made} where position <= {until})"),
-        }
-    }
+/// The rows of a table, summed up.
+struct Summed {
+    table: Table,
+    /// The rows that are compared, as a query has them.
+    source: String,
+    shape: Shape,
+    sums: Sums,
+}
 
-    async fn columns(
-        self,
-        target: &Target,
-        table: &Table,
+impl Stored {
+    /// Of the build that serves. The connection is in a snapshot.
+    async fn of_serving(
+        definition: &Definition,
+        until: Option<Position>,
+        state: &RandomState,
         connection: &mut PgConnection,
-    ) -> Result<Vec<String>, sqlx::Error> {
-        let mut columns = column_names(&target.table(table), connection).await?;
-        if let (Self::Kept(_), Some(changing)) = (self, table.stays_but_for()) {
-            columns.retain(|column| !changing.contains(&column.as_str()));
+    ) -> Result<Self, RebuildError> {
+        let serving = serving_build(definition, connection).await?;
+        let target = Target { definition: *definition, build: serving.build };
+        match until {
+            None => Self::read(target, Scope::Everything, serving.position, state, connection).await,
+            Some(until) if until <= serving.position => {
+                Self::read(target, Scope::Kept(until), until, state, connection).await
+            }
+            Some(wanted) => Err(RebuildError::Behind { name: definition.name, position: serving.position, wanted }),
         }
-        Ok(columns)
+    }
+
+    async fn read(
+        target: Target,
+        scope: Scope,
+        position: Position,
+        state: &RandomState,
+        connection: &mut PgConnection,
+    ) -> Result<Self, RebuildError> {
+        let folding = Folding::read(&target.definition, &mut *connection).await?;
+        let bytes = afresh::size(&target, connection).await?;
+        let mut tables = Vec::new();
+        for table in target.definition.tables {
+            let made = target.table(table);
+            let (source, without) = match (scope, table.stays_but_for()) {
+                (Scope::Everything, _) => (made.clone(), [].as_slice()),
+                (Scope::Kept(until), Some(changing)) => {
+                    (format!("(select * from {made} where position <= {until})"), changing)
+                }
+                (Scope::Kept(_), None) => continue,
+            };
+            let shape = Shape::of(table, &made, without, connection).await?;
+            let mut sums = Sums::default();
+            each_stored(&shape, &source, connection, |values| {
+                sums.enter(shape.bucket(&values), canonical::hash(&values, state));
+            })
+            .await?;
+            tables.push(Summed { table: *table, source, shape, sums });
+        }
+        Ok(Self { target, folding, position, tables: Arc::new(tables), bytes })
+    }
+
+    fn subject(&self) -> Subject {
+        (self.folding.clone(), self.position)
+    }
+
+    /// Of each table, as long as no difference is known.
+    fn verified(&self, portions: u64) -> Verified {
+        let rows: u64 = self.tables.iter().map(|table| table.sums.rows()).sum();
+        Verified {
+            name: self.target.definition.name,
+            build: self.target.build,
+            version: self.target.definition.version,
+            position: self.position,
+            rows: rows as i64,
+            different: 0,
+            differences: Vec::new(),
+            portions,
+        }
+    }
+
+    /// The sums of fresh rows, table by table, and the rows again.
+    async fn sums(&self, mut rows: Memory, state: &RandomState) -> (Memory, Vec<Sums>) {
+        let (tables, state) = (self.tables.clone(), state.clone());
+        let work = move || {
+            let sums = tables.iter().map(|of| of.table.sums(&of.shape, &state, &mut rows)).collect();
+            (rows, sums)
+        };
+        task::spawn_blocking(work).await.expect("adding does not fall")
+    }
+
+    /// Compares them with a fresh fold, and names what differs. They have stayed what they were when they were read.
+    async fn compare(
+        &self,
+        store: &Store,
+        room: &Room,
+        state: &RandomState,
+        connection: &mut PgConnection,
+    ) -> Result<Verified, RebuildError> {
+        let mut afresh = Afresh::new(store, room, vec![self.subject()], self.bytes);
+        let portions = afresh.portions();
+        let mut verified = self.verified(portions);
+        for portion in 0..portions {
+            let rows = afresh.portion(portion).await?.remove(0)?;
+            let (mut rows, sums) = self.sums(rows, state).await;
+            for (of, fresh) in self.tables.iter().zip(&sums) {
+                let mut buckets = of.sums.differing(fresh);
+                buckets.retain(|bucket| *bucket as u64 % portions == portion);
+                if !buckets.is_empty() {
+                    self.name(of, &buckets, &mut rows, state, &mut verified, connection).await?;
+                }
+            }
+        }
+        Ok(verified)
+    }
+
+    /// Compares the rows in these buckets one by one.
+    async fn name(
+        &self,
+        Summed { table, source, shape, .. }: &Summed,
+        buckets: &BTreeSet<usize>,
+        rows: &mut Memory,
+        state: &RandomState,
+        verified: &mut Verified,
+        connection: &mut PgConnection,
+    ) -> Result<(), RebuildError> {
+        let mut hashes: HashMap<Vec<String>, u64> = HashMap::new();
+        table.each(rows, &mut |row| {
+            let values = shape.fresh(&row);
+            if buckets.contains(&shape.bucket(&values)) {
+                hashes.insert(shape.key(&values), canonical::hash(&values, state));
+            }
+        });
+        let mut differing = BTreeSet::new();
+        each_stored(shape, source, connection, |values| {
+            if buckets.contains(&shape.bucket(&values)) {
+                let key = shape.key(&values);
+                if hashes.remove(&key) != Some(canonical::hash(&values, state)) {
+                    differing.insert(key);
+                }
+            }
+        })
+        .await?;
+        differing.extend(hashes.into_keys());
+        let mut expected: HashMap<Vec<String>, Value> = HashMap::new();
+        table.each(rows, &mut |row| {
+            let key = shape.key(&shape.fresh(&row));
+            if differing.contains(&key) {
+                expected.insert(key, row.into());
+            }
+        });
+        let differing: Vec<Vec<String>> = differing.into_iter().collect();
+        for keys in differing.chunks(KEYS) {
+            let expected = keys.iter().filter_map(|key| expected.remove(key)).collect();
+            self.tell_apart(table, (source, shape), keys, &Value::Array(expected), verified, connection).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets PostgreSQL compare the rows of these keys.
+    async fn tell_apart(
+        &self,
+        table: &Table,
+        (source, shape): (&str, &Shape),
+        keys: &[Vec<String>],
+        expected: &Value,
+        verified: &mut Verified,
+        connection: &mut PgConnection,
+    ) -> Result<(), sqlx::Error> {
+        let key = shape.key_columns();
+        let arrays: Vec<String> = (1..=key.len()).map(|number| format!("${number}")).collect();
+        let (columns, made, last) = (shape.columns(), self.target.table(table), key.len() + 1);
+        let stored = format!("select t.* from {source} t join {} on {}", unnest(&arrays, &key), same(&key));
+        let statement = differences(
+            table,
+            &format!("select {columns} from ({stored}) t"),
+            &format!("select {columns} from jsonb_populate_recordset(null::{made}, ${last})"),
+        );
+        let column = |place: usize| keys.iter().map(|key| key[place].as_str()).collect::<Vec<_>>();
+        let query = (0..key.len()).fold(sqlx::query_as(&statement), |query, place| query.bind(column(place)));
+        verified.enter(table, query.bind(expected).fetch_all(connection).await?);
+        Ok(())
     }
 }
 
-async fn prove_in(
-    scope: Scope,
-    store: &Store,
-    target: &Target,
-    position: Position,
-    memory: usize,
-    stored: &mut PgConnection,
-) -> Result<Verified, RebuildError> {
-    let definition = target.definition;
-    let tables: Vec<Table> = definition.tables.iter().filter(|table| scope.has(table)).copied().collect();
-    let parked = Arc::new(Parked::read(&[definition.name], &mut *stored).await?);
-    let portions = portions(target, memory, stored).await?;
-    let mut evaluator = store.connection().await?;
-    evaluator.execute(UNHURRIED).await?;
+/// How many rows differ in all, and of one of them its key, what is stored and what was expected.
+type Told = (i64, Value, Option<Value>, Option<Value>);
 
-    let mut fresh = Fresh::new(store, target, position, parked, memory, portions);
-    let mut expected: BTreeMap<&'static str, Sums> = BTreeMap::new();
-    let mut columns: ByTable<String> = BTreeMap::new();
-    for table in &tables {
-        columns.insert(table.name(), scope.columns(target, table, stored).await?);
-        expected.insert(table.name(), Sums::default());
+impl Verified {
+    /// Enters what a comparison of some rows of a table has told.
+    fn enter(&mut self, table: &Table, told: Vec<Told>) {
+        self.different += told.first().map_or(0, |(different, ..)| *different);
+        let known = self.differences.iter().filter(|difference| difference.table == table.name()).count();
+        let told = told.into_iter().take(TOLD.saturating_sub(known));
+        let difference = |(_, key, stored, expected)| Difference { table: table.name(), key, stored, expected };
+        self.differences.extend(told.map(difference));
     }
-    while let Some((table, rows)) = fresh.next().await? {
-        if !scope.has(&table) {
-            continue;
-        }
-        let rows_of = format!("json_populate_recordset(null::{}, $1::json)", target.table(&table));
-        let sums = sums(&rows_of, &columns[table.name()], &table, Some(&rows), &mut evaluator).await?;
-        expected.entry(table.name()).or_default().add(sums);
-    }
-
-    let (name, build, version) = (definition.name, target.build, definition.version);
-    let mut verified =
-        Verified { name, build, version, position, rows: 0, different: 0, differences: Vec::new(), portions };
-    let mut suspect: ByTable<i64> = BTreeMap::new();
-    for table in &tables {
-        let source = scope.stored(target, table, &columns[table.name()]);
-        let found = sums(&source, &columns[table.name()], table, None, stored).await?;
-        verified.rows += found.rows();
-        let buckets = found.differing(&expected[table.name()]);
-        if !buckets.is_empty() {
-            suspect.insert(table.name(), buckets);
-        }
-    }
-    if !suspect.is_empty() {
-        name_differences(scope, &mut fresh, target, (&suspect, &columns), &mut verified, stored).await?;
-    }
-    evaluator.close().await?;
-    Ok(verified)
 }
 
 /// Compares a build with another one of the same projection at the same position. `live` is in a snapshot in which the
@@ -303,9 +487,9 @@ pub(super) async fn compare(
         if !table.key().iter().all(|key| columns.iter().any(|column| column == key)) {
             continue;
         }
-        let found = sums(&other.table(table.name()), &columns, table, None, live).await?;
-        verified.rows += found.rows();
-        let buckets = found.differing(&sums(&new.table(table), &columns, table, None, connection).await?);
+        let found = sums(&other.table(table.name()), &columns, table, live).await?;
+        verified.rows += found.values().map(|(rows, _)| rows).sum::<i64>();
+        let buckets = differing(&found, &sums(&new.table(table), &columns, table, connection).await?);
         if !buckets.is_empty() {
             let aside = format!("{}_compared", table.name());
             let statement = format!(
@@ -323,128 +507,18 @@ pub(super) async fn compare(
         let columns = columns.join(", ");
         let expected = format!("select {columns} from {} t where {} = any($1)", new.table(&table), bucket(&table));
         let stored = format!("select {columns} from {aside}");
-        tell_apart(&table, &stored, &expected, &buckets, &mut verified, live).await?;
+        let statement = differences(&table, &stored, &expected);
+        verified.enter(&table, sqlx::query_as(&statement).bind(&buckets).fetch_all(&mut *live).await?);
     }
     Ok(verified)
 }
 
-/// The rows of a fresh fold, in JSON lists of some thousand, a portion of the keys after the other.
-struct Fresh<'a> {
-    store: &'a Store,
-    target: &'a Target,
-    position: Position,
-    parked: Arc<Parked>,
-    memory: usize,
-    portions: u64,
-    portion: u64,
-    rows: Option<Memory>,
-}
+/// Rows and the sum of their hashes, by bucket, as PostgreSQL has summed them up.
+type Buckets = BTreeMap<i64, (i64, Decimal)>;
 
-impl<'a> Fresh<'a> {
-    fn new(
-        store: &'a Store,
-        target: &'a Target,
-        position: Position,
-        parked: Arc<Parked>,
-        memory: usize,
-        portions: u64,
-    ) -> Self {
-        Self { store, target, position, parked, memory, portions, portion: 0, rows: None }
-    }
-
-    async fn next(&mut self) -> Result<Option<(Table, String)>, RebuildError> {
-        loop {
-            if let Some(memory) = &mut self.rows {
-                let tables = self.target.definition.tables.iter();
-                if let Some(handed) = tables.copied().find_map(|table| Some((table, table.hand_out(memory)?))) {
-                    return Ok(Some(handed));
-                }
-                self.rows = None;
-            }
-            if self.portion == self.portions {
-                self.portion = 0;
-                return Ok(None);
-            }
-            let portion = Portion::Part { index: self.portion, of: self.portions };
-            let (definition, parked) = (self.target.definition, self.parked.clone());
-            self.rows = Some(in_memory(self.store, definition, parked, self.position, portion, self.memory).await?);
-            self.portion += 1;
-        }
-    }
-}
-
-/// The rows of a portion of the keys, from all events up to a position.
-pub(super) async fn in_memory(
-    store: &Store,
-    definition: Definition,
-    parked: Arc<Parked>,
-    position: Position,
-    portion: Portion,
-    memory: usize,
-) -> Result<Memory, RebuildError> {
-    let mut rows = Memory::default();
-    follow(store, definition, parked, (0, position), &portion, memory, &mut rows).await?;
-    Ok(rows)
-}
-
-/// Folds the events after one position up to another into the rows of a portion.
-pub(super) async fn follow(
-    store: &Store,
-    definition: Definition,
-    parked: Arc<Parked>,
-    span: (Position, Position),
-    portion: &Portion,
-    memory: usize,
-    rows: &mut Memory,
-) -> Result<(), RebuildError> {
-    let mut folded = pipeline::folded(store, definition, parked, span, memory / CHUNK_SHARE);
-    while let Some(chunk) = folded.recv().await {
-        let (mut chunk, portion, mut kept) = (chunk?, portion.clone(), std::mem::take(rows));
-        let work = move || {
-            for changes in &mut chunk.changes {
-                kept.keep(&definition, changes, &portion)?;
-            }
-            Ok::<Memory, WriteError>(kept)
-        };
-        *rows = task::spawn_blocking(work).await.expect("folding does not fall")?;
-    }
-    Ok(())
-}
-
-/// How many portions the keys are folded in, so that each fits into the memory.
-async fn portions(target: &Target, memory: usize, connection: &mut PgConnection) -> Result<u64, sqlx::Error> {
-    let tables: Vec<String> = target.definition.tables.iter().map(|table| target.table(table)).collect();
-    let bytes: i64 = sqlx::query_scalar(
-        "select coalesce(sum(pg_relation_size(name::regclass)), 0)::bigint from unnest($1::text[]) name",
-    )
-    .bind(tables)
-    .fetch_one(connection)
-    .await?;
-    let needed = (bytes.unsigned_abs() * INFLATION).div_ceil((memory / ROWS_SHARE).max(1) as u64);
-    Ok(needed.clamp(1, MOST_PORTIONS))
-}
-
-/// Rows and the sum of their hashes, by bucket.
-#[derive(Debug, Default, PartialEq)]
-struct Sums(BTreeMap<i64, (i64, Decimal)>);
-
-impl Sums {
-    fn add(&mut self, other: Self) {
-        for (bucket, (rows, sum)) in other.0 {
-            let entry = self.0.entry(bucket).or_default();
-            entry.0 += rows;
-            entry.1 += sum;
-        }
-    }
-
-    fn rows(&self) -> i64 {
-        self.0.values().map(|(rows, _)| rows).sum()
-    }
-
-    fn differing(&self, other: &Self) -> Vec<i64> {
-        let buckets: BTreeSet<i64> = self.0.keys().chain(other.0.keys()).copied().collect();
-        buckets.into_iter().filter(|bucket| self.0.get(bucket) != other.0.get(bucket)).collect()
-    }
+fn differing(one: &Buckets, other: &Buckets) -> Vec<i64> {
+    let buckets: BTreeSet<i64> = one.keys().chain(other.keys()).copied().collect();
+    buckets.into_iter().filter(|bucket| one.get(bucket) != other.get(bucket)).collect()
 }
 
 /// The bucket of a row `t`, by the first column of its key.
@@ -452,64 +526,21 @@ fn bucket(table: &Table) -> String {
     format!("(hashtextextended(t.{}::text, 0) & 1023)", table.key()[0])
 }
 
-async fn column_names(table: &str, connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
-    Ok(copy::columns(table, connection).await?.into_iter().map(|column| column.name).collect())
-}
-
-/// The sums of rows that a table has, or that a function makes of the JSON in `rows`.
+/// The sums of rows that a table has.
 async fn sums(
     source: &str,
     columns: &[String],
     table: &Table,
-    rows: Option<&str>,
     connection: &mut PgConnection,
-) -> Result<Sums, sqlx::Error> {
+) -> Result<Buckets, sqlx::Error> {
     let columns: Vec<String> = columns.iter().map(|column| format!("t.{column}")).collect();
     let statement = format!(
         "select {} as bucket, count(*), sum(hash_record_extended(row({}), 0)) from {source} t group by 1",
         bucket(table),
         columns.join(", ")
     );
-    let query = sqlx::query_as(&statement);
-    let query = if let Some(rows) = rows { query.bind(rows) } else { query };
-    let sums: Vec<(i64, i64, Decimal)> = query.fetch_all(connection).await?;
-    Ok(Sums(sums.into_iter().map(|(bucket, rows, sum)| (bucket, (rows, sum))).collect()))
-}
-
-/// Folds once more, and this time compares row by row what is in the buckets that differ.
-async fn name_differences(
-    scope: Scope,
-    fresh: &mut Fresh<'_>,
-    target: &Target,
-    (suspect, columns): (&ByTable<i64>, &ByTable<String>),
-    verified: &mut Verified,
-    stored: &mut PgConnection,
-) -> Result<(), RebuildError> {
-    let aside = |table: &Table| format!("{}_expected", table.name());
-    let tables: Vec<Table> =
-        target.definition.tables.iter().filter(|table| suspect.contains_key(table.name())).copied().collect();
-    for table in &tables {
-        let statement =
-            format!("create temporary table {} (like {}) on commit drop", aside(table), target.table(table));
-        stored.execute(&*statement).await?;
-    }
-    while let Some((table, rows)) = fresh.next().await? {
-        let Some(buckets) = suspect.get(table.name()) else { continue };
-        let statement = format!(
-            "insert into {} select t.* from json_populate_recordset(null::{}, $1::json) t where {} = any($2)",
-            aside(&table),
-            target.table(&table),
-            bucket(&table)
-        );
-        sqlx::query(&statement).bind(rows).bind(buckets).execute(&mut *stored).await?;
-    }
-    for table in &tables {
-        let source = scope.stored(target, table, &columns[table.name()]);
-        let found = format!("select * from {source} t where {} = any($1)", bucket(table));
-        let expected = format!("select {} from {}", columns[table.name()].join(", "), aside(table));
-        tell_apart(table, &found, &expected, &suspect[table.name()], verified, stored).await?;
-    }
-    Ok(())
+    let sums: Vec<(i64, i64, Decimal)> = sqlx::query_as(&statement).fetch_all(connection).await?;
+    Ok(sums.into_iter().map(|(bucket, rows, sum)| (bucket, (rows, sum))).collect())
 }
 
 /// The stored rows with this first key column that are not the expected ones, a JSON list.
@@ -544,20 +575,12 @@ pub(super) async fn rows_of_key(
     Ok(differences.collect())
 }
 
-/// Compares what two queries answer, row by row; both may use the buckets in `$1`.
-async fn tell_apart(
-    table: &Table,
-    stored: &str,
-    expected: &str,
-    buckets: &[i64],
-    verified: &mut Verified,
-    connection: &mut PgConnection,
-) -> Result<(), sqlx::Error> {
-    let first = table.key()[0];
-    let key = table.key().join(", ");
+/// The rows of a table in which the answers of two queries differ.
+fn differences(table: &Table, stored: &str, expected: &str) -> String {
+    let (first, key) = (table.key()[0], table.key().join(", "));
     let pairs: Vec<String> =
         table.key().iter().map(|column| format!("'{column}', coalesce(s.{column}, e.{column})")).collect();
-    let told: Vec<(i64, Value, Option<Value>, Option<Value>)> = sqlx::query_as(&format!(
+    format!(
         "select count(*) over (), jsonb_build_object({}),
              case when s.{first} is not null then to_jsonb(s) end,
              case when e.{first} is not null then to_jsonb(e) end
@@ -566,16 +589,5 @@ async fn tell_apart(
          order by {key}
          limit {TOLD}",
         pairs.join(", ")
-    ))
-    .bind(buckets)
-    .fetch_all(connection)
-    .await?;
-    verified.different += told.first().map_or(0, |(different, ..)| *different);
-    verified.differences.extend(told.into_iter().map(|(_, key, stored, expected)| Difference {
-        table: table.name(),
-        key,
-        stored,
-        expected,
-    }));
-    Ok(())
+    )
 }

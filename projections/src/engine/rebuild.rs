@@ -1,10 +1,7 @@
 //! Rebuilding: a new build of a projection is made beside the one that serves, proves itself, and takes over in one
 //! short transaction. Customers read throughout; the build before is kept for a roll-back.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use daybook_core::{Position, chain, store::Store};
 use serde::{Serialize, Serializer};
@@ -14,37 +11,32 @@ use uuid::Uuid;
 
 use super::{
     Definition,
+    afresh::Room,
     build::{self, Stage, State, Target},
-    copy::Columns,
+    cache::Cache,
     error::RebuildError,
-    fold,
-    lanes::{FOLDING, concerns_data},
+    fold::{self, Folding},
     lease::{self, Driver},
     life::Life,
     log,
-    parking::Parked,
     pipeline::{self, Folded},
     process,
-    proof::{self, UNHURRIED, Verified},
+    proof::{self, Verified},
+    session::{self, FOLDING, UNHURRIED},
     shape,
+    staged::{Staged, Way},
     switch::{busy, fold_rest, lock_shortly, readers_wait, remove, switch},
     table::{Table, WriteError},
 };
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct RebuildOptions {
-    /// What the rebuild may take of the memory, in bytes.
-    pub memory: usize,
+    /// What the rebuild may take of the machine.
+    pub room: Room,
     /// Build, compare and report; leave everything as it was.
     pub dry_run: bool,
     /// Begin anew, even where an interrupted build could go on.
     pub afresh: bool,
-}
-
-impl Default for RebuildOptions {
-    fn default() -> Self {
-        Self { memory: proof::MEMORY, dry_run: false, afresh: false }
-    }
 }
 
 /// What is being done.
@@ -158,7 +150,7 @@ struct Builder<'a, P> {
     options: &'a RebuildOptions,
     driver: Driver,
     owner: PgConnection,
-    parked: Arc<Parked>,
+    folding: Folding,
     position: Position,
     resumed_at: Option<Position>,
     head: Position,
@@ -220,7 +212,7 @@ impl<'a, P: FnMut(Progress) + Send> Builder<'a, P> {
         .bind(definition.tables.iter().map(Table::name).collect::<Vec<_>>())
         .execute(&mut *transaction)
         .await?;
-        let parked = Arc::new(Parked::read(&[name], &mut *transaction).await?);
+        let folding = Folding::read(definition, &mut *transaction).await?;
         transaction.commit().await?;
         let resumed_at = interrupted.map(|build| build.position);
         let life = Life::begin(store, &target, driver);
@@ -231,7 +223,7 @@ impl<'a, P: FnMut(Progress) + Send> Builder<'a, P> {
             options,
             driver,
             owner,
-            parked,
+            folding,
             position,
             resumed_at,
             head,
@@ -291,7 +283,7 @@ impl<'a, P: FnMut(Progress) + Send> Builder<'a, P> {
             self.tell(Phase::Indexing);
             match shape::make_key(table, &self.target, &mut self.owner).await.map_err(WriteError::Database) {
                 Ok(()) => {}
-                Err(error) if concerns_data(&error) => {
+                Err(error) if error.concerns_data() => {
                     let (projection, table) = (self.target.definition.name, table.name());
                     tracing::warn!(projection, table, error = %chain(&error), "rows of a rebuild do not fit their key; it begins anew, to find the event");
                     self.begin_anew().await?;
@@ -319,10 +311,10 @@ impl<'a, P: FnMut(Progress) + Send> Builder<'a, P> {
 
     /// Folds up to this position of the book, unless everything begins anew.
     async fn fill_to(&mut self, to: Position) -> Result<(), RebuildError> {
-        let columns = Columns::load(&self.target, &mut self.owner).await?;
-        let chunk = self.options.memory / CHUNK_SHARE;
-        let (definition, parked) = (self.target.definition, self.parked.clone());
-        let mut folded = pipeline::folded(self.store, definition, parked, (self.position, to), chunk);
+        let mut cache = Cache::load(&self.target, &mut self.owner).await?;
+        let chunk = self.options.room.memory / CHUNK_SHARE;
+        let definition = self.target.definition;
+        let mut folded = pipeline::folded(self.store, self.folding.clone(), (self.position, to), chunk);
         while let Some(chunk) = folded.recv().await {
             let mut chunk = chunk?;
             let to = chunk.to;
@@ -333,9 +325,9 @@ impl<'a, P: FnMut(Progress) + Send> Builder<'a, P> {
             if !self.make_keys(looked_up).await? {
                 return Ok(());
             }
-            match self.write(chunk, &columns).await {
+            match self.write(chunk, &mut cache).await {
                 Ok(()) => {}
-                Err(WriteOrLost::Write(error)) if concerns_data(&error) => {
+                Err(WriteOrLost::Write(error)) if error.concerns_data() => {
                     if !self.make_keys(definition.tables.iter()).await? {
                         return Ok(());
                     }
@@ -350,15 +342,14 @@ impl<'a, P: FnMut(Progress) + Send> Builder<'a, P> {
         Ok(())
     }
 
-    async fn write(&mut self, mut chunk: Folded, columns: &Columns) -> Result<(), WriteOrLost> {
+    async fn write(&mut self, mut chunk: Folded, cache: &mut Cache) -> Result<(), WriteOrLost> {
         let mut transaction = self.owner.begin().await?;
         if !build::advance(&self.target, self.driver, (self.position, chunk.to), &mut *transaction).await? {
             return Err(WriteOrLost::Lost);
         }
-        for table in self.target.definition.tables {
-            let made = self.target.table(table);
-            table.write(&made, columns, &mut chunk.changes, &mut transaction).await?;
-        }
+        let mut staged = Staged::new(Way::Transaction);
+        fold::stage(&self.target, &mut chunk.changes, cache, &mut staged, &mut transaction).await?;
+        staged.write(&mut transaction).await?;
         transaction.commit().await?;
         Ok(())
     }
@@ -377,9 +368,9 @@ impl<'a, P: FnMut(Progress) + Send> Builder<'a, P> {
             if !build::advance(&self.target, self.driver, step, &mut *transaction).await? {
                 return Err(RebuildError::Lost(self.target.definition.name));
             }
-            match fold::apply(&self.target, &self.parked, &entries, &mut transaction).await {
+            match self.folding.apply(&self.target, &entries, &mut transaction).await {
                 Ok(()) => {}
-                Err(error) if concerns_data(&error) => {
+                Err(error) if error.concerns_data() => {
                     return Ok(RebuildError::Fold { position, reason: error.to_string() });
                 }
                 Err(error) => return Err(error.into()),
@@ -398,7 +389,7 @@ impl<'a, P: FnMut(Progress) + Send> Builder<'a, P> {
             let Some(serving) = serving.filter(|build| build.state == State::Running) else { return Ok(None) };
             let mut live = self.store.owner_connection().await?;
             live.execute(UNHURRIED).await?;
-            live.execute(&*proof::snapshot_of(&serving.tables)).await?;
+            live.execute(&*session::snapshot_of(&serving.tables)).await?;
             let shown = build::at(definition.name, Stage::Serving, &mut live).await?;
             let Some(shown) = shown.filter(|shown| shown.build == serving.build) else { continue };
             if shown.position < self.position {
@@ -419,14 +410,14 @@ impl<'a, P: FnMut(Progress) + Send> Builder<'a, P> {
     async fn prove(&mut self) -> Result<Verified, RebuildError> {
         self.tell(Phase::Proving);
         let name = self.target.definition.name;
-        if *self.parked != Parked::read(&[name], &mut self.owner).await? {
+        if self.folding.is_outdated(&mut self.owner).await? {
             return Err(RebuildError::ParkedMeanwhile(name));
         }
         let mut connection = self.store.owner_connection().await?;
         connection.execute(UNHURRIED).await?;
         let mut transaction = connection.begin().await?;
-        let proof =
-            proof::prove(self.store, &self.target, self.position, self.options.memory, &mut transaction).await?;
+        let room = &self.options.room;
+        let proof = proof::prove(self.store, &self.target, self.position, room, &mut transaction).await?;
         transaction.rollback().await?;
         Ok(proof)
     }
@@ -472,10 +463,10 @@ impl<'a, P: FnMut(Progress) + Send> Builder<'a, P> {
         let serving = at(Stage::Serving).ok_or(RebuildError::Nothing { name, stage: "serving" })?;
         let ours = at(Stage::Building).filter(|build| build.holder == Some(self.driver.holder));
         let ours = ours.ok_or(RebuildError::Lost(name))?;
-        if *self.parked != Parked::read(&[name], &mut *transaction).await? {
+        if self.folding.is_outdated(&mut *transaction).await? {
             return Err(RebuildError::ParkedMeanwhile(name));
         }
-        let reached = fold_rest(self.store, &self.target, &self.parked, self.position, &mut transaction).await?;
+        let reached = fold_rest(self.store, &self.target, &self.folding, self.position, &mut transaction).await?;
         if at(Stage::Kept).is_some() {
             return Err(RebuildError::Lost(name));
         }

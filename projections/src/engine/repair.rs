@@ -1,19 +1,20 @@
 //! Repairing: the rows of a few keys are folded anew from the whole book and put in the place of those that are there.
 
-use std::{collections::BTreeSet, iter, sync::Arc};
+use std::{collections::BTreeSet, iter};
 
 use daybook_core::{Position, store::Store};
 use serde::Serialize;
 use sqlx::{Connection, Executor as _, PgConnection};
 
 use super::{
-    Definition,
+    Definition, afresh,
     build::{self, Build, Stage, Target},
     error::RebuildError,
+    fold::Folding,
     lease,
     memory::{Memory, Portion},
-    parking::{Parked, TakingBack},
-    proof::{self, UNHURRIED},
+    parking::TakingBack,
+    session::UNHURRIED,
     table::Table,
     watch,
 };
@@ -49,7 +50,7 @@ pub(super) async fn refold(
     let mut connection = store.connection().await?;
     connection.execute(UNHURRIED).await?;
     let mut portion = Portion::Only(keys.clone());
-    let parked = parked_without(definition, taking_back, &mut connection).await?;
+    let folding = folding_without(definition, taking_back, &mut connection).await?;
     // Nearly all of the book is folded before anybody has to wait.
     let (mut rows, mut reached) = (Memory::default(), 0);
     for _ in 0..ROUNDS {
@@ -58,7 +59,7 @@ pub(super) async fn refold(
             break;
         }
         let span = (reached, position);
-        proof::follow(store, *definition, parked.clone(), span, &portion, proof::MEMORY, &mut rows).await?;
+        afresh::follow(store, &folding, span, &portion, &mut rows).await?;
         reached = position;
     }
 
@@ -77,13 +78,13 @@ pub(super) async fn refold(
         }
         taking_back.record(&mut transaction).await?;
     }
-    if *parked != Parked::read(&[definition.name], &mut *transaction).await? {
+    if folding.is_outdated(&mut *transaction).await? {
         return Err(RebuildError::ParkedMeanwhile(definition.name));
     }
     if position < reached {
         return Err(RebuildError::Lost(definition.name));
     }
-    proof::follow(store, *definition, parked.clone(), (reached, position), &portion, proof::MEMORY, &mut rows).await?;
+    afresh::follow(store, &folding, (reached, position), &portion, &mut rows).await?;
     let rows = handed_out(definition, rows);
     let mut repaired = Repaired { name: definition.name, keys: keys.clone(), position, rows: 0, mended: 0 };
     (repaired.rows, repaired.mended) = replace(definition, serving, &keys, &rows, &mut transaction).await?;
@@ -93,8 +94,7 @@ pub(super) async fn refold(
             let rows = if kept.position == position {
                 rows
             } else {
-                let (until, parked) = (kept.position, parked.clone());
-                let rows = proof::in_memory(store, *definition, parked, until, portion, proof::MEMORY).await?;
+                let rows = afresh::in_memory(store, &folding, kept.position, portion).await?;
                 handed_out(definition, rows)
             };
             replace(definition, kept, &keys, &rows, &mut transaction).await?;
@@ -127,19 +127,20 @@ fn serving_of<'a>(definition: &Definition, builds: &'a [Build]) -> Result<&'a Bu
     }
 }
 
-async fn parked_without(
+/// The projection, with what would be set aside if the taking back were recorded already.
+async fn folding_without(
     definition: &Definition,
     taking_back: Option<TakingBack<'_>>,
     connection: &mut PgConnection,
-) -> Result<Arc<Parked>, sqlx::Error> {
-    // What would be parked if it were recorded already; nothing of this stays.
+) -> Result<Folding, sqlx::Error> {
+    // Nothing of this stays.
     let mut transaction = connection.begin().await?;
     if let Some(taking_back) = taking_back {
         taking_back.record(&mut transaction).await?;
     }
-    let parked = Parked::read(&[definition.name], &mut *transaction).await?;
+    let folding = Folding::read(definition, &mut *transaction).await?;
     transaction.rollback().await?;
-    Ok(Arc::new(parked))
+    Ok(folding)
 }
 
 /// Puts the rows in the place of those that a build has; tells how many there are, and how many were not so.

@@ -22,8 +22,6 @@ pub(super) struct Staged {
     copies: Vec<Copied>,
     parts: Vec<Part>,
     arguments: PgArguments,
-    /// How many rows there are.
-    rows: usize,
 }
 
 /// How rows are written.
@@ -46,21 +44,22 @@ struct Part {
 
 impl Staged {
     pub fn new(way: Way) -> Self {
-        Self { way, copies: Vec::new(), parts: Vec::new(), arguments: PgArguments::default(), rows: 0 }
+        Self { way, copies: Vec::new(), parts: Vec::new(), arguments: PgArguments::default() }
     }
 
-    pub fn rows(&self) -> usize {
-        self.rows
+    pub fn way(&self) -> Way {
+        self.way
+    }
+
+    /// New rows, of which there are so many that they go by a COPY.
+    pub fn copy(&mut self, copied: Copied) {
+        debug_assert!(self.way == Way::Transaction, "a COPY is no part of a statement");
+        self.copies.push(copied);
     }
 
     /// New rows. One that should be new and is there after all is an error: no fold overwrites what it did not expect.
     pub fn insert(&mut self, table: &str, rows: &Texts<'_>) {
         if rows.rows() == 0 {
-            return;
-        }
-        if self.way == Way::Transaction && rows.rows() >= COPIED {
-            self.copies.push(Copied::of(table, rows));
-            self.rows += rows.rows();
             return;
         }
         let list = names(rows.columns());
@@ -84,9 +83,7 @@ impl Staged {
     }
 
     fn part(&mut self, rows: &Texts<'_>, are_there: bool, statement: String) {
-        let rows = rows.rows();
-        self.rows += rows;
-        self.parts.push(Part { statement, rows, are_there });
+        self.parts.push(Part { statement, rows: rows.rows(), are_there });
     }
 
     /// Some columns of the rows as a list to select from.

@@ -11,11 +11,10 @@ use super::{
     Definition,
     build::{self, Build, Stage, State, Target},
     error::RebuildError,
-    fold,
-    lanes::FOLDING,
+    fold::Folding,
     log,
-    parking::Parked,
     rebuild::{LAST_EVENTS, PATIENCE},
+    session::FOLDING,
     shape,
 };
 
@@ -85,8 +84,8 @@ async fn try_to_roll_back(
             let (kept, serving) = (kept.position, serving.position);
             return Err(RebuildError::KeptBehind { name, kept, serving });
         }
-        let parked = Parked::read(&[name], &mut *transaction).await?;
-        fold_rest(store, &target, &parked, kept.position, &mut transaction).await?;
+        let folding = Folding::read(&target.definition, &mut *transaction).await?;
+        fold_rest(store, &target, &folding, kept.position, &mut transaction).await?;
     }
     let begun = switch(serving, kept, wait, &mut transaction).await?;
     transaction.commit().await?;
@@ -115,13 +114,13 @@ fn to_roll_back<'a>(
 pub(super) async fn fold_rest(
     store: &Store,
     target: &Target,
-    parked: &Parked,
+    folding: &Folding,
     after: Position,
     transaction: &mut PgConnection,
 ) -> Result<Position, RebuildError> {
     let entries = log::read(transaction, store.upcasters(), after, u32::MAX).await?;
     let reached = entries.last().map_or(after, |entry| entry.position);
-    fold::apply(target, parked, &entries, transaction).await?;
+    folding.apply(target, &entries, transaction).await?;
     sqlx::query("update projections set position = $3 where name = $1 and build = $2")
         .bind(target.definition.name)
         .bind(target.build)

@@ -3,20 +3,25 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    hash::RandomState,
     marker::PhantomData,
 };
 
 use daybook_core::Position;
 use futures::{FutureExt, TryStreamExt, future::BoxFuture};
+use rayon::{iter::ParallelIterator, slice::ParallelSlice};
+use serde_json::{Map, Value};
 use sqlx::PgConnection;
 
 use super::{
     cache::Cache,
+    canonical::{self, Shape, Sums, plain},
     changes::{Changes, FoldError, Queue, Slot},
-    copy::{self, Column, Columns},
-    memory::{Memory, Portion},
+    copy::Column,
+    memory::{BUCKETS, Memory, Portion},
+    parallel,
     row::{Row, RowKey, Source},
-    staged::{self, Staged, Way},
+    staged::{self, Staged},
     text::{self, Texts},
     viewer::Owner,
 };
@@ -42,6 +47,18 @@ impl WriteError {
             Self::Database(_) => None,
         }
     }
+
+    /// Whether an event is to blame, and not the connection or the server.
+    pub fn concerns_data(&self) -> bool {
+        match self {
+            Self::Fold { .. } => true,
+            // Data exceptions, integrity constraints, limits such as the size of an index row.
+            Self::Database(sqlx::Error::Database(error)) => {
+                error.code().is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
+            }
+            Self::Database(_) => false,
+        }
+    }
 }
 
 /// Rows per statement, so that no parameter grows without bound.
@@ -55,25 +72,20 @@ trait AnyTable: Sync {
     fn stage<'a>(
         &self,
         target: &'a str,
-        changes: &'a mut Changes,
+        changes: &'a mut [Changes],
         cache: &'a mut Cache,
         staged: &'a mut Staged,
         connection: &'a mut PgConnection,
     ) -> BoxFuture<'a, Result<(), WriteError>>;
     fn looks_up(&self, changes: &mut Changes) -> bool;
-    fn write<'a>(
-        &self,
-        target: &'a str,
-        columns: &'a Columns,
-        changes: &'a mut [Changes],
-        connection: &'a mut PgConnection,
-    ) -> BoxFuture<'a, Result<(), WriteError>>;
     fn keep(&self, changes: &mut Changes, portion: &Portion, memory: &mut Memory) -> Result<(), WriteError>;
     fn attempt(&self, changes: &mut Changes, portion: &Portion, memory: &mut Memory) -> (Undo, Result<(), FoldError>);
     fn touched(&self, changes: &mut Changes) -> Vec<String>;
     fn can_have(&self, first: &str) -> bool;
     fn count(&self, memory: &mut Memory) -> u64;
     fn hand_out(&self, memory: &mut Memory) -> Option<String>;
+    fn each(&self, memory: &mut Memory, visit: &mut dyn FnMut(Map<String, Value>));
+    fn sums(&self, shape: &Shape, state: &RandomState, memory: &mut Memory) -> Sums;
     fn sources<'a>(
         &self,
         target: &'a str,
@@ -129,7 +141,7 @@ impl Table {
     pub(super) async fn stage(
         &self,
         target: &str,
-        changes: &mut Changes,
+        changes: &mut [Changes],
         cache: &mut Cache,
         staged: &mut Staged,
         connection: &mut PgConnection,
@@ -140,18 +152,6 @@ impl Table {
     /// Whether the changes touch rows that may be there already.
     pub(super) fn looks_up(&self, changes: &mut Changes) -> bool {
         self.0.looks_up(changes)
-    }
-
-    /// Loads the rows that the changes touch, applies them, and writes what has changed: on all cores, new rows by COPY,
-    /// which is best for many.
-    pub(super) async fn write(
-        &self,
-        target: &str,
-        columns: &Columns,
-        changes: &mut [Changes],
-        connection: &mut PgConnection,
-    ) -> Result<(), WriteError> {
-        self.0.write(target, columns, changes, connection).await
     }
 
     /// Applies the changes to rows in memory, as far as these belong to the portion.
@@ -202,6 +202,16 @@ impl Table {
     /// Takes some rows out of the memory, as a JSON list of them; `None` when no row is left.
     pub(super) fn hand_out(&self, memory: &mut Memory) -> Option<String> {
         self.0.hand_out(memory)
+    }
+
+    /// Shows the rows that the memory has, as plain values.
+    pub(super) fn each(&self, memory: &mut Memory, visit: &mut dyn FnMut(Map<String, Value>)) {
+        self.0.each(memory, visit);
+    }
+
+    /// Sums up the rows that the memory has.
+    pub(super) fn sums(&self, shape: &Shape, state: &RandomState, memory: &mut Memory) -> Sums {
+        self.0.sums(shape, state, memory)
     }
 
     /// What the stored rows with this first key column tell of the events behind them; the whole book, if there are
@@ -255,13 +265,13 @@ impl<R: Row> AnyTable for Typed<R> {
     fn stage<'a>(
         &self,
         target: &'a str,
-        changes: &'a mut Changes,
+        changes: &'a mut [Changes],
         cache: &'a mut Cache,
         staged: &'a mut Staged,
         connection: &'a mut PgConnection,
     ) -> BoxFuture<'a, Result<(), WriteError>> {
         async move {
-            let queue = changes.take::<R>();
+            let queue: Queue<R> = changes.iter_mut().flat_map(Changes::take::<R>).collect();
             if queue.is_empty() {
                 return Ok(());
             }
@@ -275,13 +285,22 @@ impl<R: Row> AnyTable for Typed<R> {
             }
             slots.extend(load::<R>(target, columns, &unknown, connection).await?);
             let before = rows_of(&slots);
-            let Written { new, changed, gone } = written(queue, slots)?;
-            staged.insert(target, &Texts::of_rows(&new, columns)?);
+            let (mut changed, mut gone) = (Vec::new(), Vec::new());
+            for written in parallel::written(queue, slots, (target, columns), staged.way()).await? {
+                match written.copied {
+                    Some(copied) => staged.copy(copied),
+                    None => staged.insert(target, &Texts::of_rows(&written.new, columns)?),
+                }
+                changed.extend(written.changed);
+                gone.extend(written.gone);
+                // What is never changed again would only take the room of what is.
+                for row in written.new.into_iter().filter(|_| R::STAYS_BUT_FOR.is_none()) {
+                    known.put(row.key(), row);
+                }
+            }
             update(target, columns, &before, &changed, staged)?;
             delete::<R>(target, columns, &gone, staged);
-            // What is never changed again would only take the room of what is.
-            let new = new.into_iter().filter(|_| R::STAYS_BUT_FOR.is_none());
-            for row in new.chain(changed) {
+            for row in changed {
                 known.put(row.key(), row);
             }
             Ok(())
@@ -291,42 +310,6 @@ impl<R: Row> AnyTable for Typed<R> {
 
     fn looks_up(&self, changes: &mut Changes) -> bool {
         changes.queue::<R>().iter().any(|(_, change)| change.looks_up())
-    }
-
-    fn write<'a>(
-        &self,
-        target: &'a str,
-        columns: &'a Columns,
-        changes: &'a mut [Changes],
-        connection: &'a mut PgConnection,
-    ) -> BoxFuture<'a, Result<(), WriteError>> {
-        async move {
-            let queue: Queue<R> = changes.iter_mut().flat_map(Changes::take::<R>).collect();
-            if queue.is_empty() {
-                return Ok(());
-            }
-            let columns = columns.of(R::TABLE);
-            let loaded = load::<R>(target, columns, &keys_of_others(&queue), connection).await?;
-            let before = rows_of(&loaded);
-            let (written, copied) = copy::prepare(queue, loaded, target, columns).await?;
-            for copied in copied {
-                copied.send(connection).await?;
-            }
-            for Written { changed, gone, .. } in written {
-                for changed in changed.chunks(ROWS_PER_STATEMENT) {
-                    let mut staged = Staged::new(Way::Transaction);
-                    update(target, columns, &before, changed, &mut staged)?;
-                    staged.write(connection).await?;
-                }
-                for gone in gone.chunks(ROWS_PER_STATEMENT) {
-                    let mut staged = Staged::new(Way::Transaction);
-                    delete::<R>(target, columns, gone, &mut staged);
-                    staged.write(connection).await?;
-                }
-            }
-            Ok(())
-        }
-        .boxed()
     }
 
     fn keep(&self, changes: &mut Changes, portion: &Portion, memory: &mut Memory) -> Result<(), WriteError> {
@@ -377,6 +360,27 @@ impl<R: Row> AnyTable for Typed<R> {
             .take(ROWS_PER_STATEMENT)
             .collect();
         (!rows.is_empty()).then(|| text::json(&rows))
+    }
+
+    fn each(&self, memory: &mut Memory, visit: &mut dyn FnMut(Map<String, Value>)) {
+        memory.slots::<R>().values().filter_map(|slot| slot.row.as_ref()).for_each(|row| visit(plain(row)));
+    }
+
+    fn sums(&self, shape: &Shape, state: &RandomState, memory: &mut Memory) -> Sums {
+        let rows: Vec<&R> = memory.slots::<R>().values().filter_map(|slot| slot.row.as_ref()).collect();
+        let of_some = |rows: &[&R]| {
+            let mut sums = Sums::default();
+            for row in rows {
+                let row = plain(row);
+                let values = shape.fresh(&row);
+                sums.enter(shape.bucket(&values), canonical::hash(&values, state));
+            }
+            sums
+        };
+        rows.par_chunks(BUCKETS).map(of_some).reduce(Sums::default, |mut sums, more| {
+            sums.add(&more);
+            sums
+        })
     }
 
     fn sources<'a>(
@@ -445,30 +449,6 @@ async fn load<R: Row>(
         slots.extend(rows.into_iter().map(|row| (row.key(), Slot::stored(row))));
     }
     Ok(slots)
-}
-
-/// What has become of the rows of a batch.
-pub(super) struct Written<R: Row> {
-    pub new: Vec<R>,
-    pub changed: Vec<R>,
-    pub gone: Vec<R::Key>,
-}
-
-/// Applies the changes in their order to the rows that were loaded.
-pub(super) fn written<R: Row>(queue: Queue<R>, mut slots: BTreeMap<R::Key, Slot<R>>) -> Result<Written<R>, WriteError> {
-    for (position, change) in queue {
-        change.apply(&mut slots).map_err(|error| WriteError::Fold { position, error })?;
-    }
-    let mut written = Written { new: Vec::new(), changed: Vec::new(), gone: Vec::new() };
-    for (key, slot) in slots.into_iter().filter(|(_, slot)| slot.changed) {
-        match (slot.stored, slot.row) {
-            (false, Some(row)) => written.new.push(row),
-            (true, Some(row)) => written.changed.push(row),
-            (true, None) => written.gone.push(key),
-            (false, None) => {}
-        }
-    }
-    Ok(written)
 }
 
 /// The rows as they are before any change.

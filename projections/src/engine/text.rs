@@ -1,7 +1,7 @@
-//! Rows as the texts that PostgreSQL reads: arrays that a statement takes apart, or the lines of a COPY, unless this one gets
-//! what `binary` makes of them.
+//! Rows as the texts that PostgreSQL reads: arrays that a statement takes apart, or the lines of a COPY.
 
 use std::{
+    borrow::Cow,
     fmt::{Display, Write as _},
     io::{self, Write},
 };
@@ -57,11 +57,6 @@ impl<'c> Texts<'c> {
 
     pub fn rows(&self) -> usize {
         self.places.len().checked_div(self.columns.len()).unwrap_or_default()
-    }
-
-    /// Bytes of all values together.
-    pub fn length(&self) -> usize {
-        self.values.len()
     }
 
     /// Of all rows the values in one of the columns.
@@ -122,6 +117,11 @@ impl<'c> Texts<'c> {
 }
 
 const REPLACEMENT: &str = "\u{fffd}";
+
+/// A text as PostgreSQL holds it.
+pub(super) fn without_nul(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { text.replace('\0', REPLACEMENT).into() } else { text.into() }
+}
 
 fn escape(text: &str, lines: &mut String) {
     let mut rest = text;

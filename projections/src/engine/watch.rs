@@ -3,7 +3,6 @@
 
 use std::{
     collections::BTreeSet,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -16,15 +15,15 @@ use sqlx::{Connection, Executor as _, PgConnection, PgExecutor};
 use tokio::time;
 
 use super::{
-    Definition,
+    Definition, afresh,
     build::{self, Build, Stage, State, Target},
     error::RebuildError,
-    fold,
+    fold::Folding,
     log::{self, Entry},
     memory::{Memory, Portion},
-    parking::Parked,
-    proof::{self, Difference, UNHURRIED},
+    proof::{self, Difference},
     row::Source,
+    session::{UNHURRIED, snapshot_of},
     table::Table,
 };
 
@@ -117,24 +116,24 @@ async fn look_on(
     connection: &mut PgConnection,
 ) -> Result<Look, RebuildError> {
     let views: Vec<&str> = definition.tables.iter().map(Table::name).collect();
-    let mut transaction = connection.begin_with(proof::snapshot_of(&views)).await?;
+    let mut transaction = connection.begin_with(snapshot_of(&views)).await?;
     let serving = build::at(definition.name, Stage::Serving, &mut *transaction).await?;
     let comparable = |build: &Build| build.version == definition.version && build.state != State::Stopped;
     let Some(serving) = serving.filter(comparable).filter(|build| build.position >= position) else {
         return Ok(Look::Nothing);
     };
     let target = Target { definition: *definition, build: serving.build };
-    let parked = Parked::read(&[definition.name], &mut *transaction).await?;
+    let folding = Folding::read(definition, &mut *transaction).await?;
     let entries = log::read(&mut transaction, store.upcasters(), position - 1, 1).await?;
     let Some(entry) = entries.first() else { return Ok(Look::Nothing) };
-    let mut changes = fold::changes(definition, &parked, [entry])?;
+    let mut changes = folding.changes([entry])?;
     let mut keys: BTreeSet<String> = definition.tables.iter().flat_map(|table| table.touched(&mut changes)).collect();
     keys.retain(|key| seen.insert(key.clone()));
 
     let (mut sound, mut wide) = (0, false);
     let (mut healthy, mut differences) = (BTreeSet::new(), Vec::new());
     for key in keys {
-        match of_key(store, &target, &parked, entry, &key, serving.position, &mut transaction).await? {
+        match of_key(store, &target, &folding, entry, &key, serving.position, &mut transaction).await? {
             Look::Sound(rows) => {
                 sound += rows;
                 healthy.insert(key);
@@ -144,9 +143,7 @@ async fn look_on(
             // What the rows themselves tell of their events may be wrong, too. Only the whole book is beyond doubt.
             Look::Drifted(_) => {
                 let portion = Portion::Only(BTreeSet::from([key.clone()]));
-                let parked = Arc::new(parked.clone());
-                let expected =
-                    proof::in_memory(store, *definition, parked, serving.position, portion, proof::MEMORY).await?;
+                let expected = afresh::in_memory(store, &folding, serving.position, portion).await?;
                 differences.extend(differing(&target, expected, &key, &mut transaction).await?);
             }
         }
@@ -169,7 +166,7 @@ async fn look_on(
 async fn of_key(
     store: &Store,
     target: &Target,
-    parked: &Parked,
+    folding: &Folding,
     entry: &Entry,
     key: &str,
     position: Position,
@@ -192,7 +189,7 @@ async fn of_key(
     let entries: Vec<Entry> = events.into_iter().map(|raw| Entry::of(raw, store.upcasters())).collect();
     let portion = Portion::Only(BTreeSet::from([key.to_owned()]));
     let mut memory = Memory::default();
-    let mut changes = fold::changes(&definition, parked, &entries)?;
+    let mut changes = folding.changes(&entries)?;
     if memory.keep(&definition, &mut changes, &portion).is_err() {
         return Ok(Look::Drifted(Vec::new()));
     }

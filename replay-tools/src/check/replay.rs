@@ -11,7 +11,7 @@ use daybook_core::{
 };
 use daybook_projections::{
     BOARD, Moment, Reader,
-    engine::{self, Checksum, Look},
+    engine::{self, Checksum, Look, Room},
     journal,
 };
 use rust_decimal::Decimal;
@@ -122,20 +122,20 @@ struct Leg {
 
 pub async fn run(options: &LedgerOptions, arguments: &Arguments) -> Result<ExitCode, ToolError> {
     let ledger = Ledger::open_as_it_is(options).await?;
-    let outcome = replay(ledger.store(), arguments).await;
+    let outcome = replay(ledger.store(), &options.room(), arguments).await;
     ledger.close().await?;
     Ok(if outcome? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Whether all that was compared is equal.
-async fn replay(store: &Store, arguments: &Arguments) -> Result<bool, ToolError> {
+async fn replay(store: &Store, room: &Room, arguments: &Arguments) -> Result<bool, ToolError> {
     let head = store.head().await?.position;
     let to = arguments.to.unwrap_or(head);
     if to > head {
         return Err(format!("the book ends at position {head}").into());
     }
     match &arguments.stream {
-        None => whole_book(store, to, arguments).await,
+        None => whole_book(store, room, to, arguments).await,
         Some(stream) => {
             let (aggregate_type, aggregate_id) =
                 stream.split_once('/').ok_or("a stream is written TYPE/ID, such as `invoice/inv_1`")?;
@@ -144,15 +144,15 @@ async fn replay(store: &Store, arguments: &Arguments) -> Result<bool, ToolError>
     }
 }
 
-async fn whole_book(store: &Store, to: Position, arguments: &Arguments) -> Result<bool, ToolError> {
+async fn whole_book(store: &Store, room: &Room, to: Position, arguments: &Arguments) -> Result<bool, ToolError> {
     let trial_balance = trial_balance(store, to).await?;
     let mut projections = Vec::new();
     for own in engine::latest(BOARD) {
         let definition = engine::in_service(BOARD, own.name, store.pool()).await?.unwrap_or(own);
-        let tables = engine::checksum_at(store, &definition, to, engine::MEMORY).await?;
+        let tables = engine::checksum_at(store, &definition, to, room).await?;
         projections.push(Rows { projection: definition.name, tables });
     }
-    let comparisons = if arguments.compare { Some(compare(store, to, &trial_balance).await?) } else { None };
+    let comparisons = if arguments.compare { Some(compare(store, room, to, &trial_balance).await?) } else { None };
     let book = Book { position: to, projections, trial_balance, comparisons };
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&book)?);
@@ -193,15 +193,20 @@ async fn trial_balance(store: &Store, to: Position) -> Result<Vec<Standing>, Too
 }
 
 /// Every projection at its own checkpoint; what keeps every position, also at the one that was asked for.
-async fn compare(store: &Store, to: Position, trial_balance: &[Standing]) -> Result<Vec<Comparison>, ToolError> {
+async fn compare(
+    store: &Store,
+    room: &Room,
+    to: Position,
+    trial_balance: &[Standing],
+) -> Result<Vec<Comparison>, ToolError> {
     let mut comparisons = Vec::new();
     for own in engine::latest(BOARD) {
         let definition = engine::in_service(BOARD, own.name, store.pool()).await?.unwrap_or(own);
-        let verified = engine::verify(store, &definition, engine::MEMORY).await?;
+        let verified = engine::verify(store, &definition, room).await?;
         let serving = verified.position;
         comparisons.push(compared(format!("rows of `{}`", own.name), verified));
         if definition.keeps_positions() && to < serving {
-            let verified = engine::verify_kept(store, &definition, to, engine::MEMORY).await?;
+            let verified = engine::verify_kept(store, &definition, to, room).await?;
             comparisons.push(compared(format!("rows of `{}` that stay", own.name), verified));
         }
     }

@@ -1,7 +1,7 @@
 //! Verifying a ledger: the book itself, what follows from it, and that another program reads the same in it. It changes
 //! nothing, so that a replica can be verified.
 
-use std::{error::Error, panic::AssertUnwindSafe, process::ExitCode};
+use std::{error::Error, mem, panic::AssertUnwindSafe, process::ExitCode, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use cqrs_es::{
@@ -21,12 +21,13 @@ use daybook_core::{
 use daybook_projections::{
     BOARD,
     balances::{self, Disagreement},
-    engine,
+    engine::{self, RebuildError, Room},
 };
 use futures::{FutureExt, TryStreamExt, future::LocalBoxFuture};
 use postgres_es::PostgresEventRepository;
 use serde::Serialize;
 use sqlx::Row;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::{
     ToolError,
@@ -133,9 +134,11 @@ const UNDECIDED: u8 = 2;
 /// A statement was cancelled, or a connection was lost: that says nothing of what was to be looked at.
 fn is_of_the_database(error: &(dyn Error + 'static)) -> bool {
     // They stand for what lies behind them, and do not name it as their source.
-    match error.downcast_ref::<engine::RebuildError>() {
-        Some(engine::RebuildError::Database(error)) => return is_of_the_database(error),
-        Some(engine::RebuildError::Store(error)) => return is_of_the_database(error),
+    match error.downcast_ref::<RebuildError>() {
+        Some(RebuildError::Database(error)) => return is_of_the_database(error),
+        Some(RebuildError::Store(error)) => return is_of_the_database(error),
+        // No room on the disk is no news of the ledger either.
+        Some(RebuildError::Spill(_)) => return true,
         _ => {}
     }
     match error.downcast_ref::<sqlx::Error>() {
@@ -155,7 +158,7 @@ async fn of(store: &Store, options: &LedgerOptions, arguments: &Arguments) -> Re
     if arguments.full.full {
         full::verify(store, options, &arguments.full, arguments.json).await.map(Report::from)
     } else {
-        verify(store, arguments.json).await
+        verify(store, &options.room(), arguments.json).await
     }
 }
 
@@ -218,7 +221,7 @@ impl Report {
 }
 
 /// Checks the book and what follows from it; a quiet check shows no progress.
-pub(crate) async fn verify(store: &Store, quiet: bool) -> Result<Report, ToolError> {
+pub(crate) async fn verify(store: &Store, room: &Room, quiet: bool) -> Result<Report, ToolError> {
     let position = store.head().await?.position;
     let mut checks = vec![made(POSITIONS, positions(store, position).await)?];
     match streams(store, position, quiet).await {
@@ -232,16 +235,30 @@ pub(crate) async fn verify(store: &Store, quiet: bool) -> Result<Report, ToolErr
     checks.push(made(NUMBERS, numbers(store).await)?);
     checks.push(made(CLOCK, clock(store).await)?);
     checks.push(made(FOLLOWS, follows(store).await)?);
-    for own in engine::latest(BOARD) {
-        // What serves is what is verified, be it of an earlier version.
-        let verified = async {
-            let definition = engine::in_service(BOARD, own.name, store.pool()).await?.unwrap_or(own);
-            engine::verify(store, &definition, engine::MEMORY).await
-        };
-        checks.push(projection(own.name, position, verified.await));
+    match projections(store, room).await {
+        Ok(verified) => checks.extend(verified.into_iter().map(|(name, found)| projection(name, position, found))),
+        Err(error) if is_of_the_database(&error) => {
+            let names = engine::latest(BOARD).into_iter().map(|definition| definition.name);
+            checks.extend(names.map(|name| undecided(&rows_of(name), 0, chain(&error))));
+        }
+        Err(error) => return Err(error.into()),
     }
     checks.push(made(BALANCES, balances(store).await)?);
     Ok(Report::of(Scope::Book, position, None, checks))
+}
+
+/// Of every projection, by its name, whether its rows are what the book says.
+async fn projections(
+    store: &Store,
+    room: &Room,
+) -> Result<Vec<(&'static str, Result<engine::Verified, RebuildError>)>, RebuildError> {
+    let mut definitions = Vec::new();
+    for own in engine::latest(BOARD) {
+        // What serves is what is verified, be it of an earlier version.
+        definitions.push(engine::in_service(BOARD, own.name, store.pool()).await?.unwrap_or(own));
+    }
+    let found = engine::verify_all(store, &definitions, room).await?;
+    Ok(definitions.iter().map(|definition| definition.name).zip(found).collect())
 }
 
 /// The same check, or why it could not be made.
@@ -392,7 +409,8 @@ struct Streams {
 async fn streams(store: &Store, head: Position, quiet: bool) -> Result<Vec<Check>, ToolError> {
     let mut found = Streams { closings: closings(store).await?, ..Streams::default() };
     let mut progress = if quiet { Progress::hidden() } else { Progress::new("verifying", "events", head) };
-    let stock = PostgresEventRepository::new(store.pool().clone());
+    let stock = Arc::new(PostgresEventRepository::new(store.pool().clone()));
+    let mut asked: JoinSet<Result<(), Stock>> = JoinSet::new();
     let mut connection = store.connection().await?;
     sqlx::raw_sql("set statement_timeout = 0; set idle_in_transaction_session_timeout = 0")
         .execute(&mut connection)
@@ -419,18 +437,20 @@ async fn streams(store: &Store, head: Position, quiet: bool) -> Result<Vec<Check
         };
         if !goes_on && !stream.is_empty() {
             found.read(&stream, store.upcasters());
-            match agrees_with_stock(&stock, &stream, store.upcasters()).await {
-                Ok(()) => {}
-                Err(Stock::Differs(finding)) => keep_first(&mut found.foreign, Some(finding)),
-                Err(Stock::NotAsked(reason)) => _ = found.not_asked.get_or_insert(reason),
-            }
             progress.advance(stream.len() as u64);
-            stream.clear();
+            if asked.len() == AT_ONCE {
+                found.hear(asked.join_next().await);
+            }
+            let (stock, upcasters, stream) = (stock.clone(), store.upcasters().clone(), mem::take(&mut stream));
+            asked.spawn(async move { agrees_with_stock(&stock, &stream, &upcasters).await });
         }
         match row {
             Some(row) => stream.push(row),
             None => break,
         }
+    }
+    while !asked.is_empty() {
+        found.hear(asked.join_next().await);
     }
     progress.finish();
     let [sequences, readable, balanced, accounts, closed, foreign] = STREAMS;
@@ -460,7 +480,19 @@ async fn closings(store: &Store) -> Result<Vec<(Position, DateTime<Utc>)>, ToolE
         .collect())
 }
 
+/// Streams that postgres-es is asked for at the same time: it answers one after the other, and each takes a round trip.
+const AT_ONCE: usize = 4;
+
 impl Streams {
+    /// What postgres-es has answered about a stream.
+    fn hear(&mut self, answer: Option<Result<Result<(), Stock>, JoinError>>) {
+        match answer.expect("a stream was asked for").expect("its panics are caught") {
+            Ok(()) => {}
+            Err(Stock::Differs(finding)) => keep_first(&mut self.foreign, Some(finding)),
+            Err(Stock::NotAsked(reason)) => _ = self.not_asked.get_or_insert(reason),
+        }
+    }
+
     /// Checks one whole stream.
     fn read(&mut self, stream: &[RawEvent], upcasters: &Upcasters) {
         self.streams += 1;
@@ -642,12 +674,12 @@ async fn snapshots(store: &Store) -> Result<Check, ToolError> {
     Ok(check(SNAPSHOTS, rows.len() as u64, finding))
 }
 
-fn projection(name: &str, head: Position, verified: Result<engine::Verified, engine::RebuildError>) -> Check {
-    let title = format!("rows of `{name}` equal a fresh fold");
+fn projection(name: &str, head: Position, verified: Result<engine::Verified, RebuildError>) -> Check {
+    let title = rows_of(name);
     match verified {
         // Nobody has served this ledger yet, and there is nothing that rows could be made of.
-        Err(engine::RebuildError::Nothing { .. }) if head == 0 => check(&title, 0, None),
-        Err(engine::RebuildError::Fold { position, reason }) => {
+        Err(RebuildError::Nothing { .. }) if head == 0 => check(&title, 0, None),
+        Err(RebuildError::Fold { position, reason }) => {
             check(&title, 0, Some(Finding { position: Some(position), what: reason }))
         }
         Err(error) if is_of_the_database(&error) => undecided(&title, 0, chain(&error)),
@@ -667,6 +699,10 @@ fn projection(name: &str, head: Position, verified: Result<engine::Verified, eng
             check(&title, verified.rows.unsigned_abs(), what.map(|what| Finding { position: None, what }))
         }
     }
+}
+
+fn rows_of(name: &str) -> String {
+    format!("rows of `{name}` equal a fresh fold")
 }
 
 fn json_or(value: &Option<serde_json::Value>, otherwise: &str) -> String {

@@ -17,6 +17,7 @@ use daybook_core::{
     transparency::standing,
 };
 use daybook_log::{Checkpoint, PublicKey};
+use daybook_projections::engine::Room;
 use serde::Serialize;
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 use tokio::process::Command;
@@ -162,7 +163,7 @@ async fn verify_all(
     store: &Store,
     arguments: &Arguments,
 ) -> Result<(verify::Report, verify::Report, Vec<Outside>), ToolError> {
-    let verification = verify(store, arguments.json).await?;
+    let verification = verify(store, &Room::default(), arguments.json).await?;
     let end = store.head().await?.position;
     let mut reached = Vec::new();
     let mut outside = Vec::new();

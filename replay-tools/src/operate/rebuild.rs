@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use daybook_core::store::Store;
-use daybook_projections::engine::{self, Definition, Phase, RebuildOptions, Rebuilt, Verified};
+use daybook_projections::engine::{self, Definition, Phase, RebuildOptions, Rebuilt, Room, Verified};
 
 use crate::{
     ToolError,
@@ -35,7 +35,7 @@ pub async fn run(options: &LedgerOptions, arguments: &Arguments) -> Result<ExitC
     let ledger = Ledger::open(options).await?;
     let mut outcomes = Vec::with_capacity(chosen.len());
     for definition in chosen {
-        let rebuilt = rebuild(ledger.store(), &definition, arguments).await?;
+        let rebuilt = rebuild(ledger.store(), &definition, options, arguments).await?;
         if !arguments.json {
             tell(&rebuilt);
         }
@@ -48,18 +48,23 @@ pub async fn run(options: &LedgerOptions, arguments: &Arguments) -> Result<ExitC
     Ok(ExitCode::SUCCESS)
 }
 
-async fn rebuild(store: &Store, definition: &Definition, arguments: &Arguments) -> Result<Rebuilt, ToolError> {
+async fn rebuild(
+    store: &Store,
+    definition: &Definition,
+    options: &LedgerOptions,
+    arguments: &Arguments,
+) -> Result<Rebuilt, ToolError> {
     let head = store.head().await?.position;
     let mut progress = match arguments.json {
         true => Progress::hidden(),
         false => Progress::new(definition.name, "events", head),
     };
-    let options = RebuildOptions {
-        memory: (arguments.memory as usize) << 20,
+    let rebuild_options = RebuildOptions {
+        room: Room { memory: (arguments.memory as usize) << 20, ..options.room() },
         dry_run: arguments.dry_run,
         afresh: arguments.afresh,
     };
-    let rebuilt = engine::rebuild(store, definition, &options, |told| {
+    let rebuilt = engine::rebuild(store, definition, &rebuild_options, |told| {
         progress.reach(told.position);
         progress.note(&format!("{}, {} MiB", phase(told.phase), told.memory >> 20), told.head);
     })

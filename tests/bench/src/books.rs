@@ -107,7 +107,8 @@ const MEMORY: usize = 2 << 30;
 /// Makes the rows of these projections by a rebuild, which is the fastest way to them.
 pub async fn project(server: &Server, database: &str, names: &[&str]) -> Result<(), Failure> {
     let store = daybook::store(server, database).await?;
-    let options = engine::RebuildOptions { memory: MEMORY, ..engine::RebuildOptions::default() };
+    let room = engine::Room { memory: MEMORY, ..engine::Room::default() };
+    let options = engine::RebuildOptions { room, ..engine::RebuildOptions::default() };
     for name in names {
         let definition = daybook_projections::find(name).ok_or_else(|| format!("there is no projection `{name}`"))?;
         // What serves has no rows to compare with.

@@ -1,6 +1,5 @@
-//! Lanes: batches on their way into the tables. Builds go through a batch together; where one full batch follows another,
-//! so that they lie behind, they divide into lanes, each with a connection of its own. One that stumbles over an event
-//! is committed up to the event before it and stops; the others go on.
+//! The lane: batches on their way into the tables. Builds go through a batch together, in one transaction. One that stumbles
+//! over an event is committed up to the event before it and stops; the others go on.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -8,27 +7,20 @@ use daybook_core::{
     Position, chain,
     store::{Store, StoreError},
 };
-use futures::future;
-use sqlx::{Connection, Executor as _, PgConnection};
+use sqlx::{Connection, PgConnection};
 use tokio::{runtime::Handle, task};
 
 use super::{
     build::{self, Target},
     cache::Cache,
-    fold,
+    fold::Folding,
     lease::{Driver, Hold},
     log::Entry,
     parking::Parked,
+    session,
     staged::{COPIED, Staged, Way},
     table::WriteError,
 };
-
-/// Connections that write at the same time.
-const LANES: usize = 2;
-
-/// After so many full batches one after the other, builds divide. What comes in for a moment is done by one lane: a second
-/// one takes from whoever appends.
-const PATIENCE: usize = 4;
 
 /// How far a build has come with a batch; not to its end, if it stopped at an event.
 #[derive(Clone, Copy, Debug)]
@@ -37,12 +29,10 @@ pub(super) struct Moved {
     pub to: Position,
 }
 
-pub(super) struct Lanes {
+pub(super) struct Lane {
     store: Store,
     pub driver: Driver,
-    /// From so many events on, a batch is full.
-    full: usize,
-    connections: Vec<PgConnection>,
+    connection: Option<PgConnection>,
     /// By the name and the number of the build.
     riders: HashMap<(&'static str, i32), Rider>,
     parked: Arc<Parked>,
@@ -51,32 +41,27 @@ pub(super) struct Lanes {
 /// What is known of a build that this process drives.
 struct Rider {
     target: Target,
+    folding: Folding,
     cache: Cache,
     /// The position that the rows in the cache are of.
     at: Position,
-    /// Rows that its last batch wrote.
-    load: usize,
-    /// Full batches that it has gone through since the last one that was not.
-    full_ones: usize,
 }
 
-/// Builds that go through a batch in one transaction.
-struct Lane {
+/// Builds that go through a batch.
+struct Ride {
     riders: Vec<Rider>,
     connection: PgConnection,
     driver: Driver,
-    parked: Arc<Parked>,
 }
 
-impl Lanes {
-    pub fn new(store: &Store, driver: Driver, full: usize) -> Self {
-        let parked = Arc::default();
-        Self { store: store.clone(), driver, full, connections: Vec::new(), riders: HashMap::new(), parked }
+impl Lane {
+    pub fn new(store: &Store, driver: Driver) -> Self {
+        Self { store: store.clone(), driver, connection: None, riders: HashMap::new(), parked: Arc::default() }
     }
 
-    /// Forgets everything that may not be so any more, connections included.
+    /// Forgets everything that may not be so any more, the connection included.
     pub fn forget(&mut self) {
-        self.connections.clear();
+        self.connection = None;
         self.riders.clear();
     }
 
@@ -89,64 +74,23 @@ impl Lanes {
     /// Takes builds that stand before a batch of consecutive events through it, and answers with those that this process
     /// still drives.
     pub async fn go(&mut self, group: Vec<Target>, batch: Arc<[Entry]>) -> Result<Vec<Moved>, StoreError> {
-        let mut connections = std::mem::take(&mut self.connections);
-        if connections.is_empty() {
-            connections.push(connect(&self.store).await?);
-        }
-        let mut riders = Vec::new();
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => session::connect(&self.store).await?,
+        };
+        let mut riders = Vec::with_capacity(group.len());
         for target in group {
-            riders.push(self.rider(target, before(&batch), &mut connections[0]).await?);
+            riders.push(self.rider(target, before(&batch), &mut connection).await?);
         }
-        let is_full = batch.len() >= self.full;
-        let lie_behind = is_full && riders.iter().all(|rider| rider.full_ones >= PATIENCE);
-        let mut number = if lie_behind { LANES.min(riders.len()) } else { 1 };
-        while connections.len() < number {
-            match connect(&self.store).await {
-                Ok(connection) => connections.push(connection),
-                Err(error) => {
-                    tracing::debug!(error = %chain(&error), "one lane has to do");
-                    number = connections.len();
-                }
-            }
-        }
-        let mut lanes: Vec<Lane> = connections.into_iter().map(|connection| self.lane(connection)).collect();
-        // Those that are read together stay together, the others go where least is to be done, the heaviest first.
-        riders.sort_by_key(|rider| (rider.target.definition.read_alone, std::cmp::Reverse(rider.load)));
-        for rider in riders {
-            let open = if rider.target.definition.read_alone { &mut lanes[..number] } else { &mut lanes[..1] };
-            let lightest = open.iter_mut().min_by_key(|lane| lane.load()).expect("there is a lane");
-            lightest.riders.push(rider);
-        }
-        let going = lanes.into_iter().map(|lane| {
-            let batch = batch.clone();
-            async move {
-                if lane.riders.is_empty() {
-                    Ok((lane, Vec::new()))
-                } else {
-                    // On a thread of its own: folding a batch takes milliseconds, and a worker that is busy for so long keeps whoever
-                    // waits for the database waiting, this process's writer first of all.
-                    let runtime = Handle::current();
-                    task::spawn_blocking(move || runtime.block_on(lane.go(batch))).await.expect("a lane does not fall")
-                }
-            }
-        });
-        let last = batch.last().map(|last| last.position);
-        let mut moved = Vec::new();
-        for outcome in future::join_all(going).await {
-            let (lane, of_lane) = outcome?;
-            self.connections.push(lane.connection);
-            for mut rider in lane.riders {
-                let further = usize::from(last == Some(rider.at));
-                rider.full_ones = if is_full { rider.full_ones + further } else { 0 };
-                self.riders.insert(rider.name(), rider);
-            }
-            moved.extend(of_lane);
-        }
+        let ride = Ride { riders, connection, driver: self.driver };
+        // On a thread of its own: folding a batch takes milliseconds, and a worker that is busy for so long keeps whoever
+        // waits for the database waiting, this process's writer first of all.
+        let runtime = Handle::current();
+        let going = task::spawn_blocking(move || runtime.block_on(ride.go(batch)));
+        let (ride, moved) = going.await.expect("a ride does not fall")?;
+        self.connection = Some(ride.connection);
+        self.riders.extend(ride.riders.into_iter().map(|rider| (rider.name(), rider)));
         Ok(moved)
-    }
-
-    fn lane(&self, connection: PgConnection) -> Lane {
-        Lane { riders: Vec::new(), connection, driver: self.driver, parked: self.parked.clone() }
     }
 
     async fn rider(
@@ -155,10 +99,10 @@ impl Lanes {
         at: Position,
         connection: &mut PgConnection,
     ) -> Result<Rider, StoreError> {
+        let folding = Folding::new(target.definition, self.parked.clone());
         match self.riders.remove(&(target.definition.name, target.build)) {
-            Some(rider) if rider.at == at => Ok(rider),
-            // Whoever begins with a full batch lies behind already.
-            _ => Ok(Rider { target, cache: Cache::load(&target, connection).await?, at, load: 1, full_ones: PATIENCE }),
+            Some(rider) if rider.at == at => Ok(Rider { folding, ..rider }),
+            _ => Ok(Rider { target, folding, cache: Cache::load(&target, connection).await?, at }),
         }
     }
 }
@@ -169,11 +113,7 @@ impl Rider {
     }
 }
 
-impl Lane {
-    fn load(&self) -> usize {
-        self.riders.iter().map(|rider| rider.load).sum()
-    }
-
+impl Ride {
     async fn go(mut self, batch: Arc<[Entry]>) -> Result<(Self, Vec<Moved>), StoreError> {
         let group: Vec<Target> = self.riders.iter().map(|rider| rider.target).collect();
         if let Some(moved) = self.go_together(&group, &batch).await? {
@@ -196,7 +136,7 @@ impl Lane {
     async fn go_together(&mut self, group: &[Target], batch: &[Entry]) -> Result<Option<Vec<Moved>>, StoreError> {
         match self.commit(group, batch).await {
             Ok(moved) => Ok(Some(moved)),
-            Err(error) if concerns_data(&error) => Ok(None),
+            Err(error) if error.concerns_data() => Ok(None),
             Err(error) => Err(database(error)),
         }
     }
@@ -211,7 +151,7 @@ impl Lane {
                     Some(moved) => reached = *moved,
                     None => break,
                 },
-                Err(error) if concerns_data(&error) => {
+                Err(error) if error.concerns_data() => {
                     let (projection, build, position) = (target.definition.name, target.build, entry.position);
                     let why = error.to_string();
                     // Whoever has lost a build in the meantime has nothing to say about it.
@@ -246,11 +186,11 @@ impl Lane {
     }
 
     async fn write(&mut self, hold: &Hold<'_>, entries: &[Entry]) -> Result<Vec<Target>, WriteError> {
-        let Self { riders, connection, parked, .. } = self;
+        let Self { riders, connection, .. } = self;
         // Few rows go by one statement, which is a transaction by itself.
         if entries.len() < COPIED {
             let mut staged = Staged::new(Way::Statement);
-            stage(riders, hold.group, parked, entries, &mut staged, connection).await?;
+            stage(riders, hold.group, entries, &mut staged, connection).await?;
             if staged.write_holding(hold, connection).await? {
                 return Ok(hold.group.to_vec());
             }
@@ -261,7 +201,7 @@ impl Lane {
         let held = hold.take(&mut transaction).await?;
         if !held.is_empty() {
             let mut staged = Staged::new(Way::Transaction);
-            stage(riders, &held, parked, entries, &mut staged, &mut transaction).await?;
+            stage(riders, &held, entries, &mut staged, &mut transaction).await?;
             if !staged.write_holding(&Hold { group: &held, ..*hold }, &mut transaction).await? {
                 return Ok(Vec::new());
             }
@@ -279,44 +219,14 @@ fn before(entries: &[Entry]) -> Position {
 async fn stage(
     riders: &mut [Rider],
     group: &[Target],
-    parked: &Parked,
     entries: &[Entry],
     staged: &mut Staged,
     connection: &mut PgConnection,
 ) -> Result<(), WriteError> {
     for rider in riders.iter_mut().filter(|rider| group.contains(&rider.target)) {
-        let before = staged.rows();
-        fold::stage(&rider.target, parked, entries, &mut rider.cache, staged, connection).await?;
-        rider.load = 1 + staged.rows() - before;
+        rider.folding.stage(&rider.target, entries, &mut rider.cache, staged, connection).await?;
     }
     Ok(())
-}
-
-/// Whether an event is to blame, and not the connection or the server.
-pub(super) fn concerns_data(error: &WriteError) -> bool {
-    match error {
-        WriteError::Fold { .. } => true,
-        // Data exceptions, integrity constraints, limits such as the size of an index row; but not a binary format that the
-        // table does not have (any more), which no event can help.
-        WriteError::Database(sqlx::Error::Database(error)) => error.code().is_some_and(|code| {
-            ["22", "23", "54"].iter().any(|class| code.starts_with(class)) && !["22P03", "22P04"].contains(&&*code)
-        }),
-        WriteError::Database(_) => false,
-    }
-}
-
-/// What the connection of one who folds begins with. What a crash takes away are rows together with their checkpoint;
-/// they are folded again from the book. And rows are always found by their keys; on a young table the planner would
-/// rather read all of it.
-pub(super) const FOLDING: &str = "set synchronous_commit = off; set enable_hashjoin = off; set enable_mergejoin = off";
-
-/// A connection of one who folds.
-pub(super) async fn connect(store: &Store) -> Result<PgConnection, StoreError> {
-    let mut connection = store.connection().await?;
-    connection.execute(FOLDING).await?;
-    // The statements are few and come again and again; all of them go by keys, so that one plan is as good as another.
-    connection.execute("set enable_seqscan = off; set plan_cache_mode = force_generic_plan").await?;
-    Ok(connection)
 }
 
 fn database(error: WriteError) -> StoreError {
