@@ -75,21 +75,16 @@ pub async fn list(
     before: Option<i64>,
     limit: i64,
 ) -> Result<Vec<ClosedPeriodRow>, sqlx::Error> {
-    sqlx::query_as(
+    let mut query = QueryBuilder::new(
         "select books_id, position, through, time_zone, open_from, actor, reason, closed_at, recorded_at
          from closed_periods
-         where ($1::bigint is null or position < $1)
-             and ($3::bigint is null or position <= $3)
-             and ($4::timestamptz is null or closed_at < $4)
-         order by position desc
-         limit $2",
-    )
-    .bind(before)
-    .bind(limit)
-    .bind(moment.position())
-    .bind(moment.before())
-    .fetch_all(connection)
-    .await
+         where true",
+    );
+    before.map(|before| query.push(" and position < ").push_bind(before));
+    moment.position().map(|known_at| query.push(" and position <= ").push_bind(known_at));
+    moment.before().map(|before| query.push(" and closed_at < ").push_bind(before));
+    query.push(" order by position desc limit ").push_bind(limit);
+    query.build_query_as().fetch_all(connection).await
 }
 
 /// Where in the book all that took effect before a time was closed; `None` as long as it is open, or was at the moment that

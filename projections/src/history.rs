@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, Utc};
 use daybook_core::{RecordedEvent, domain::Mentions};
 use serde::{Deserialize, Serialize};
-use sqlx::{FromRow, PgConnection};
+use sqlx::{FromRow, PgConnection, QueryBuilder};
 
 use crate::engine::{Changes, FoldError, Follows, Moment, Owner, Projection, Row, Source, Table, place};
 
@@ -89,21 +89,16 @@ pub async fn list(
     before: Option<i64>,
     limit: i64,
 ) -> Result<Vec<HistoryRow>, sqlx::Error> {
-    sqlx::query_as(
+    let mut query = QueryBuilder::new(
         "select entity_id, position, event_type, aggregate_type, aggregate_id, sequence, actor, on_behalf_of, reason,
              occurred_at, dated_at, recorded_at
          from history
-         where entity_id = $1 and ($2::bigint is null or position < $2)
-             and ($4::bigint is null or position <= $4)
-             and ($5::timestamptz is null or occurred_at < $5)
-         order by position desc
-         limit $3",
-    )
-    .bind(entity_id)
-    .bind(before)
-    .bind(limit)
-    .bind(moment.position())
-    .bind(moment.before())
-    .fetch_all(connection)
-    .await
+         where entity_id = ",
+    );
+    query.push_bind(entity_id);
+    before.map(|before| query.push(" and position < ").push_bind(before));
+    moment.position().map(|known_at| query.push(" and position <= ").push_bind(known_at));
+    moment.before().map(|before| query.push(" and occurred_at < ").push_bind(before));
+    query.push(" order by position desc limit ").push_bind(limit);
+    query.build_query_as().fetch_all(connection).await
 }

@@ -7,7 +7,7 @@ use daybook_core::{
 };
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
-use sqlx::{FromRow, PgConnection};
+use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder};
 
 use crate::engine::{Changes, FoldError, Follows, Moment, Owner, Projection, Row, Source, Table, place};
 
@@ -141,44 +141,47 @@ pub async fn list(
     after: Option<(i64, i32)>,
     limit: i64,
 ) -> Result<Vec<JournalLineRow>, sqlx::Error> {
-    let query = format!(
+    let mut query = QueryBuilder::new(
         "select position, leg, ledger_account, account_id, amount, currency, event_type, occurred_at, dated_at,
              recorded_at
-         from {} as line
-         where ($1::text is null or ledger_account = $1)
-             and ($2::text is null or account_id = $2)
-             and ($3::timestamptz is null or occurred_at >= $3)
-             and ($4::timestamptz is null or occurred_at < $4)
-             and ($5::bigint is null or position >= $5 and (position, leg) > ($5, $6::integer))
-             and ($7::text is null or currency = $7)
-             and ($8::bigint is null or position <= $8)
-             and ($9::timestamptz is null or occurred_at < $9)
-         order by position, leg
-         limit $10",
-        concerning(filter.account.as_ref())
+         from ",
     );
-    sqlx::query_as(&query)
-        .bind(&filter.ledger_account)
-        .bind(&filter.account)
-        .bind(filter.from)
-        .bind(filter.to)
-        .bind(after.map(|(position, _)| position))
-        .bind(after.map(|(_, leg)| leg))
-        .bind(&filter.currency)
-        .bind(moment.position())
-        .bind(moment.before())
-        .bind(limit)
-        .fetch_all(connection)
-        .await
+    match &filter.account {
+        None => query.push("journal_lines as line where true"),
+        Some(account) => {
+            let (begin, end) = CONCERNING;
+            query.push(begin).push_bind(account).push(end).push(" as line where true")
+        }
+    };
+    filter.ledger_account.as_ref().map(|of| query.push(" and ledger_account = ").push_bind(of));
+    filter.account.as_ref().map(|of| query.push(" and account_id = ").push_bind(of));
+    filter.currency.as_ref().map(|of| query.push(" and currency = ").push_bind(of));
+    filter.from.map(|from| query.push(" and occurred_at >= ").push_bind(from));
+    filter.to.map(|to| query.push(" and occurred_at < ").push_bind(to));
+    if let Some((position, leg)) = after {
+        query.push(" and position >= ").push_bind(position).push(" and (position, leg) > (").push_bind(position);
+        query.push(", ").push_bind(leg).push(")");
+    }
+    push_moment(&mut query, moment);
+    query.push(" order by position, leg limit ").push_bind(limit);
+    query.build_query_as().fetch_all(connection).await
 }
 
-/// Where a query finds the lines that concern the customer's account `$2`, or all lines if none is asked for. An index has
-/// the first leg of each entry; the others concern the same account at the same time, and are looked up for each of those
-/// that are wanted, in place of a join that may begin at the first line of the journal.
-pub(crate) fn concerning(account: Option<&String>) -> &'static str {
-    if account.is_none() {
-        return "journal_lines";
-    }
+fn push_moment(query: &mut QueryBuilder<'_, Postgres>, moment: &Moment) {
+    moment.position().map(|known_at| query.push(" and position <= ").push_bind(known_at));
+    moment.before().map(|before| query.push(" and occurred_at < ").push_bind(before));
+}
+
+/// Where a query finds the lines that concern the customer's account `$2`, or all lines if none is asked for.
+pub(crate) fn concerning(account: Option<&String>) -> String {
+    let (begin, end) = CONCERNING;
+    if account.is_none() { "journal_lines".into() } else { format!("{begin}$2{end}") }
+}
+
+/// What stands before and after an account in a query for the lines that concern it. An index has the first leg of each
+/// entry; the others concern the same account at the same time, and are looked up for each of those that are wanted, in
+/// place of a join that may begin at the first line of the journal.
+const CONCERNING: (&str, &str) = (
     "(select entry.position, l.leg, l.ledger_account, l.account_id, l.amount, l.currency, l.event_type, entry.occurred_at,
           l.dated_at, l.recorded_at
       from journal_lines entry
@@ -187,23 +190,20 @@ pub(crate) fn concerning(account: Option<&String>) -> &'static str {
           where legs.position = entry.position and legs.occurred_at = entry.occurred_at
           order by leg
       ) l
-      where entry.account_id = $2 and entry.leg = 1)"
-}
+      where entry.account_id = ",
+    " and entry.leg = 1)",
+);
 
 /// The trial balance now, of one currency or of all.
 pub async fn trial_balance(
     connection: &mut PgConnection,
     currency: Option<&str>,
 ) -> Result<Vec<TrialBalanceRow>, sqlx::Error> {
-    sqlx::query_as(
-        "select ledger_account, currency, debit, credit, balance
-         from trial_balance
-         where $1::text is null or currency = $1
-         order by currency, ledger_account",
-    )
-    .bind(currency)
-    .fetch_all(connection)
-    .await
+    let mut query =
+        QueryBuilder::new("select ledger_account, currency, debit, credit, balance from trial_balance where true");
+    currency.map(|currency| query.push(" and currency = ").push_bind(currency));
+    query.push(" order by currency, ledger_account");
+    query.build_query_as().fetch_all(connection).await
 }
 
 /// The trial balance of another moment.
@@ -212,21 +212,16 @@ pub async fn trial_balance_at(
     currency: Option<&str>,
     moment: &Moment,
 ) -> Result<Vec<TrialBalanceRow>, sqlx::Error> {
-    sqlx::query_as(
+    let mut query = QueryBuilder::new(
         "select ledger_account, currency,
              coalesce(sum(amount) filter (where amount > 0), 0) as debit,
              coalesce(-sum(amount) filter (where amount < 0), 0) as credit,
              sum(amount) as balance
          from journal_lines
-         where ($1::timestamptz is null or occurred_at < $1)
-             and ($2::bigint is null or position <= $2)
-             and ($3::text is null or currency = $3)
-         group by ledger_account, currency
-         order by currency, ledger_account",
-    )
-    .bind(moment.before())
-    .bind(moment.position())
-    .bind(currency)
-    .fetch_all(connection)
-    .await
+         where true",
+    );
+    push_moment(&mut query, moment);
+    currency.map(|currency| query.push(" and currency = ").push_bind(currency));
+    query.push(" group by ledger_account, currency order by currency, ledger_account");
+    query.build_query_as().fetch_all(connection).await
 }

@@ -119,7 +119,7 @@ impl App {
     /// The rows of several projections whose tables keep every position: the queries choose by the moment themselves,
     /// which is the position of the one furthest behind where they differ. The first one's version is told.
     pub async fn read_kept(&self, projections: &[&'static str], asking: Asking) -> Result<Rows, ApiError> {
-        self.read_kept_with(Plans::Anew, projections, asking).await
+        self.read_kept_with(Plans::Usual, projections, asking).await
     }
 
     /// The same, for queries that are planned like this.

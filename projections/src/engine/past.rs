@@ -148,7 +148,7 @@ impl Reader {
             .flat_map(|target| target.definition.tables.iter().map(|table| target.table(table)))
             .collect();
         let definitions: Vec<Definition> = names.iter().map(|name| self.definition(name)).collect();
-        let begin = beginning("read write", &tables, Plans::Anew);
+        let begin = beginning("read write", &tables, Plans::Usual);
         let mut snapshot = match Snapshot::of(self.pool(), &definitions, begin).await {
             Err(ReadError::Database(error)) if is_undefined_table(&error) => return Ok(None),
             snapshot => snapshot?,

@@ -88,7 +88,7 @@ impl Reader {
 
     /// A snapshot of the rows of these projections, after waiting until all of them are as fresh as wanted.
     pub async fn snapshot(&self, names: &[&str], fresh: Option<Freshness>) -> Result<Snapshot, ReadError> {
-        self.snapshot_with(Plans::Anew, names, fresh).await
+        self.snapshot_with(Plans::default(), names, fresh).await
     }
 
     /// The same, for queries that are planned like this.
@@ -203,12 +203,13 @@ impl Reader {
     }
 }
 
-/// Whether the queries on a snapshot are planned each time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How the queries on a snapshot are planned. Their texts have only the conditions that are asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Plans {
-    /// A filter that is absent must not spoil the plan of one that is present.
-    Anew,
-    /// Their text has only the filters that are present.
+    /// As PostgreSQL sees fit.
+    #[default]
+    Usual,
+    /// Once, by their keys.
     Kept,
 }
 
@@ -220,12 +221,11 @@ pub(super) fn beginning(mode: &str, tables: &[impl AsRef<str>], plans: Plans) ->
     if !tables.is_empty() {
         begin += &format!("; lock table {} in access share mode", tables.join(", "));
     }
-    let mode = match plans {
-        Plans::Anew => "force_custom_plan",
+    match plans {
+        Plans::Usual => begin,
         // One that was made on a young table must not read all of what becomes a large one.
-        Plans::Kept => "force_generic_plan; set local enable_seqscan = off",
-    };
-    begin + "; set local plan_cache_mode = " + mode
+        Plans::Kept => begin + "; set local plan_cache_mode = force_generic_plan; set local enable_seqscan = off",
+    }
 }
 
 impl Snapshot {

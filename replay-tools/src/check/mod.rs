@@ -3,5 +3,6 @@
 pub mod full;
 pub mod replay;
 pub mod schema;
+mod stock;
 pub mod verify;
 pub mod why;

@@ -1,19 +1,13 @@
 //! Verifying a ledger: the book itself, what follows from it, and that another program reads the same in it. It changes
 //! nothing, so that a replica can be verified.
 
-use std::{error::Error, mem, panic::AssertUnwindSafe, process::ExitCode, sync::Arc};
+use std::{collections::BTreeMap, error::Error, process::ExitCode};
 
 use chrono::{DateTime, Utc};
-use cqrs_es::{
-    EventEnvelope,
-    persist::{PersistedEventRepository, PersistenceError},
-};
 use daybook_core::{
     Position, chain,
     clock::TOLERANCE as CLOCK_TOLERANCE,
-    domain::{
-        Account, AccountEvent, Books, BooksEvent, Event, LedgerAggregate, Visitor, posting::balanced, with_aggregate,
-    },
+    domain::{Account, AccountEvent, Books, BooksEvent, Event, posting::balanced},
     state::Loaded,
     store::{RawEvent, Store, Upcasters, read_stream},
     upgrade::{SharedNumber, shared_numbers},
@@ -23,15 +17,16 @@ use daybook_projections::{
     balances::{self, Disagreement},
     engine::{self, RebuildError, Room},
 };
-use futures::{FutureExt, TryStreamExt, future::LocalBoxFuture};
-use postgres_es::PostgresEventRepository;
+use futures::{TryStreamExt, stream::BoxStream};
 use serde::Serialize;
-use sqlx::Row;
-use tokio::task::{JoinError, JoinSet};
+use sqlx::{PgConnection, Row};
 
 use crate::{
     ToolError,
-    check::full,
+    check::{
+        full,
+        stock::{Disagreeing, Stock},
+    },
     ledger::{Ledger, LedgerOptions},
     progress::Progress,
 };
@@ -404,53 +399,39 @@ struct Streams {
     foreign: Option<Finding>,
     /// Why postgres-es could not be asked for some stream.
     not_asked: Option<String>,
+    /// By the type of the aggregate, the sum of the hashes of its events.
+    sums: BTreeMap<String, u128>,
 }
 
 async fn streams(store: &Store, head: Position, quiet: bool) -> Result<Vec<Check>, ToolError> {
     let mut found = Streams { closings: closings(store).await?, ..Streams::default() };
     let mut progress = if quiet { Progress::hidden() } else { Progress::new("verifying", "events", head) };
-    let stock = Arc::new(PostgresEventRepository::new(store.pool().clone()));
-    let mut asked: JoinSet<Result<(), Stock>> = JoinSet::new();
     let mut connection = store.connection().await?;
     sqlx::raw_sql("set statement_timeout = 0; set idle_in_transaction_session_timeout = 0")
         .execute(&mut connection)
         .await?;
-    let mut rows = sqlx::query_as::<_, RawEvent>(
-        "select position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload::text as payload,
-             metadata::text as metadata, recorded_at
-         from events
-         where position <= $1
-         order by aggregate_type, aggregate_id, sequence",
-    )
-    .bind(i64::try_from(head)?)
-    .fetch(&mut connection);
-
-    let mut stream: Vec<RawEvent> = Vec::new();
-    loop {
-        let row = rows.try_next().await?;
-        let goes_on = match (&row, stream.first()) {
-            (Some(row), Some(first)) => {
-                (&row.aggregate_type, &row.aggregate_id) == (&first.aggregate_type, &first.aggregate_id)
-            }
-            (Some(_), None) => true,
-            (None, _) => false,
-        };
-        if !goes_on && !stream.is_empty() {
-            found.read(&stream, store.upcasters());
+    // Meanwhile postgres-es reads everything of each type. Only of a type of which it does not read the same is each stream
+    // compared by itself.
+    let stock = Stock::new(store, head);
+    let reading = async {
+        let mut streams = StreamsOf::all(&mut connection, head);
+        while let Some(stream) = streams.next().await? {
+            found.read(&stream, store.upcasters(), &stock);
             progress.advance(stream.len() as u64);
-            if asked.len() == AT_ONCE {
-                found.hear(asked.join_next().await);
-            }
-            let (stock, upcasters, stream) = (stock.clone(), store.upcasters().clone(), mem::take(&mut stream));
-            asked.spawn(async move { agrees_with_stock(&stock, &stream, &upcasters).await });
         }
-        match row {
-            Some(row) => stream.push(row),
-            None => break,
+        Ok::<(), sqlx::Error>(())
+    };
+    let (stock_sums, read) = tokio::join!(stock.sums(), reading);
+    read?;
+    let is_other = |(of, sum): &(&String, &u128)| stock_sums.get(of.as_str()) != Some(*sum);
+    let others = found.sums.iter().filter(is_other).map(|(of, _)| of.clone()).collect();
+    let mut streams = StreamsOf::of_types(&mut connection, head, others);
+    while let Some(stream) = streams.next().await? {
+        match stock.agrees(&stream).await {
+            Ok(()) => {}
+            Err(Disagreeing::Differs(finding)) => keep_first(&mut found.foreign, Some(finding)),
+            Err(Disagreeing::NotAsked(reason)) => _ = found.not_asked.get_or_insert(reason),
         }
-    }
-    while !asked.is_empty() {
-        found.hear(asked.join_next().await);
     }
     progress.finish();
     let [sequences, readable, balanced, accounts, closed, foreign] = STREAMS;
@@ -480,22 +461,54 @@ async fn closings(store: &Store) -> Result<Vec<(Position, DateTime<Utc>)>, ToolE
         .collect())
 }
 
-/// Streams that postgres-es is asked for at the same time: it answers one after the other, and each takes a round trip.
-const AT_ONCE: usize = 4;
+/// The events of the book, stream by stream.
+struct StreamsOf<'c> {
+    rows: BoxStream<'c, Result<RawEvent, sqlx::Error>>,
+    /// The first event of the next stream.
+    next: Option<RawEvent>,
+}
 
-impl Streams {
-    /// What postgres-es has answered about a stream.
-    fn hear(&mut self, answer: Option<Result<Result<(), Stock>, JoinError>>) {
-        match answer.expect("a stream was asked for").expect("its panics are caught") {
-            Ok(()) => {}
-            Err(Stock::Differs(finding)) => keep_first(&mut self.foreign, Some(finding)),
-            Err(Stock::NotAsked(reason)) => _ = self.not_asked.get_or_insert(reason),
-        }
+impl<'c> StreamsOf<'c> {
+    fn all(connection: &'c mut PgConnection, head: Position) -> Self {
+        let statement = "select position, aggregate_type, aggregate_id, sequence, event_type, event_version,
+                 payload::text as payload, metadata::text as metadata, recorded_at
+             from events
+             where position <= $1
+             order by aggregate_type, aggregate_id, sequence";
+        Self { rows: sqlx::query_as(statement).bind(head as i64).fetch(connection), next: None }
     }
 
+    /// Those of some types of aggregates.
+    fn of_types(connection: &'c mut PgConnection, head: Position, types: Vec<String>) -> Self {
+        let statement = "select position, aggregate_type, aggregate_id, sequence, event_type, event_version,
+                 payload::text as payload, metadata::text as metadata, recorded_at
+             from events
+             where position <= $1 and aggregate_type = any($2)
+             order by aggregate_type, aggregate_id, sequence";
+        Self { rows: sqlx::query_as(statement).bind(head as i64).bind(types).fetch(connection), next: None }
+    }
+
+    async fn next(&mut self) -> Result<Option<Vec<RawEvent>>, sqlx::Error> {
+        let mut stream: Vec<RawEvent> = self.next.take().into_iter().collect();
+        while let Some(row) = self.rows.try_next().await? {
+            let goes_on = stream.first().is_none_or(|first| {
+                (&row.aggregate_type, &row.aggregate_id) == (&first.aggregate_type, &first.aggregate_id)
+            });
+            if !goes_on {
+                self.next = Some(row);
+                break;
+            }
+            stream.push(row);
+        }
+        Ok((!stream.is_empty()).then_some(stream))
+    }
+}
+
+impl Streams {
     /// Checks one whole stream.
-    fn read(&mut self, stream: &[RawEvent], upcasters: &Upcasters) {
+    fn read(&mut self, stream: &[RawEvent], upcasters: &Upcasters, stock: &Stock) {
         self.streams += 1;
+        let sum = self.sums.entry(stream[0].aggregate_type.clone()).or_default();
         let Some(mut aggregate) = Loaded::blank(&stream[0].aggregate_type) else {
             let what = format!("the aggregate type `{}` is unknown", stream[0].aggregate_type);
             return keep_first(&mut self.unreadable, at(&stream[0], what));
@@ -526,6 +539,7 @@ impl Streams {
                 }
             }
             let event = event.event;
+            *sum += stock.hash(&raw.aggregate_id, raw.sequence, &event);
             let postings = event.postings();
             if !postings.is_empty() {
                 self.entries += 1;
@@ -557,82 +571,6 @@ fn breaks_account(before: &Loaded, event: &Event) -> Option<String> {
     }
     let due = ledger.balance.amount() + change;
     (balance.amount() != due).then(|| format!("the balance is {balance}, but the entries lead to {due}"))
-}
-
-/// Why the stock repository did not find the same.
-#[derive(Debug)]
-enum Stock {
-    Differs(Finding),
-    /// The database did not let it.
-    NotAsked(String),
-}
-
-/// The stock repository finds the same events, in the same order, with the same content.
-async fn agrees_with_stock(
-    stock: &PostgresEventRepository,
-    stream: &[RawEvent],
-    upcasters: &Upcasters,
-) -> Result<(), Stock> {
-    // A type that is not on the board is reported as unreadable already.
-    match with_aggregate(&stream[0].aggregate_type, Agrees { stock, stream, upcasters }) {
-        Some(agrees) => agrees.await,
-        None => Ok(()),
-    }
-}
-
-struct Agrees<'a> {
-    stock: &'a PostgresEventRepository,
-    stream: &'a [RawEvent],
-    upcasters: &'a Upcasters,
-}
-
-impl<'a> Visitor for Agrees<'a> {
-    type Output = LocalBoxFuture<'a, Result<(), Stock>>;
-
-    fn visit<A: LedgerAggregate>(self) -> Self::Output {
-        agrees::<A>(self.stock, self.stream, self.upcasters).boxed_local()
-    }
-}
-
-async fn agrees<A: LedgerAggregate>(
-    stock: &PostgresEventRepository,
-    stream: &[RawEvent],
-    upcasters: &Upcasters,
-) -> Result<(), Stock> {
-    let differs = |raw: &RawEvent, what: String| Stock::Differs(Finding { position: Some(raw.position), what });
-    let id = &stream[0].aggregate_id;
-    let mut theirs = stock.stream_events::<A>(id).await.map_err(|error| Stock::NotAsked(error.to_string()))?;
-    for raw in stream {
-        let envelope: EventEnvelope<A> = match theirs.next::<A>(upcasters).await {
-            Some(Ok(envelope)) => envelope,
-            // A statement that was cancelled ends its stream as if nothing more were there.
-            ended => {
-                let what = match ended {
-                    Some(Err(error)) => format!("postgres-es cannot read it: {error}"),
-                    _ => "postgres-es does not find it".into(),
-                };
-                // It panics where a row is not what it takes for granted.
-                let again = AssertUnwindSafe(stock.get_events::<A>(id)).catch_unwind().await;
-                let Ok(again) = again else { return Err(differs(raw, what)) };
-                return Err(match again {
-                    Err(error) if !matches!(error, PersistenceError::DeserializationError(_)) => {
-                        Stock::NotAsked(error.to_string())
-                    }
-                    // Now it is there: it was the database that ended the stream.
-                    Ok(again) if again.len() == stream.len() && what.ends_with("find it") => {
-                        Stock::NotAsked("a statement of postgres-es was cut short".into())
-                    }
-                    _ => differs(raw, what),
-                });
-            }
-        };
-        let same = envelope.sequence as u64 == raw.sequence
-            && raw.event(upcasters).is_ok_and(|ours| ours == envelope.payload.into());
-        if !same {
-            return Err(differs(raw, "postgres-es reads another event".into()));
-        }
-    }
-    Ok(())
 }
 
 /// A snapshot is the fold of the events that it says it contains.
