@@ -19,16 +19,15 @@ use tokio::{sync::mpsc, task};
 
 use super::{
     Follows,
-    build::Target,
     changes::Changes,
     error::RebuildError,
     fold::Folding,
     log::Entry,
     memory::{Memory, Portion, portion},
-    pipeline::{self, Chunk, Stream},
-    rebuild::CHUNK_SHARE,
+    pipeline::{self, CHUNK_SHARE, Chunk, Stream},
     spill::{self, Spill},
     table::WriteError,
+    target::Target,
 };
 
 /// What a fresh fold may take of the machine.

@@ -12,7 +12,13 @@ use sqlx::{Connection, PgConnection, PgExecutor};
 use tokio::time;
 use uuid::Uuid;
 
-use super::{Definition, latest, lease::Driver, shape, table::Table};
+use super::{
+    Definition, latest,
+    lease::Driver,
+    shape,
+    table::Table,
+    target::{Target, made, shape_name},
+};
 
 /// How often to look whether a build has come as far as another.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
@@ -69,34 +75,10 @@ pub struct Build {
     pub updated_at: DateTime<Utc>,
 }
 
-/// A projection, and the build that its rows lie in.
-#[derive(Clone, Copy, Debug)]
-pub struct Target {
-    pub definition: Definition,
-    pub build: i32,
-}
-
 /// A lease that is suspended counts for as long as a driver takes at most to look again.
 const COLUMNS: &str = "name, build, version, tables, stage, stage_since, position, status, error, error_position, holder, \
      holder is not null and coalesce(leased_until, updated_at + interval '3 seconds') > clock_timestamp() as leased, \
      phase, begun_at, begun_position, memory_bytes, updated_at";
-
-impl PartialEq for Target {
-    fn eq(&self, other: &Self) -> bool {
-        self.is(other.definition.name, other.build)
-    }
-}
-
-impl Target {
-    pub fn is(&self, name: &str, build: i32) -> bool {
-        (self.definition.name, self.build) == (name, build)
-    }
-
-    /// Where the rows of a table lie.
-    pub fn table(&self, table: &Table) -> String {
-        made(table.name(), self.definition.version, self.build)
-    }
-}
 
 impl Build {
     /// Whether it is one of this version of a projection.
@@ -113,17 +95,6 @@ impl Build {
     pub fn shape(&self, name: &str) -> String {
         shape_name(name, self.version)
     }
-}
-
-/// The table of a migration that has the shape of a version.
-pub(super) fn shape_name(name: &str, version: i32) -> String {
-    format!("{name}_v{version}")
-}
-
-/// The first build of a ledger lies in the tables of the migrations themselves.
-fn made(name: &str, version: i32, build: i32) -> String {
-    let shape = shape_name(name, version);
-    if build == 1 { shape } else { format!("{shape}_b{build}") }
 }
 
 /// All builds of these projections, whatever their version.

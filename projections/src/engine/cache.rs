@@ -14,9 +14,9 @@ use lru::LruCache;
 use sqlx::PgConnection;
 
 use super::{
-    build::Target,
-    copy::{Column, Columns},
+    column::{Column, Columns},
     row::Row,
+    target::Target,
 };
 
 /// Rows per table.

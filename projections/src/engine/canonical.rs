@@ -16,9 +16,8 @@ use serde_json::{Map, Value};
 use sqlx::PgConnection;
 
 use super::{
-    copy::{self, Column},
+    column::{self, Column, names},
     memory::{BUCKETS, bucket},
-    staged::names,
     table::Table,
     text::without_nul,
 };
@@ -46,7 +45,7 @@ impl Shape {
         without: &[&str],
         connection: &mut PgConnection,
     ) -> Result<Self, sqlx::Error> {
-        let mut columns = copy::columns(made, connection).await?;
+        let mut columns = column::columns(made, connection).await?;
         columns.retain(|column| !without.contains(&&*column.name));
         let place =
             |name: &&str| columns.iter().position(|column| column.name == **name).expect("a key has its columns");

@@ -6,7 +6,6 @@ use daybook_core::{Position, store::StoreError};
 
 use super::{
     proof::{Difference, Verified},
-    switch::is_lock_timeout,
     table::WriteError,
 };
 
@@ -62,4 +61,8 @@ impl From<WriteError> for RebuildError {
             WriteError::Database(error) => Self::Database(error),
         }
     }
+}
+
+pub(super) fn is_lock_timeout(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "55P03")
 }

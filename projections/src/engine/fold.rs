@@ -6,13 +6,13 @@ use sqlx::{PgConnection, PgExecutor};
 
 use super::{
     Definition,
-    build::Target,
     cache::Cache,
     changes::{Changes, FoldError},
     log::Entry,
     parking::Parked,
     staged::{Staged, Way},
     table::WriteError,
+    target::Target,
 };
 
 /// A projection, and what is set aside for it.

@@ -11,7 +11,7 @@ use sqlx::{Connection, PgConnection};
 use tokio::{runtime::Handle, task};
 
 use super::{
-    build::{self, Target},
+    build,
     cache::Cache,
     fold::Folding,
     lease::{Driver, Hold},
@@ -20,6 +20,7 @@ use super::{
     session,
     staged::{COPIED, Staged, Way},
     table::WriteError,
+    target::Target,
 };
 
 /// How far a build has come with a batch; not to its end, if it stopped at an event.

@@ -8,7 +8,7 @@ use daybook_core::Position;
 use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
-use super::{Definition, build::Target};
+use super::{Definition, target::Target};
 
 /// Who drives, and how long the lease runs from each sign of life.
 #[derive(Clone, Copy, Debug)]

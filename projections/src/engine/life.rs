@@ -5,11 +5,7 @@ use std::time::Duration;
 use daybook_core::{chain, store::Store};
 use tokio::{sync::watch, task::JoinHandle, time};
 
-use super::{
-    build::{self, Target},
-    lease::Driver,
-    rebuild::Phase,
-};
+use super::{build, lease::Driver, rebuild::Phase, target::Target};
 
 /// How often there is one; well within the lease.
 const SIGN_OF_LIFE: Duration = Duration::from_millis(500);

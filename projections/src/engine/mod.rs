@@ -7,6 +7,7 @@ mod cache;
 mod canonical;
 mod changes;
 mod chosen;
+mod column;
 mod copy;
 mod error;
 mod fold;
@@ -33,6 +34,7 @@ mod staged;
 mod standing;
 mod switch;
 mod table;
+mod target;
 mod text;
 mod upgrade;
 mod viewer;
@@ -42,7 +44,7 @@ use chrono::{DateTime, Utc};
 use daybook_core::RecordedEvent;
 
 pub use afresh::Room;
-pub use build::{Stage, State, Target, in_service, pause, resume};
+pub use build::{Stage, State, in_service, pause, resume};
 pub use changes::{Changes, FoldError};
 pub use chosen::{Chosen, Value};
 pub use error::RebuildError;
@@ -59,6 +61,7 @@ pub use snapshot::{Freshness, Plans, ReadError, Reader, Snapshot};
 pub use standing::{Building, Kept, Standing, standings};
 pub use switch::{discard, roll_back};
 pub use table::Table;
+pub use target::Target;
 pub use viewer::{Owner, Viewer};
 pub use watch::{Drift, Look, look, watch};
 
@@ -147,7 +150,7 @@ impl Definition {
 
     /// The table of a migration that has the shape of this version, after which builds are made.
     fn shape(&self, table: &Table) -> String {
-        build::shape_name(table.name(), self.version)
+        target::shape_name(table.name(), self.version)
     }
 }
 

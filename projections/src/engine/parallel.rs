@@ -10,7 +10,8 @@ use tokio::task;
 
 use super::{
     changes::{Queue, Slot},
-    copy::{Column, Copied},
+    column::Column,
+    copy::Copied,
     row::Row,
     staged::{COPIED, Way},
     table::WriteError,

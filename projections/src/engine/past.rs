@@ -25,7 +25,7 @@ use tokio::time;
 
 use super::{
     Definition, Effects,
-    build::{self, Stage, Target},
+    build::{self, Stage},
     changes::Changes,
     chosen::Chosen,
     fold::Folding,
@@ -35,6 +35,7 @@ use super::{
     row::Source,
     snapshot::{Freshness, LOOK_AGAIN, Plans, ReadError, Reader, Snapshot, beginning},
     table::{Related, Table, WriteError},
+    target::Target,
     viewer::Viewer,
 };
 

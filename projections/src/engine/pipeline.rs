@@ -34,6 +34,9 @@ pub(super) struct Folded {
     pub changes: Vec<Changes>,
 }
 
+/// The share of the memory that a chunk of the book may take as it is read; folded it takes several times as much, and
+/// some of them are under way at once.
+pub(super) const CHUNK_SHARE: usize = 48;
 /// Events of the first chunk; the others follow from how large these are.
 const FIRST: u64 = 1_000;
 /// What a row of the events table takes in memory beside its JSON.

@@ -29,13 +29,15 @@ use uuid::Uuid;
 
 use super::{
     Definition,
-    build::{self, Build, Stage, State, Target},
+    build::{self, Build, Stage, State},
     lane::{Lane, Moved},
     latest,
     lease::{self, Driver},
     log::{self, Entry},
     parking::Parked,
-    session, shape, upgrade,
+    session, shape,
+    target::Target,
+    upgrade,
 };
 
 /// How far the serving build of each projection has come, as far as this process knows.

@@ -20,15 +20,16 @@ use tokio::task;
 use super::{
     Definition,
     afresh::{self, Afresh, Room, Subject},
-    build::{self, Build, Stage, Target},
+    build::{self, Build, Stage},
     canonical::{self, Shape, Sums, each_stored},
-    copy::{self, Column},
+    column::{self, Column},
     error::RebuildError,
     fold::Folding,
     memory::Memory,
     session::{UNHURRIED, snapshot_of},
     staged::{same, unnest},
     table::{Table, WriteError},
+    target::Target,
 };
 
 /// The rows of a table, summed up so that two of its states can be compared, whatever the order of their rows.
@@ -113,14 +114,9 @@ async fn verify_serving(
     room: &Room,
 ) -> Result<Vec<Result<Verified, RebuildError>>, RebuildError> {
     let state = RandomState::new();
-    let mut connection = store.connection().await?;
-    connection.execute(UNHURRIED).await?;
     let mut stored = Vec::with_capacity(definitions.len());
     for definition in definitions {
-        // Everything of one projection is read in one snapshot, which nobody has to wait for while the book is folded.
-        let mut transaction = connection.begin_with(snapshot_of(&views(definition))).await?;
-        stored.push(Stored::of_serving(definition, until, &state, &mut transaction).await);
-        transaction.rollback().await?;
+        stored.push(read_serving(store, definition, until, &state).await);
     }
     let equal = equal(store, &stored, room, &state).await?;
     let mut found = Vec::with_capacity(stored.len());
@@ -128,11 +124,26 @@ async fn verify_serving(
         found.push(match (stored, equal) {
             (Ok(stored), Some(Ok(portions))) => Ok(stored.verified(portions)),
             (Err(error), _) | (_, Some(Err(error))) => Err(error),
-            (Ok(_), None) => examine(store, definition, until, room, &mut connection).await,
+            (Ok(_), None) => examine(store, definition, until, room).await,
         });
     }
-    connection.close().await?;
     Ok(found)
+}
+
+/// The rows that serve, in a snapshot that ends before the book is folded, so that nobody has to wait for that.
+async fn read_serving(
+    store: &Store,
+    definition: &Definition,
+    until: Option<Position>,
+    state: &RandomState,
+) -> Result<Stored, RebuildError> {
+    let mut connection = store.connection().await?;
+    connection.execute(UNHURRIED).await?;
+    let mut transaction = connection.begin_with(snapshot_of(&views(definition))).await?;
+    let stored = Stored::of_serving(definition, until, state, &mut transaction).await?;
+    transaction.rollback().await?;
+    connection.close().await?;
+    Ok(stored)
 }
 
 /// Folds afresh what was read, and answers in how many portions where it is the same; `None` where it is not.
@@ -177,13 +188,15 @@ async fn examine(
     definition: &Definition,
     until: Option<Position>,
     room: &Room,
-    connection: &mut PgConnection,
 ) -> Result<Verified, RebuildError> {
     let state = RandomState::new();
+    let mut connection = store.connection().await?;
+    connection.execute(UNHURRIED).await?;
     let mut transaction = connection.begin_with(snapshot_of(&views(definition))).await?;
     let stored = Stored::of_serving(definition, until, &state, &mut transaction).await?;
     let verified = stored.compare(store, room, &state, &mut transaction).await?;
     transaction.rollback().await?;
+    connection.close().await?;
     Ok(verified)
 }
 
@@ -480,8 +493,8 @@ pub(super) async fn compare(
     let mut suspect = Vec::new();
     let both = |table: &&Table| other.tables.iter().any(|name| name == table.name());
     for table in new.definition.tables.iter().filter(both) {
-        let theirs: BTreeSet<Column> = copy::columns(&other.table(table.name()), live).await?.into_iter().collect();
-        let ours = copy::columns(&new.table(table), connection).await?;
+        let theirs: BTreeSet<Column> = column::columns(&other.table(table.name()), live).await?.into_iter().collect();
+        let ours = column::columns(&new.table(table), connection).await?;
         let columns: Vec<String> =
             ours.into_iter().filter(|column| theirs.contains(column)).map(|column| column.name).collect();
         if !table.key().iter().all(|key| columns.iter().any(|column| column == key)) {

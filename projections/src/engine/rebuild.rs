@@ -12,21 +12,22 @@ use uuid::Uuid;
 use super::{
     Definition,
     afresh::Room,
-    build::{self, Stage, State, Target},
+    build::{self, Stage, State},
     cache::Cache,
     error::RebuildError,
     fold::{self, Folding},
     lease::{self, Driver},
     life::Life,
     log,
-    pipeline::{self, Folded},
+    pipeline::{self, CHUNK_SHARE, Folded},
     process,
     proof::{self, Verified},
     session::{self, FOLDING, UNHURRIED},
     shape,
     staged::{Staged, Way},
-    switch::{busy, fold_rest, lock_shortly, readers_wait, remove, switch},
+    switch::{LAST_EVENTS, PATIENCE, busy, fold_rest, lock_shortly, readers_wait, remove, switch},
     table::{Table, WriteError},
+    target::Target,
 };
 
 #[derive(Clone, Debug, Default)]
@@ -90,16 +91,10 @@ fn microseconds<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Re
     duration.map(|duration| duration.as_micros() as u64).serialize(serializer)
 }
 
-/// The share of the memory that a chunk of the book may take as it is read; folded it takes several times as much, and
-/// some of them are under way at once.
-pub(super) const CHUNK_SHARE: usize = 48;
-/// So many events may be left to fold within the transaction that takes over.
-pub(super) const LAST_EVENTS: Position = 500;
 /// How often the take-over waits for readers, with a rest of `PATIENCE` for them in between, before it gives up; and how
 /// many of these attempts are as gentle as the ones before.
 const ATTEMPTS: u32 = 600;
 const GENTLE: u32 = 100;
-pub(super) const PATIENCE: Duration = Duration::from_millis(100);
 /// How long a build belongs to its process after the last sign of life.
 const LEASE: Duration = Duration::from_secs(3);
 /// How long the comparison waits for the build that serves to come as far as the new one, and how often it looks.

@@ -8,7 +8,7 @@ use sqlx::{Connection, Executor as _, PgConnection};
 
 use super::{
     Definition, afresh,
-    build::{self, Build, Stage, Target},
+    build::{self, Build, Stage},
     error::RebuildError,
     fold::Folding,
     lease,
@@ -16,6 +16,7 @@ use super::{
     parking::TakingBack,
     session::UNHURRIED,
     table::Table,
+    target::Target,
     watch,
 };
 

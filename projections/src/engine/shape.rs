@@ -9,8 +9,9 @@ use sqlx::{Connection, Executor as _, PgConnection};
 
 use super::{
     Definition,
-    build::{self, Build, Stage, Target},
+    build::{self, Build, Stage},
     table::Table,
+    target::Target,
 };
 
 /// Makes the tables of a build, without keys and indexes: rows come faster into a table that has none.

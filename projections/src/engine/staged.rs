@@ -4,7 +4,8 @@
 use sqlx::{Arguments, PgConnection, postgres::PgArguments};
 
 use super::{
-    copy::{Column, Copied},
+    column::{Column, names},
+    copy::Copied,
     lease::Hold,
     text::Texts,
 };
@@ -184,8 +185,4 @@ pub(super) fn same(key: &[&Column]) -> String {
 /// Each text as what its column holds.
 fn cast(columns: &[&Column]) -> Vec<String> {
     columns.iter().map(|column| format!("r.{}::{}", column.name, column.kind)).collect()
-}
-
-pub(super) fn names(columns: &[&Column]) -> String {
-    columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ")
 }

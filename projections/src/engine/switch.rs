@@ -9,15 +9,19 @@ use tokio::time;
 
 use super::{
     Definition,
-    build::{self, Build, Stage, State, Target},
-    error::RebuildError,
+    build::{self, Build, Stage, State},
+    error::{RebuildError, is_lock_timeout},
     fold::Folding,
     log,
-    rebuild::{LAST_EVENTS, PATIENCE},
     session::FOLDING,
     shape,
+    target::Target,
 };
 
+/// So many events may be left to fold within the transaction that takes over.
+pub(super) const LAST_EVENTS: Position = 500;
+/// How long whoever switches rests between two attempts, so that readers have their turn.
+pub(super) const PATIENCE: Duration = Duration::from_millis(100);
 /// How long a roll-back waits for the build that is kept to come as far as the one that serves.
 const ROLL_BACK_WITHIN: Duration = Duration::from_secs(4);
 /// So long may new readers wait for those before them while a build takes over, at first.
@@ -201,8 +205,4 @@ pub(super) async fn remove(build: &Build, owner: &mut PgConnection) -> Result<()
         sqlx::query(statement).bind(&build.name).bind(build.build).execute(&mut *owner).await?;
     }
     Ok(())
-}
-
-pub(super) fn is_lock_timeout(error: &sqlx::Error) -> bool {
-    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "55P03")
 }

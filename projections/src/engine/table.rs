@@ -17,7 +17,7 @@ use super::{
     cache::Cache,
     canonical::{self, Shape, Sums, plain},
     changes::{Changes, FoldError, Queue, Slot},
-    copy::Column,
+    column::Column,
     memory::{BUCKETS, Memory, Portion},
     parallel,
     row::{Row, RowKey, Source},

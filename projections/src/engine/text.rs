@@ -12,7 +12,7 @@ use serde::{
 };
 use serde_json::ser::{CharEscape, CompactFormatter, Formatter};
 
-use super::copy::Column;
+use super::column::Column;
 
 /// The values of some rows, row after row in the order of their fields, each as PostgreSQL reads it: a text without
 /// quotation marks, unless it is JSON; and NUL, which the book may hold in a text and PostgreSQL may not, as the replacement

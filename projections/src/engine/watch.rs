@@ -16,7 +16,7 @@ use tokio::time;
 
 use super::{
     Definition, afresh,
-    build::{self, Build, Stage, State, Target},
+    build::{self, Build, Stage, State},
     error::RebuildError,
     fold::Folding,
     log::{self, Entry},
@@ -25,6 +25,7 @@ use super::{
     row::Source,
     session::{UNHURRIED, snapshot_of},
     table::Table,
+    target::Target,
 };
 
 /// A row that is not what the book says.
