@@ -4,10 +4,8 @@ use std::io;
 
 use daybook_core::{Position, store::StoreError};
 
-use super::{
-    proof::{Difference, Verified},
-    table::WriteError,
-};
+use super::table::WriteError;
+use crate::engine::check::proof::{Difference, Verified};
 
 #[derive(Debug, thiserror::Error)]
 pub enum RebuildError {

@@ -14,8 +14,8 @@ use super::{
     changes::{Changes, FoldError, Slot},
     row::Row,
     table::WriteError,
-    text::without_nul,
 };
+use crate::engine::write::text::without_nul;
 
 /// Which rows to keep, by the first column of their keys: no fold sees more than one row at a time, so any portion of
 /// the rows can be folded by itself.

@@ -1,69 +1,42 @@
 //! The engine under the projections: it reads the book from a checkpoint, folds, and writes rows and checkpoint in one
 //! transaction. A projection itself is a pure fold and knows nothing of any of this.
 
-mod afresh;
-mod build;
-mod cache;
-mod canonical;
+mod builds;
 mod changes;
-mod chosen;
-mod column;
-mod copy;
+mod check;
 mod error;
-mod fold;
-mod lane;
-mod lease;
-mod life;
-mod log;
+mod follow;
 mod memory;
-mod parallel;
-mod parking;
-mod past;
-mod pipeline;
-mod process;
-mod projector;
-mod proof;
-mod rebuild;
-mod repair;
+mod read;
 mod row;
 mod session;
-mod shape;
-mod snapshot;
-mod spill;
-mod staged;
-mod standing;
-mod switch;
 mod table;
-mod target;
-mod text;
-mod upgrade;
-mod viewer;
-mod watch;
+mod write;
 
 use chrono::{DateTime, Utc};
 use daybook_core::RecordedEvent;
 
-pub use afresh::Room;
-pub use build::{Stage, State, in_service, pause, resume};
+pub use builds::build::{Stage, State, in_service, pause, resume};
+pub use builds::process::memory as resident_memory;
+pub use builds::rebuild::{Phase, Progress, RebuildOptions, Rebuilt, rebuild};
+pub use builds::repair::{Repaired, repair};
+pub use builds::switch::{discard, roll_back};
+pub use builds::target::Target;
 pub use changes::{Changes, FoldError};
-pub use chosen::{Chosen, Value};
+pub use check::afresh::Room;
+pub use check::proof::{Checksum, Difference, Verified, checksum, checksum_at, verify, verify_all, verify_kept};
+pub use check::watch::{Drift, Look, look, watch};
 pub use error::RebuildError;
+pub use follow::parking::{ParkError, ParkedStream, park, unpark};
+pub use follow::projector::{NewVersions, Projector, ProjectorOptions};
+pub use follow::standing::{Building, Kept, Standing, standings};
 pub use memory::Memory;
-pub use parking::{ParkError, ParkedStream, park, unpark};
-pub use past::{Candidate, Known, Moment};
-pub use process::memory as resident_memory;
-pub use projector::{NewVersions, Projector, ProjectorOptions};
-pub use proof::{Checksum, Difference, Verified, checksum, checksum_at, verify, verify_all, verify_kept};
-pub use rebuild::{Phase, Progress, RebuildOptions, Rebuilt, rebuild};
-pub use repair::{Repaired, repair};
+pub use read::chosen::{Chosen, Value};
+pub use read::past::{Candidate, Known, Moment};
+pub use read::snapshot::{Freshness, Plans, ReadError, Reader, Snapshot};
+pub use read::viewer::{Owner, Viewer};
 pub use row::{Row, RowKey, Source};
-pub use snapshot::{Freshness, Plans, ReadError, Reader, Snapshot};
-pub use standing::{Building, Kept, Standing, standings};
-pub use switch::{discard, roll_back};
 pub use table::Table;
-pub use target::Target;
-pub use viewer::{Owner, Viewer};
-pub use watch::{Drift, Look, look, watch};
 
 /// A read model: how events become rows.
 pub trait Projection: 'static {
@@ -150,7 +123,7 @@ impl Definition {
 
     /// The table of a migration that has the shape of this version, after which builds are made.
     fn shape(&self, table: &Table) -> String {
-        target::shape_name(table.name(), self.version)
+        builds::target::shape_name(table.name(), self.version)
     }
 }
 

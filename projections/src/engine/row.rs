@@ -6,7 +6,7 @@ use chrono::NaiveDate;
 use serde::Serialize;
 use sqlx::{FromRow, postgres::PgRow};
 
-use super::viewer::Owner;
+use crate::engine::read::viewer::Owner;
 
 /// A row as a plain struct; its fields are the columns of its table.
 pub trait Row:

@@ -14,16 +14,22 @@ use serde_json::{Map, Value};
 use sqlx::PgConnection;
 
 use super::{
-    cache::Cache,
-    canonical::{self, Shape, Sums, plain},
     changes::{Changes, FoldError, Queue, Slot},
-    column::Column,
     memory::{BUCKETS, Memory, Portion},
-    parallel,
     row::{Row, RowKey, Source},
-    staged::{self, Staged},
-    text::{self, Texts},
-    viewer::Owner,
+};
+use crate::engine::{
+    check::{
+        canonical::{self, Shape, Sums, plain},
+        parallel,
+    },
+    follow::cache::Cache,
+    read::viewer::Owner,
+    write::{
+        column::Column,
+        staged::{self, Staged},
+        text::{self, Texts},
+    },
 };
 
 /// A table, whatever its rows are.

@@ -1,0 +1,166 @@
+//! A long stretch of the book, read ahead and decoded on all cores while the caller is busy with what came before. Few
+//! chunks are in memory at any time, and each is bounded by its bytes.
+
+use daybook_core::{
+    Position,
+    store::{RawEvent, Store, StoreError, Upcasters},
+};
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
+use sqlx::Executor as _;
+use tokio::{sync::mpsc, task};
+
+use crate::engine::{
+    Follows,
+    changes::Changes,
+    error::RebuildError,
+    follow::{
+        fold::Folding,
+        log::{self, Entry},
+    },
+};
+
+/// What one step hands to the next, until there is nothing more or it has failed.
+pub(in crate::engine) type Stream<T> = mpsc::Receiver<Result<T, RebuildError>>;
+
+/// A chunk of the book.
+pub(in crate::engine) struct Chunk {
+    /// The last position of the chunk, whether or not anybody follows that event.
+    pub to: Position,
+    pub events: Vec<RawEvent>,
+}
+
+/// A chunk of the book, folded.
+pub(in crate::engine) struct Folded {
+    pub to: Position,
+    /// What the events ask for, in their order.
+    pub changes: Vec<Changes>,
+}
+
+/// The share of the memory that a chunk of the book may take as it is read; folded it takes several times as much, and
+/// some of them are under way at once.
+pub(in crate::engine) const CHUNK_SHARE: usize = 48;
+/// Events of the first chunk; the others follow from how large these are.
+const FIRST: u64 = 1_000;
+/// What a row of the events table takes in memory beside its JSON.
+const OVERHEAD: usize = 300;
+/// Pieces of a chunk per core, so that no core waits long for the others.
+const PIECES: usize = 4;
+
+/// The events after one position up to another, which the book has reached, as changes of a projection.
+pub(in crate::engine) fn folded(
+    store: &Store,
+    folding: Folding,
+    span: (Position, Position),
+    chunk_bytes: usize,
+) -> Stream<Folded> {
+    let chunks = read(store, &[folding.definition.follows], span, chunk_bytes);
+    let upcasters = store.upcasters().clone();
+    mapped(chunks, move |Chunk { to, events }| {
+        let changes = pieces(events).into_par_iter().map(|piece| Ok(folding.changes(&decoded(piece, &upcasters))?));
+        Ok(Folded { to, changes: changes.collect::<Result<_, RebuildError>>()? })
+    })
+}
+
+/// The events of some chunks, decoded.
+pub(in crate::engine) fn entries(chunks: Stream<Vec<RawEvent>>, upcasters: Upcasters) -> Stream<Vec<Entry>> {
+    mapped(chunks, move |events| {
+        Ok(pieces(events).into_par_iter().flat_map_iter(|piece| decoded(piece, &upcasters)).collect())
+    })
+}
+
+/// The events after one position up to another that are followed by any of these.
+pub(in crate::engine) fn read(
+    store: &Store,
+    follows: &[Follows],
+    span: (Position, Position),
+    chunk_bytes: usize,
+) -> Stream<Chunk> {
+    let types = types(follows);
+    let (send, chunks) = mpsc::channel(1);
+    let store = store.clone();
+    tokio::spawn(async move {
+        if let Err(error) = read_into(&store, types.as_deref(), span, chunk_bytes, &send).await {
+            // Nobody to tell means that nobody wants the rest.
+            let _ = send.send(Err(error.into())).await;
+        }
+    });
+    chunks
+}
+
+/// Does the work of a step with each chunk, one after the other, beside those who read and those who wait for it.
+pub(in crate::engine) fn mapped<T: Send + 'static, U: Send + 'static>(
+    mut chunks: Stream<T>,
+    work: impl FnMut(T) -> Result<U, RebuildError> + Send + 'static,
+) -> Stream<U> {
+    let (send, done) = mpsc::channel(1);
+    let mut work = work;
+    tokio::spawn(async move {
+        while let Some(chunk) = chunks.recv().await {
+            let outcome;
+            (work, outcome) = task::spawn_blocking(move || {
+                let outcome = chunk.and_then(&mut work);
+                (work, outcome)
+            })
+            .await
+            .expect("folding does not fall");
+            let failed = outcome.is_err();
+            if send.send(outcome).await.is_err() || failed {
+                break;
+            }
+        }
+    });
+    done
+}
+
+/// The types of aggregates that are followed; `None` if all are.
+fn types(follows: &[Follows]) -> Option<Vec<&'static str>> {
+    let mut types = Vec::new();
+    for follows in follows {
+        match follows {
+            Follows::Only(some) => types.extend_from_slice(some),
+            Follows::Everything => return None,
+        }
+    }
+    types.sort_unstable();
+    types.dedup();
+    Some(types)
+}
+
+async fn read_into(
+    store: &Store,
+    types: Option<&[&str]>,
+    (mut reached, to): (Position, Position),
+    chunk_bytes: usize,
+    chunks: &mpsc::Sender<Result<Chunk, RebuildError>>,
+) -> Result<(), StoreError> {
+    let mut connection = store.connection().await?;
+    connection.execute("set enable_seqscan = off").await?;
+    let mut limit = FIRST;
+    while reached < to {
+        let end = to.min(reached + limit);
+        let events = log::read_followed(&mut connection, types, reached, end).await?;
+        let bytes: usize = events.iter().map(|event| event.payload.len() + event.metadata.len() + OVERHEAD).sum();
+        // As many as fill a chunk at the size of these, but not many more than last time: the next may be larger.
+        let fitting = (limit * chunk_bytes as u64).checked_div(bytes as u64).unwrap_or(limit * 4);
+        limit = fitting.clamp(FIRST / 10, limit * 4);
+        if chunks.send(Ok(Chunk { to: end, events })).await.is_err() {
+            break;
+        }
+        reached = end;
+    }
+    Ok(())
+}
+
+fn pieces(mut events: Vec<RawEvent>) -> Vec<Vec<RawEvent>> {
+    let size = events.len().div_ceil(rayon::current_num_threads() * PIECES).max(1);
+    let mut pieces = Vec::new();
+    while !events.is_empty() {
+        let rest = events.split_off(size.min(events.len()));
+        pieces.push(std::mem::replace(&mut events, rest));
+    }
+    pieces
+}
+
+fn decoded(events: Vec<RawEvent>, upcasters: &Upcasters) -> Vec<Entry> {
+    events.into_iter().map(|raw| Entry::of(raw, upcasters)).collect()
+}
