@@ -533,6 +533,18 @@ CREATE VIEW public.expenses AS
     expenses_v1.changed_position
    FROM public.expenses_v1;
 
+CREATE TABLE public.history_v2 (
+    entity_id text NOT NULL,
+    "position" bigint NOT NULL,
+    occurred_at timestamp with time zone NOT NULL
+);
+
+CREATE VIEW public.history AS
+ SELECT history_v2.entity_id,
+    history_v2."position",
+    history_v2.occurred_at
+   FROM public.history_v2;
+
 CREATE TABLE public.history_v1 (
     entity_id text NOT NULL,
     "position" bigint NOT NULL,
@@ -547,21 +559,6 @@ CREATE TABLE public.history_v1 (
     dated_at timestamp with time zone,
     recorded_at timestamp with time zone NOT NULL
 );
-
-CREATE VIEW public.history AS
- SELECT history_v1.entity_id,
-    history_v1."position",
-    history_v1.event_type,
-    history_v1.aggregate_type,
-    history_v1.aggregate_id,
-    history_v1.sequence,
-    history_v1.actor,
-    history_v1.on_behalf_of,
-    history_v1.reason,
-    history_v1.occurred_at,
-    history_v1.dated_at,
-    history_v1.recorded_at
-   FROM public.history_v1;
 
 CREATE TABLE public.idempotency (
     key uuid NOT NULL,
@@ -1182,6 +1179,9 @@ ALTER TABLE ONLY public.expenses_v1
 ALTER TABLE ONLY public.history_v1
     ADD CONSTRAINT history_v1_pkey PRIMARY KEY (entity_id, "position");
 
+ALTER TABLE ONLY public.history_v2
+    ADD CONSTRAINT history_v2_pkey PRIMARY KEY (entity_id, "position");
+
 ALTER TABLE ONLY public.idempotency
     ADD CONSTRAINT idempotency_pkey PRIMARY KEY (key);
 
@@ -1440,9 +1440,11 @@ GRANT SELECT,INSERT,DELETE,TRUNCATE,UPDATE ON TABLE public.expenses_v1 TO dayboo
 
 GRANT SELECT ON TABLE public.expenses TO daybook_app;
 
-GRANT SELECT,INSERT,DELETE,TRUNCATE,UPDATE ON TABLE public.history_v1 TO daybook_app;
+GRANT SELECT,INSERT,DELETE,TRUNCATE,UPDATE ON TABLE public.history_v2 TO daybook_app;
 
 GRANT SELECT ON TABLE public.history TO daybook_app;
+
+GRANT SELECT,INSERT,DELETE,TRUNCATE,UPDATE ON TABLE public.history_v1 TO daybook_app;
 
 GRANT SELECT,INSERT ON TABLE public.idempotency TO daybook_app;
 

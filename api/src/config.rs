@@ -30,7 +30,7 @@ pub struct Config {
 
     /// A name by which callers reach this server, such as that of the proxy before it; as often as there are names. Addresses
     /// and `localhost` need no naming. A request for any other name is refused.
-    #[arg(long = "hosts", env = "DAYBOOK_HOSTS", value_name = "NAME", value_delimiter = ',')]
+    #[arg(long = "hosts", env = "DAYBOOK_HOSTS", value_name = "NAME", value_delimiter = ',', value_parser = host_name)]
     hosts: Vec<String>,
 
     /// How many commands may wait for the writer; further ones are told that the ledger is overloaded.
@@ -146,6 +146,16 @@ pub enum LogFormat {
     Json,
 }
 
+fn host_name(text: &str) -> Result<String, String> {
+    let name = text.trim().trim_end_matches('.');
+    let is_of_a_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    if !name.is_empty() && name.chars().all(is_of_a_name) {
+        Ok(name.to_owned())
+    } else {
+        Err("a host is a name alone, such as billing.example.com, without scheme, port or path".into())
+    }
+}
+
 fn loopback(text: &str) -> Result<SocketAddr, String> {
     let address: SocketAddr = text.parse().map_err(|_| "an address looks like 127.0.0.1:8080".to_owned())?;
     if address.ip().is_loopback() {
@@ -174,6 +184,14 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::ValueValidation);
         assert!(error.to_string().contains("loopback"), "{error}");
         assert!(loopback("[::1]:0").is_ok());
+    }
+
+    #[test]
+    fn a_host_is_a_name_alone() {
+        assert_eq!(host_name(" billing.example. ").as_deref(), Ok("billing.example"));
+        for wrong in ["", "https://billing.example", "billing.example:8443", "billing.example/", "a b"] {
+            assert!(host_name(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -1,21 +1,30 @@
-//! The history of any entity: every event that happened to it or mentions it, who did it, for whom and why.
+//! The history of any entity: every event that happened to it or mentions it. Who did it, for whom and why, the event says
+//! itself: its metadata is read where it stands.
 
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
-use daybook_core::{RecordedEvent, domain::Mentions};
+use daybook_core::{Metadata, RecordedEvent, domain::Mentions};
 use serde::{Deserialize, Serialize};
-use sqlx::{FromRow, PgConnection, QueryBuilder};
+use sqlx::{FromRow, PgConnection, QueryBuilder, Row as _, postgres::PgRow};
 
 use crate::engine::{Changes, FoldError, Follows, Moment, Owner, Projection, Row, Source, Table, place};
 
 #[derive(Debug)]
 pub enum History {}
 
+/// That an event concerns an entity.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, FromRow)]
 pub struct HistoryRow {
     /// Whom the event concerns: its own aggregate, or one that it mentions.
     pub entity_id: String,
+    pub position: i64,
+    pub occurred_at: DateTime<Utc>,
+}
+
+/// An event that concerns an entity, without its payload.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HistoryEntry {
     pub position: i64,
     pub event_type: String,
     pub aggregate_type: String,
@@ -49,26 +58,16 @@ impl Row for HistoryRow {
 
 impl Projection for History {
     const NAME: &'static str = "history";
-    const VERSION: i32 = 1;
+    const VERSION: i32 = 2;
     const FOLLOWS: Follows = Follows::Everything;
     const TABLES: &'static [Table] = &[Table::of::<HistoryRow>()];
 
     fn fold(event: &RecordedEvent, changes: &mut Changes) -> Result<(), FoldError> {
-        let metadata = &event.metadata;
         for entity in entities(event) {
             changes.insert(HistoryRow {
                 entity_id: entity.into(),
                 position: place(event),
-                event_type: event.event.event_type(),
-                aggregate_type: event.event.aggregate_type().into(),
-                aggregate_id: event.aggregate_id.clone(),
-                sequence: event.sequence as i64,
-                actor: metadata.actor.as_ref().map(ToString::to_string),
-                on_behalf_of: metadata.on_behalf_of.as_ref().map(ToString::to_string),
-                reason: metadata.reason.clone(),
                 occurred_at: event.occurred_at(),
-                dated_at: metadata.dated_at,
-                recorded_at: event.recorded_at,
             });
         }
         Ok(())
@@ -81,6 +80,25 @@ fn entities(event: &RecordedEvent) -> BTreeSet<&str> {
     mentions.0
 }
 
+impl FromRow<'_, PgRow> for HistoryEntry {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        let metadata = Metadata::read(row.try_get("metadata")?);
+        Ok(Self {
+            position: row.try_get("position")?,
+            event_type: row.try_get("event_type")?,
+            aggregate_type: row.try_get("aggregate_type")?,
+            aggregate_id: row.try_get("aggregate_id")?,
+            sequence: row.try_get("sequence")?,
+            actor: metadata.actor.map(String::from),
+            on_behalf_of: metadata.on_behalf_of.map(String::from),
+            reason: metadata.reason,
+            occurred_at: row.try_get("occurred_at")?,
+            dated_at: metadata.dated_at,
+            recorded_at: row.try_get("recorded_at")?,
+        })
+    }
+}
+
 /// Newest first; `before` is the position of the last row of the page before this one.
 pub async fn list(
     connection: &mut PgConnection,
@@ -88,17 +106,17 @@ pub async fn list(
     moment: &Moment,
     before: Option<i64>,
     limit: i64,
-) -> Result<Vec<HistoryRow>, sqlx::Error> {
+) -> Result<Vec<HistoryEntry>, sqlx::Error> {
     let mut query = QueryBuilder::new(
-        "select entity_id, position, event_type, aggregate_type, aggregate_id, sequence, actor, on_behalf_of, reason,
-             occurred_at, dated_at, recorded_at
-         from history
-         where entity_id = ",
+        "select h.position, e.event_type, e.aggregate_type, e.aggregate_id, e.sequence, e.metadata::text as metadata,
+             h.occurred_at, e.recorded_at
+         from history h join events e on e.position = h.position
+         where h.entity_id = ",
     );
     query.push_bind(entity_id);
-    before.map(|before| query.push(" and position < ").push_bind(before));
-    moment.position().map(|known_at| query.push(" and position <= ").push_bind(known_at));
-    moment.before().map(|before| query.push(" and occurred_at < ").push_bind(before));
-    query.push(" order by position desc limit ").push_bind(limit);
+    before.map(|before| query.push(" and h.position < ").push_bind(before));
+    moment.position().map(|known_at| query.push(" and h.position <= ").push_bind(known_at));
+    moment.before().map(|before| query.push(" and h.occurred_at < ").push_bind(before));
+    query.push(" order by h.position desc limit ").push_bind(limit);
     query.build_query_as().fetch_all(connection).await
 }

@@ -168,6 +168,33 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
+/// What decides does no I/O, and so stands on nothing that does.
+#[test]
+fn what_decides_stands_on_nothing_that_reads_or_writes() {
+    let core = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("core/src");
+    let above = [
+        ("terms", &["domain", "event", "state", "operations"][..]),
+        ("domain", &["state", "operations"]),
+        ("state", &["operations"]),
+        ("operations", &[]),
+    ];
+    for (folder, above) in above {
+        let mut files = Vec::new();
+        sources(&core.join(folder), &mut files);
+        assert!(!files.is_empty(), "{folder} was not found");
+        for file in files {
+            let text = fs::read_to_string(&file).unwrap();
+            for statement in text.split("\nuse crate::").skip(1) {
+                let import = statement.split(';').next().unwrap();
+                let words: Vec<&str> = import.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+                let foreign = ["store", "writer", "transparency", "upgrade", "clock"].iter().chain(above);
+                let found: Vec<_> = foreign.filter(|module| words.contains(*module)).collect();
+                assert!(found.is_empty(), "{} uses {found:?}", file.display());
+            }
+        }
+    }
+}
+
 /// A new version of an event may have another shape: only the store, which brings events to their present version, may look
 /// for something in one as it was stored. The upgrade mends what earlier versions have recorded, in their shape.
 #[test]

@@ -53,7 +53,7 @@ struct Spoilt {
     table: &'static str,
 }
 
-const SPOILT: [Spoilt; 6] = [
+const SPOILT: [Spoilt; 7] = [
     Spoilt {
         projection: "accounts",
         statement: "update accounts_v1 set balance = balance + 0.01 where currency = 'EUR'",
@@ -79,8 +79,14 @@ const SPOILT: [Spoilt; 6] = [
         table: "payment_allocations",
     },
     Spoilt {
+        projection: "payments",
+        statement: "update payments_v2 set status = 'on its way' where position = (select min(position) from payments_v2)",
+        events: "select position from events where event_type = 'payment.started'",
+        table: "payments",
+    },
+    Spoilt {
         projection: "history",
-        statement: "update history_v1 set actor = 'staff:mallory' where event_type = 'ticket.opened'",
+        statement: "update history_v2 set occurred_at = occurred_at + interval '1 day' where position in (select position from events where event_type = 'ticket.opened')",
         events: "select position from events where event_type = 'ticket.opened'",
         table: "history",
     },

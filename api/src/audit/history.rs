@@ -2,7 +2,7 @@
 
 use axum::{extract::State, response::Response};
 use chrono::{DateTime, Utc};
-use daybook_projections::history::{self as read_model, HistoryRow};
+use daybook_projections::history::{self as read_model, HistoryEntry};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -44,20 +44,20 @@ pub struct EventOfHistory {
     recorded_at: DateTime<Utc>,
 }
 
-impl From<HistoryRow> for EventOfHistory {
-    fn from(row: HistoryRow) -> Self {
+impl From<HistoryEntry> for EventOfHistory {
+    fn from(entry: HistoryEntry) -> Self {
         Self {
-            position: row.position,
-            event_type: row.event_type,
-            aggregate_type: row.aggregate_type,
-            aggregate_id: row.aggregate_id,
-            sequence: row.sequence,
-            actor: row.actor,
-            on_behalf_of: row.on_behalf_of,
-            reason: row.reason,
-            occurred_at: row.occurred_at,
-            dated_at: row.dated_at,
-            recorded_at: row.recorded_at,
+            position: entry.position,
+            event_type: entry.event_type,
+            aggregate_type: entry.aggregate_type,
+            aggregate_id: entry.aggregate_id,
+            sequence: entry.sequence,
+            actor: entry.actor,
+            on_behalf_of: entry.on_behalf_of,
+            reason: entry.reason,
+            occurred_at: entry.occurred_at,
+            dated_at: entry.dated_at,
+            recorded_at: entry.recorded_at,
         }
     }
 }
@@ -73,5 +73,5 @@ pub async fn list(
     let entity = String::from(entity);
     let at = rows.moment();
     let found = read_model::list(&mut rows, &entity, &at, walk.before(), walk.rows()).await?;
-    Ok(rows.tell(walk.page(found, |row| row.position, EventOfHistory::from)))
+    Ok(rows.tell(walk.page(found, |entry| entry.position, EventOfHistory::from)))
 }

@@ -51,10 +51,12 @@ impl Hosts {
     fn include(&self, host: &str) -> bool {
         let host = host.trim_end_matches('.').to_ascii_lowercase();
         let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&host);
-        address.parse::<IpAddr>().is_ok()
-            || host == "localhost"
-            || host.ends_with(".localhost")
-            || self.0.contains(&host)
+        address.parse::<IpAddr>().is_ok() || host == "localhost" || self.0.contains(&host)
+    }
+
+    /// Whether the operator gave it this name.
+    fn name(&self, host: &str) -> bool {
+        self.0.contains(&host.to_ascii_lowercase())
     }
 }
 
@@ -70,7 +72,7 @@ pub async fn admit(State(hosts): State<Hosts>, request: Request, next: Next) -> 
     }
     // A page of another site may ask for what changes nothing; it cannot read the answer.
     if !request.method().is_safe() {
-        from_the_same_site(headers, host.as_ref())?;
+        from_the_same_site(headers, host.as_ref(), &hosts)?;
     }
     is_text(request.uri())?;
     Ok(next.run(request).await)
@@ -78,10 +80,14 @@ pub async fn admit(State(hosts): State<Hosts>, request: Request, next: Next) -> 
 
 /// The server that the request names; one in HTTP/1.0 may name none.
 fn host(request: &Request) -> Result<Option<Authority>, ApiError> {
-    if let Some(authority) = request.uri().authority() {
-        return Ok(Some(authority.clone()));
-    }
+    let target = request.uri().authority();
     match request.headers().get(header::HOST) {
+        None if let Some(target) = target => Ok(Some(target.clone())),
+        Some(host)
+            if target.is_some_and(|target| !host.as_bytes().eq_ignore_ascii_case(target.as_str().as_bytes())) =>
+        {
+            Err(malformed("host", "the request addresses two hosts".into()))
+        }
         None if request.version() < Version::HTTP_11 => Ok(None),
         None => Err(malformed("host", "the request does not say whom it addresses".into())),
         Some(host) => match Authority::try_from(host.as_bytes()) {
@@ -102,7 +108,7 @@ fn addressed(hosts: &Hosts, host: &Authority) -> Result<(), ApiError> {
 
 /// Browsers say where a request comes from; programs need not. `Origin` is compared where a browser is too old for
 /// `Sec-Fetch-Site`, by its name and port, since what ends TLS before the server changes the scheme.
-fn from_the_same_site(headers: &HeaderMap, host: Option<&Authority>) -> Result<(), ApiError> {
+fn from_the_same_site(headers: &HeaderMap, host: Option<&Authority>, hosts: &Hosts) -> Result<(), ApiError> {
     let foreign = || ApiError::new("cross-site-request", "a page of another site may not change anything here");
     if let Some(site) = headers.get(SEC_FETCH_SITE) {
         // `none`: somebody typed the address, or it is no page that asks.
@@ -110,7 +116,9 @@ fn from_the_same_site(headers: &HeaderMap, host: Option<&Authority>) -> Result<(
     }
     let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
     let origin = Uri::try_from(origin.as_bytes()).ok().and_then(|origin| origin.into_parts().authority);
-    if origin.is_some() && origin.as_ref() == host { Ok(()) } else { Err(foreign()) }
+    // A proxy may have changed the host or left out the port; it is then one of the names that the operator gave.
+    let is_own = |origin: &Authority| host == Some(origin) || hosts.name(origin.host());
+    if origin.as_ref().is_some_and(is_own) { Ok(()) } else { Err(foreign()) }
 }
 
 /// What is percent-encoded is UTF-8, so that no two addresses mean the same by what cannot be read.
@@ -137,13 +145,13 @@ mod tests {
     fn a_server_is_known_by_its_addresses_and_the_names_that_it_was_given() {
         let hosts = Hosts::new(&["Billing.example".into()]);
         let asked = |host: &str| code(addressed(&hosts, &host.parse().expect("a host")));
-        for known in ["127.0.0.1:8080", "[::1]:8080", "192.0.2.7", "localhost", "LOCALHOST:1", "a.localhost"] {
+        for known in ["127.0.0.1:8080", "[::1]:8080", "192.0.2.7", "localhost", "LOCALHOST:1"] {
             assert_eq!(asked(known), "", "{known}");
         }
         for known in ["billing.example", "billing.EXAMPLE:8443", "billing.example."] {
             assert_eq!(asked(known), "", "{known}");
         }
-        for foreign in ["rebound.example:8080", "127.0.0.1.example", "localhost.example", "evil-localhost", "0x7f.1"] {
+        for foreign in ["rebound.example:8080", "127.0.0.1.example", "localhost.example", "a.localhost", "0x7f.1"] {
             assert_eq!(asked(foreign), "unknown-host", "{foreign}");
         }
     }
@@ -155,7 +163,7 @@ mod tests {
             let headers = headers.iter().map(|(name, value)| {
                 (name.parse().expect("a name of a header"), value.parse().expect("a value of a header"))
             });
-            code(from_the_same_site(&headers.collect(), Some(&host)))
+            code(from_the_same_site(&headers.collect(), Some(&host), &Hosts::new(&["public.example".into()])))
         };
         assert_eq!(asked(&[]), "", "no browser asks");
         for same in ["https://billing.example:8443", "http://billing.example:8443"] {
@@ -164,9 +172,11 @@ mod tests {
         for other in ["https://billing.example", "https://evil.example:8443", "null", "billing.example:8443x", ""] {
             assert_eq!(asked(&[("origin", other)]), "cross-site-request", "{other}");
         }
+        // As an operator says that it is reached, whatever a proxy makes of the host.
+        assert_eq!(asked(&[("origin", "https://public.example:8443")]), "");
         for (site, expected) in [("same-origin", ""), ("none", ""), ("cross-site", "cross-site-request")] {
             assert_eq!(asked(&[("sec-fetch-site", site)]), expected);
-            // A proxy may have changed the host; the browser knows better.
+            // The browser knows better.
             assert_eq!(asked(&[("sec-fetch-site", site), ("origin", "https://public.example")]), expected);
         }
         assert_eq!(asked(&[("sec-fetch-site", "same-site")]), "cross-site-request");

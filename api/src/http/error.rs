@@ -191,6 +191,10 @@ impl ApiError {
         if matches!(error, sqlx::Error::PoolTimedOut) {
             return Self::new("overloaded", "too many queries wait for the store").retry_after(1);
         }
+        if matches!(error, sqlx::Error::ColumnDecode { .. }) {
+            tracing::error!(error = %chain(error), "a row has what no fold makes: verify and repair the projection");
+            return Self::new("internal", "a row of the read model cannot be read; the book is not concerned");
+        }
         tracing::error!(error = %chain(error), "a statement failed");
         Self::new("store-unavailable", "the store does not answer").retry_after(5)
     }

@@ -205,8 +205,7 @@ impl Status {
     /// How an invoice over this total stands after an event.
     pub fn after(self, event: &InvoiceEvent, total: Decimal) -> Self {
         match event {
-            InvoiceEvent::Finalised(_) => Self::Issued,
-            InvoiceEvent::LinesCredited { .. } => self,
+            InvoiceEvent::Finalised(_) | InvoiceEvent::LinesCredited { .. } => self,
             InvoiceEvent::PartPaid { due } | InvoiceEvent::DueAgain { due } if due.amount() < total => Self::PartPaid,
             InvoiceEvent::PartPaid { .. } | InvoiceEvent::DueAgain { .. } => Self::Issued,
             InvoiceEvent::Paid {} => Self::Paid,

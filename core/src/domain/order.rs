@@ -240,11 +240,14 @@ impl Stage {
     /// The stage that an event leads to; `None` where the order stays where it is.
     pub fn after(event: &OrderEvent) -> Option<Self> {
         match event {
-            OrderEvent::Placed(_) | OrderEvent::PaymentMissed { .. } => Some(Self::Open),
+            OrderEvent::PaymentMissed { .. } => Some(Self::Open),
             OrderEvent::PaymentAwaited { payment } => Some(Self::InProgress(payment.clone())),
             OrderEvent::Processed { .. } => Some(Self::Processed),
             OrderEvent::Deleted {} => Some(Self::Deleted),
-            OrderEvent::ItemAdded { .. } | OrderEvent::ItemRemoved { .. } | OrderEvent::Renamed { .. } => None,
+            OrderEvent::Placed(_)
+            | OrderEvent::ItemAdded { .. }
+            | OrderEvent::ItemRemoved { .. }
+            | OrderEvent::Renamed { .. } => None,
         }
     }
 

@@ -291,7 +291,8 @@ impl Status {
     /// How a payment stands after an event. `kept` is what of the money that came had not gone back before.
     pub fn after(self, event: &PaymentEvent, kept: Decimal) -> Self {
         match event {
-            PaymentEvent::Started(_) | PaymentEvent::PledgeWithdrawn {} => Self::New,
+            PaymentEvent::Started(_) => self,
+            PaymentEvent::PledgeWithdrawn {} => Self::New,
             PaymentEvent::Submitted {} => Self::InProgress,
             PaymentEvent::Pledged { .. } => Self::Pledged,
             PaymentEvent::Credited { .. } => Self::Credited,

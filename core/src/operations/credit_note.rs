@@ -133,8 +133,13 @@ impl IssueCreditNote {
                 lines.insert(number, line);
             }
         }
-        let amounts = lines.values().map(|line: &CreditLine| line.amount);
-        if sums_exactly(amounts) { Ok(lines) } else { Err(CreditNoteRejection::LineOutOfRange { line: 1 }) }
+        // The first line with which the sum leaves what can be added exactly.
+        let through = |last: &u32| lines.range(..=*last).map(|(_, line): (_, &CreditLine)| line.amount);
+        if sums_exactly(lines.values().map(|line| line.amount)) {
+            return Ok(lines);
+        }
+        let line = lines.keys().copied().find(|number| !sums_exactly(through(number))).unwrap_or(1);
+        Err(CreditNoteRejection::LineOutOfRange { line })
     }
 
     fn credit_invoice(

@@ -62,6 +62,8 @@ impl WriteError {
             Self::Database(sqlx::Error::Database(error)) => {
                 error.code().is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
             }
+            // A row that no fold makes, such as one with a word that is on no list.
+            Self::Database(sqlx::Error::ColumnDecode { .. }) => true,
             Self::Database(_) => false,
         }
     }

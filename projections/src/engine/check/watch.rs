@@ -183,7 +183,12 @@ async fn of_key(
     let definition = target.definition;
     let mut sources = BTreeSet::new();
     for table in definition.tables.iter().filter(|table| table.can_have(key)) {
-        sources.extend(table.sources(&target.table(table), key, WIDE, connection).await?);
+        match table.sources(&target.table(table), key, WIDE, connection).await {
+            Ok(further) => sources.extend(further),
+            // No fold makes a row that cannot be read.
+            Err(sqlx::Error::ColumnDecode { .. }) => return Ok(Look::Drifted(Vec::new())),
+            Err(error) => return Err(error.into()),
+        }
     }
     if sources.contains(&Source::Book) {
         return Ok(Look::TooWide);
