@@ -8,7 +8,7 @@ use daybook_api::{App, AppOptions, Running};
 use daybook_core::{
     Actor, Context,
     domain::{AccountId, CustomerId, Money},
-    operations::{AdjustAccount, Answer, AccountOpening, Operation, Registration},
+    operations::{AccountOpening, AdjustAccount, Answer, Operation, Registration},
     store::{Store, StoreOptions},
     writer::{Command, ExecuteError, Failure as WriterFailure, Idempotency, Writer, WriterHandle, WriterOptions},
 };
@@ -139,6 +139,60 @@ pub async fn with_projections(server: &Server, ledger: &Ledger, play: Play<'_>) 
     running.shutdown().await;
     server.drop(&database).await?;
     Ok(vec![answered, followed])
+}
+
+/// What a database takes on the disk, and how much has been written ahead of it, in bytes.
+#[derive(sqlx::FromRow)]
+struct Written {
+    events: i64,
+    rows: i64,
+    indexes: i64,
+    log: i64,
+}
+
+impl Written {
+    async fn of(server: &Server, database: &str) -> Result<Self, Failure> {
+        let mut connection = server.connection(database).await?;
+        let written = sqlx::query_as(
+            "select sum(pg_table_size(oid)) filter (where relname = 'events')::bigint as events,
+                 sum(pg_table_size(oid)) filter (where relname <> 'events')::bigint as rows,
+                 sum(pg_indexes_size(oid))::bigint as indexes,
+                 (pg_current_wal_insert_lsn() - '0/0')::bigint as log
+             from pg_class
+             where relkind = 'r' and relnamespace = 'public'::regnamespace",
+        )
+        .fetch_one(&mut connection)
+        .await?;
+        connection.close().await?;
+        Ok(written)
+    }
+}
+
+/// What a deposit adds to the disk once all projections have it: events, other rows, indexes, and the write-ahead log.
+pub async fn bytes(server: &Server, ledger: &Ledger, play: Play<'_>) -> Result<Vec<Run>, Failure> {
+    let database = server.fresh(Some(&ledger.template)).await?;
+    let running = start(server, &database).await?;
+    let before = Written::of(server, &database).await?;
+    let load = closed_loop(callers(running.app().writer(), &ledger.accounts, play), play.span).await?;
+    follow(&running).await?;
+    running.shutdown().await;
+    let after = Written::of(server, &database).await?;
+    let each = |name: &str, bytes: i64| Run {
+        name: name.into(),
+        figure: bytes as f64 / load.accepted_in_all as f64,
+        counts: None,
+        latency: None,
+        peak_memory: None,
+    };
+    server.drop(&database).await?;
+    let kept = |written: &Written| written.events + written.rows + written.indexes;
+    Ok(vec![
+        each(play.name, kept(&after) - kept(&before)),
+        each("of these, events", after.events - before.events),
+        each("of these, rows of projections", after.rows - before.rows),
+        each("of these, indexes", after.indexes - before.indexes),
+        each("write-ahead log", after.log - before.log),
+    ])
 }
 
 /// Deposits in this process, no projections: what the writer does by itself.

@@ -66,8 +66,9 @@ enum Child {
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const SECTIONS: [&str; 11] = [
+const SECTIONS: [&str; 12] = [
     "spread",
+    "bytes",
     "hot",
     "one-caller",
     "full",
@@ -252,6 +253,7 @@ impl Bench {
     ) -> Result<Section, Failure> {
         match name {
             "spread" => deposits::spread(self).await,
+            "bytes" => deposits::bytes(self).await,
             "hot" => deposits::hot(self).await,
             "one-caller" => deposits::one_caller(self).await,
             "full" => deposits::full(self).await,

@@ -42,6 +42,7 @@ pub struct Latency {
 pub enum Unit {
     PerSecond,
     Seconds,
+    BytesPerDeposit,
 }
 
 /// One of those that take turns.
@@ -281,6 +282,7 @@ impl fmt::Display for Section {
         let unit = match self.unit {
             Unit::PerSecond => "per second",
             Unit::Seconds => "seconds",
+            Unit::BytesPerDeposit => "bytes per deposit",
         };
         let mut table = vec![
             [

@@ -128,6 +128,14 @@ pub async fn park(
         return Err(ParkError::NotFollowed(entry.aggregate_type.into_owned()));
     }
     let builds = build::lock(definition.name, &mut transaction).await?;
+    let parked = Parked::read(&[definition.name], &mut *transaction).await?;
+    if let Some(from) = parked
+        .0
+        .get(definition.name)
+        .and_then(|streams| streams.get(&(entry.aggregate_type.clone(), entry.aggregate_id.clone())).copied())
+    {
+        return Err(ParkError::Parked(from));
+    }
     let live = builds.iter().filter(|build| build.stage != Stage::Building);
     let serving = builds.iter().find(|build| build.stage == Stage::Serving);
     if let Some(further) = serving.map(|build| build.position).filter(|reached| *reached >= position) {
@@ -136,14 +144,6 @@ pub async fn park(
     if live.clone().any(|build| build.position >= position) {
         let why = format!("event {position} is set aside, but is in these rows");
         build::disqualify(definition.name, &why, &mut transaction).await?;
-    }
-    let parked = Parked::read(&[definition.name], &mut *transaction).await?;
-    if let Some(from) = parked
-        .0
-        .get(definition.name)
-        .and_then(|streams| streams.get(&(entry.aggregate_type.clone(), entry.aggregate_id.clone())).copied())
-    {
-        return Err(ParkError::Parked(from));
     }
     let error =
         live.filter(|build| build.error_position == Some(position as i64)).find_map(|build| build.error.clone());

@@ -80,6 +80,19 @@ pub async fn one_caller(bench: &Bench) -> Result<Section, Failure> {
     Ok(section)
 }
 
+pub async fn bytes(bench: &Bench) -> Result<Section, Failure> {
+    let Bench { server, sizes, .. } = bench;
+    let accounts = sizes.accounts;
+    let title = format!("what a deposit adds to the disk, {accounts} accounts, all projections on");
+    let mut section = Section::new("bytes", title, Unit::BytesPerDeposit);
+    let (ledger, span) = (bench.ledger().await?, sizes.span);
+    let play = Play { name: DAYBOOK, accounts, callers: CALLERS, keys: Keys::Without, span };
+    let mut contestants = [Contestant::new(|| daybook::bytes(server, ledger, play))];
+    section.measure(sizes.rounds, &mut contestants).await?;
+    section.note("tables and their indexes as they lie on the disk, free space in their pages included");
+    Ok(section)
+}
+
 /// The callers in this process carry a key, too: HTTP cannot do without.
 pub async fn http(bench: &Bench) -> Result<Section, Failure> {
     let Bench { server, sizes, .. } = bench;
