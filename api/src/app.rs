@@ -125,14 +125,15 @@ impl App {
     pub async fn start(store: Store, options: AppOptions) -> Result<Running, StoreError> {
         let cursors = CursorKey::of(store.pool()).await?;
         let (handle, writer) = Writer::start(store.clone(), options.writer);
+        let background = Background::default();
+        let rebuilds =
+            Rebuilds::new(store.clone(), handle.clock().clone(), background.clone(), options.projector.room.clone());
         let projector = Projector::start(&store, BOARD, Some(&handle), options.projector).await?;
         let keeper = Keeper::start(&store, Some(handle.committed()), options.keeper).await;
         let reader = Reader::new(&store, BOARD, Some(&projector));
-        let background = Background::default();
         if let Some(pause) = options.watch {
             background.run(engine::watch(store.clone(), BOARD, pause));
         }
-        let rebuilds = Rebuilds::new(store.clone(), handle.clock().clone(), background.clone());
         let lag_budget = options.lag_budget;
         let past = Gate::new(options.past, store.pool().options().get_max_connections());
         let kept = keeper.kept();

@@ -50,10 +50,9 @@ impl LedgerOptions {
         &self.home
     }
 
-    /// What a tool may take of the machine. What does not fit into memory goes to the home, if there is one.
+    /// What a tool may take of the machine. What does not fit into memory goes to the home, if files can be made there.
     pub fn room(&self) -> Room {
-        let room = Room::default();
-        if self.home.is_dir() { Room { directory: self.home.clone(), ..room } } else { room }
+        Room::default().preferring(&self.home)
     }
 
     /// The key that signs the ledger's log, if it is to be signed; made if the log has none yet.

@@ -5,7 +5,10 @@ use std::{collections::BTreeSet, fs};
 use daybook_core::Position;
 use daybook_projections::{
     BOARD, Definition,
-    engine::{Drift, Look, RebuildError, RebuildOptions, Room, Verified, look, rebuild, repair, standings, verify},
+    engine::{
+        self, Drift, Look, RebuildError, RebuildOptions, Room, Verified, look, rebuild, repair, standings, verify,
+        verify_all,
+    },
     find,
 };
 use daybook_tests::{equality, history::Ledger, spread};
@@ -246,4 +249,64 @@ async fn what_is_wrong_is_named_where_memory_is_scarce_too() {
     let nowhere = Room { directory: directory.path().join("nowhere"), ..cramped };
     let failed = verify(&ledger.store, &accounts, &nowhere).await;
     assert!(matches!(failed, Err(RebuildError::Spill(_))), "{failed:?}");
+}
+
+#[tokio::test]
+async fn a_build_that_could_not_be_proven_for_want_of_room_is_kept_and_proven_the_next_time() {
+    let ledger = Ledger::varied_and_projected().await;
+    let projector = ledger.projector(true).await;
+    let statement = find("account_statement").unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let cramped = Room { memory: 4 << 10, directory: directory.path().join("nowhere") };
+    let nowhere = RebuildOptions { room: cramped.clone(), ..RebuildOptions::default() };
+    let failed = rebuild(&ledger.store, &statement, &nowhere, |_| {}).await;
+    assert!(matches!(failed, Err(RebuildError::Spill(_))), "{failed:?}");
+
+    let somewhere = Room { directory: directory.path().into(), ..cramped };
+    let options = RebuildOptions { room: somewhere, ..RebuildOptions::default() };
+    let rebuilt = rebuild(&ledger.store, &statement, &options, |_| {}).await.unwrap();
+    assert_eq!((rebuilt.resumed_at, rebuilt.proof.different), (Some(ledger.last), 0));
+    assert!(rebuilt.proof.portions > 1 && rebuilt.switched_in.is_some(), "{rebuilt:?}");
+    projector.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_fits_into_memory_is_decided_where_the_rest_has_no_room() {
+    let ledger = Ledger::varied_and_projected().await;
+    let directory = tempfile::tempdir().unwrap();
+    run(&ledger, "update accounts_v1 set name = 'spoilt' where currency = 'EUR'").await;
+    // The accounts fill a page of the disk or two, and the history many.
+    let nowhere = Room { memory: 128 << 10, directory: directory.path().join("nowhere") };
+    let definitions = engine::latest(BOARD);
+    let found = verify_all(&ledger.store, &definitions, &nowhere).await.unwrap();
+    let of = |name| definitions.iter().zip(&found).find(|(definition, _)| definition.name == name).unwrap().1;
+    assert!(matches!(of("accounts"), Ok(Verified { different: 1, portions: 1, .. })), "{:?}", of("accounts"));
+    assert!(matches!(of("history"), Err(RebuildError::Spill(_))), "{:?}", of("history"));
+}
+
+#[tokio::test]
+async fn a_row_that_is_there_twice_is_found() {
+    let ledger = Ledger::varied_and_projected().await;
+    let accounts = find("accounts").unwrap();
+    run(
+        &ledger,
+        "alter table accounts_v1 drop constraint accounts_v1_pkey;
+         insert into accounts_v1 select * from accounts_v1 where currency = 'EUR'",
+    )
+    .await;
+    let twice = verify(&ledger.store, &accounts, &Room::default()).await.unwrap();
+    assert_eq!((twice.rows, twice.different), (3, 1));
+    let difference = &twice.differences[0];
+    assert_eq!(difference.stored.as_ref().unwrap()["currency"], "EUR");
+    assert_eq!(difference.expected, None);
+
+    // No key leads to a row that has none.
+    run(
+        &ledger,
+        "alter table accounts_v1 alter column id drop not null;
+         update accounts_v1 set id = null where ctid = (select max(ctid) from accounts_v1)",
+    )
+    .await;
+    let nameless = verify(&ledger.store, &accounts, &Room::default()).await.unwrap();
+    assert_eq!((nameless.rows, nameless.different), (3, 1));
 }

@@ -17,7 +17,7 @@ use daybook_core::{
     transparency::open_key,
     writer::WriterOptions,
 };
-use daybook_projections::ProjectorOptions;
+use daybook_projections::{ProjectorOptions, engine::Room};
 use daybook_verify::usage;
 use tokio::{
     net::TcpListener,
@@ -154,7 +154,8 @@ fn options(config: &Config) -> AppOptions {
         clock: Clock::default().trusting_the_database(config.trust_database_clock),
         ..WriterOptions::default()
     };
-    let projector = ProjectorOptions { new_versions: config.new_versions(), ..ProjectorOptions::default() };
+    let room = Room::default().preferring(&config.home);
+    let projector = ProjectorOptions { new_versions: config.new_versions(), room, ..ProjectorOptions::default() };
     let lag_budget = Duration::from_secs(config.lag_budget.into());
     AppOptions { writer, projector, lag_budget, hosts: config.hosts(), watch: config.watch(), ..AppOptions::default() }
 }

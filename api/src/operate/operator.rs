@@ -105,6 +105,7 @@ impl From<RebuildError> for ApiError {
             RebuildError::Store(error) => error.into(),
             RebuildError::Database(error) => error.into(),
             RebuildError::Spill(error) => sqlx::Error::Io(error).into(),
+            RebuildError::Panicked(_) => Self::new("internal", detail),
         }
     }
 }

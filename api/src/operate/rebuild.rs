@@ -15,7 +15,7 @@ use chrono::{DateTime, Utc};
 use daybook_core::{Position, chain, clock::Clock, store::Store};
 use daybook_projections::{
     Definition,
-    engine::{self, Difference, RebuildError, RebuildOptions, Rebuilt, Verified},
+    engine::{self, Difference, RebuildError, RebuildOptions, Rebuilt, Room, Verified},
 };
 use futures::FutureExt;
 use serde::{Deserialize, Serialize};
@@ -68,6 +68,7 @@ pub struct Rebuilds {
     store: Store,
     clock: Clock,
     background: Background,
+    room: Room,
     /// By projection, the last one.
     attempts: Arc<Mutex<HashMap<&'static str, LastRebuild>>>,
     /// One is made at a time: each takes its share of the memory.
@@ -122,8 +123,9 @@ enum RebuildStatus {
 }
 
 impl Rebuilds {
-    pub fn new(store: Store, clock: Clock, background: Background) -> Self {
-        Self { store, clock, background, attempts: Arc::default(), turn: Arc::new(Semaphore::new(1)) }
+    /// `room` is what each of them may take of the machine.
+    pub fn new(store: Store, clock: Clock, background: Background, room: Room) -> Self {
+        Self { store, clock, background, room, attempts: Arc::default(), turn: Arc::new(Semaphore::new(1)) }
     }
 
     /// What the rebuild of a projection has come to that was asked for last.
@@ -140,7 +142,7 @@ impl Rebuilds {
         let (asked_by, asked_at, ended_at) = (by.to_owned(), self.clock.now(), None);
         let attempt = LastRebuild { dry_run, afresh, asked_by, asked_at, ended_at, status: RebuildStatus::Waiting };
         attempts.insert(definition.name, attempt);
-        let options = RebuildOptions { dry_run, afresh, ..RebuildOptions::default() };
+        let options = RebuildOptions { room: self.room.clone(), dry_run, afresh };
         self.background.run(self.clone().run(definition, options));
         true
     }

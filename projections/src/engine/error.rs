@@ -3,6 +3,7 @@
 use std::io;
 
 use daybook_core::{Position, store::StoreError};
+use tokio::task::JoinError;
 
 use super::table::WriteError;
 use crate::engine::check::proof::{Difference, Verified};
@@ -35,6 +36,8 @@ pub enum RebuildError {
     ParkedMeanwhile(&'static str),
     #[error("events cannot be put on the disk for a while")]
     Spill(#[source] io::Error),
+    #[error("a step of the fold has panicked")]
+    Panicked(#[from] JoinError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]

@@ -623,17 +623,17 @@ fn projection(name: &str, head: Position, verified: Result<engine::Verified, Reb
         Err(error) if is_of_the_database(&error) => undecided(&title, 0, chain(&error)),
         Err(error) => check(&title, 0, Some(Finding { position: None, what: error.to_string() })),
         Ok(verified) => {
-            let first = verified.differences.first();
-            let what = first.map(|difference| {
+            let first = verified.differences.first().map(|difference| {
                 format!(
-                    "{} rows differ, first {} {}: stored {}, expected {}",
-                    verified.different,
+                    ", first {} {}: stored {}, expected {}",
                     difference.table,
                     difference.key,
                     json_or(&difference.stored, "nothing"),
                     json_or(&difference.expected, "nothing"),
                 )
             });
+            let first = first.unwrap_or_else(|| ", and no key leads to them".into());
+            let what = (verified.different > 0).then(|| format!("{} rows differ{first}", verified.different));
             check(&title, verified.rows.unsigned_abs(), what.map(|what| Finding { position: None, what }))
         }
     }

@@ -128,9 +128,13 @@ pub async fn rebuild(
     let useless = match &outcome {
         // A dry run leaves what was there before it.
         Ok(rebuilt) => options.dry_run && rebuilt.resumed_at.is_none(),
-        Err(RebuildError::Store(_) | RebuildError::Database(_) | RebuildError::Lost(_) | RebuildError::Busy(_)) => {
-            false
-        }
+        Err(
+            RebuildError::Store(_)
+            | RebuildError::Database(_)
+            | RebuildError::Spill(_)
+            | RebuildError::Lost(_)
+            | RebuildError::Busy(_),
+        ) => false,
         Err(_) => true,
     };
     let left = builder.leave(useless).await;

@@ -1,7 +1,12 @@
 //! A fresh fold of the book, in memory and event by event. Where the rows do not fit into memory, they are folded a portion
 //! of the keys at a time; the book is read once all the same, since the events of each portion are put on the disk.
 
-use std::{collections::BTreeSet, env, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    env,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use daybook_core::{
     Position,
@@ -15,7 +20,7 @@ use rayon::{
     slice::ParallelSlice,
 };
 use sqlx::PgConnection;
-use tokio::{sync::mpsc, task};
+use tokio::task;
 
 use crate::engine::{
     Follows,
@@ -26,7 +31,7 @@ use crate::engine::{
     follow::{
         fold::Folding,
         log::Entry,
-        pipeline::{self, CHUNK_SHARE, Chunk, Stream},
+        pipeline::{self, CHUNK_SHARE, Chunk, Sender, Stream},
     },
     memory::{Memory, Portion, portion},
     table::WriteError,
@@ -43,7 +48,24 @@ pub struct Room {
 
 impl Default for Room {
     fn default() -> Self {
-        Self { memory: 200 << 20, directory: env::temp_dir() }
+        // Often the usual directory of temporary files lies in memory.
+        let lasting = Path::new("/var/tmp");
+        let directory = match env::var_os("TMPDIR") {
+            None if lasting.is_dir() => lasting.into(),
+            _ => env::temp_dir(),
+        };
+        Self { memory: 200 << 20, directory }
+    }
+}
+
+impl Room {
+    /// The same with this directory, if files can be made there.
+    #[must_use]
+    pub fn preferring(self, directory: &Path) -> Self {
+        match tempfile::tempfile_in(directory) {
+            Ok(_) => Self { directory: directory.into(), ..self },
+            Err(_) => self,
+        }
     }
 }
 
@@ -219,14 +241,25 @@ fn concerned(subjects: &[Subject], entry: &Entry, portions: u64) -> BTreeSet<u64
 }
 
 fn spilled(spill: Arc<Spill>, portion: u64) -> Stream<Vec<RawEvent>> {
-    let (send, events) = mpsc::channel(1);
-    task::spawn_blocking(move || {
+    let read = move |send: Sender<Vec<RawEvent>>| {
         for piece in spill.pieces(portion) {
-            let failed = piece.is_err();
-            if send.blocking_send(piece.map_err(RebuildError::Spill)).is_err() || failed {
+            if send.blocking_send(Ok(piece.map_err(RebuildError::Spill)?)).is_err() {
                 break;
             }
         }
-    });
-    events
+        Ok(())
+    };
+    pipeline::stream(|send| async move { task::spawn_blocking(move || read(send)).await? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_in_which_no_file_can_be_made_is_passed_over() {
+        let directory = tempfile::tempdir().expect("a directory");
+        assert_eq!(Room::default().preferring(&directory.path().join("nowhere")), Room::default());
+        assert_eq!(Room::default().preferring(directory.path()).directory, directory.path());
+    }
 }

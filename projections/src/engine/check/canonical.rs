@@ -113,6 +113,11 @@ impl Sums {
         self.0.iter().map(|(rows, _)| rows).sum()
     }
 
+    /// How many rows more or fewer there are in these buckets.
+    pub fn rows_apart(&self, other: &Self, buckets: &BTreeSet<usize>) -> u64 {
+        buckets.iter().map(|bucket| self.0[*bucket].0.abs_diff(other.0[*bucket].0)).sum()
+    }
+
     /// The buckets that are others.
     pub fn differing(&self, other: &Self) -> BTreeSet<usize> {
         (0..BUCKETS).filter(|bucket| self.0[*bucket] != other.0[*bucket]).collect()

@@ -21,6 +21,7 @@ use crate::engine::{
 
 /// What one step hands to the next, until there is nothing more or it has failed.
 pub(in crate::engine) type Stream<T> = mpsc::Receiver<Result<T, RebuildError>>;
+pub(in crate::engine) type Sender<T> = mpsc::Sender<Result<T, RebuildError>>;
 
 /// A chunk of the book.
 pub(in crate::engine) struct Chunk {
@@ -76,15 +77,8 @@ pub(in crate::engine) fn read(
     chunk_bytes: usize,
 ) -> Stream<Chunk> {
     let types = types(follows);
-    let (send, chunks) = mpsc::channel(1);
     let store = store.clone();
-    tokio::spawn(async move {
-        if let Err(error) = read_into(&store, types.as_deref(), span, chunk_bytes, &send).await {
-            // Nobody to tell means that nobody wants the rest.
-            let _ = send.send(Err(error.into())).await;
-        }
-    });
-    chunks
+    stream(|send| async move { Ok(read_into(&store, types.as_deref(), span, chunk_bytes, &send).await?) })
 }
 
 /// Does the work of a step with each chunk, one after the other, beside those who read and those who wait for it.
@@ -92,24 +86,39 @@ pub(in crate::engine) fn mapped<T: Send + 'static, U: Send + 'static>(
     mut chunks: Stream<T>,
     work: impl FnMut(T) -> Result<U, RebuildError> + Send + 'static,
 ) -> Stream<U> {
-    let (send, done) = mpsc::channel(1);
     let mut work = work;
-    tokio::spawn(async move {
+    stream(|send| async move {
         while let Some(chunk) = chunks.recv().await {
             let outcome;
             (work, outcome) = task::spawn_blocking(move || {
                 let outcome = chunk.and_then(&mut work);
                 (work, outcome)
             })
-            .await
-            .expect("folding does not fall");
-            let failed = outcome.is_err();
-            if send.send(outcome).await.is_err() || failed {
+            .await?;
+            if send.send(Ok(outcome?)).await.is_err() {
                 break;
             }
         }
+        Ok(())
+    })
+}
+
+/// What a task sends. If it fails or panics, that comes last: without it, what is missing would look like the end of the
+/// book.
+pub(in crate::engine) fn stream<T, W>(work: impl FnOnce(Sender<T>) -> W) -> Stream<T>
+where
+    T: Send + 'static,
+    W: Future<Output = Result<(), RebuildError>> + Send + 'static,
+{
+    let (send, stream) = mpsc::channel(1);
+    let task = tokio::spawn(work(send.clone()));
+    tokio::spawn(async move {
+        if let Err(error) = task.await.map_err(RebuildError::from).flatten() {
+            // Nobody to tell means that nobody wants the rest.
+            let _ = send.send(Err(error)).await;
+        }
     });
-    done
+    stream
 }
 
 /// The types of aggregates that are followed; `None` if all are.
@@ -131,7 +140,7 @@ async fn read_into(
     types: Option<&[&str]>,
     (mut reached, to): (Position, Position),
     chunk_bytes: usize,
-    chunks: &mpsc::Sender<Result<Chunk, RebuildError>>,
+    chunks: &Sender<Chunk>,
 ) -> Result<(), StoreError> {
     let mut connection = store.connection().await?;
     connection.execute("set enable_seqscan = off").await?;
@@ -163,4 +172,25 @@ fn pieces(mut events: Vec<RawEvent>) -> Vec<Vec<RawEvent>> {
 
 fn decoded(events: Vec<RawEvent>, upcasters: &Upcasters) -> Vec<Entry> {
     events.into_iter().map(|raw| Entry::of(raw, upcasters)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_that_panics_is_an_error_and_not_the_end_of_the_book() {
+        let (send, chunks) = mpsc::channel(3);
+        for chunk in [1, 0, 2] {
+            send.send(Ok(chunk)).await.expect("there is room");
+        }
+        drop(send);
+        let mut done = mapped(chunks, |chunk: u32| Ok(6_u32.checked_div(chunk).expect("nothing divides by zero")));
+        assert!(matches!(done.recv().await, Some(Ok(6))));
+        match done.recv().await {
+            Some(Err(RebuildError::Panicked(error))) => assert!(error.is_panic(), "{error}"),
+            other => panic!("{other:?}"),
+        }
+        assert!(done.recv().await.is_none());
+    }
 }

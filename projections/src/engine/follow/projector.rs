@@ -35,6 +35,7 @@ use crate::engine::{
         target::Target,
         upgrade,
     },
+    check::afresh::Room,
     follow::{
         lease::{self, Driver},
         log::{self, Entry},
@@ -58,6 +59,8 @@ pub struct ProjectorOptions {
     pub lease: Duration,
     /// What to do where this program has a newer version of a projection than the one that serves.
     pub new_versions: NewVersions,
+    /// What that may take of the machine.
+    pub room: Room,
 }
 
 /// How a newer version of a projection comes to serve.
@@ -76,6 +79,7 @@ impl Default for ProjectorOptions {
             poll: Duration::from_millis(500),
             lease: Duration::from_secs(3),
             new_versions: NewVersions::Await,
+            room: Room::default(),
         }
     }
 }
@@ -107,7 +111,8 @@ impl Projector {
         let (publish, positions) = watch::channel(Positions::new());
         let waiting = Arc::new(Waiting::default());
         if options.new_versions == NewVersions::Build {
-            tokio::spawn(stop.clone().run_until_cancelled_owned(upgrade::run(store.clone(), board)));
+            let building = upgrade::run(store.clone(), board, options.room.clone());
+            tokio::spawn(stop.clone().run_until_cancelled_owned(building));
         }
         let driver = Driver { holder: Uuid::now_v7(), lease: options.lease };
         let work = Work {
