@@ -165,6 +165,7 @@ impl<'a> Afresh<'a> {
             };
             spill = task::spawn_blocking(work).await.expect("writing does not fall").map_err(RebuildError::Spill)?;
         }
+        spill.complete().map_err(RebuildError::Spill)?;
         Ok(spill)
     }
 }
