@@ -8,12 +8,15 @@ use std::{
     borrow::Cow,
     collections::BTreeSet,
     hash::{BuildHasher, RandomState},
+    mem,
+    sync::Arc,
 };
 
 use futures::TryStreamExt;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use sqlx::PgConnection;
+use tokio::task;
 
 use crate::engine::{
     memory::{BUCKETS, bucket},
@@ -23,6 +26,9 @@ use crate::engine::{
         text::without_nul,
     },
 };
+
+/// Bytes of stored rows that are collected before they are looked at.
+const BATCH: usize = 256 << 10;
 
 /// What is compared of the rows of a table.
 #[derive(Clone, Debug)]
@@ -155,25 +161,44 @@ fn replace_nul(value: &mut Value) {
     }
 }
 
-/// Hands out the rows that a query answers, one after the other.
-pub(in crate::engine) async fn each_stored(
-    shape: &Shape,
+/// Enters the rows that a query answers into a state, one after the other, beside the tasks that wait for the database.
+pub(in crate::engine) async fn each_stored<S: Send + 'static>(
+    shape: &Arc<Shape>,
     source: &str,
     connection: &mut PgConnection,
-    mut visit: impl FnMut(Values<'_>),
-) -> Result<(), sqlx::Error> {
+    mut state: S,
+    visit: impl Fn(&mut S, Values<'_>) + Clone + Send + 'static,
+) -> Result<S, sqlx::Error> {
     let statement = format!("copy (select {} from {source} t) to stdout", shape.columns());
     let mut pieces = connection.copy_out_raw(&statement).await?;
     // A row may come in several pieces.
     let mut begun: Vec<u8> = Vec::new();
     while let Some(piece) = pieces.try_next().await? {
         begun.extend_from_slice(&piece);
+        if begun.len() < BATCH {
+            continue;
+        }
         let Some(end) = begun.iter().rposition(|byte| *byte == b'\n') else { continue };
-        let lines = std::str::from_utf8(&begun[..end]).map_err(|error| sqlx::Error::Decode(error.into()))?;
-        lines.split('\n').for_each(|line| visit(shape.stored(line)));
-        begun.drain(..=end);
+        let rest = begun.split_off(end + 1);
+        state = entered(shape, mem::replace(&mut begun, rest), state, visit.clone()).await?;
     }
-    Ok(())
+    entered(shape, begun, state, visit).await
+}
+
+/// Enters some rows, each with the end of its line.
+async fn entered<S: Send + 'static>(
+    shape: &Arc<Shape>,
+    lines: Vec<u8>,
+    mut state: S,
+    visit: impl Fn(&mut S, Values<'_>) + Send + 'static,
+) -> Result<S, sqlx::Error> {
+    let lines = String::from_utf8(lines).map_err(|error| sqlx::Error::Decode(error.into()))?;
+    let shape = shape.clone();
+    let work = move || {
+        lines.split_terminator('\n').for_each(|line| visit(&mut state, shape.stored(line)));
+        state
+    };
+    Ok(task::spawn_blocking(work).await.expect("reading a row does not fall"))
 }
 
 /// What a field of the text format of COPY stands for.

@@ -26,7 +26,7 @@ use crate::engine::{
     },
     check::{
         afresh::{self, Afresh, Room, Subject},
-        canonical::{self, Shape, Sums, each_stored},
+        canonical::{self, Shape, Sums, Values, each_stored},
     },
     error::RebuildError,
     follow::fold::Folding,
@@ -317,12 +317,15 @@ struct Stored {
     bytes: u64,
 }
 
+/// Of rows, by key.
+type Hashes = HashMap<Vec<String>, u64>;
+
 /// The rows of a table, summed up.
 struct Summed {
     table: Table,
     /// The rows that are compared, as a query has them.
     source: String,
-    shape: Shape,
+    shape: Arc<Shape>,
     sums: Sums,
 }
 
@@ -364,12 +367,12 @@ impl Stored {
                 }
                 (Scope::Kept(_), None) => continue,
             };
-            let shape = Shape::of(table, &made, without, connection).await?;
-            let mut sums = Sums::default();
-            each_stored(&shape, &source, connection, |values| {
-                sums.enter(shape.bucket(&values), canonical::hash(&values, state));
-            })
-            .await?;
+            let shape = Arc::new(Shape::of(table, &made, without, connection).await?);
+            let (of, state) = (shape.clone(), state.clone());
+            let enter = move |sums: &mut Sums, values: Values<'_>| {
+                sums.enter(of.bucket(&values), canonical::hash(&values, &state));
+            };
+            let sums = each_stored(&shape, &source, connection, Sums::default(), enter).await?;
             tables.push(Summed { table: *table, source, shape, sums });
         }
         Ok(Self { target, folding, position, tables: Arc::new(tables), bytes })
@@ -445,23 +448,24 @@ impl Stored {
         verified: &mut Verified,
         connection: &mut PgConnection,
     ) -> Result<(), RebuildError> {
-        let mut hashes: HashMap<Vec<String>, u64> = HashMap::new();
+        let mut hashes = Hashes::new();
         table.each(rows, &mut |row| {
             let values = shape.fresh(&row);
             if buckets.contains(&shape.bucket(&values)) {
                 hashes.insert(shape.key(&values), canonical::hash(&values, state));
             }
         });
-        let mut differing = BTreeSet::new();
-        each_stored(shape, source, connection, |values| {
-            if buckets.contains(&shape.bucket(&values)) {
-                let key = shape.key(&values);
-                if hashes.remove(&key) != Some(canonical::hash(&values, state)) {
+        let (of, buckets, state) = (shape.clone(), buckets.clone(), state.clone());
+        let strike_out = move |(hashes, differing): &mut (Hashes, BTreeSet<_>), values: Values<'_>| {
+            if buckets.contains(&of.bucket(&values)) {
+                let key = of.key(&values);
+                if hashes.remove(&key) != Some(canonical::hash(&values, &state)) {
                     differing.insert(key);
                 }
             }
-        })
-        .await?;
+        };
+        let compared = each_stored(shape, source, connection, (hashes, BTreeSet::new()), strike_out).await?;
+        let (hashes, mut differing) = compared;
         differing.extend(hashes.into_keys());
         let mut expected: HashMap<Vec<String>, Value> = HashMap::new();
         table.each(rows, &mut |row| {
