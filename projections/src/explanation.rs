@@ -11,7 +11,7 @@ use daybook_core::{
     store::{RawEvent, StoreError, Upcasters, read_stream},
 };
 use rust_decimal::Decimal;
-use sqlx::{FromRow, PgConnection, Row};
+use sqlx::{FromRow, PgConnection, QueryBuilder, Row};
 
 use crate::engine::Moment;
 
@@ -42,25 +42,18 @@ pub async fn of_balance(
     limit: i64,
 ) -> Result<Vec<Step>, StoreError> {
     let mut balance = balance_after(connection, account_id, moment, after.unwrap_or(0)).await?;
-    let rows = sqlx::query(
+    let mut query = QueryBuilder::new(
         "select line.entry, event.position, event.aggregate_type, event.aggregate_id, event.sequence, event.event_type,
              event.event_version, event.payload::text as payload, event.metadata::text as metadata, event.recorded_at
          from account_statement as line
          join events as event on event.position = line.position
-         where line.account_id = $1
-             and line.entry > $2
-             and ($3::timestamptz is null or line.occurred_at < $3)
-             and ($4::bigint is null or line.position <= $4)
-         order by line.entry
-         limit $5",
-    )
-    .bind(account_id)
-    .bind(after.unwrap_or(0))
-    .bind(moment.before())
-    .bind(moment.position())
-    .bind(limit)
-    .fetch_all(&mut *connection)
-    .await?;
+         where line.account_id = ",
+    );
+    query.push_bind(account_id).push(" and line.entry > ").push_bind(after.unwrap_or(0));
+    moment.before().map(|before| query.push(" and line.occurred_at < ").push_bind(before));
+    moment.position().map(|known_at| query.push(" and line.position <= ").push_bind(known_at));
+    query.push(" order by line.entry limit ").push_bind(limit);
+    let rows = query.build().fetch_all(&mut *connection).await?;
     let mut steps = Vec::with_capacity(rows.len());
     for row in rows {
         let event = RawEvent::from_row(&row)?.decode(upcasters)?;
@@ -120,22 +113,17 @@ async fn balance_after(
     moment: &Moment,
     entry: i64,
 ) -> Result<Decimal, sqlx::Error> {
-    if moment.as_of.is_none() {
+    let Some(before) = moment.before() else {
         // Entries are numbered in the order of the book, so that what is known at an entry is all before it.
         let told = "select balance from account_statement where account_id = $1 and entry = $2";
         let found = sqlx::query_scalar(told).bind(account_id).bind(entry).fetch_optional(connection).await?;
         return Ok(found.unwrap_or_default());
-    }
-    sqlx::query_scalar(
-        "select coalesce(sum(amount), 0) from account_statement
-         where account_id = $1 and entry <= $2 and occurred_at < $3 and ($4::bigint is null or position <= $4)",
-    )
-    .bind(account_id)
-    .bind(entry)
-    .bind(moment.before())
-    .bind(moment.position())
-    .fetch_one(connection)
-    .await
+    };
+    let mut query = QueryBuilder::new("select coalesce(sum(amount), 0) from account_statement where account_id = ");
+    query.push_bind(account_id).push(" and entry <= ").push_bind(entry);
+    query.push(" and occurred_at < ").push_bind(before);
+    moment.position().map(|known_at| query.push(" and position <= ").push_bind(known_at));
+    query.build_query_scalar().fetch_one(connection).await
 }
 
 /// Adds to each step the other events of its command. They stand side by side in the book, so that going on from one to
@@ -147,31 +135,33 @@ async fn with_their_commands(
     steps: &mut [Step],
 ) -> Result<(), StoreError> {
     let positions: Vec<i64> = steps.iter().map(|step| step.event.position as i64).collect();
-    let rows = sqlx::query(
+    let mut query = QueryBuilder::new(
         "with recursive walk (step, position, command, direction, distance) as (
              select e.position, e.position, e.metadata ->> 'command_id', way.direction, 0::bigint
              from events as e
              cross join (values (-1), (1)) as way (direction)
-             where e.position = any($1)
+             where e.position = any(",
+    );
+    query.push_bind(positions).push(
+        ")
              union all
              select walk.step, e.position, walk.command, walk.direction, walk.distance + 1
              from walk
              join events as e on e.position = walk.position + walk.direction
-             where e.metadata ->> 'command_id' = walk.command and walk.distance < $2
-                 and ($3::bigint is null or e.position <= $3)
-         )
+             where e.metadata ->> 'command_id' = walk.command and walk.distance < ",
+    );
+    query.push_bind(TOGETHER);
+    moment.position().map(|known_at| query.push(" and e.position <= ").push_bind(known_at));
+    query.push(
+        ")
          select walk.step, e.position, e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_version,
              e.payload::text as payload, e.metadata::text as metadata, e.recorded_at
          from walk
          join events as e on e.position = walk.position
          where walk.distance > 0
          order by walk.step, e.position",
-    )
-    .bind(positions)
-    .bind(TOGETHER)
-    .bind(moment.position())
-    .fetch_all(connection)
-    .await?;
+    );
+    let rows = query.build().fetch_all(connection).await?;
     let mut together: HashMap<i64, Vec<RecordedEvent>> = HashMap::new();
     for row in rows {
         let event = RawEvent::from_row(&row)?.decode(upcasters)?;

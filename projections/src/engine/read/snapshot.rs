@@ -203,13 +203,14 @@ impl Reader {
     }
 }
 
-/// How the queries on a snapshot are planned. Their texts have only the conditions that are asked for.
+/// How PostgreSQL plans the queries on a snapshot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Plans {
-    /// As PostgreSQL sees fit.
+    /// As PostgreSQL sees fit: for the values of each query, or once.
     #[default]
     Usual,
-    /// Once, by their keys.
+    /// Once for each text, whatever the values are, and by an index: for queries that have only the conditions that are
+    /// asked for.
     Kept,
 }
 
