@@ -293,6 +293,26 @@ mod tests {
         }
     }
 
+    struct PrefixOf;
+
+    impl Visitor for PrefixOf {
+        type Output = &'static str;
+
+        fn visit<A: LedgerAggregate>(self) -> &'static str {
+            A::PREFIX
+        }
+    }
+
+    #[test]
+    fn no_two_nouns_share_a_prefix() {
+        let parts =
+            [account::Hold::PREFIX, account::Transfer::PREFIX, Refund::PREFIX, Dispute::PREFIX, Discount::PREFIX];
+        let prefixes: Vec<_> =
+            AGGREGATE_TYPES.into_iter().filter_map(|of| with_aggregate(of, PrefixOf)).chain(parts).collect();
+        let different: BTreeSet<_> = prefixes.iter().collect();
+        assert_eq!(different.len(), prefixes.len(), "{prefixes:?}");
+    }
+
     #[test]
     fn every_aggregate_type_leads_to_its_aggregate() {
         for aggregate_type in AGGREGATE_TYPES {

@@ -16,6 +16,7 @@ use daybook_projections::BOARD;
 use futures::{StreamExt, TryStreamExt, stream};
 use hyper::{StatusCode, body::Bytes};
 use serde_json::json;
+use sqlx::Connection as _;
 use tokio::{net::TcpListener, time};
 use uuid::Uuid;
 
