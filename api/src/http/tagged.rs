@@ -55,8 +55,8 @@ mod tests {
 
     #[test]
     fn it_is_read_as_it_is_posted() {
-        let told = |word: &str, id: Option<&str>| json!(Tagged::of(word.into(), id.map(str::to_owned)));
-        assert_eq!(told("advance", None), json!("advance"));
-        assert_eq!(told("order", Some("ord_1")), json!({ "order": "ord_1" }));
+        let shown = |word: &str, id: Option<&str>| json!(Tagged::of(word.into(), id.map(str::to_owned)));
+        assert_eq!(shown("advance", None), json!("advance"));
+        assert_eq!(shown("order", Some("ord_1")), json!({ "order": "ord_1" }));
     }
 }

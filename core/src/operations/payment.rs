@@ -176,7 +176,7 @@ impl GatewayNotice {
                 let dispute = dispute::open(books, &payment, None, self.amount, gateway_reason)?;
                 dispute::lose(books, &payment, &dispute)?;
             }
-            // The money may still come, and what is wrong about it is told again then.
+            // The money may still come, and what is wrong about it is reported again then.
             (NoticeOutcome::Fraudulent { .. }, Status::Pledged) if self.amount != started.amount => {
                 return Err(PaymentRejection::AmountDiffers { notice: self.amount, payment: started.amount }.into());
             }

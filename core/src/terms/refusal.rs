@@ -173,18 +173,18 @@ mod tests {
         }
     }
 
-    fn told(example: &Example) -> (&'static str, Class, Option<String>, Value) {
+    fn declared(example: &Example) -> (&'static str, Class, Option<String>, Value) {
         let kind = example.kind();
         (example.code(), kind.class, example.field(), example.figures().into())
     }
 
     #[test]
     fn a_refusal_says_its_kind_its_field_and_its_figures() {
-        assert_eq!(told(&Example::Plain), ("plain", Class::Absent, None, json!({})));
-        assert_eq!(told(&Example::Field), ("field", Class::Conflict, Some("/to".into()), json!({})));
-        let item = told(&Example::Item { item: 2 });
+        assert_eq!(declared(&Example::Plain), ("plain", Class::Absent, None, json!({})));
+        assert_eq!(declared(&Example::Field), ("field", Class::Conflict, Some("/to".into()), json!({})));
+        let item = declared(&Example::Item { item: 2 });
         assert_eq!(item, ("item", Class::Invalid, Some("/items/1/part".into()), json!({})));
-        let figures = told(&Example::Figures { stage: 3, left: 4 });
+        let figures = declared(&Example::Figures { stage: 3, left: 4 });
         assert_eq!(figures, ("figures", Class::Invalid, None, json!({ "status": 3, "left": 4 })));
         assert_eq!(Example::KINDS.len(), 4);
     }

@@ -1,5 +1,5 @@
 //! Rows in a form in which they can be compared wherever they come from: as PostgreSQL writes them for a COPY, and as a fresh
-//! fold makes them. It shares nothing with what writes rows.
+//! fold makes them. It shares with what writes rows only the columns of a table and what stands for the character NUL.
 //!
 //! Two rows that have the same form are equal. Where the forms differ, PostgreSQL has the last word: it knows more ways
 //! to write the same value.
