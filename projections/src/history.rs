@@ -61,6 +61,7 @@ impl Projection for History {
     const VERSION: i32 = 2;
     const FOLLOWS: Follows = Follows::Everything;
     const TABLES: &'static [Table] = &[Table::of::<HistoryRow>()];
+    const READ_ALONE: bool = true;
 
     fn fold(event: &RecordedEvent, changes: &mut Changes) -> Result<(), FoldError> {
         for entity in entities(event) {

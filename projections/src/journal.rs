@@ -82,6 +82,7 @@ impl Projection for Journal {
     // An event of an unknown type might move money: better to stop than to show books that lack it.
     const FOLLOWS: Follows = Follows::Everything;
     const TABLES: &'static [Table] = &[Table::of::<JournalLineRow>(), Table::of::<TrialBalanceRow>()];
+    const READ_ALONE: bool = true;
 
     fn fold(event: &RecordedEvent, changes: &mut Changes) -> Result<(), FoldError> {
         for line in lines_of(event) {

@@ -46,6 +46,9 @@ pub trait Projection: 'static {
     /// Whose events it folds; it never sees the others.
     const FOLLOWS: Follows;
     const TABLES: &'static [Table];
+    /// Whether no answer reads its rows together with those of another projection. They may then be a batch ahead of the
+    /// others, or behind them.
+    const READ_ALONE: bool = false;
 
     /// What the event changes. No clock, no I/O, no look at the rows of another projection.
     fn fold(event: &RecordedEvent, changes: &mut Changes) -> Result<(), FoldError>;
@@ -90,6 +93,7 @@ pub struct Definition {
     pub version: i32,
     pub follows: Follows,
     pub tables: &'static [Table],
+    pub read_alone: bool,
     fold: fn(&RecordedEvent, &mut Changes) -> Result<(), FoldError>,
     effects: fn() -> Option<Box<dyn Effects>>,
 }
@@ -101,6 +105,7 @@ impl Definition {
             version: P::VERSION,
             follows: P::FOLLOWS,
             tables: P::TABLES,
+            read_alone: P::READ_ALONE,
             fold: P::fold,
             effects: P::effects,
         }

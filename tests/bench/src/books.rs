@@ -83,14 +83,15 @@ impl Book {
     }
 }
 
-/// Puts all projections to the end of the book, without their rows: they have nothing to catch up with, and what is
-/// measured does not read them.
+/// Puts all projections that have not begun to the end of the book, without their rows: they have nothing to catch up
+/// with, and what is measured does not read them.
 pub async fn skip_projecting(connection: &mut PgConnection) -> Result<(), Failure> {
     for definition in BOARD {
         let tables: Vec<&str> = definition.tables.iter().map(engine::Table::name).collect();
         sqlx::query(
             "insert into projections (name, build, version, tables, stage, position)
-             select $1, 1, $2, $3, 'serving', position from book_head",
+             select $1, 1, $2, $3, 'serving', position from book_head
+             on conflict do nothing",
         )
         .bind(definition.name)
         .bind(definition.version)

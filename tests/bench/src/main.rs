@@ -66,7 +66,7 @@ enum Child {
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const SECTIONS: [&str; 12] = [
+const SECTIONS: [&str; 13] = [
     "spread",
     "bytes",
     "hot",
@@ -79,6 +79,7 @@ const SECTIONS: [&str; 12] = [
     "history",
     "long-book",
     "start-up",
+    "wide",
 ];
 
 /// How much is measured.
@@ -277,10 +278,10 @@ impl Bench {
                     }
                 };
                 let book = long.insert(book);
-                if name == "long-book" {
-                    appending::long_book(self, book).await
-                } else {
-                    start_up::start_up(self, book).await
+                match name {
+                    "long-book" => appending::long_book(self, book).await,
+                    "start-up" => start_up::start_up(self, book).await,
+                    _ => rebuild::wide(self, book).await,
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! The projector: it follows the book and keeps the rows of all live builds up to date.
 //!
 //! Any number of processes may run one; each build is driven by the one that holds its lease. Builds at the same
-//! position go in lock-step: one read, one decoding, one transaction (`write/batch.rs`).
+//! position go in lock-step: one read, one decoding, one transaction, or two where it is full (`write/batch.rs`).
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -122,7 +122,7 @@ impl Projector {
             publish,
             waiting: waiting.clone(),
             connection: None,
-            writer: BatchWriter::new(store, driver),
+            writer: BatchWriter::new(store, driver, options.batch as usize),
             options,
             builds: Vec::new(),
             looked_at: None,

@@ -99,6 +99,10 @@ impl Reader {
         fresh: Option<Freshness>,
     ) -> Result<Snapshot, ReadError> {
         let definitions: Vec<Definition> = names.iter().map(|name| self.definition(name)).collect();
+        debug_assert!(
+            definitions.len() == 1 || !definitions.iter().any(|definition| definition.read_alone),
+            "one of {names:?} is read alone"
+        );
         let views: Vec<&str> = definitions.iter().flat_map(|definition| self.views(definition)).collect();
         // One that is read only makes no temporary tables.
         let begin = beginning("read only", &views, plans);

@@ -1,5 +1,6 @@
-//! Batches on their way into the tables. Builds go through a batch together, in one transaction. One that stumbles
-//! over an event is committed up to the event before it and stops; the others go on.
+//! Batches on their way into the tables. Builds go through a batch together, in one transaction; through a full batch,
+//! those that are read alone go beside the others, in a transaction of their own. One that stumbles over an event is
+//! committed up to the event before it and stops; the others go on.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -7,6 +8,7 @@ use daybook_core::{
     Position, chain,
     store::{Store, StoreError},
 };
+use futures::future;
 use sqlx::{Connection, PgConnection};
 use tokio::{runtime::Handle, task};
 
@@ -34,7 +36,10 @@ pub(in crate::engine) struct Moved {
 pub(in crate::engine) struct BatchWriter {
     store: Store,
     pub driver: Driver,
-    connection: Option<PgConnection>,
+    /// From so many events on, a batch is full.
+    full: usize,
+    /// Two at most: the second one is for those that go beside the others.
+    connections: Vec<PgConnection>,
     /// By the name and the number of the build.
     riders: HashMap<(&'static str, i32), Rider>,
     parked: Arc<Parked>,
@@ -57,13 +62,14 @@ struct Ride {
 }
 
 impl BatchWriter {
-    pub fn new(store: &Store, driver: Driver) -> Self {
-        Self { store: store.clone(), driver, connection: None, riders: HashMap::new(), parked: Arc::default() }
+    pub fn new(store: &Store, driver: Driver, full: usize) -> Self {
+        let parked = Arc::default();
+        Self { store: store.clone(), driver, full, connections: Vec::new(), riders: HashMap::new(), parked }
     }
 
-    /// Forgets everything that may not be so any more, the connection included.
+    /// Forgets everything that may not be so any more, the connections included.
     pub fn forget(&mut self) {
-        self.connection = None;
+        self.connections.clear();
         self.riders.clear();
     }
 
@@ -76,23 +82,40 @@ impl BatchWriter {
     /// Takes builds that stand before a batch of consecutive events through it, and answers with those that this process
     /// still drives.
     pub async fn go(&mut self, group: Vec<Target>, batch: Arc<[Entry]>) -> Result<Vec<Moved>, StoreError> {
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => session::connect(&self.store).await?,
-        };
+        let mut first = self.connection().await?;
         let mut riders = Vec::with_capacity(group.len());
         for target in group {
-            riders.push(self.rider(target, before(&batch), &mut connection).await?);
+            riders.push(self.rider(target, before(&batch), &mut first).await?);
         }
-        let ride = Ride { riders, connection, driver: self.driver };
+        let beside = if batch.len() >= self.full { apart(&mut riders) } else { Vec::new() };
+        let mut rides = vec![(riders, first)];
+        if !beside.is_empty() {
+            rides.push((beside, self.connection().await?));
+        }
         // On a thread of its own: folding a batch takes milliseconds, and a worker that is busy for so long keeps whoever
         // waits for the database waiting, this process's writer first of all.
         let runtime = Handle::current();
-        let going = task::spawn_blocking(move || runtime.block_on(ride.go(batch)));
-        let (ride, moved) = going.await.expect("a ride does not fall")?;
-        self.connection = Some(ride.connection);
-        self.riders.extend(ride.riders.into_iter().map(|rider| (rider.name(), rider)));
+        let rides = rides.into_iter().map(|(riders, connection)| {
+            let (runtime, batch) = (runtime.clone(), batch.clone());
+            let ride = Ride { riders, connection, driver: self.driver };
+            task::spawn_blocking(move || runtime.block_on(ride.go(batch)))
+        });
+        let mut moved = Vec::new();
+        // To the end of both, so that nothing is written any more once one of them has failed.
+        for ride in future::join_all(rides).await {
+            let (ride, of_ride) = ride.expect("a ride does not fall")?;
+            self.connections.push(ride.connection);
+            self.riders.extend(ride.riders.into_iter().map(|rider| (rider.name(), rider)));
+            moved.extend(of_ride);
+        }
         Ok(moved)
+    }
+
+    async fn connection(&mut self) -> Result<PgConnection, StoreError> {
+        match self.connections.pop() {
+            Some(connection) => Ok(connection),
+            None => session::connect(&self.store).await,
+        }
     }
 
     async fn rider(
@@ -113,6 +136,12 @@ impl Rider {
     fn name(&self) -> (&'static str, i32) {
         (self.target.definition.name, self.target.build)
     }
+}
+
+/// Takes those out that are read alone, unless all of them are.
+fn apart(riders: &mut Vec<Rider>) -> Vec<Rider> {
+    let is_alone = |rider: &Rider| rider.target.definition.read_alone;
+    if riders.iter().all(is_alone) { Vec::new() } else { riders.extract_if(.., |rider| is_alone(rider)).collect() }
 }
 
 impl Ride {

@@ -19,6 +19,8 @@ use crate::{
 };
 
 pub const PROJECTION: &str = "account_statement";
+/// Rounds of what takes minutes.
+const MINUTES_EACH: usize = 2;
 const TABLE: &str = "account_statement_v1";
 const EVENTS: &str = "select position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, recorded_at from events";
 const ROWS: &str = "select * from account_statement";
@@ -68,6 +70,26 @@ pub async fn rebuild(bench: &Bench, book: &(Book, String)) -> Result<Section, Fa
         "postgres-es replays {} events, since its time grows with their number; the rates are compared",
         sizes.replayed
     ));
+    Ok(section)
+}
+
+/// The same over many accounts, so that neither their rows nor those of the proof fit into the memory that it may take.
+pub async fn wide(bench: &Bench, book: &(Book, String)) -> Result<Section, Failure> {
+    let Bench { server, sizes, .. } = bench;
+    let (book, database) = book;
+    let (accounts, events) = (book.accounts, book.events());
+    let title = format!("rebuild of {PROJECTION} over {events} events of {accounts} accounts");
+    let mut section = Section::new("wide", title, Unit::PerSecond);
+    let mut connection = server.connection(database).await?;
+    books::skip_projecting(&mut connection).await?;
+    connection.close().await?;
+    books::project(server, database, &[PROJECTION]).await?;
+    let (filled, proven) = ("Daybook", "Daybook, with its proofs");
+    let mut contestants = [Contestant::new(|| rebuilt(bench, database, events, (filled, proven)))];
+    section.measure(sizes.rounds.min(MINUTES_EACH), &mut contestants).await?;
+    section.claim(at_least(proven, 1.0 / 3.0, filled))?;
+    section.claim(Claim::PeakMemory { of: filled.into(), mebibytes: 300.0 })?;
+    section.note("the rebuild and its proofs are as under `rebuild`");
     Ok(section)
 }
 
