@@ -91,7 +91,7 @@ pub async fn skip_projecting(connection: &mut PgConnection) -> Result<(), Failur
         sqlx::query(
             "insert into projections (name, build, version, tables, stage, position)
              select $1, 1, $2, $3, 'serving', position from book_head
-             on conflict do nothing",
+             where not exists (select from projections where name = $1)",
         )
         .bind(definition.name)
         .bind(definition.version)
