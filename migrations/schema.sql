@@ -1,5 +1,53 @@
 -- The schema as the migrations make it, for reading only. A test writes and compares it.
 
+CREATE FUNCTION public.access_log_forget(moment timestamp with time zone) RETURNS SETOF text
+    LANGUAGE plpgsql
+    SET search_path TO '$user', 'public', 'pg_temp'
+    AS $$
+declare
+    part text;
+begin
+    for part in
+        select relname::text collate "C" from pg_inherits join pg_class on oid = inhrelid
+        where inhparent = 'access_log'::regclass
+            and relname::text collate "C" < 'access_log_' || to_char(moment at time zone 'UTC', 'YYYY_MM')
+        order by 1
+    loop
+        execute format('drop table %I', part);
+        return next part;
+    end loop;
+end
+$$;
+
+CREATE FUNCTION public.access_log_month(moment timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO '$user', 'public', 'pg_temp'
+    AS $$
+declare
+    month timestamp := date_trunc('month', moment at time zone 'UTC');
+    part text := 'access_log_' || to_char(month, 'YYYY_MM');
+begin
+    -- Parts are sorted by name, and nobody is to make them without end.
+    if month not between '2000-01-01' and '2199-12-01' then
+        raise exception 'no part of the access log is made for %', month using errcode = 'datetime_field_overflow';
+    end if;
+    perform pg_advisory_xact_lock(hashtextextended('daybook access log ' || current_schema(), 0));
+    if to_regclass(part) is not null then
+        return;
+    end if;
+    -- Attached, since a part that is created as one locks everybody out of the whole log.
+    execute format('create table %I (like access_log including all)', part);
+    execute format(
+        'create trigger refuse_truncate before truncate on %I for each statement execute function refuse_access_log_change()',
+        part
+    );
+    execute format(
+        'alter table access_log attach partition %I for values from (%L) to (%L)',
+        part, month at time zone 'UTC', (month + interval '1 month') at time zone 'UTC'
+    );
+end
+$$;
+
 CREATE FUNCTION public.advance_head() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO '$user', 'public', 'pg_temp'
@@ -140,6 +188,15 @@ CREATE FUNCTION public.log_digests_after() RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN '0'::bigint;
 
+CREATE FUNCTION public.refuse_access_log_change() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+    raise exception 'the access log is never altered: % of % is refused', lower(tg_op), tg_table_name
+    using errcode = 'restrict_violation';
+end
+$$;
+
 CREATE FUNCTION public.refuse_change() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -148,6 +205,22 @@ begin
     using errcode = 'restrict_violation', hint = 'record a further event that corrects the earlier one';
 end
 $$;
+
+CREATE TABLE public.access_log (
+    at timestamp with time zone NOT NULL,
+    id uuid NOT NULL,
+    user_id text,
+    customer_id text,
+    kind text NOT NULL,
+    address text,
+    agent text,
+    credential text,
+    what text,
+    entity text,
+    reason text,
+    CONSTRAINT a_line_is_short CHECK ((octet_length(concat(user_id, customer_id, kind, address, agent, credential, what, entity, reason)) <= 8192))
+)
+PARTITION BY RANGE (at);
 
 CREATE TABLE public.account_days_v1 (
     account_id text NOT NULL,
@@ -533,6 +606,18 @@ CREATE VIEW public.expenses AS
     expenses_v1.changed_position
    FROM public.expenses_v1;
 
+CREATE TABLE public.factor_secrets (
+    id text NOT NULL,
+    user_id text NOT NULL,
+    kind text NOT NULL,
+    key_id text,
+    sealed bytea,
+    last_step bigint,
+    made_at timestamp with time zone NOT NULL,
+    CONSTRAINT factor_secrets_kind_check CHECK ((kind = 'totp'::text)),
+    CONSTRAINT totp_is_sealed CHECK (((kind <> 'totp'::text) OR ((key_id IS NOT NULL) AND (sealed IS NOT NULL))))
+);
+
 CREATE TABLE public.history_v2 (
     entity_id text NOT NULL,
     "position" bigint NOT NULL,
@@ -695,6 +780,16 @@ CREATE TABLE public.log_tiles (
 );
 ALTER TABLE ONLY public.log_tiles ALTER COLUMN hashes SET STORAGE EXTERNAL;
 
+CREATE TABLE public.one_time_links (
+    user_id text NOT NULL,
+    purpose text NOT NULL,
+    hash bytea NOT NULL,
+    about text,
+    made_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    used_at timestamp with time zone
+);
+
 CREATE TABLE public.order_items_v1 (
     order_id text NOT NULL,
     number integer NOT NULL,
@@ -779,6 +874,13 @@ CREATE TABLE public.parked_streams (
     unparked_by text,
     unparked_at timestamp with time zone,
     CONSTRAINT parked_streams_reason_check CHECK ((reason <> ''::text))
+);
+
+CREATE TABLE public.password_secrets (
+    id text NOT NULL,
+    user_id text NOT NULL,
+    hash text NOT NULL,
+    made_at timestamp with time zone NOT NULL
 );
 
 CREATE TABLE public.payers_v1 (
@@ -947,6 +1049,14 @@ CREATE TABLE public.projections (
 )
 WITH (fillfactor='50');
 
+CREATE TABLE public.recovery_codes (
+    set_id text NOT NULL,
+    hash bytea NOT NULL,
+    user_id text NOT NULL,
+    made_at timestamp with time zone NOT NULL,
+    used_at timestamp with time zone
+);
+
 CREATE TABLE public.refunds_v2 (
     id text NOT NULL,
     payment_id text NOT NULL,
@@ -1014,6 +1124,43 @@ CREATE VIEW public.services AS
     services_v1."position"
    FROM public.services_v1;
 
+CREATE TABLE public.sessions (
+    id text NOT NULL,
+    secret_hash bytea NOT NULL,
+    user_id text NOT NULL,
+    membership text,
+    level text NOT NULL,
+    began_at timestamp with time zone NOT NULL,
+    seen_at timestamp with time zone NOT NULL,
+    stepped_up_until timestamp with time zone,
+    address text NOT NULL,
+    agent text,
+    ended_at timestamp with time zone,
+    ended_by text,
+    CONSTRAINT an_end_has_its_reason CHECK (((ended_at IS NULL) = (ended_by IS NULL))),
+    CONSTRAINT sessions_level_check CHECK ((level = ANY (ARRAY['password'::text, 'second_factor'::text])))
+);
+
+CREATE TABLE public.sign_in_failures (
+    subject bytea NOT NULL,
+    failures integer NOT NULL,
+    free integer NOT NULL,
+    failed_at timestamp with time zone NOT NULL,
+    held_until timestamp with time zone NOT NULL
+);
+
+CREATE TABLE public.sign_in_origins (
+    account bytea NOT NULL,
+    network text NOT NULL,
+    signed_in_at timestamp with time zone NOT NULL
+);
+
+CREATE TABLE public.sign_in_refusals (
+    minute timestamp with time zone NOT NULL,
+    network text NOT NULL,
+    refused bigint NOT NULL
+);
+
 CREATE TABLE public.ticket_messages_v1 (
     ticket_id text NOT NULL,
     "position" bigint NOT NULL,
@@ -1068,6 +1215,15 @@ CREATE VIEW public.tickets AS
     tickets_v1.changed_position
    FROM public.tickets_v1;
 
+CREATE TABLE public.token_secrets (
+    id text NOT NULL,
+    user_id text NOT NULL,
+    hash bytea NOT NULL,
+    made_at timestamp with time zone NOT NULL,
+    last_used_at timestamp with time zone,
+    last_used_from text
+);
+
 CREATE TABLE public.transparency_log (
     singleton boolean DEFAULT true NOT NULL,
     origin text,
@@ -1101,6 +1257,9 @@ CREATE TABLE public.upgrades (
     "position" bigint NOT NULL,
     done_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
 );
+
+ALTER TABLE ONLY public.access_log
+    ADD CONSTRAINT access_log_pkey PRIMARY KEY (at, id);
 
 ALTER TABLE ONLY public.account_days_v1
     ADD CONSTRAINT account_days_v1_pkey PRIMARY KEY (account_id, day);
@@ -1176,6 +1335,9 @@ ALTER TABLE ONLY public.expense_coverage_v1
 ALTER TABLE ONLY public.expenses_v1
     ADD CONSTRAINT expenses_v1_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY public.factor_secrets
+    ADD CONSTRAINT factor_secrets_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY public.history_v1
     ADD CONSTRAINT history_v1_pkey PRIMARY KEY (entity_id, "position");
 
@@ -1200,6 +1362,12 @@ ALTER TABLE ONLY public.log_checkpoints
 ALTER TABLE ONLY public.log_tiles
     ADD CONSTRAINT log_tiles_pkey PRIMARY KEY (level, n);
 
+ALTER TABLE ONLY public.one_time_links
+    ADD CONSTRAINT one_time_links_hash_key UNIQUE (hash);
+
+ALTER TABLE ONLY public.one_time_links
+    ADD CONSTRAINT one_time_links_pkey PRIMARY KEY (user_id, purpose);
+
 ALTER TABLE ONLY public.order_items_v1
     ADD CONSTRAINT order_items_v1_pkey PRIMARY KEY (order_id, number);
 
@@ -1208,6 +1376,9 @@ ALTER TABLE ONLY public.orders_v1
 
 ALTER TABLE ONLY public.parked_streams
     ADD CONSTRAINT parked_streams_pkey PRIMARY KEY (projection, from_position, parked_at);
+
+ALTER TABLE ONLY public.password_secrets
+    ADD CONSTRAINT password_secrets_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY public.payers_v1
     ADD CONSTRAINT payers_v1_pkey PRIMARY KEY (id);
@@ -1230,6 +1401,9 @@ ALTER TABLE ONLY public.projections
 ALTER TABLE ONLY public.projections
     ADD CONSTRAINT projections_stage_key UNIQUE (name, stage) DEFERRABLE;
 
+ALTER TABLE ONLY public.recovery_codes
+    ADD CONSTRAINT recovery_codes_pkey PRIMARY KEY (set_id, hash);
+
 ALTER TABLE ONLY public.refunds_v1
     ADD CONSTRAINT refunds_v1_pkey PRIMARY KEY (id);
 
@@ -1239,11 +1413,32 @@ ALTER TABLE ONLY public.refunds_v2
 ALTER TABLE ONLY public.services_v1
     ADD CONSTRAINT services_v1_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY public.sessions
+    ADD CONSTRAINT sessions_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.sessions
+    ADD CONSTRAINT sessions_secret_hash_key UNIQUE (secret_hash);
+
+ALTER TABLE ONLY public.sign_in_failures
+    ADD CONSTRAINT sign_in_failures_pkey PRIMARY KEY (subject);
+
+ALTER TABLE ONLY public.sign_in_origins
+    ADD CONSTRAINT sign_in_origins_pkey PRIMARY KEY (account, network);
+
+ALTER TABLE ONLY public.sign_in_refusals
+    ADD CONSTRAINT sign_in_refusals_pkey PRIMARY KEY (minute, network);
+
 ALTER TABLE ONLY public.ticket_messages_v1
     ADD CONSTRAINT ticket_messages_v1_pkey PRIMARY KEY (ticket_id, "position");
 
 ALTER TABLE ONLY public.tickets_v1
     ADD CONSTRAINT tickets_v1_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.token_secrets
+    ADD CONSTRAINT token_secrets_hash_key UNIQUE (hash);
+
+ALTER TABLE ONLY public.token_secrets
+    ADD CONSTRAINT token_secrets_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY public.transparency_log
     ADD CONSTRAINT transparency_log_pkey PRIMARY KEY (singleton);
@@ -1253,6 +1448,10 @@ ALTER TABLE ONLY public.trial_balance_v1
 
 ALTER TABLE ONLY public.upgrades
     ADD CONSTRAINT upgrades_pkey PRIMARY KEY (name);
+
+CREATE INDEX access_log_of_customer ON ONLY public.access_log USING btree (customer_id, at DESC, id DESC) WHERE (customer_id IS NOT NULL);
+
+CREATE INDEX access_log_of_user ON ONLY public.access_log USING btree (user_id, at DESC, id DESC) WHERE (user_id IS NOT NULL);
 
 CREATE INDEX account_statement_v1_account_id_occurred_at_position_amount_idx ON public.account_statement_v1 USING btree (account_id, occurred_at, "position") INCLUDE (amount);
 
@@ -1346,6 +1545,8 @@ CREATE INDEX services_v1_order_id_idx ON public.services_v1 USING btree (order_i
 
 CREATE INDEX services_v1_position_idx ON public.services_v1 USING btree ("position");
 
+CREATE INDEX sessions_of_user ON public.sessions USING btree (user_id) WHERE (ended_at IS NULL);
+
 CREATE INDEX tickets_v1_about_id_idx ON public.tickets_v1 USING btree (about_id) WHERE (about_id IS NOT NULL);
 
 CREATE INDEX tickets_v1_archived_position_idx ON public.tickets_v1 USING btree (archived, "position");
@@ -1353,6 +1554,8 @@ CREATE INDEX tickets_v1_archived_position_idx ON public.tickets_v1 USING btree (
 CREATE INDEX tickets_v1_customer_id_archived_position_idx ON public.tickets_v1 USING btree (customer_id, archived, "position");
 
 CREATE INDEX tickets_v1_position_idx ON public.tickets_v1 USING btree ("position");
+
+CREATE INDEX token_secrets_of_user ON public.token_secrets USING btree (user_id);
 
 CREATE TRIGGER advance_head AFTER INSERT ON public.events REFERENCING NEW TABLE AS appended FOR EACH STATEMENT EXECUTE FUNCTION public.advance_head();
 
@@ -1362,6 +1565,8 @@ CREATE TRIGGER guard_log_checkpoint BEFORE INSERT ON public.log_checkpoints FOR 
 
 CREATE TRIGGER keep_transparency_log BEFORE UPDATE ON public.transparency_log FOR EACH ROW EXECUTE FUNCTION public.keep_transparency_log();
 
+CREATE TRIGGER refuse_change BEFORE DELETE OR UPDATE ON public.access_log FOR EACH ROW EXECUTE FUNCTION public.refuse_access_log_change();
+
 CREATE TRIGGER refuse_change BEFORE INSERT OR DELETE ON public.book_head FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
 
 CREATE TRIGGER refuse_change BEFORE DELETE OR UPDATE ON public.events FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
@@ -1369,6 +1574,8 @@ CREATE TRIGGER refuse_change BEFORE DELETE OR UPDATE ON public.events FOR EACH S
 CREATE TRIGGER refuse_change BEFORE DELETE OR UPDATE ON public.log_checkpoints FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
 
 CREATE TRIGGER refuse_change BEFORE DELETE ON public.transparency_log FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
+
+CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.access_log FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_access_log_change();
 
 CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.book_head FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
 
@@ -1379,6 +1586,13 @@ CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.log_checkpoints FOR EAC
 CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.transparency_log FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
 
 GRANT USAGE ON SCHEMA public TO daybook_app;
+
+REVOKE ALL ON FUNCTION public.access_log_forget(moment timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.access_log_month(moment timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.access_log_month(moment timestamp with time zone) TO daybook_app;
+
+GRANT SELECT,INSERT ON TABLE public.access_log TO daybook_app;
 
 GRANT SELECT,INSERT,DELETE,TRUNCATE,UPDATE ON TABLE public.account_days_v1 TO daybook_app;
 
@@ -1440,6 +1654,14 @@ GRANT SELECT,INSERT,DELETE,TRUNCATE,UPDATE ON TABLE public.expenses_v1 TO dayboo
 
 GRANT SELECT ON TABLE public.expenses TO daybook_app;
 
+GRANT SELECT,INSERT,DELETE ON TABLE public.factor_secrets TO daybook_app;
+
+GRANT UPDATE(key_id) ON TABLE public.factor_secrets TO daybook_app;
+
+GRANT UPDATE(sealed) ON TABLE public.factor_secrets TO daybook_app;
+
+GRANT UPDATE(last_step) ON TABLE public.factor_secrets TO daybook_app;
+
 GRANT SELECT,INSERT,DELETE,TRUNCATE,UPDATE ON TABLE public.history_v2 TO daybook_app;
 
 GRANT SELECT ON TABLE public.history TO daybook_app;
@@ -1466,6 +1688,18 @@ GRANT SELECT,INSERT ON TABLE public.log_tiles TO daybook_app;
 
 GRANT UPDATE(hashes) ON TABLE public.log_tiles TO daybook_app;
 
+GRANT SELECT,INSERT,DELETE ON TABLE public.one_time_links TO daybook_app;
+
+GRANT UPDATE(hash) ON TABLE public.one_time_links TO daybook_app;
+
+GRANT UPDATE(about) ON TABLE public.one_time_links TO daybook_app;
+
+GRANT UPDATE(made_at) ON TABLE public.one_time_links TO daybook_app;
+
+GRANT UPDATE(expires_at) ON TABLE public.one_time_links TO daybook_app;
+
+GRANT UPDATE(used_at) ON TABLE public.one_time_links TO daybook_app;
+
 GRANT SELECT,INSERT,DELETE,TRUNCATE,UPDATE ON TABLE public.order_items_v1 TO daybook_app;
 
 GRANT SELECT ON TABLE public.order_items TO daybook_app;
@@ -1475,6 +1709,10 @@ GRANT SELECT,INSERT,DELETE,TRUNCATE,UPDATE ON TABLE public.orders_v1 TO daybook_
 GRANT SELECT ON TABLE public.orders TO daybook_app;
 
 GRANT SELECT,INSERT,DELETE,TRUNCATE,UPDATE ON TABLE public.parked_streams TO daybook_app;
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.password_secrets TO daybook_app;
+
+GRANT UPDATE(hash) ON TABLE public.password_secrets TO daybook_app;
 
 GRANT SELECT,INSERT,DELETE,TRUNCATE,UPDATE ON TABLE public.payers_v1 TO daybook_app;
 
@@ -1494,6 +1732,10 @@ GRANT SELECT,INSERT,DELETE,TRUNCATE,UPDATE ON TABLE public.payments_v1 TO dayboo
 
 GRANT SELECT,INSERT,DELETE,TRUNCATE,UPDATE ON TABLE public.projections TO daybook_app;
 
+GRANT SELECT,INSERT,DELETE ON TABLE public.recovery_codes TO daybook_app;
+
+GRANT UPDATE(used_at) ON TABLE public.recovery_codes TO daybook_app;
+
 GRANT SELECT,INSERT,DELETE,TRUNCATE,UPDATE ON TABLE public.refunds_v2 TO daybook_app;
 
 GRANT SELECT ON TABLE public.refunds TO daybook_app;
@@ -1504,6 +1746,32 @@ GRANT SELECT,INSERT,DELETE,TRUNCATE,UPDATE ON TABLE public.services_v1 TO dayboo
 
 GRANT SELECT ON TABLE public.services TO daybook_app;
 
+GRANT SELECT,INSERT,DELETE ON TABLE public.sessions TO daybook_app;
+
+GRANT UPDATE(secret_hash) ON TABLE public.sessions TO daybook_app;
+
+GRANT UPDATE(membership) ON TABLE public.sessions TO daybook_app;
+
+GRANT UPDATE(level) ON TABLE public.sessions TO daybook_app;
+
+GRANT UPDATE(seen_at) ON TABLE public.sessions TO daybook_app;
+
+GRANT UPDATE(stepped_up_until) ON TABLE public.sessions TO daybook_app;
+
+GRANT UPDATE(address) ON TABLE public.sessions TO daybook_app;
+
+GRANT UPDATE(agent) ON TABLE public.sessions TO daybook_app;
+
+GRANT UPDATE(ended_at) ON TABLE public.sessions TO daybook_app;
+
+GRANT UPDATE(ended_by) ON TABLE public.sessions TO daybook_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.sign_in_failures TO daybook_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.sign_in_origins TO daybook_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.sign_in_refusals TO daybook_app;
+
 GRANT SELECT,INSERT,DELETE,TRUNCATE,UPDATE ON TABLE public.ticket_messages_v1 TO daybook_app;
 
 GRANT SELECT ON TABLE public.ticket_messages TO daybook_app;
@@ -1511,6 +1779,12 @@ GRANT SELECT ON TABLE public.ticket_messages TO daybook_app;
 GRANT SELECT,INSERT,DELETE,TRUNCATE,UPDATE ON TABLE public.tickets_v1 TO daybook_app;
 
 GRANT SELECT ON TABLE public.tickets TO daybook_app;
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.token_secrets TO daybook_app;
+
+GRANT UPDATE(last_used_at) ON TABLE public.token_secrets TO daybook_app;
+
+GRANT UPDATE(last_used_from) ON TABLE public.token_secrets TO daybook_app;
 
 GRANT SELECT ON TABLE public.transparency_log TO daybook_app;
 

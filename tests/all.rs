@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fall where it stands")]
 
 mod faults;
+mod identity;
 mod laws;
 mod log;
 mod nouns;

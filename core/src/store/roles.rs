@@ -43,24 +43,45 @@ begin
         execute format('grant temporary on database %I to daybook_app', current_database());
     end if;
     for relation in
-        select c.oid::regclass as name, c.relname, c.relkind
+        select c.oid::regclass as name, c.relname, c.relkind, c.relispartition
         from pg_class c join pg_namespace n on n.oid = c.relnamespace
         where n.nspname = current_schema() and c.relkind in ('r', 'p', 'v', 'm')
             and pg_get_userbyid(c.relowner) = current_user
     loop
         privileges := case
-            when relation.relname in ('events', 'idempotency', 'log_checkpoints', 'upgrades') then 'select, insert'
+            -- A part of a table is reached through the whole.
+            when relation.relispartition then null
+            when relation.relname in ('events', 'idempotency', 'log_checkpoints', 'upgrades', 'access_log')
+                then 'select, insert'
             -- Updating the one column that says nothing is what locking the head takes.
             when relation.relname = 'book_head' then 'select, update (singleton)'
             when relation.relname = '_sqlx_migrations' or relation.relkind in ('v', 'm') then 'select'
             when relation.relname = 'transparency_log' then 'select, update (origin, vkey, size)'
             when relation.relname = 'log_tiles' then 'select, insert, update (hashes)'
             when relation.relname = 'aggregate_snapshots' then 'select, insert, update, delete'
+            when relation.relname = 'password_secrets' then 'select, insert, update (hash), delete'
+            when relation.relname = 'factor_secrets' then 'select, insert, update (key_id, sealed, last_step), delete'
+            when relation.relname = 'recovery_codes' then 'select, insert, update (used_at), delete'
+            when relation.relname = 'token_secrets' then 'select, insert, update (last_used_at, last_used_from), delete'
+            when relation.relname = 'sessions' then 'select, insert, update (secret_hash, membership, level, seen_at,
+                stepped_up_until, address, agent, ended_at, ended_by), delete'
+            when relation.relname = 'one_time_links'
+                then 'select, insert, update (hash, about, made_at, expires_at, used_at), delete'
+            when relation.relname in ('sign_in_failures', 'sign_in_origins', 'sign_in_refusals')
+                then 'select, insert, update, delete'
             else 'select, insert, update, delete, truncate'
         end;
         execute format('revoke all on %s from daybook_app', relation.name);
-        execute format('grant %s on %s to daybook_app', privileges, relation.name);
+        if privileges is not null then
+            execute format('grant %s on %s to daybook_app', privileges, relation.name);
+        end if;
     end loop;
+    if exists (
+        select from pg_proc
+        where oid = 'access_log_month(timestamptz)'::regprocedure and pg_get_userbyid(proowner) = current_user
+    ) then
+        grant execute on function access_log_month(timestamptz) to daybook_app;
+    end if;
 end
 $$";
 

@@ -1,0 +1,123 @@
+//! All that is secret about signing in, without HTTP: passwords, factors, recovery codes, tokens, sessions, links, what
+//! holds up guessing, and the log of who looked at what.
+//!
+//! Secrets are never events; that they changed is. The row of a secret is written first, under the id that the event will
+//! carry, and is worth something only once the event stands: whoever verifies passes the id that the row of the user names.
+//! Rows that nothing names are [swept](Identity::sweep) after an hour.
+//!
+//! Nothing here asks the clock: `now` comes in with the request.
+
+mod access_log;
+mod factor;
+mod guessing;
+mod hashing;
+mod keys;
+mod link;
+mod password;
+mod recovery;
+mod secret;
+mod session;
+mod strength;
+mod sweep;
+mod token;
+
+use std::path::PathBuf;
+
+use chrono::{DateTime, Utc};
+use daybook_core::store::{Store, StoreError};
+use tokio_util::task::TaskTracker;
+use ulid::Ulid;
+use uuid::{Builder, Uuid};
+
+pub use access_log::{Access, AccessKind, AccessLine, AccessLog, Cursor, MONTHS_KEPT};
+pub use factor::{Enrolment, FactorKind, FactorOf, Factors, Verdict};
+pub use guessing::{Admitted, Attempt, Guessing, GuessingError, RefusedMinute};
+pub use hashing::{Busy, Hashing};
+pub use keys::{KeyError, Keys};
+pub use link::{FoundLink, Links, NewLink, Purpose, Standing};
+pub use password::{PasswordError, PasswordOf, Passwords};
+pub use recovery::{RecoveryCodes, RecoveryOf};
+pub use secret::{Secret, Shown};
+pub use session::{Ended, Level, NewSession, Session, SessionOptions, Sessions};
+pub use strength::Unsuitable;
+pub use sweep::{Named, Swept};
+pub use token::{FoundToken, TokenOf, TokenUse, Tokens};
+
+#[derive(Clone, Debug)]
+pub struct IdentityOptions {
+    /// The folder of the keys, beside the key of the transparency log.
+    pub keys: PathBuf,
+    pub hashing: Hashing,
+    pub sessions: SessionOptions,
+}
+
+/// Everything of one ledger. Clones are the same.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    pub passwords: Passwords,
+    pub factors: Factors,
+    pub recovery: RecoveryCodes,
+    pub tokens: Tokens,
+    pub sessions: Sessions,
+    pub links: Links,
+    pub guessing: Guessing,
+    pub access_log: AccessLog,
+    store: Store,
+    notes: TaskTracker,
+}
+
+/// It could not be found out. Nothing was accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Busy(#[from] Busy),
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    /// Somebody has written into the table by another way.
+    #[error("the stored secret {id} cannot be read")]
+    Unreadable { id: String },
+}
+
+impl From<sqlx::Error> for IdentityError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+impl Identity {
+    pub fn new(store: &Store, options: IdentityOptions) -> Self {
+        let notes = TaskTracker::new();
+        Self {
+            passwords: Passwords::new(store, options.hashing),
+            factors: Factors::new(store, Keys::new(options.keys)),
+            recovery: RecoveryCodes::new(store),
+            tokens: Tokens::new(store, notes.clone()),
+            sessions: Sessions::new(store, options.sessions, notes.clone()),
+            links: Links::new(store),
+            guessing: Guessing::new(store),
+            access_log: AccessLog::new(store),
+            store: store.clone(),
+            notes,
+        }
+    }
+
+    /// Waits until what was noted in the background, such as the last use of a token, is written.
+    pub async fn settle(&self) {
+        self.notes.close();
+        self.notes.wait().await;
+        self.notes.reopen();
+    }
+}
+
+/// A new identifier that sorts by time.
+fn uuid_at(now: DateTime<Utc>) -> Uuid {
+    let milliseconds = u64::try_from(now.timestamp_millis()).unwrap_or_default();
+    Builder::from_unix_timestamp_millis(milliseconds, &secret::random()).into_uuid()
+}
+
+/// The public name of a row that no event names.
+fn name_at(prefix: &str, now: DateTime<Utc>) -> String {
+    format!("{prefix}_{}", Ulid::from_bytes(uuid_at(now).into_bytes()))
+}
