@@ -44,6 +44,17 @@ impl Ground {
         let count = format!("select count(*) from {what}");
         sqlx::query_scalar(&count).fetch_one(self.database.pool()).await.unwrap()
     }
+
+    /// Whether a row of this table holds the text, be it as bytes.
+    async fn holds(&self, table: &str, text: &str) -> bool {
+        let rows: Vec<String> = sqlx::query_scalar(&format!("select concat(stored) from {table} as stored"))
+            .fetch_all(self.database.pool())
+            .await
+            .unwrap();
+        assert!(!rows.is_empty(), "{table}");
+        let bytes: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+        rows.iter().any(|row| row.contains(text) || row.contains(&bytes))
+    }
 }
 
 async fn identity(database: &TestDatabase, keys: &TempDir) -> Identity {

@@ -62,9 +62,18 @@ impl Hashing {
 mod tests {
     use std::sync::mpsc;
 
-    use tokio::task::JoinSet;
+    use tokio::{task::JoinSet, time};
 
     use super::*;
+
+    async fn until(condition: impl Fn() -> bool) {
+        let holds = async {
+            while !condition() {
+                task::yield_now().await;
+            }
+        };
+        time::timeout(Duration::from_secs(30), holds).await.expect("it comes to that");
+    }
 
     #[tokio::test]
     async fn more_than_wait_in_a_short_queue_are_sent_away() {
@@ -75,16 +84,12 @@ mod tests {
         });
         let mut waiting = JoinSet::new();
         // All places but the one of the first.
-        while pool.places.available_permits() == 1 + WAITING {
-            task::yield_now().await;
-        }
+        until(|| pool.places.available_permits() == WAITING).await;
         for number in 0..WAITING {
             let pool = pool.clone();
             waiting.spawn(async move { pool.run(move || number).await });
         }
-        while pool.places.available_permits() > 0 {
-            task::yield_now().await;
-        }
+        until(|| pool.places.available_permits() == 0).await;
         assert_eq!(pool.run(|| ()).await, Err(Busy { retry_after: RETRY_AFTER }));
         release.send(()).expect("the first still runs");
         first.await.expect("it does not panic").expect("it had a place").expect("it was released");
@@ -101,9 +106,7 @@ mod tests {
             let pool = pool.clone();
             async move { pool.run(move || held.recv()).await }
         });
-        while pool.turns.available_permits() == 1 {
-            task::yield_now().await;
-        }
+        until(|| pool.turns.available_permits() == 0).await;
         caller.abort();
         assert!(caller.await.expect_err("it was cut off").is_cancelled());
         assert_eq!(pool.turns.available_permits(), 0);
