@@ -13,7 +13,7 @@ async fn a_link_is_looked_at_often_and_used_once() {
     let ground = Ground::new().await;
     let links = &ground.identity.links;
     let link = sent(&links.make(RESET, start()).await.unwrap());
-    assert!(!ground.holds("one_time_links", link.expose()).await);
+    assert!(!ground.holds("one_time_links", &link.expose()[..16]).await);
     let found = FoundLink { user: ADA.into(), about: None, expires_at: after(Duration::hours(24)) };
     for _ in 0..2 {
         let standing = links.look(&link, Purpose::PasswordReset, start()).await.unwrap();

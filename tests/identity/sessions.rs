@@ -32,7 +32,7 @@ async fn a_session_is_found_with_all_that_a_request_needs() {
         assert_eq!(ground.identity.sessions.find(&secret(other), start()).await.unwrap(), None, "{other}");
     }
     // What is stored leads to no cookie.
-    assert!(!ground.holds("sessions", cookie.expose()).await);
+    assert!(!ground.holds("sessions", &cookie.expose()[..16]).await);
 }
 
 #[tokio::test]
