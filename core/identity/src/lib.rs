@@ -5,6 +5,16 @@
 //! carry, and is worth something only once the event stands: whoever verifies passes the id that the row of the user names.
 //! Rows that nothing names are [swept](Identity::sweep) after an hour.
 //!
+//! A sign-in by password asks in this order, and whatever fails ends it:
+//!
+//! 1. [`Guessing::admit`], by the keyed hash of the name that was typed; from here on the attempt counts as failed.
+//! 2. [`Passwords::verify`], with `None` for a name that nobody has. If it is [busy](Busy), [`Guessing::not_made`].
+//! 3. [`Factors::verify`] or [`RecoveryCodes::redeem`], if the user has a second factor, admitted as an account of its own.
+//! 4. [`AccessLog::write`]: a sign-in that cannot be written down is refused.
+//! 5. [`Sessions::begin`], or [`Sessions::raise`] after the second factor; then [`Guessing::succeeded`].
+//!
+//! A refusal is counted by [`Guessing::refused`].
+//!
 //! Nothing here asks the clock: `now` comes in with the request.
 
 mod access_log;
@@ -13,6 +23,7 @@ mod guessing;
 mod hashing;
 mod keys;
 mod link;
+mod notes;
 mod password;
 mod recovery;
 mod secret;
@@ -25,9 +36,10 @@ use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 use daybook_core::store::{Store, StoreError};
-use tokio_util::task::TaskTracker;
 use ulid::Ulid;
 use uuid::{Builder, Uuid};
+
+use notes::Notes;
 
 pub use access_log::{Access, AccessKind, AccessLine, AccessLog, Cursor, MONTHS_KEPT};
 pub use factor::{Enrolment, FactorKind, FactorOf, Factors, Verdict};
@@ -63,7 +75,7 @@ pub struct Identity {
     pub guessing: Guessing,
     pub access_log: AccessLog,
     store: Store,
-    notes: TaskTracker,
+    notes: Notes,
 }
 
 /// It could not be found out. Nothing was accepted.
@@ -88,7 +100,7 @@ impl From<sqlx::Error> for IdentityError {
 
 impl Identity {
     pub fn new(store: &Store, options: IdentityOptions) -> Self {
-        let notes = TaskTracker::new();
+        let notes = Notes::new();
         Self {
             passwords: Passwords::new(store, options.hashing),
             factors: Factors::new(store, Keys::new(options.keys)),
@@ -105,9 +117,7 @@ impl Identity {
 
     /// Waits until what was noted in the background, such as the last use of a token, is written.
     pub async fn settle(&self) {
-        self.notes.close();
-        self.notes.wait().await;
-        self.notes.reopen();
+        self.notes.settle().await;
     }
 }
 

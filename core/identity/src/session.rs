@@ -7,9 +7,8 @@ use chrono::{DateTime, Duration, Utc};
 use daybook_core::store::Store;
 use sqlx::{FromRow, PgPool, Row, postgres::PgRow};
 use strum::{EnumString, IntoStaticStr};
-use tokio_util::task::TaskTracker;
 
-use crate::{IdentityError, Secret, Shown, name_at};
+use crate::{IdentityError, Secret, Shown, name_at, notes::Notes};
 
 /// Use is noted once in such a time.
 pub(crate) const NOTED_EVERY: Duration = Duration::minutes(1);
@@ -94,14 +93,14 @@ impl Session {
 pub struct Sessions {
     pool: PgPool,
     options: SessionOptions,
-    notes: TaskTracker,
+    notes: Notes,
 }
 
 /// What is selected of a session, in the order of the struct.
 const COLUMNS: &str = "id, user_id, membership, level, began_at, seen_at, stepped_up_until, address, agent";
 
 impl Sessions {
-    pub(crate) fn new(store: &Store, options: SessionOptions, notes: TaskTracker) -> Self {
+    pub(crate) fn new(store: &Store, options: SessionOptions, notes: Notes) -> Self {
         Self { pool: store.pool().clone(), options, notes }
     }
 
@@ -150,16 +149,14 @@ impl Sessions {
 
     fn note(&self, id: String, now: DateTime<Utc>) {
         let pool = self.pool.clone();
-        self.notes.spawn(async move {
-            let noted = sqlx::query("update sessions set seen_at = $2 where id = $1 and seen_at <= $3")
+        self.notes.write("the use of a session", async move {
+            sqlx::query("update sessions set seen_at = $2 where id = $1 and seen_at <= $3")
                 .bind(id)
                 .bind(now)
                 .bind(now - NOTED_EVERY)
                 .execute(&pool)
-                .await;
-            if let Err(error) = noted {
-                tracing::warn!(%error, "the use of a session is not noted");
-            }
+                .await?;
+            Ok(())
         });
     }
 

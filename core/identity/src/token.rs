@@ -6,10 +6,10 @@ use chrono::{DateTime, Utc};
 use daybook_core::store::Store;
 use sha2::{Digest, Sha256};
 use sqlx::{FromRow, PgPool, Row, postgres::PgRow};
-use tokio_util::task::TaskTracker;
 
 use crate::{
     IdentityError, Secret, Shown,
+    notes::Notes,
     secret::{BASE62, DIGITS_OF_256_BITS, digits},
     session::NOTED_EVERY,
 };
@@ -45,11 +45,11 @@ pub struct TokenUse {
 #[derive(Clone, Debug)]
 pub struct Tokens {
     pool: PgPool,
-    notes: TaskTracker,
+    notes: Notes,
 }
 
 impl Tokens {
-    pub(crate) fn new(store: &Store, notes: TaskTracker) -> Self {
+    pub(crate) fn new(store: &Store, notes: Notes) -> Self {
         Self { pool: store.pool().clone(), notes }
     }
 
@@ -92,8 +92,8 @@ impl Tokens {
 
     fn note(&self, id: String, address: IpAddr, now: DateTime<Utc>) {
         let pool = self.pool.clone();
-        self.notes.spawn(async move {
-            let noted = sqlx::query(
+        self.notes.write("the use of a token", async move {
+            sqlx::query(
                 "update token_secrets set last_used_at = $2, last_used_from = $3
                  where id = $1 and (last_used_at is null or last_used_at <= $4)",
             )
@@ -102,10 +102,8 @@ impl Tokens {
             .bind(address.to_string())
             .bind(now - NOTED_EVERY)
             .execute(&pool)
-            .await;
-            if let Err(error) = noted {
-                tracing::warn!(%error, "the use of a token is not noted");
-            }
+            .await?;
+            Ok(())
         });
     }
 
