@@ -780,14 +780,11 @@ CREATE TABLE public.log_tiles (
 );
 ALTER TABLE ONLY public.log_tiles ALTER COLUMN hashes SET STORAGE EXTERNAL;
 
-CREATE TABLE public.one_time_links (
-    user_id text NOT NULL,
-    purpose text NOT NULL,
-    hash bytea NOT NULL,
-    about text,
-    made_at timestamp with time zone NOT NULL,
-    expires_at timestamp with time zone NOT NULL,
-    used_at timestamp with time zone
+CREATE TABLE public.master_key (
+    singleton boolean DEFAULT true NOT NULL,
+    id text NOT NULL,
+    used_from timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT master_key_has_one_row CHECK (singleton)
 );
 
 CREATE TABLE public.order_items_v1 (
@@ -1021,6 +1018,16 @@ CREATE TABLE public.payments_v1 (
     changed_position bigint NOT NULL
 )
 WITH (fillfactor='80');
+
+CREATE TABLE public.person_keys (
+    id text NOT NULL,
+    person text NOT NULL,
+    wrapped bytea,
+    master_key text NOT NULL,
+    made_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    erased_at timestamp with time zone,
+    CONSTRAINT person_keys_erased CHECK (((wrapped IS NULL) = (erased_at IS NOT NULL)))
+);
 
 CREATE TABLE public.projections (
     name text NOT NULL,
@@ -1362,11 +1369,8 @@ ALTER TABLE ONLY public.log_checkpoints
 ALTER TABLE ONLY public.log_tiles
     ADD CONSTRAINT log_tiles_pkey PRIMARY KEY (level, n);
 
-ALTER TABLE ONLY public.one_time_links
-    ADD CONSTRAINT one_time_links_hash_key UNIQUE (hash);
-
-ALTER TABLE ONLY public.one_time_links
-    ADD CONSTRAINT one_time_links_pkey PRIMARY KEY (user_id, purpose);
+ALTER TABLE ONLY public.master_key
+    ADD CONSTRAINT master_key_pkey PRIMARY KEY (singleton);
 
 ALTER TABLE ONLY public.order_items_v1
     ADD CONSTRAINT order_items_v1_pkey PRIMARY KEY (order_id, number);
@@ -1394,6 +1398,9 @@ ALTER TABLE ONLY public.payments_v1
 
 ALTER TABLE ONLY public.payments_v2
     ADD CONSTRAINT payments_v2_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.person_keys
+    ADD CONSTRAINT person_keys_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY public.projections
     ADD CONSTRAINT projections_pkey PRIMARY KEY (name, build);
@@ -1532,6 +1539,8 @@ CREATE INDEX payments_v2_account_id_position_idx ON public.payments_v2 USING btr
 CREATE INDEX payments_v2_position_idx ON public.payments_v2 USING btree ("position");
 
 CREATE INDEX payments_v2_purpose_id_idx ON public.payments_v2 USING btree (purpose_id) WHERE (purpose_id IS NOT NULL);
+
+CREATE UNIQUE INDEX person_keys_person ON public.person_keys USING btree (person) WHERE (erased_at IS NULL);
 
 CREATE INDEX refunds_v1_payment_id_position_idx ON public.refunds_v1 USING btree (payment_id, "position");
 
@@ -1688,17 +1697,7 @@ GRANT SELECT,INSERT ON TABLE public.log_tiles TO daybook_app;
 
 GRANT UPDATE(hashes) ON TABLE public.log_tiles TO daybook_app;
 
-GRANT SELECT,INSERT,DELETE ON TABLE public.one_time_links TO daybook_app;
-
-GRANT UPDATE(hash) ON TABLE public.one_time_links TO daybook_app;
-
-GRANT UPDATE(about) ON TABLE public.one_time_links TO daybook_app;
-
-GRANT UPDATE(made_at) ON TABLE public.one_time_links TO daybook_app;
-
-GRANT UPDATE(expires_at) ON TABLE public.one_time_links TO daybook_app;
-
-GRANT UPDATE(used_at) ON TABLE public.one_time_links TO daybook_app;
+GRANT SELECT,INSERT ON TABLE public.master_key TO daybook_app;
 
 GRANT SELECT,INSERT,DELETE,TRUNCATE,UPDATE ON TABLE public.order_items_v1 TO daybook_app;
 
@@ -1729,6 +1728,16 @@ GRANT SELECT,INSERT,DELETE,TRUNCATE,UPDATE ON TABLE public.payments_v2 TO dayboo
 GRANT SELECT ON TABLE public.payments TO daybook_app;
 
 GRANT SELECT,INSERT,DELETE,TRUNCATE,UPDATE ON TABLE public.payments_v1 TO daybook_app;
+
+GRANT SELECT ON TABLE public.person_keys TO daybook_app;
+
+GRANT INSERT(id) ON TABLE public.person_keys TO daybook_app;
+
+GRANT INSERT(person) ON TABLE public.person_keys TO daybook_app;
+
+GRANT INSERT(wrapped) ON TABLE public.person_keys TO daybook_app;
+
+GRANT INSERT(master_key) ON TABLE public.person_keys TO daybook_app;
 
 GRANT SELECT,INSERT,DELETE,TRUNCATE,UPDATE ON TABLE public.projections TO daybook_app;
 

@@ -254,7 +254,7 @@ impl Running {
         // After the writer, so that what was accepted last is signed, too.
         keeper.shutdown().await;
         // A request that was cut may never give its connection back.
-        if tokio::time::timeout(CLOSING, app.store().pool().close()).await.is_err() {
+        if tokio::time::timeout(CLOSING, app.store().close()).await.is_err() {
             tracing::warn!("some connections to the store are still in use");
         }
     }

@@ -76,6 +76,11 @@ pub struct Config {
     #[arg(long, env = "DAYBOOK_LOG_KEY", value_name = "FILE")]
     log_key: Option<PathBuf>,
 
+    /// The master key, by which texts about persons are sealed and read, made at the first start; `master.key` in the home
+    /// unless told. Whoever loses it loses these texts.
+    #[arg(long, env = "DAYBOOK_MASTER_KEY_FILE", value_name = "FILE")]
+    master_key: Option<PathBuf>,
+
     /// Go by the database's clock where nothing would be recorded otherwise: after more than 31 days without a record,
     /// although this machine's differs from it by more than five minutes; and where the last event was recorded more than
     /// five minutes ahead of it, at the time of that event until the clock has come there.
@@ -112,6 +117,12 @@ impl Config {
             Some(path) if !path.as_os_str().is_empty() => Some(path.clone()),
             _ => Some(self.home.join("log.key")),
         }
+    }
+
+    /// Where the master key lies.
+    pub fn master_key(&self) -> PathBuf {
+        let named = self.master_key.clone().filter(|path| !path.as_os_str().is_empty());
+        named.unwrap_or_else(|| self.home.join("master.key"))
     }
 
     /// The names by which callers reach this server.
@@ -215,6 +226,16 @@ mod tests {
         assert_eq!(key(&[]), Some("here/log.key".into()));
         assert_eq!(key(&["--log-key", "/elsewhere"]), Some("/elsewhere".into()));
         assert_eq!(key(&["--log-key", "none"]), None);
+    }
+
+    #[test]
+    fn the_master_key_lies_in_the_home_unless_told() {
+        let key = |arguments: &[&str]| {
+            let arguments = ["daybook-server", "--home", "here"].iter().chain(arguments);
+            Config::try_parse_from(arguments).expect("the settings fit").master_key()
+        };
+        assert_eq!(key(&[]), PathBuf::from("here/master.key"));
+        assert_eq!(key(&["--master-key", "/elsewhere"]), PathBuf::from("/elsewhere"));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use daybook_core::{
     domain::customer::{CustomerRejection, is_group_name},
     operations::{JoinGroup, LeaveGroup, Operation, Registration},
+    terms::sealed::Sealed,
 };
 use daybook_projections::{
     Chosen,
@@ -57,7 +58,7 @@ pub async fn register(
     Writing { body, request }: Writing<NewCustomer>,
 ) -> Result<Written, ApiError> {
     let NewCustomer { name, email, effective_at, reason } = body;
-    let operation = Operation::RegisterCustomer(Registration { name: name.into(), email: email.map(String::from) });
+    let operation = Operation::RegisterCustomer(Registration { name: name.into(), email: email.map(Sealed::from) });
     app.create("/v1/customers", request.command(operation, effective_at, reason)?, &[]).await
 }
 

@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use daybook_core::{
     domain::{self},
     operations::{ChangePayer, Operation, PayerChange, Profile},
+    terms::sealed::Sealed,
 };
 use daybook_projections::{Chosen, payer::PayerRow};
 use serde::{Deserialize, Serialize};
@@ -95,7 +96,7 @@ pub async fn create(State(app): State<App>, Writing { body, request }: Writing<N
         kind,
         name: name.into(),
         address,
-        tax_number: tax_number.map(String::from),
+        tax_number: tax_number.map(Sealed::from),
     });
     let named = [("customer-not-found", "/customer")];
     app.create("/v1/payers", request.command(operation, effective_at, reason)?, &named).await
@@ -134,7 +135,7 @@ pub async fn change_tax_number(
     Writing { body, request }: Writing<NewTaxNumber>,
 ) -> Result<Written, ApiError> {
     let NewTaxNumber { tax_number, effective_at, reason } = body;
-    let change = PayerChange::ChangeTaxNumber { tax_number: tax_number.map(String::from) };
+    let change = PayerChange::ChangeTaxNumber { tax_number: tax_number.map(Sealed::from) };
     let operation = Operation::ChangePayer(ChangePayer { payer, change });
     app.change(request.command(operation, effective_at, reason)?, &[]).await
 }

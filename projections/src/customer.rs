@@ -5,6 +5,7 @@ use cqrs_es::Aggregate;
 use daybook_core::{
     RecordedEvent,
     domain::{Customer, CustomerEvent, Event, customer::Registration},
+    terms::sealed::{Sealed, StillSealed},
 };
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
@@ -79,8 +80,8 @@ impl Projection for Customers {
         match customer_event.clone() {
             CustomerEvent::Registered(Registration { name, email }) => changes.insert(CustomerRow {
                 id,
-                name,
-                email,
+                name: name.shown()?.to_owned(),
+                email: told(email.as_ref())?,
                 registered_at: event.occurred_at(),
                 position,
                 changed_position: position,
@@ -100,6 +101,12 @@ impl Projection for Customers {
         }
         Ok(())
     }
+}
+
+/// What may be missing; an erased text is missing, too.
+pub(crate) fn told(text: Option<&Sealed>) -> Result<Option<String>, StillSealed> {
+    let told = text.map_or(Ok(None), Sealed::told)?;
+    Ok(told.map(str::to_owned))
 }
 
 /// A customer as listed.

@@ -8,11 +8,13 @@ use daybook_core::{
         Event, Payer, PayerEvent,
         payer::{Address, PayerKind, Profile},
     },
+    terms::sealed::StillSealed,
 };
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 
 use crate::{
+    customer::told,
     engine::{Changes, FoldError, Follows, Owner, Projection, Row, Source, Table, place},
     listing::Listed,
     word::Word,
@@ -76,36 +78,49 @@ impl Projection for Payers {
         let Event::Payer(payer_event) = &event.event else { return Ok(()) };
         match payer_event.clone() {
             PayerEvent::Created(Profile { customer, kind, name, address, tax_number }) => {
-                let Address { country, postal_code, city, street } = address;
+                let [postal_code, city, street] = shown(&address)?;
+                let country = address.country;
                 changes.insert(PayerRow {
                     id: event.aggregate_id.clone(),
                     customer_id: customer.to_string(),
                     kind: Word(kind),
-                    name,
+                    name: name.shown()?.to_owned(),
                     country,
                     postal_code,
                     city,
                     street,
-                    tax_number,
+                    tax_number: told(tax_number.as_ref())?,
                     active: true,
                     created_at: event.occurred_at(),
                     position: place(event),
                     changed_position: place(event),
                 });
             }
-            PayerEvent::Renamed { name } => change(event, changes, |row| row.name = name),
-            PayerEvent::Moved { address } => change(event, changes, |row| {
-                let Address { country, postal_code, city, street } = address;
-                row.country = country;
-                row.postal_code = postal_code;
-                row.city = city;
-                row.street = street;
-            }),
-            PayerEvent::TaxNumberChanged { tax_number } => change(event, changes, |row| row.tax_number = tax_number),
+            PayerEvent::Renamed { name } => {
+                let name = name.shown()?.to_owned();
+                change(event, changes, |row| row.name = name);
+            }
+            PayerEvent::Moved { address } => {
+                let [postal_code, city, street] = shown(&address)?;
+                change(event, changes, |row| {
+                    row.country = address.country;
+                    row.postal_code = postal_code;
+                    row.city = city;
+                    row.street = street;
+                });
+            }
+            PayerEvent::TaxNumberChanged { tax_number } => {
+                let tax_number = told(tax_number.as_ref())?;
+                change(event, changes, |row| row.tax_number = tax_number);
+            }
             PayerEvent::Deactivated {} => change(event, changes, |row| row.active = false),
         }
         Ok(())
     }
+}
+
+fn shown(Address { country: _, postal_code, city, street }: &Address) -> Result<[String; 3], StillSealed> {
+    Ok([postal_code.shown()?.into(), city.shown()?.into(), street.shown()?.into()])
 }
 
 fn change(event: &RecordedEvent, changes: &mut Changes, change: impl FnOnce(&mut PayerRow) + Send + 'static) {

@@ -8,6 +8,7 @@ use daybook_core::{
         Event, Ticket, TicketEvent,
         ticket::{Status, Subject, TicketOpening},
     },
+    terms::sealed::{Sealed, StillSealed},
 };
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
@@ -117,7 +118,7 @@ impl Projection for Tickets {
                     id: event.aggregate_id.clone(),
                     customer_id: customer.to_string(),
                     category: category.clone(),
-                    subject: subject.clone(),
+                    subject: subject.shown()?.to_owned(),
                     about,
                     about_id,
                     status: Word(Status::after(ticket_event)),
@@ -129,15 +130,15 @@ impl Projection for Tickets {
                     position: place(event),
                     changed_position: place(event),
                 });
-                changes.insert(message_row(event, "customer", message));
+                changes.insert(message_row(event, "customer", message)?);
             }
             TicketEvent::TakenUp {} | TicketEvent::Read {} => change(event, ticket_event, changes, |_| {}),
             TicketEvent::Answered { message } => {
-                changes.insert(message_row(event, "provider", message));
+                changes.insert(message_row(event, "provider", message)?);
                 change(event, ticket_event, changes, move |row| row.written(at));
             }
             TicketEvent::Replied { message } => {
-                changes.insert(message_row(event, "customer", message));
+                changes.insert(message_row(event, "customer", message)?);
                 change(event, ticket_event, changes, move |row| row.written(at));
             }
             TicketEvent::Archived {} => change(event, ticket_event, changes, move |row| {
@@ -174,13 +175,13 @@ fn change(
     });
 }
 
-fn message_row(event: &RecordedEvent, side: &str, message: &str) -> TicketMessageRow {
-    TicketMessageRow {
+fn message_row(event: &RecordedEvent, side: &str, message: &Sealed) -> Result<TicketMessageRow, StillSealed> {
+    Ok(TicketMessageRow {
         ticket_id: event.aggregate_id.clone(),
         position: place(event),
         side: side.into(),
         actor: event.metadata.actor.as_ref().map(ToString::to_string),
-        message: message.into(),
+        message: message.shown()?.to_owned(),
         written_at: event.occurred_at(),
-    }
+    })
 }

@@ -43,6 +43,9 @@ pub struct LedgerOptions {
     /// The private key that signs the transparency log; `log.key` in the home unless told, `none` to sign nothing
     #[arg(long, env = "DAYBOOK_LOG_KEY", value_name = "FILE", global = true)]
     log_key: Option<PathBuf>,
+    /// The master key, by which texts about persons are sealed and read; `master.key` in the home unless told
+    #[arg(long, env = "DAYBOOK_MASTER_KEY_FILE", value_name = "FILE", global = true)]
+    master_key: Option<PathBuf>,
 }
 
 impl LedgerOptions {
@@ -66,6 +69,12 @@ impl LedgerOptions {
             Some(path) => transparency::open_key(store, &path).await.map(Some),
             None => Ok(None),
         }
+    }
+
+    /// Where the master key lies, or would lie.
+    pub fn master_key(&self) -> PathBuf {
+        let named = self.master_key.clone().filter(|path| !path.as_os_str().is_empty());
+        named.unwrap_or_else(|| self.home.join("master.key"))
     }
 
     /// Where the key lies, or would lie; `None` if nothing is to be signed.
@@ -97,7 +106,7 @@ pub struct Running {
 impl Ledger {
     pub async fn open(options: &LedgerOptions) -> Result<Self, ToolError> {
         let (cluster, logins) = reach(options).await?;
-        let store = Store::open(logins, StoreOptions::default()).await?;
+        let store = Store::open(logins, StoreOptions::default()).await?.unlocked(&options.master_key()).await?;
         Ok(Self { cluster, store })
     }
 
@@ -114,7 +123,7 @@ impl Ledger {
                     .into(),
             );
         }
-        let store = Store::open(logins, StoreOptions::default()).await?;
+        let store = Store::open(logins, StoreOptions::default()).await?.unlocked_to_read(&options.master_key()).await?;
         Ok(Self { cluster, store })
     }
 
@@ -129,6 +138,7 @@ impl Ledger {
             return Err("there is no ledger yet".into());
         }
         let store = Store::connect(logins, StoreOptions::default()).await?;
+        let store = store.unlocked_to_read(&options.master_key()).await?;
         Ok(Self { cluster, store })
     }
 
@@ -161,7 +171,7 @@ impl Ledger {
 
     /// Leaves the ledger; the embedded PostgreSQL stops if nobody else uses it.
     pub async fn close(self) -> Result<(), ToolError> {
-        self.store.pool().close().await;
+        self.store.close().await;
         if let Some(cluster) = self.cluster {
             cluster.stop().await?;
         }

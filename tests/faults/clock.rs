@@ -113,6 +113,7 @@ async fn a_clock_behind_the_last_record_records_nothing() {
     running.shutdown().await;
 
     let verified = Command::new(program("daybook"))
+        .envs(daybook_tests::master_key_env())
         .args(["verify", "--json", "--database-url", database.url()])
         .output()
         .await

@@ -152,12 +152,7 @@ impl Parties {
                 customer: customer.clone(),
                 kind: PayerKind::Individual,
                 name: name.into(),
-                address: Address {
-                    country: "DE".into(),
-                    postal_code: String::new(),
-                    city: String::new(),
-                    street: String::new(),
-                },
+                address: Address { country: "DE".into(), ..Address::default() },
                 tax_number: None,
             });
             payers.push(id(&writer.execute(command(payer)).await.unwrap().answer));

@@ -35,6 +35,7 @@ pub struct Server {
 impl Server {
     pub async fn start(database: &TestDatabase) -> Self {
         let mut child = Command::new(program("daybook-server"))
+            .envs(daybook_tests::master_key_env())
             .args(["--listen", "127.0.0.1:0", "--database-url", database.url()])
             .env("RUST_LOG", "error")
             .env("DAYBOOK_LOG_KEY", "none")
@@ -136,6 +137,7 @@ async fn a_server_killed_under_load_loses_nothing_and_repeats_nothing() {
     assert!(answers.len() as u64 >= KILLS * ACKNOWLEDGED);
 
     let verified = Command::new(program("daybook"))
+        .envs(daybook_tests::master_key_env())
         .args(["verify", "--json", "--database-url", database.url()])
         .output()
         .await

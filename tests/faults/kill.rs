@@ -20,6 +20,7 @@ const KILLS: i64 = 4;
 
 fn start(name: &str, arguments: &[&str], database: &TestDatabase) -> Child {
     Command::new(program(name))
+        .envs(daybook_tests::master_key_env())
         .args(arguments)
         .args(["--database-url", database.url()])
         .env("RUST_LOG", "error")

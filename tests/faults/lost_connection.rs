@@ -13,7 +13,7 @@ use std::{
 };
 
 use daybook_core::{
-    store::{Store, StoreOptions},
+    store::Store,
     writer::{ExecuteError, Failure, Writer, WriterHandle, WriterOptions},
 };
 use daybook_tests::{
@@ -129,7 +129,7 @@ impl Proxy {
 
     async fn writer(&self, options: WriterOptions) -> (WriterHandle, Writer) {
         let server = self.server.clone().socket(self.directory.path()).port(PORT).ssl_mode(PgSslMode::Disable);
-        let store = Store::connect(server.into(), StoreOptions::default()).await.unwrap();
+        let store = Store::connect(server.into(), daybook_tests::store_options()).await.unwrap();
         Writer::start(store, options)
     }
 }

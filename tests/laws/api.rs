@@ -146,7 +146,7 @@ async fn a_request_that_was_recorded_under_other_limits_is_answered_as_before() 
     // Longer than a name is today.
     let name = "x".repeat(300);
     let body = json!({ "name": name }).to_string();
-    let register = Operation::RegisterCustomer(Registration { name: name.clone(), email: None });
+    let register = Operation::RegisterCustomer(Registration { name: name.clone().into(), email: None });
     let before = recorded("/v1/customers", &body, "k1", register).await;
 
     let again = sent("/v1/customers", "k1", &body).await;

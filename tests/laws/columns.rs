@@ -58,7 +58,7 @@ impl Projection for Samples {
 
     fn fold(event: &RecordedEvent, changes: &mut Changes) -> Result<(), FoldError> {
         if let Event::Customer(CustomerEvent::Registered(Registration { name, .. })) = &event.event {
-            let number = name.parse().unwrap_or_default();
+            let number = name.shown()?.parse().unwrap_or_default();
             samples().into_iter().skip(number).step_by(EVENTS).for_each(|sample| changes.insert(sample));
         }
         Ok(())
@@ -140,7 +140,7 @@ fn migration(note: &str) -> String {
 
 async fn register(ledger: &mut Ledger, numbers: Range<usize>) {
     for number in numbers {
-        ledger.act(Operation::RegisterCustomer(Registration { name: number.to_string(), email: None })).await;
+        ledger.act(Operation::RegisterCustomer(Registration { name: number.to_string().into(), email: None })).await;
     }
 }
 

@@ -22,6 +22,7 @@ pub struct Example {
     pub file: String,
     /// As it is stored, byte for byte.
     stored: String,
+    pub raw: RawEvent,
     pub payload: Value,
     pub event: Event,
 }
@@ -53,7 +54,7 @@ pub fn examples() -> Vec<Example> {
                 recorded_at: DateTime::UNIX_EPOCH,
             };
             let event = stored.event(&Upcasters::default()).unwrap_or_else(|error| panic!("{name}: {error:?}"));
-            examples.push(Example { file: name, stored: compact, payload, event });
+            examples.push(Example { file: name, stored: compact, raw: stored, payload, event });
         }
     }
     examples

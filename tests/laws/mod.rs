@@ -12,5 +12,6 @@ mod problems;
 mod purity;
 pub mod reference;
 mod representable;
+mod sealed;
 mod shapes;
 mod time_travel;

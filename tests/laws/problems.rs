@@ -26,6 +26,7 @@ const BY_FAULTS: &[(&str, &str)] = &[
     ("outcome-unknown", "what_became_of_a_command_is_told"),
     ("overloaded", "ordinary_reads_are_answered_while_as_many_read_the_past_as_may"),
     ("parked-meanwhile", "what_happens_to_a_build_meanwhile_is_told"),
+    ("payer-erased", "a_text_is_erased_everywhere_when_its_key_is_destroyed"),
     ("read-too-long", "a_read_of_the_past_that_takes_too_long_is_refused_and_says_so"),
     ("readers-in-the-way", "what_happens_to_a_build_meanwhile_is_told"),
     ("rebuild-under-way", "a_rebuild_is_followed_until_it_serves_and_is_rolled_back"),

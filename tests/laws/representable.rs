@@ -196,7 +196,7 @@ impl Dice {
     fn operation(&mut self, world: &World) -> Option<Operation> {
         let kind = self.0.random_range(0..38);
         if kind == 0 || world.customers.len() < 5 {
-            return Some(Operation::RegisterCustomer(Registration { name: self.text(), email: None }));
+            return Some(Operation::RegisterCustomer(Registration { name: self.text().into(), email: None }));
         }
         let customer = self.pick(&world.customers)?.clone();
         if kind == 1 || world.accounts.len() < 12 {
@@ -212,14 +212,14 @@ impl Dice {
             return Some(Operation::CreatePayer(Profile {
                 customer,
                 kind: if self.one_in(2) { PayerKind::Company } else { PayerKind::Individual },
-                name: self.text(),
+                name: self.text().into(),
                 address: Address {
                     country: "GB".into(),
-                    postal_code: self.text(),
-                    city: self.text(),
-                    street: self.text(),
+                    postal_code: self.text().into(),
+                    city: self.text().into(),
+                    street: self.text().into(),
                 },
-                tax_number: self.one_in(2).then(|| self.text()),
+                tax_number: self.one_in(2).then(|| self.text().into()),
             }));
         }
         let (customer, account, currency) = self.pick(&world.accounts)?.clone();
@@ -416,9 +416,9 @@ impl Dice {
             _ => Operation::OpenTicket(TicketOpening {
                 customer,
                 category: self.text(),
-                subject: self.text(),
+                subject: self.text().into(),
                 about: None,
-                message: self.text(),
+                message: self.text().into(),
             }),
         })
     }

@@ -26,7 +26,7 @@ fn read(path: &Path) -> Value {
 }
 
 /// The shapes of all events in their present version, by the names of their files.
-fn present_shapes() -> BTreeMap<String, Schema> {
+pub fn present_shapes() -> BTreeMap<String, Schema> {
     let examples = examples();
     let present = examples.iter().filter(|example| example.is_present());
     present

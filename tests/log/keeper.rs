@@ -59,6 +59,7 @@ async fn a_keeper_that_stops_signs_what_is_there() {
 
 fn serve(ledger: &SignedLedger) -> Child {
     Command::new(program("daybook-server"))
+        .envs(daybook_tests::master_key_env())
         .args(["--listen", "127.0.0.1:0", "--watch", "0", "--database-url", ledger.database.url()])
         .args(["--home", text(ledger.home.path())])
         .env("RUST_LOG", "error")

@@ -317,6 +317,7 @@ async fn verified(world: &World) -> Value {
         world.read(path).await;
     }
     let output = process::Command::new(program("daybook"))
+        .envs(daybook_tests::master_key_env())
         .args(["--database-url", world.app.database.url(), "verify", "--json"])
         .stdin(Stdio::null())
         .output()
@@ -434,7 +435,10 @@ async fn a_balance_and_an_amount_due_are_explained_over_http_and_on_the_command_
 
     for (at, last) in [(None, "balance 10.00 USD"), (Some(at.to_string()), "balance -30.00 USD")] {
         let mut command = process::Command::new(program("daybook"));
-        command.args(["--database-url", world.app.database.url(), "why", &books.account]).stdin(Stdio::null());
+        command
+            .envs(daybook_tests::master_key_env())
+            .args(["--database-url", world.app.database.url(), "why", &books.account])
+            .stdin(Stdio::null());
         if let Some(at) = &at {
             command.args(["--at", at]);
         }
@@ -471,6 +475,7 @@ async fn an_explanation_shows_nothing_of_another_command() {
         assert_eq!(step["together"], json!([]), "{step}");
     }
     let output = process::Command::new(program("daybook"))
+        .envs(daybook_tests::master_key_env())
         .args(["--database-url", world.app.database.url(), "why", &ada.account])
         .stdin(Stdio::null())
         .output()
@@ -490,6 +495,7 @@ async fn before_an_account_was_opened_nothing_explains_it() {
     let path = format!("/v1/accounts/{}/balance/explanation?as_known_at={before}", later.account);
     world.app.get(&path).await.refused(404, "account-not-found");
     let output = process::Command::new(program("daybook"))
+        .envs(daybook_tests::master_key_env())
         .args(["--database-url", world.app.database.url(), "why", &later.account, "--at", &before.to_string()])
         .stdin(Stdio::null())
         .output()

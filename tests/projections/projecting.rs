@@ -8,7 +8,7 @@ use daybook_core::{
     Position,
     domain::Money,
     operations::{AccountOpening, AdjustAccount, Operation, Registration},
-    store::{Store, StoreOptions},
+    store::Store,
 };
 use daybook_projections::{
     BOARD, Projector, ProjectorOptions, ReadError, Reader,
@@ -56,7 +56,7 @@ async fn one_process_drives_and_another_takes_over_when_it_dies() {
     let process = Runtime::new().unwrap();
     let (logins, of_first) = (ledger.database.logins().clone(), options.clone());
     let first = process.spawn(async {
-        let store = Store::connect(logins, StoreOptions::default()).await.unwrap();
+        let store = Store::connect(logins, daybook_tests::store_options()).await.unwrap();
         Projector::start(&store, BOARD, None, of_first).await.unwrap()
     });
     let first = first.await.unwrap();

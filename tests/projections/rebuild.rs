@@ -247,6 +247,7 @@ async fn of_two_distant_events_that_make_the_same_row_a_rebuild_names_the_second
         other => panic!("{other:?}"),
     }
     let output = Command::new(program("daybook"))
+        .envs(daybook_tests::master_key_env())
         .args(["rebuild", "account_statement", "--database-url", ledger.database.url()])
         .output()
         .await

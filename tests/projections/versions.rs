@@ -77,7 +77,7 @@ impl Projection for Names {
 
     fn fold(event: &RecordedEvent, changes: &mut Changes) -> Result<(), FoldError> {
         if let Event::Customer(CustomerEvent::Registered(Registration { name, .. })) = &event.event {
-            changes.insert(Name { id: event.aggregate_id.clone(), name: name.clone() });
+            changes.insert(Name { id: event.aggregate_id.clone(), name: name.shown()?.to_owned() });
         }
         Ok(())
     }
@@ -91,8 +91,8 @@ impl Projection for CapitalNames {
 
     fn fold(event: &RecordedEvent, changes: &mut Changes) -> Result<(), FoldError> {
         if let Event::Customer(CustomerEvent::Registered(Registration { name, .. })) = &event.event {
-            changes.insert(Name { id: event.aggregate_id.clone(), name: name.to_uppercase() });
-            changes.insert(Length { id: event.aggregate_id.clone(), length: name.len() as i64 });
+            changes.insert(Name { id: event.aggregate_id.clone(), name: name.shown()?.to_uppercase() });
+            changes.insert(Length { id: event.aggregate_id.clone(), length: name.shown()?.len() as i64 });
         }
         Ok(())
     }
@@ -130,7 +130,7 @@ impl Projection for NameLengths {
 
     fn fold(event: &RecordedEvent, changes: &mut Changes) -> Result<(), FoldError> {
         if let Event::Customer(CustomerEvent::Registered(Registration { name, .. })) = &event.event {
-            changes.insert(NameLength { id: event.aggregate_id.clone(), name: name.len() as i64 });
+            changes.insert(NameLength { id: event.aggregate_id.clone(), name: name.shown()?.len() as i64 });
         }
         Ok(())
     }

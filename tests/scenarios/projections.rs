@@ -190,7 +190,8 @@ async fn s64_a_new_version_takes_over_under_load_and_can_be_rolled_back() {
 
     // First the same version anew, by the program that an operator runs.
     let rebuild_it = ["rebuild", "account_statement", "--json", "--database-url", app.database.url()];
-    let anew = Command::new(program("daybook")).args(rebuild_it).output().await.unwrap();
+    let anew =
+        Command::new(program("daybook")).envs(daybook_tests::master_key_env()).args(rebuild_it).output().await.unwrap();
     assert!(anew.status.success(), "{}", String::from_utf8_lossy(&anew.stderr));
     let anew: Value = serde_json::from_slice(&anew.stdout).unwrap();
     let anew = &anew[0];

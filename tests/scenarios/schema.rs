@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use cqrs_es::persist::{EventUpcaster, SemanticVersionEventUpcaster};
 use daybook_core::{
-    store::{Store, StoreOptions, Upcasters},
+    store::{Store, StoreOptions, Upcasters, upcast::upcasters},
     writer::{Writer, WriterOptions},
 };
 use daybook_projections::{
@@ -105,7 +105,7 @@ async fn s65_a_future_type_or_version_stops_the_projections_that_follow_it() {
 
 /// The ledger as a program reads it that has come to version 1.0 by way of 0.9.
 async fn store(database: &TestDatabase) -> Store {
-    let upcasters = Upcasters::new(vec![
+    let earlier = vec![
         to_present("account.opened", |opened| {
             rename(opened, "title", "name");
             opened.insert("time_zone".into(), "UTC".into());
@@ -126,8 +126,9 @@ async fn store(database: &TestDatabase) -> Store {
                 ["net", "tax", "total"].into_iter().filter_map(|name| recorded.remove_entry(name)).collect();
             recorded.insert("amounts".into(), amounts.into());
         }),
-    ]);
-    database.store_with(StoreOptions { upcasters, ..StoreOptions::default() }).await
+    ];
+    let upcasters = Upcasters::new(earlier.into_iter().chain(upcasters()).collect());
+    database.store_with(StoreOptions { upcasters, ..daybook_tests::store_options() }).await
 }
 
 /// An upcaster that changes the fields of an event.

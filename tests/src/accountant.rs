@@ -135,7 +135,12 @@ fn run(command: &mut Command) -> Output {
 /// Runs `daybook export` on a ledger.
 pub fn export(database: &TestDatabase, arguments: &[&str]) -> Output {
     let mut command = Command::new(program("daybook"));
-    command.arg("export").args(arguments).env("DATABASE_URL", database.url()).stdin(Stdio::null());
+    command
+        .envs(crate::master_key_env())
+        .arg("export")
+        .args(arguments)
+        .env("DATABASE_URL", database.url())
+        .stdin(Stdio::null());
     command.output().expect("the program starts")
 }
 

@@ -42,6 +42,9 @@ use crate::{
 /// Longer than anything takes.
 pub const LONG: Duration = Duration::from_secs(60);
 
+/// When the history of a ledger begins.
+const BEGINNING: DateTime<Utc> = DateTime::from_timestamp_micros(1_700_000_000_123_456).expect("a time");
+
 /// A ledger in a database of its own, with a writer.
 #[derive(Debug)]
 pub struct Ledger {
@@ -57,8 +60,7 @@ pub struct Ledger {
 
 impl Ledger {
     pub async fn new() -> Self {
-        let now = DateTime::from_timestamp_micros(1_700_000_000_123_456).expect("a time");
-        Self::on(database().await, now, 0).await
+        Self::on(database().await, BEGINNING, 0).await
     }
 
     /// After a varied history, of which no projection has an event yet.
@@ -83,9 +85,26 @@ impl Ledger {
         .await
     }
 
+    /// The same by a writer of its own options, in a database that nobody copies.
+    pub async fn varied_with(options: WriterOptions) -> Self {
+        let mut ledger = Self::writing(database().await, BEGINNING, 0, options).await;
+        varied_history(&mut ledger).await;
+        ledger
+    }
+
+    /// What is left when the writer has ended.
+    pub async fn stopped(self) -> (Store, TestDatabase) {
+        self.running.shutdown().await;
+        (self.store, self.database)
+    }
+
     async fn on(database: TestDatabase, now: DateTime<Utc>, last: Position) -> Self {
+        Self::writing(database, now, last, WriterOptions::default()).await
+    }
+
+    async fn writing(database: TestDatabase, now: DateTime<Utc>, last: Position, options: WriterOptions) -> Self {
         let store = database.store().await;
-        let (writer, running) = Writer::start(store.clone(), WriterOptions::default());
+        let (writer, running) = Writer::start(store.clone(), options);
         Self { store, writer, running, now, last, database }
     }
 

@@ -11,17 +11,26 @@ pub mod log;
 pub mod operator;
 pub mod timing;
 
-use std::{collections::HashMap, env, path::PathBuf, process::Stdio, str::FromStr, thread};
+use std::{
+    collections::HashMap,
+    env, fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+    str::FromStr,
+    sync::OnceLock,
+    thread,
+};
 
 use daybook_cluster::{Cluster, ClusterOptions};
 use daybook_core::{
-    store::{Logins, RawEvent, Store, StoreOptions, read_events},
+    store::{Logins, MasterKey, RawEvent, Store, StoreOptions, read_events},
     writer::{Writer, WriterHandle, WriterOptions},
 };
 use sqlx::{
     ConnectOptions, Connection, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
+use tempfile::NamedTempFile;
 use tokio::{io::AsyncWriteExt, process::Command, runtime, sync::OnceCell};
 use uuid::Uuid;
 
@@ -135,7 +144,7 @@ impl TestDatabase {
 
     /// The ledger, as the application reaches it.
     pub async fn store(&self) -> Store {
-        self.store_with(StoreOptions::default()).await
+        self.store_with(store_options()).await
     }
 
     pub async fn store_with(&self, options: StoreOptions) -> Store {
@@ -261,6 +270,27 @@ impl Server {
         sqlx::query(statement).execute(&mut connection).await.expect("databases can be made and dropped");
         connection.close().await.expect("a connection can be closed");
     }
+}
+
+/// What the tests open ledgers with: the master key is the same for all of them.
+pub fn store_options() -> StoreOptions {
+    StoreOptions { master_key: Some(master_key()), ..StoreOptions::default() }
+}
+
+pub fn master_key() -> MasterKey {
+    MasterKey::of_bytes(*b"the master key of all the tests.")
+}
+
+/// How the programs find the same one, unless they are told of another by an argument.
+pub fn master_key_env() -> [(&'static str, &'static Path); 1] {
+    static FILE: OnceLock<NamedTempFile> = OnceLock::new();
+    let file = FILE.get_or_init(|| {
+        // Temporary files are for their owner only.
+        let file = NamedTempFile::new().expect("a file can be made");
+        fs::write(file.path(), master_key().to_text()).expect("a file can be written");
+        file
+    });
+    [("DAYBOOK_MASTER_KEY_FILE", file.path())]
 }
 
 /// A program of this workspace, built beside the tests.

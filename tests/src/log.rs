@@ -89,7 +89,12 @@ impl SignedLedger {
 
     pub async fn daybook(&self, arguments: &[&str]) -> Said {
         let mut command = Command::new(program("daybook"));
-        command.args(arguments).args(["--database-url", self.database.url()]).arg("--home").arg(self.home.path());
+        command
+            .envs(crate::master_key_env())
+            .args(arguments)
+            .args(["--database-url", self.database.url()])
+            .arg("--home")
+            .arg(self.home.path());
         run(command).await
     }
 

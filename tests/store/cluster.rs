@@ -94,6 +94,7 @@ async fn a_server_lives_on_while_its_postgres_is_started_again() {
     let directory = reachable_directory();
     let home = directory.path().join("home");
     let mut server = Command::new(daybook_tests::program("daybook-server"))
+        .envs(daybook_tests::master_key_env())
         .args(["--listen", "127.0.0.1:0", "--log-format", "json", "--home"])
         .arg(&home)
         .env_remove("DATABASE_URL")

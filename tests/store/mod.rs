@@ -3,6 +3,7 @@
 mod cluster;
 mod events;
 mod rights;
+mod sealed;
 mod snapshots;
 mod upgrade;
 mod writer;

@@ -10,7 +10,7 @@ use std::{
 
 use daybook_cluster::{Cluster, ClusterOptions, DATABASE};
 use daybook_core::{
-    store::{APPLICATION_ROLE, Logins, Store, StoreOptions},
+    store::{APPLICATION_ROLE, Logins, Store},
     writer::{Writer, WriterOptions},
 };
 use daybook_tests::{commands::register, program};
@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 async fn a_session_of_the_application_can_become_nobody_else() {
     let directory = reachable_directory();
     let cluster = Cluster::start(&ClusterOptions::throw_away(directory.path().join("home"))).await.unwrap();
-    let store = Store::open(cluster.logins(DATABASE), StoreOptions::default()).await.unwrap();
+    let store = Store::open(cluster.logins(DATABASE), daybook_tests::store_options()).await.unwrap();
     assert!(!store.can_become_owner().await.unwrap());
 
     let mut session = store.connection().await.unwrap();
@@ -61,7 +61,7 @@ async fn a_session_of_the_application_can_become_nobody_else() {
     assert_eq!(writer.execute(register("Ada")).await.unwrap().position, 1);
     running.shutdown().await;
     session.close().await.unwrap();
-    store.pool().close().await;
+    store.close().await;
     cluster.stop().await.unwrap();
 }
 
@@ -101,7 +101,7 @@ async fn a_home_of_an_earlier_version_is_brought_over() {
     let directory = reachable_directory();
     let options = ClusterOptions::new(directory.path().join("home"));
     let cluster = Cluster::start(&options).await.unwrap();
-    let store = Store::open(cluster.url(DATABASE).parse().unwrap(), StoreOptions::default()).await.unwrap();
+    let store = Store::open(cluster.url(DATABASE).parse().unwrap(), daybook_tests::store_options()).await.unwrap();
     let (writer, running) = Writer::start(store.clone(), WriterOptions::default());
     writer.execute(register("Ada")).await.unwrap();
     running.shutdown().await;
@@ -112,7 +112,7 @@ async fn a_home_of_an_earlier_version_is_brought_over() {
     let joined = Cluster::start(&options).await.unwrap();
     goes_on(&joined, 2).await;
     assert!(store.head().await.is_ok(), "the earlier version reads on");
-    store.pool().close().await;
+    store.close().await;
     as_an_earlier_version_left_it(&joined, &options.home).await;
     joined.stop().await.unwrap();
     cluster.stop().await.unwrap();
@@ -137,12 +137,12 @@ async fn as_an_earlier_version_left_it(cluster: &Cluster, home: &Path) {
 }
 
 async fn goes_on(cluster: &Cluster, position: u64) {
-    let store = Store::open(cluster.logins(DATABASE), StoreOptions::default()).await.unwrap();
+    let store = Store::open(cluster.logins(DATABASE), daybook_tests::store_options()).await.unwrap();
     assert!(!store.can_become_owner().await.unwrap());
     let (writer, running) = Writer::start(store.clone(), WriterOptions::default());
     assert_eq!(writer.execute(register("Ada")).await.unwrap().position, position);
     running.shutdown().await;
-    store.pool().close().await;
+    store.close().await;
 }
 
 #[tokio::test]
@@ -164,7 +164,14 @@ async fn a_server_that_runs_has_no_connection_of_the_owner() {
     owner.close().await.unwrap();
 
     for arguments in [&["verify"][..], &["status"], &["rebuild", "payments"], &["export", "--format", "csv"]] {
-        let tool = Command::new(program("daybook")).args(arguments).arg("--home").arg(&home).output().await.unwrap();
+        let tool = Command::new(program("daybook"))
+            .envs(daybook_tests::master_key_env())
+            .args(arguments)
+            .arg("--home")
+            .arg(&home)
+            .output()
+            .await
+            .unwrap();
         assert!(tool.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&tool.stderr));
     }
     let secret = fs::read_to_string(home.join("postgres.secret")).unwrap();
@@ -196,13 +203,19 @@ async fn on_a_postgresql_of_the_user_s_own_owner_and_application_have_a_login_ea
     let log = server.stop().await;
     assert!(!log.contains("logs in as the owner"), "{log}");
     for arguments in [&["verify"][..], &["rebuild", "payments"]] {
-        let tool = Command::new(program("daybook")).args(arguments).args(of_both).output().await.unwrap();
+        let tool = Command::new(program("daybook"))
+            .envs(daybook_tests::master_key_env())
+            .args(arguments)
+            .args(of_both)
+            .output()
+            .await
+            .unwrap();
         assert!(tool.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&tool.stderr));
     }
     let logins = Logins::of_urls(&application, Some(&owner)).unwrap();
-    let store = Store::connect(logins, StoreOptions::default()).await.unwrap();
+    let store = Store::connect(logins, daybook_tests::store_options()).await.unwrap();
     assert!(!store.can_become_owner().await.unwrap());
-    store.pool().close().await;
+    store.close().await;
 
     // By the owner's login alone everything works, and the log says once what would be better.
     let server = Server::start(&["--home", home.to_str().unwrap(), "--database-url", &owner]).await;
@@ -237,6 +250,7 @@ impl Server {
     async fn start(arguments: &[&str]) -> Self {
         let log = NamedTempFile::new().unwrap();
         let mut child = Command::new(program("daybook-server"))
+            .envs(daybook_tests::master_key_env())
             .args(["--listen", "127.0.0.1:0", "--log-format", "json", "--log-key", "none"])
             .args(arguments)
             .env_remove("DATABASE_URL")

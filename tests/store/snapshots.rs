@@ -113,7 +113,7 @@ async fn load(database: &TestDatabase, account: &AccountId) -> Loaded {
     let mut connection = database.pool().acquire().await.unwrap();
     let stream = StreamKey::of(account);
     let mut loaded =
-        snapshots::load(&mut connection, &Upcasters::default(), std::slice::from_ref(&stream)).await.unwrap();
+        snapshots::load(&mut connection, &database.store().await, std::slice::from_ref(&stream)).await.unwrap();
     loaded.remove(&stream).unwrap().unwrap()
 }
 

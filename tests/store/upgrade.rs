@@ -148,7 +148,8 @@ async fn verify_names_numbers_that_two_documents_bear() {
     let database = daybook_tests::database().await;
     append_what_was_then(&database, &json!("acc_1")).await;
     let verify = ["verify", "--json", "--database-url", database.url()];
-    let verified = Command::new(program("daybook")).args(verify).output().await.unwrap();
+    let verified =
+        Command::new(program("daybook")).envs(daybook_tests::master_key_env()).args(verify).output().await.unwrap();
     let report: Value = serde_json::from_slice(&verified.stdout).unwrap();
     let check =
         report["checks"].as_array().unwrap().iter().find(|check| check["name"] == "no two documents bear one number");

@@ -19,7 +19,11 @@ use serde_json::{Value, json};
 
 fn daybook(database: &TestDatabase, arguments: &[&str]) -> Output {
     let mut command = Command::new(program("daybook"));
-    command.args(arguments).env("DATABASE_URL", database.url()).stdin(Stdio::null());
+    command
+        .envs(daybook_tests::master_key_env())
+        .args(arguments)
+        .env("DATABASE_URL", database.url())
+        .stdin(Stdio::null());
     command.output().expect("the program starts")
 }
 

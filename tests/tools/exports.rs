@@ -478,7 +478,11 @@ async fn an_export_under_writers_is_of_one_moment() {
 fn exported_at(url: &str, directory: &Path) -> PathBuf {
     let file = directory.join("export.hledger");
     let mut command = std::process::Command::new(daybook_tests::program("daybook"));
-    command.args(["export", "--format", "hledger", "-o"]).arg(&file).env("DATABASE_URL", url);
+    command
+        .envs(daybook_tests::master_key_env())
+        .args(["export", "--format", "hledger", "-o"])
+        .arg(&file)
+        .env("DATABASE_URL", url);
     assert!(command.status().expect("the program starts").success());
     file
 }
@@ -544,7 +548,12 @@ async fn rows_that_do_not_follow_from_the_events_are_not_exported() {
             assert!(errors.contains(&said) && errors.contains(&format!("daybook rebuild {projection}")), "{errors}");
         }
         let mut rebuild = std::process::Command::new(daybook_tests::program("daybook"));
-        let rebuilt = rebuild.args(["rebuild", projection]).env("DATABASE_URL", database.url()).output().unwrap();
+        let rebuilt = rebuild
+            .envs(daybook_tests::master_key_env())
+            .args(["rebuild", projection])
+            .env("DATABASE_URL", database.url())
+            .output()
+            .unwrap();
         assert!(rebuilt.status.success(), "{}", String::from_utf8_lossy(&rebuilt.stderr));
     }
     let file = exported(&database, directory.path(), "hledger", &[]);

@@ -41,7 +41,11 @@ fn file(rows: &str) -> tempfile::NamedTempFile {
 
 fn daybook(database: &TestDatabase, arguments: &[&str]) -> Command {
     let mut command = Command::new(program("daybook"));
-    command.args(arguments).env("DATABASE_URL", database.url()).stdin(Stdio::null());
+    command
+        .envs(daybook_tests::master_key_env())
+        .args(arguments)
+        .env("DATABASE_URL", database.url())
+        .stdin(Stdio::null());
     command
 }
 

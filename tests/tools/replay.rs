@@ -21,6 +21,7 @@ async fn ledger() -> (Ledger, Vec<RawEvent>) {
 /// Whether it succeeded, what it printed, and what it complained of.
 async fn replay(database: &TestDatabase, arguments: &[&str]) -> (bool, String, String) {
     let output = Command::new(program("daybook"))
+        .envs(daybook_tests::master_key_env())
         .arg("replay")
         .args(arguments)
         .env("DATABASE_URL", database.url())

@@ -9,7 +9,7 @@ use daybook_core::{
         CustomerId, Ticket, TicketId,
         ticket::{TicketAction, TicketCommand},
     },
-    store::{Store, StoreOptions, read_stream},
+    store::{Store, read_stream},
     writer::{Done, Writer, WriterOptions},
 };
 use daybook_tests::{
@@ -37,7 +37,7 @@ async fn a_restored_dump_goes_on_from_the_same_position() {
     run("pg_dump", &[database.url(), "--no-owner", "--file", dump.to_str().unwrap()]).await;
     run("psql", &["--quiet", "--no-psqlrc", "--file", dump.to_str().unwrap(), &restored]).await;
 
-    let store = Store::open(cluster.logins(DATABASE), StoreOptions::default()).await.unwrap();
+    let store = Store::open(cluster.logins(DATABASE), daybook_tests::store_options()).await.unwrap();
     assert_eq!(whole_book(store.pool()).await, book);
     let (writer, running) = Writer::start(store.clone(), WriterOptions::default());
     assert_eq!(writer.execute(payment).await.unwrap(), Done { replayed: true, ..paid.clone() });
@@ -56,7 +56,7 @@ async fn a_restored_dump_goes_on_from_the_same_position() {
         "not even by the owner"
     );
     running.shutdown().await;
-    store.pool().close().await;
+    store.close().await;
     cluster.stop().await.unwrap();
 }
 

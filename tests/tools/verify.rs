@@ -12,7 +12,8 @@ use tokio::process::Command;
 
 async fn verify(database: &TestDatabase) -> (Option<i32>, Value) {
     let arguments = ["verify", "--json", "--database-url", database.url()];
-    let said = Command::new(program("daybook")).args(arguments).output().await.unwrap();
+    let said =
+        Command::new(program("daybook")).envs(daybook_tests::master_key_env()).args(arguments).output().await.unwrap();
     let errors = String::from_utf8_lossy(&said.stderr);
     let report = serde_json::from_slice(&said.stdout).unwrap_or_else(|_| panic!("{:?}: {errors}", said.status));
     (said.status.code(), report)

@@ -86,6 +86,7 @@ async fn serve_ledger(
 ) -> Result<(), Failure> {
     let store =
         Store::open(logins, StoreOptions { max_connections: config.connections, ..StoreOptions::default() }).await?;
+    let store = store.unlocked(&config.master_key()).await?;
     if store.can_become_owner().await? {
         tracing::warn!(
             login = store.application().get_username(),

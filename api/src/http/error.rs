@@ -173,7 +173,10 @@ impl ApiError {
             | StoreError::HeadMoved { .. }
             | StoreError::StreamGap { .. }
             | StoreError::Answer(_)
-            | StoreError::NeverLoaded { .. } => {
+            | StoreError::NeverLoaded { .. }
+            | StoreError::NoMasterKey
+            | StoreError::OtherMasterKey { .. }
+            | StoreError::KeyBroken { .. } => {
                 tracing::error!(error = %chain(error), "the book cannot be read");
                 Self::new("internal", "the book cannot be read; nothing of the request was recorded")
             }

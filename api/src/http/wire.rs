@@ -9,7 +9,7 @@ use axum::{
 use daybook_core::{
     Position,
     domain::{self, Currency, Id, Money, MoneyError, Noun, Rounding},
-    terms::{id::LONGEST_NAME, money::parse_decimal},
+    terms::{id::LONGEST_NAME, money::parse_decimal, sealed::Sealed},
 };
 use rust_decimal::Decimal;
 use serde::{
@@ -202,6 +202,12 @@ impl<const MOST: usize> ToSchema for Words<MOST> {
 impl<const MOST: usize> From<Words<MOST>> for String {
     fn from(Words(text): Words<MOST>) -> Self {
         text
+    }
+}
+
+impl<const MOST: usize> From<Words<MOST>> for Sealed {
+    fn from(Words(text): Words<MOST>) -> Self {
+        text.into()
     }
 }
 

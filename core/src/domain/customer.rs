@@ -13,6 +13,7 @@ use super::{
 use crate::terms::{
     refusal::{GROUP_MALFORMED, NAME_MISSING, absent, conflict, invalid, refusals},
     rule::Rule,
+    sealed::{Sealed, Texts},
 };
 
 pub type CustomerId = Id<Customer>;
@@ -20,9 +21,9 @@ pub type CustomerId = Id<Customer>;
 /// What is known of a customer from the beginning.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Registration {
-    pub name: String,
+    pub name: Sealed,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub email: Option<String>,
+    pub email: Option<Sealed>,
 }
 
 #[derive(Clone, Debug)]
@@ -108,7 +109,8 @@ pub fn is_group_name(group: &str) -> bool {
     !group.is_empty() && group.len() <= 64 && group.chars().all(well_formed)
 }
 
-fn is_email(email: &str) -> bool {
+fn is_email(email: &Sealed) -> bool {
+    let Some(email) = email.plain() else { return false };
     let mut parts = email.split('@');
     // The longest address that mail can be sent to, by RFC 5321.
     let fits = email.len() <= 254;
@@ -136,8 +138,8 @@ impl Aggregate for Customer {
         use CustomerRejection as R;
 
         let event = match (&*self, command) {
-            (Self::Unknown, C::Register(customer)) if customer.name.trim().is_empty() => return Err(R::NameMissing),
-            (Self::Unknown, C::Register(customer)) if !customer.email.as_deref().is_none_or(is_email) => {
+            (Self::Unknown, C::Register(customer)) if customer.name.is_blank() => return Err(R::NameMissing),
+            (Self::Unknown, C::Register(customer)) if !customer.email.as_ref().is_none_or(is_email) => {
                 return Err(R::EmailMalformed);
             }
             (Self::Unknown, C::Register(customer)) => E::Registered(customer),
@@ -207,7 +209,7 @@ impl LedgerEvent for CustomerEvent {
         ("customer.account_added", "1.0"),
         ("customer.joined_group", "1.0"),
         ("customer.left_group", "1.0"),
-        ("customer.registered", "1.0"),
+        ("customer.registered", "1.1"),
     ];
 
     fn postings(&self) -> JournalEntry {
@@ -222,6 +224,15 @@ impl LedgerEvent for CustomerEvent {
         match self {
             Self::AccountAdded { account, .. } => mentions.add(account),
             Self::Registered(_) | Self::JoinedGroup { .. } | Self::LeftGroup { .. } => {}
+        }
+    }
+
+    fn sealed(&mut self) -> Texts<'_> {
+        match self {
+            Self::Registered(Registration { name, email }) => {
+                [("name", name)].into_iter().chain(email.as_mut().map(|email| ("email", email))).collect()
+            }
+            Self::JoinedGroup { .. } | Self::LeftGroup { .. } | Self::AccountAdded { .. } => Vec::new(),
         }
     }
 }

@@ -27,7 +27,7 @@ pub fn day(date: &str) -> NaiveDate {
 }
 
 pub fn london() -> payer::Address {
-    payer::Address { country: "GB".into(), postal_code: String::new(), city: "London".into(), street: String::new() }
+    payer::Address { country: "GB".into(), city: "London".into(), ..payer::Address::default() }
 }
 
 pub fn payer_snapshot() -> payer::PayerSnapshot {
@@ -36,7 +36,7 @@ pub fn payer_snapshot() -> payer::PayerSnapshot {
         payer,
         kind: payer::PayerKind::Individual,
         name: "Ada Byron".into(),
-        address: london(),
+        address: payer::PrintedAddress { country: "GB".into(), city: "London".into(), ..Default::default() },
         tax_number: None,
     }
 }

@@ -43,20 +43,29 @@ pub use service::{Service, ServiceEvent, ServiceId};
 pub use ticket::{Ticket, TicketEvent, TicketId};
 pub use version::present_version;
 
-use crate::terms::rule::Rule;
 pub use crate::terms::{
     id::{Id, IdError, Noun},
     money::{Currency, ExactMoney, Money, MoneyError, Rounding},
 };
+use crate::terms::{rule::Rule, sealed::Texts};
 
 /// An aggregate of the ledger: a cqrs-es aggregate whose identifier and events are on the boards.
 pub trait LedgerAggregate: Aggregate<Services = (), Event: LedgerEvent> + Noun + Clone + fmt::Debug + 'static {
     /// Raise it whenever `apply` or the state's shape changes: snapshots of another version are discarded.
     const FOLD_VERSION: i32;
 
+    /// Whether the state keeps texts about a person. Then it is folded from opened events only, and never written as a
+    /// snapshot.
+    const HOLDS_TEXTS: bool = false;
+
     /// How much of the cache this state takes, in units of about a hundred bytes.
     fn weight(&self) -> usize {
         1
+    }
+
+    /// Whom the texts of its events are about: their key is that of this person. `own` is the aggregate's identifier.
+    fn person<'a>(&'a self, own: &'a str) -> &'a str {
+        own
     }
 }
 
@@ -77,6 +86,11 @@ pub trait LedgerEvent: DomainEvent + JsonSchema + Into<Event> + TryFrom<Event, E
 
     /// Adds whatever else this event names: it stands in the history of each.
     fn mentions<'a>(&'a self, mentions: &mut Mentions<'a>);
+
+    /// The texts about a person in this event. The store seals them when it writes, and opens them when it reads.
+    fn sealed(&mut self) -> Texts<'_> {
+        Vec::new()
+    }
 }
 
 /// The identifiers that an event mentions, each once.
@@ -168,6 +182,12 @@ pub enum DecodeError {
     Payload(#[from] serde_json::Error),
     #[error("the payload is a `{payload}`, but the row says `{row}`")]
     TypeMismatch { row: String, payload: String },
+    #[error("its texts are sealed, and this program was not given the master key")]
+    NoMasterKey,
+    #[error("the key `{0}` of a text is missing in `person_keys`")]
+    KeyMissing(String),
+    #[error("the text `{place}` cannot be opened by its key `{key}`: one of them is not what was written")]
+    TextAltered { place: &'static str, key: String },
 }
 
 impl Event {
@@ -219,7 +239,30 @@ impl Event {
         self.inner().mentions(mentions);
     }
 
+    /// The texts about a person in this event.
+    pub fn sealed(&mut self) -> Texts<'_> {
+        self.inner_mut().sealed()
+    }
+
     fn inner(&self) -> &dyn Inner {
+        match self {
+            Self::Account(event) => event,
+            Self::Books(event) => event,
+            Self::CreditNote(event) => event,
+            Self::Customer(event) => event,
+            Self::Discounts(event) => event,
+            Self::Expense(event) => event,
+            Self::Invoice(event) => event,
+            Self::NumberSeries(event) => event,
+            Self::Order(event) => event,
+            Self::Payer(event) => event,
+            Self::Payment(event) => event,
+            Self::Service(event) => event,
+            Self::Ticket(event) => event,
+        }
+    }
+
+    fn inner_mut(&mut self) -> &mut dyn Inner {
         match self {
             Self::Account(event) => event,
             Self::Books(event) => event,
@@ -240,6 +283,7 @@ impl Event {
 
 /// An event whose noun is known only where it is used.
 trait Inner {
+    fn sealed(&mut self) -> Texts<'_>;
     fn aggregate_type(&self) -> &'static str;
     fn event_type(&self) -> String;
     fn event_version(&self) -> String;
@@ -250,6 +294,10 @@ trait Inner {
 }
 
 impl<E: LedgerEvent> Inner for E {
+    fn sealed(&mut self) -> Texts<'_> {
+        LedgerEvent::sealed(self)
+    }
+
     fn aggregate_type(&self) -> &'static str {
         E::Aggregate::TYPE
     }

@@ -11,6 +11,7 @@ use super::{
 use crate::terms::{
     refusal::{NAME_MISSING, absent, conflict, invalid, refusals},
     rule::Rule,
+    sealed::{Sealed, Texts},
 };
 
 pub type PayerId = Id<Payer>;
@@ -25,9 +26,24 @@ pub enum PayerKind {
     SoleProprietor,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Address {
+    /// ISO 3166-1 alpha-2, or the name of the country where the source has only that. It names nobody, and taxes go by it
+    /// for longer than anybody's street may be kept.
+    pub country: String,
+    #[serde(default, skip_serializing_if = "Sealed::is_empty")]
+    pub postal_code: Sealed,
+    #[serde(default, skip_serializing_if = "Sealed::is_empty")]
+    pub city: Sealed,
+    #[serde(default, skip_serializing_if = "Sealed::is_empty")]
+    pub street: Sealed,
+}
+
+/// An address as it stands on a document.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PrintedAddress {
     /// ISO 3166-1 alpha-2, or the name of the country where the source has only that.
     pub country: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -44,7 +60,7 @@ pub struct PayerSnapshot {
     pub payer: PayerId,
     pub kind: PayerKind,
     pub name: String,
-    pub address: Address,
+    pub address: PrintedAddress,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tax_number: Option<String>,
 }
@@ -60,17 +76,17 @@ pub enum PayerCommand {
 pub struct Profile {
     pub customer: CustomerId,
     pub kind: PayerKind,
-    pub name: String,
+    pub name: Sealed,
     pub address: Address,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tax_number: Option<String>,
+    pub tax_number: Option<Sealed>,
 }
 
 #[derive(Clone, Debug)]
 pub enum PayerChange {
-    Rename { name: String },
+    Rename { name: Sealed },
     Move { address: Address },
-    ChangeTaxNumber { tax_number: Option<String> },
+    ChangeTaxNumber { tax_number: Option<Sealed> },
     Deactivate,
 }
 
@@ -78,9 +94,9 @@ pub enum PayerChange {
 #[serde(rename_all = "snake_case")]
 pub enum PayerEvent {
     Created(Profile),
-    Renamed { name: String },
+    Renamed { name: Sealed },
     Moved { address: Address },
-    TaxNumberChanged { tax_number: Option<String> },
+    TaxNumberChanged { tax_number: Option<Sealed> },
     Deactivated {},
 }
 
@@ -99,6 +115,8 @@ refusals! {
         Deactivated = conflict("payer-deactivated", "The payer is deactivated"),
         #[error("the payer belongs to another customer")]
         ForeignPayer at "/payer" = invalid("foreign-payer", "The payer belongs to another customer"),
+        #[error("the details of the payer are erased, so that it stands on no further document")]
+        Erased at "/payer" = conflict("payer-erased", "The details of the payer are erased"),
     }
 }
 
@@ -116,7 +134,8 @@ impl Noun for Payer {
 }
 
 impl LedgerAggregate for Payer {
-    const FOLD_VERSION: i32 = 2;
+    const FOLD_VERSION: i32 = 3;
+    const HOLDS_TEXTS: bool = true;
 }
 
 impl Payer {
@@ -131,13 +150,40 @@ impl Payer {
         if matches!(self, Self::Deactivated(_)) {
             return Err(PayerRejection::Deactivated);
         }
-        Ok(PayerSnapshot {
+        profile.printed(id).ok_or(PayerRejection::Erased)
+    }
+}
+
+impl Profile {
+    /// The details for a document; `None` if they are erased.
+    fn printed(&self, id: &PayerId) -> Option<PayerSnapshot> {
+        let tax_number = match &self.tax_number {
+            Some(number) => Some(number.plain()?.to_owned()),
+            None => None,
+        };
+        Some(PayerSnapshot {
             payer: id.clone(),
-            kind: profile.kind,
-            name: profile.name.clone(),
-            address: profile.address.clone(),
-            tax_number: profile.tax_number.clone(),
+            kind: self.kind,
+            name: self.name.plain()?.to_owned(),
+            address: self.address.printed()?,
+            tax_number,
         })
+    }
+}
+
+impl Address {
+    fn printed(&self) -> Option<PrintedAddress> {
+        Some(PrintedAddress {
+            country: self.country.clone(),
+            postal_code: self.postal_code.plain()?.to_owned(),
+            city: self.city.plain()?.to_owned(),
+            street: self.street.plain()?.to_owned(),
+        })
+    }
+
+    fn sealed(&mut self) -> [(&'static str, &mut Sealed); 3] {
+        let Self { country: _, postal_code, city, street } = self;
+        [("address/postal_code", postal_code), ("address/city", city), ("address/street", street)]
     }
 }
 
@@ -154,7 +200,7 @@ impl Aggregate for Payer {
         use PayerEvent as E;
         use PayerRejection as R;
 
-        let named = |name: &str| if name.trim().is_empty() { Err(R::NameMissing) } else { Ok(()) };
+        let named = |name: &Sealed| if name.is_blank() { Err(R::NameMissing) } else { Ok(()) };
         let placed = |address: &Address| match address.country.trim().is_empty() {
             true => Err(R::CountryMissing),
             false => Ok(()),
@@ -216,11 +262,11 @@ impl LedgerEvent for PayerEvent {
     type Aggregate = Payer;
 
     const VERSIONS: &'static [(&'static str, &'static str)] = &[
-        ("payer.created", "1.0"),
+        ("payer.created", "1.1"),
         ("payer.deactivated", "1.0"),
-        ("payer.moved", "1.0"),
-        ("payer.renamed", "1.0"),
-        ("payer.tax_number_changed", "1.0"),
+        ("payer.moved", "1.1"),
+        ("payer.renamed", "1.1"),
+        ("payer.tax_number_changed", "1.1"),
     ];
 
     fn postings(&self) -> JournalEntry {
@@ -236,6 +282,24 @@ impl LedgerEvent for PayerEvent {
             Self::Created(profile) => mentions.add(&profile.customer),
             Self::Renamed { .. } | Self::Moved { .. } | Self::TaxNumberChanged { .. } | Self::Deactivated {} => {}
         }
+    }
+
+    fn sealed(&mut self) -> Texts<'_> {
+        let mut texts = Vec::new();
+        match self {
+            Self::Created(Profile { name, address, tax_number, .. }) => {
+                texts.push(("name", name));
+                texts.extend(address.sealed());
+                texts.extend(tax_number.as_mut().map(|number| ("tax_number", number)));
+            }
+            Self::Renamed { name } => texts.push(("name", name)),
+            Self::Moved { address } => texts.extend(address.sealed()),
+            Self::TaxNumberChanged { tax_number } => {
+                texts.extend(tax_number.as_mut().map(|number| ("tax_number", number)));
+            }
+            Self::Deactivated {} => {}
+        }
+        texts
     }
 }
 
@@ -271,7 +335,7 @@ mod tests {
         PayerCommand::Change(PayerChange::Rename { name: name.into() })
     }
 
-    fn number() -> Option<String> {
+    fn number() -> Option<Sealed> {
         Some("GB123456789".into())
     }
 
@@ -303,7 +367,22 @@ mod tests {
         let renamed = PayerEvent::Renamed { name: "Ada Lovelace".into() };
         let changed = PayerEvent::TaxNumberChanged { tax_number: number() };
         let snapshot = payer(vec![created(), renamed, changed]).snapshot(&id("ada"), &id("ada"));
-        assert_eq!(snapshot.map(|payer| (payer.name, payer.tax_number)), Ok(("Ada Lovelace".into(), number())));
+        let told = snapshot.map(|payer| (payer.name, payer.tax_number));
+        assert_eq!(told, Ok(("Ada Lovelace".into(), Some("GB123456789".into()))));
+    }
+
+    #[test]
+    fn a_payer_whose_details_are_erased_is_on_no_further_document() {
+        let PayerEvent::Created(profile) = created() else { unreachable!() };
+        let address = |city| Address { city, ..london() };
+        for erased in [
+            Profile { name: Sealed::Erased, ..profile.clone() },
+            Profile { address: address(Sealed::Erased), ..profile.clone() },
+            Profile { tax_number: Some(Sealed::Erased), ..profile },
+        ] {
+            let erased = payer(vec![PayerEvent::Created(erased)]);
+            assert_eq!(erased.snapshot(&id("ada"), &id("ada")), Err(PayerRejection::Erased));
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::{
 use crate::terms::{
     refusal::{absent, conflict, invalid, refusals},
     rule::Rule,
+    sealed::{Sealed, Texts},
 };
 
 pub type TicketId = Id<Ticket>;
@@ -35,10 +36,10 @@ pub enum TicketCommand {
 pub struct TicketOpening {
     pub customer: CustomerId,
     pub category: String,
-    pub subject: String,
+    pub subject: Sealed,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub about: Option<Subject>,
-    pub message: String,
+    pub message: Sealed,
 }
 
 /// What can be done with a ticket once it is open.
@@ -48,11 +49,11 @@ pub enum TicketAction {
     TakeUp,
     /// The provider writes.
     Answer {
-        message: String,
+        message: Sealed,
     },
     /// The customer writes.
     Reply {
-        message: String,
+        message: Sealed,
     },
     /// The customer has seen the answer.
     Read,
@@ -65,8 +66,8 @@ pub enum TicketAction {
 pub enum TicketEvent {
     Opened(TicketOpening),
     TakenUp {},
-    Answered { message: String },
-    Replied { message: String },
+    Answered { message: Sealed },
+    Replied { message: Sealed },
     Read {},
     Archived {},
     Restored {},
@@ -122,7 +123,10 @@ pub enum Status {
 pub enum Ticket {
     #[default]
     Unknown,
-    Opened(Status),
+    Opened {
+        customer: CustomerId,
+        status: Status,
+    },
 }
 
 impl Noun for Ticket {
@@ -130,7 +134,14 @@ impl Noun for Ticket {
 }
 
 impl LedgerAggregate for Ticket {
-    const FOLD_VERSION: i32 = 2;
+    const FOLD_VERSION: i32 = 3;
+
+    fn person<'a>(&'a self, own: &'a str) -> &'a str {
+        match self {
+            Self::Unknown => own,
+            Self::Opened { customer, .. } => customer.as_str(),
+        }
+    }
 }
 
 impl Status {
@@ -156,7 +167,7 @@ impl Status {
             (_, A::Restore) => Err(R::NotArchived),
             (Self::Open, A::TakeUp) => Ok(E::TakenUp {}),
             (_, A::TakeUp) => Err(R::AlreadyTakenUp),
-            (_, A::Answer { message } | A::Reply { message }) if is_blank(&message) => Err(R::MessageMissing),
+            (_, A::Answer { message } | A::Reply { message }) if message.is_blank() => Err(R::MessageMissing),
             (_, A::Answer { message }) => Ok(E::Answered { message }),
             (_, A::Reply { message }) => Ok(E::Replied { message }),
             (Self::Answered, A::Read) => Ok(E::Read {}),
@@ -165,10 +176,6 @@ impl Status {
             (_, A::Archive) => Ok(E::Archived {}),
         }
     }
-}
-
-fn is_blank(text: &str) -> bool {
-    text.trim().is_empty()
 }
 
 impl Aggregate for Ticket {
@@ -183,20 +190,27 @@ impl Aggregate for Ticket {
         use TicketRejection as R;
 
         let event = match (&*self, command) {
-            (Self::Unknown, C::Open(opening)) if is_blank(&opening.subject) => return Err(R::SubjectMissing),
-            (Self::Unknown, C::Open(opening)) if is_blank(&opening.category) => return Err(R::CategoryMissing),
-            (Self::Unknown, C::Open(opening)) if is_blank(&opening.message) => return Err(R::MessageMissing),
+            (Self::Unknown, C::Open(opening)) if opening.subject.is_blank() => return Err(R::SubjectMissing),
+            (Self::Unknown, C::Open(opening)) if opening.category.trim().is_empty() => return Err(R::CategoryMissing),
+            (Self::Unknown, C::Open(opening)) if opening.message.is_blank() => return Err(R::MessageMissing),
             (Self::Unknown, C::Open(opening)) => TicketEvent::Opened(opening),
             (Self::Unknown, C::Act(_)) => return Err(R::NotOpened),
-            (Self::Opened(_), C::Open(_)) => return Err(R::AlreadyOpened),
-            (Self::Opened(status), C::Act(action)) => status.decide(action)?,
+            (Self::Opened { .. }, C::Open(_)) => return Err(R::AlreadyOpened),
+            (Self::Opened { status, .. }, C::Act(action)) => status.decide(action)?,
         };
         sink.write(event, self).await;
         Ok(())
     }
 
     fn apply(&mut self, event: TicketEvent) {
-        *self = Self::Opened(Status::after(&event));
+        let after = Status::after(&event);
+        match (&mut *self, event) {
+            (_, TicketEvent::Opened(TicketOpening { customer, .. })) => {
+                *self = Self::Opened { customer, status: after };
+            }
+            (Self::Opened { status, .. }, _) => *status = after,
+            (Self::Unknown, _) => {}
+        }
     }
 }
 
@@ -223,11 +237,11 @@ impl LedgerEvent for TicketEvent {
     type Aggregate = Ticket;
 
     const VERSIONS: &'static [(&'static str, &'static str)] = &[
-        ("ticket.answered", "1.0"),
+        ("ticket.answered", "1.1"),
         ("ticket.archived", "1.0"),
-        ("ticket.opened", "1.0"),
+        ("ticket.opened", "1.1"),
         ("ticket.read", "1.0"),
-        ("ticket.replied", "1.0"),
+        ("ticket.replied", "1.1"),
         ("ticket.restored", "1.0"),
         ("ticket.taken_up", "1.0"),
     ];
@@ -256,6 +270,14 @@ impl LedgerEvent for TicketEvent {
             | Self::Read {}
             | Self::Archived {}
             | Self::Restored {} => {}
+        }
+    }
+
+    fn sealed(&mut self) -> Texts<'_> {
+        match self {
+            Self::Opened(TicketOpening { subject, message, .. }) => vec![("subject", subject), ("message", message)],
+            Self::Answered { message } | Self::Replied { message } => vec![("message", message)],
+            Self::TakenUp {} | Self::Read {} | Self::Archived {} | Self::Restored {} => Vec::new(),
         }
     }
 }

@@ -43,6 +43,9 @@ pub trait State: Any + Send + Sync + fmt::Debug {
     /// Applies an event of this aggregate's own type.
     fn apply_event(&mut self, event: Event);
     fn weight(&self) -> usize;
+    fn holds_texts(&self) -> bool;
+    /// Whom the texts of its events are about; `own` is its identifier.
+    fn person<'a>(&'a self, own: &'a str) -> &'a str;
     fn fold_version(&self) -> i32;
     fn to_json(&self) -> String;
     /// Replaces the state by one that was written as JSON.
@@ -72,6 +75,14 @@ impl<A: LedgerAggregate> State for Typed<A> {
 
     fn weight(&self) -> usize {
         self.0.weight()
+    }
+
+    fn holds_texts(&self) -> bool {
+        A::HOLDS_TEXTS
+    }
+
+    fn person<'a>(&'a self, own: &'a str) -> &'a str {
+        self.0.person(own)
     }
 
     fn fold_version(&self) -> i32 {
@@ -252,6 +263,14 @@ mod tests {
 
         fn weight(&self) -> usize {
             self.0
+        }
+
+        fn holds_texts(&self) -> bool {
+            false
+        }
+
+        fn person<'a>(&'a self, own: &'a str) -> &'a str {
+            own
         }
 
         fn fold_version(&self) -> i32 {

@@ -1,7 +1,10 @@
 //! The event store: the tables of one ledger, who may do what to them, and how they are reached.
 
+mod aead;
 pub mod events;
 pub mod idempotency;
+mod keys;
+mod master_key;
 mod roles;
 mod schema;
 pub mod snapshots;
@@ -10,14 +13,18 @@ pub mod upcast;
 
 use std::{sync::Arc, time::Duration};
 
+use futures::future::BoxFuture;
 use sqlx::{
     Connection, Executor, PgConnection, PgExecutor, PgPool,
     migrate::MigrateError,
+    pool::PoolConnectionMetadata,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
 pub use daybook_cluster::{APPLICATION_ROLE, Logins};
 pub use events::{Head, RawEvent, head, head_and_clock, position_at, read_events, read_stream};
+pub use keys::{Keys, Opener, PersonKey};
+pub use master_key::{MasterKey, MasterKeyError, read_master_key};
 pub use schema::{Reading, StoredVersion, stored_versions};
 pub use transaction::PooledTransaction;
 pub use upcast::Upcasters;
@@ -34,6 +41,8 @@ pub struct StoreOptions {
     pub statement_timeout: Duration,
     /// How events of earlier versions are read.
     pub upcasters: Upcasters,
+    /// What texts about persons are sealed and opened by; without it, all else can be read and written.
+    pub master_key: Option<MasterKey>,
 }
 
 impl Default for StoreOptions {
@@ -43,6 +52,7 @@ impl Default for StoreOptions {
             acquire_timeout: Duration::from_secs(10),
             statement_timeout: Duration::from_secs(60),
             upcasters: Upcasters::default(),
+            master_key: None,
         }
     }
 }
@@ -54,6 +64,7 @@ pub struct Store {
     logins: Logins,
     options: StoreOptions,
     channel: Arc<str>,
+    keys: Keys,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +94,15 @@ pub enum StoreError {
     Answer(#[source] serde_json::Error),
     #[error("the operation still asked for more aggregates after {rounds} rounds of loading")]
     NeverLoaded { rounds: usize },
+    #[error("a text about a person is to be sealed, and this program was not given the master key")]
+    NoMasterKey,
+    #[error(
+        "the master key is {found}, but the keys of this ledger are wrapped by {expected}: name the file of that one by \
+         --master-key; nothing was changed"
+    )]
+    OtherMasterKey { found: String, expected: String },
+    #[error("the key {id} in `person_keys` is not what the master key has wrapped")]
+    KeyBroken { id: String },
     #[error("the clock cannot be trusted, so that nothing was recorded")]
     Clock(#[from] ClockTrouble),
     #[error("the database did not answer within {} seconds", after.as_secs())]
@@ -166,24 +186,51 @@ impl Store {
 
     /// Connects to a ledger that is migrated already.
     pub async fn connect(logins: Logins, options: StoreOptions) -> Result<Self, StoreError> {
-        let prepare = session(options.statement_timeout);
         let pool = PgPoolOptions::new()
             .max_connections(options.max_connections)
             .acquire_timeout(options.acquire_timeout)
             // A dead connection shows by itself; asking before each use would cost a round trip.
             .test_before_acquire(false)
-            .after_connect(move |connection, _| {
-                let prepare = prepare.clone();
-                Box::pin(async move {
-                    connection.execute(&*prepare).await?;
-                    Ok(())
-                })
-            })
+            .after_connect(preparing(options.statement_timeout))
             .connect_with(logins.application().clone())
             .await?;
         // A notification reaches a whole database, in which other ledgers may lie.
         let channel: String = sqlx::query_scalar("select 'daybook_' || md5(current_schema())").fetch_one(&pool).await?;
-        Ok(Self { pool, logins, options, channel: channel.into() })
+        let keys_pool = PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(options.acquire_timeout)
+            .after_connect(preparing(options.statement_timeout))
+            .connect_lazy_with(logins.application().clone());
+        let keys = Keys::new(keys_pool, None);
+        let master_key = options.master_key.clone();
+        let store = Self { pool, logins, options, channel: channel.into(), keys };
+        match master_key {
+            Some(key) => store.with_master_key(key).await,
+            None => Ok(store),
+        }
+    }
+
+    /// The ledger with its master key. Another one than that of the ledger is refused.
+    pub async fn with_master_key(self, key: MasterKey) -> Result<Self, StoreError> {
+        self.keys.accept(&key).await?;
+        let keys = Keys::new(self.keys.pool().clone(), Some(key));
+        Ok(Self { keys, ..self })
+    }
+
+    /// The keys of persons.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// What opens these events.
+    pub async fn opener<'a>(&self, events: impl IntoIterator<Item = &'a RawEvent>) -> Result<Opener, StoreError> {
+        self.keys.opener(self.upcasters(), events).await
+    }
+
+    /// Ends all connections of the pools.
+    pub async fn close(&self) {
+        self.pool.close().await;
+        self.keys.pool().close().await;
     }
 
     /// Connections of the application role, which may append and read but never alter the book.
@@ -275,6 +322,20 @@ fn session(statement_timeout: Duration) -> String {
          set statement_timeout = {timeout};
          set idle_in_transaction_session_timeout = {timeout}"
     )
+}
+
+/// Begins a connection of a pool.
+fn preparing(
+    statement_timeout: Duration,
+) -> impl for<'c> Fn(&'c mut PgConnection, PoolConnectionMetadata) -> BoxFuture<'c, Result<(), sqlx::Error>> {
+    let prepare: Arc<str> = session(statement_timeout).into();
+    move |connection, _| {
+        let prepare = Arc::clone(&prepare);
+        Box::pin(async move {
+            connection.execute(&*prepare).await?;
+            Ok(())
+        })
+    }
 }
 
 async fn notify(executor: impl PgExecutor<'_>, channel: &str, position: Position) -> Result<(), StoreError> {

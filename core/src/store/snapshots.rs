@@ -6,11 +6,12 @@ use futures::TryStreamExt;
 use sqlx::{PgConnection, PgExecutor, Row};
 
 use super::{
-    RawEvent, StoreError, Upcasters,
+    RawEvent, Store, StoreError,
     events::{signed, unsigned},
 };
 use crate::{
     cause::chain,
+    domain::Event,
     state::{Loaded, StreamKey},
 };
 
@@ -20,13 +21,13 @@ pub type LoadedStreams = HashMap<StreamKey, Result<Loaded, Arc<StoreError>>>;
 /// Loads streams, all in one query. A stream that cannot be read does not keep the others from being loaded.
 pub async fn load(
     connection: &mut PgConnection,
-    upcasters: &Upcasters,
+    store: &Store,
     streams: &[StreamKey],
 ) -> Result<LoadedStreams, StoreError> {
     let mut loaded = LoadedStreams::new();
-    let unusable = fetch(connection, upcasters, streams, Trust::Snapshots, &mut loaded).await?;
+    let unusable = fetch(connection, store, streams, Trust::Snapshots, &mut loaded).await?;
     if !unusable.is_empty() {
-        fetch(connection, upcasters, &unusable, Trust::EventsOnly, &mut loaded).await?;
+        fetch(connection, store, &unusable, Trust::EventsOnly, &mut loaded).await?;
     }
     Ok(loaded)
 }
@@ -65,7 +66,7 @@ enum Trust {
 /// Answers with the streams whose snapshot does not parse.
 async fn fetch(
     connection: &mut PgConnection,
-    upcasters: &Upcasters,
+    store: &Store,
     streams: &[StreamKey],
     trust: Trust,
     loaded: &mut LoadedStreams,
@@ -109,7 +110,7 @@ async fn fetch(
     .bind(versions);
 
     loaded.extend(streams.iter().map(|stream| (stream.clone(), Ok(blank(stream)))));
-    let mut unusable = Vec::new();
+    let (mut unusable, mut of_texts) = (Vec::new(), Vec::new());
     // Row by row: the whole of a long stream would take more memory than its state.
     let mut rows = query.fetch(connection);
     while let Some(row) = rows.try_next().await? {
@@ -129,13 +130,30 @@ async fn fetch(
             continue;
         }
         let raw: RawEvent = sqlx::FromRow::from_row(&row)?;
-        if let Ok(state) = aggregate
-            && let Err(error) = applied(state, &raw, upcasters)
-        {
-            *aggregate = Err(Arc::new(error));
+        if blank(stream).any().holds_texts() {
+            of_texts.push((stream, raw));
+        } else {
+            apply(aggregate, &raw, raw.event(store.upcasters()));
+        }
+    }
+    drop(rows);
+    // Only now, so that the keys of all of them are asked for at once.
+    let opener = store.opener(of_texts.iter().map(|(_, raw)| raw)).await?;
+    for (stream, raw) in of_texts {
+        if let Some(aggregate) = loaded.get_mut(stream) {
+            apply(aggregate, &raw, raw.open(&opener).map(|opened| opened.event));
         }
     }
     Ok(unusable)
+}
+
+/// Applies the next event, or notes why that cannot be done.
+fn apply(aggregate: &mut Result<Loaded, Arc<StoreError>>, raw: &RawEvent, event: Result<Event, StoreError>) {
+    if let Ok(state) = aggregate
+        && let Err(error) = applied(state, raw, event)
+    {
+        *aggregate = Err(Arc::new(error));
+    }
 }
 
 fn restored(mut blank: Loaded, state: &str, sequence: u64) -> Result<Loaded, serde_json::Error> {
@@ -145,7 +163,7 @@ fn restored(mut blank: Loaded, state: &str, sequence: u64) -> Result<Loaded, ser
     Ok(blank)
 }
 
-fn applied(state: &mut Loaded, raw: &RawEvent, upcasters: &Upcasters) -> Result<(), StoreError> {
+fn applied(state: &mut Loaded, raw: &RawEvent, event: Result<Event, StoreError>) -> Result<(), StoreError> {
     if raw.sequence != state.sequence + 1 {
         return Err(StoreError::StreamGap {
             aggregate_type: raw.aggregate_type.clone(),
@@ -154,6 +172,6 @@ fn applied(state: &mut Loaded, raw: &RawEvent, upcasters: &Upcasters) -> Result<
             found: raw.sequence,
         });
     }
-    state.apply(raw.event(upcasters)?);
+    state.apply(event?);
     Ok(())
 }

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use cqrs_es::persist::{EventUpcaster, SemanticVersion, SemanticVersionEventUpcaster, SerializedEvent};
 use serde_json::Value;
 
-use super::{RawEvent, StoreError, Unreadable};
+use super::{Opener, RawEvent, StoreError, Unreadable};
 use crate::{
     domain::{DecodeError, Event, present_version},
     event::{Metadata, RecordedEvent},
@@ -16,12 +16,28 @@ use crate::{
 /// All upcasters, in the order in which they are tried; each brings one version of one event to the next. Programs on
 /// the stock postgres-es repository are given the same list.
 pub fn upcasters() -> Vec<Box<dyn EventUpcaster>> {
-    vec![
+    // From 1.1 on these may have texts that are sealed; in 1.0 all were plain.
+    let sealed = [
+        "customer.registered",
+        "payer.created",
+        "payer.moved",
+        "payer.renamed",
+        "payer.tax_number_changed",
+        "ticket.answered",
+        "ticket.opened",
+        "ticket.replied",
+    ];
+    let unchanged = |event_type: &str, version: &str| -> Box<dyn EventUpcaster> {
+        Box::new(SemanticVersionEventUpcaster::new(event_type, version, Box::new(std::convert::identity)))
+    };
+    let mut upcasters: Vec<_> = sealed.into_iter().map(|event_type| unchanged(event_type, "1.1")).collect();
+    upcasters.extend([
         // In 1.1 the share that a line bears of a discount may be finer than the currency; 1.0 had none that was.
-        Box::new(SemanticVersionEventUpcaster::new("invoice.finalised", "1.1", Box::new(std::convert::identity))),
+        unchanged("invoice.finalised", "1.1"),
         // In 1.1 a refund may bear the id that the gateway gave it; 1.0 had none.
-        Box::new(SemanticVersionEventUpcaster::new("payment.refund_settled", "1.1", Box::new(std::convert::identity))),
-    ]
+        unchanged("payment.refund_settled", "1.1"),
+    ]);
+    upcasters
 }
 
 /// The upcasters that a ledger is read with, in the order in which they are tried. Unless told otherwise these are all
@@ -56,7 +72,16 @@ impl fmt::Debug for Upcasters {
 }
 
 impl RawEvent {
-    /// The event in its present version.
+    /// The event in its present version, its texts opened.
+    pub fn open(&self, opener: &Opener) -> Result<RecordedEvent, StoreError> {
+        let mut recorded = self.decode(opener.upcasters())?;
+        match opener.open(&self.event_type, &mut recorded.event) {
+            Ok(()) => Ok(recorded),
+            Err(source) => Err(self.unreadable(source)),
+        }
+    }
+
+    /// The event in its present version, its texts as they are stored. Whoever shows no texts needs no key.
     pub fn decode(&self, upcasters: &Upcasters) -> Result<RecordedEvent, StoreError> {
         Ok(RecordedEvent {
             position: self.position,
@@ -80,15 +105,17 @@ impl RawEvent {
 
     /// The event in its present version, without what surrounds it.
     pub fn event(&self, upcasters: &Upcasters) -> Result<Event, StoreError> {
-        present_event(self, upcasters).map_err(|source| {
-            StoreError::Unreadable(Box::new(Unreadable {
-                position: self.position,
-                aggregate_type: self.aggregate_type.clone(),
-                aggregate_id: self.aggregate_id.clone(),
-                event_type: self.event_type.clone(),
-                source,
-            }))
-        })
+        present_event(self, upcasters).map_err(|source| self.unreadable(source))
+    }
+
+    fn unreadable(&self, source: DecodeError) -> StoreError {
+        StoreError::Unreadable(Box::new(Unreadable {
+            position: self.position,
+            aggregate_type: self.aggregate_type.clone(),
+            aggregate_id: self.aggregate_id.clone(),
+            event_type: self.event_type.clone(),
+            source,
+        }))
     }
 }
 
@@ -184,9 +211,9 @@ mod tests {
 
     #[test]
     fn an_event_of_an_earlier_version_is_brought_to_the_present_step_by_step() {
-        let upcasters = [renaming("text", "body", "0.2"), renaming("body", "message", "1.0")];
+        let upcasters = [renaming("text", "body", "0.2"), renaming("body", "message", "1.1")];
         let present = Event::Ticket(TicketEvent::Answered { message: "done".into() });
-        for (version, name) in [("0.1", "text"), ("0.2", "body"), ("1.0", "message")] {
+        for (version, name) in [("0.1", "text"), ("0.2", "body"), ("1.1", "message")] {
             let raw = stored(version, json!({ "answered": { name: "done" } }));
             assert_eq!(present_event(&raw, &upcasters).expect("an event"), present, "{version}");
         }
@@ -196,12 +223,12 @@ mod tests {
     fn a_version_that_nothing_leads_from_is_refused_even_where_its_json_fits() {
         let upcasters = [renaming("text", "body", "0.2")];
         for (version, name) in
-            [("0.1", "text"), ("0.2", "message"), ("1.1", "message"), ("2", "message"), ("", "message")]
+            [("0.1", "text"), ("0.2", "message"), ("1.2", "message"), ("2", "message"), ("", "message")]
         {
             let raw = stored(version, json!({ "answered": { name: "done" } }));
             let error = present_event(&raw, &upcasters).expect_err("this is not the present version");
             let said = format!(
-                "`ticket.answered` is stored in version {version}, and nothing here leads from there to version 1.0"
+                "`ticket.answered` is stored in version {version}, and nothing here leads from there to version 1.1"
             );
             assert_eq!(error.to_string(), said);
         }
@@ -209,7 +236,7 @@ mod tests {
 
     #[test]
     fn a_version_in_other_figures_is_the_same_version() {
-        for version in ["1", "1.0.0"] {
+        for version in ["1.1", "1.1.0"] {
             let raw = stored(version, json!({ "answered": { "message": "done" } }));
             assert!(present_event(&raw, &[]).is_ok(), "{version}");
         }
@@ -239,7 +266,7 @@ mod tests {
             about: Some(subject),
             message: "a message".into(),
         });
-        let raw = stored("1.0", serde_json::to_value(opened).expect("json"));
+        let raw = stored("1.1", serde_json::to_value(opened).expect("json"));
         assert!(matches!(present_event(&raw, &[]), Err(DecodeError::TypeMismatch { .. })));
     }
 

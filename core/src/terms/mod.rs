@@ -1,4 +1,4 @@
-//! The terms that all nouns are written in: identifiers, money, taxes, days, and how a rule or a refusal is said. They know
+//! The terms that all nouns are written in: identifiers, money, taxes, days, texts about persons, and how a rule or a refusal is said. They know
 //! no noun.
 
 pub mod calendar;
@@ -7,4 +7,5 @@ pub mod id;
 pub mod money;
 pub mod refusal;
 pub mod rule;
+pub mod sealed;
 pub mod tax;

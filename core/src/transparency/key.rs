@@ -1,20 +1,20 @@
 //! The private key of the log: a file outside the database, made at the first start.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Read, Write},
+    io,
     ops::Deref,
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
 use daybook_log::{SigningKey, note::KeyError};
 use rand_core::OsRng;
-use rustix::process::geteuid;
 use uuid::Uuid;
 
 use super::{LogError, standing};
-use crate::store::Store;
+use crate::{
+    private_file::{self, Secret},
+    store::Store,
+};
 
 #[derive(Debug, thiserror::Error)]
 pub enum LogKeyError {
@@ -115,45 +115,19 @@ pub async fn open_key(store: &Store, path: &Path) -> Result<LogKey, LogKeyError>
 
 /// The key in a file, whichever log's it is; `None` if there is no such file.
 pub fn read_key(path: &Path) -> Result<Option<LogKey>, LogKeyError> {
-    let failed = |source| LogKeyError::File { path: path.into(), source };
-    let mut file = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        opened => opened.map_err(failed)?,
+    let text = match private_file::read(path).map_err(|source| LogKeyError::File { path: path.into(), source })? {
+        Secret::Nothing => return Ok(None),
+        Secret::Exposed => return Err(LogKeyError::Exposed { path: path.into() }),
+        Secret::Text(text) => text,
     };
-    // As ssh has it: a file that is another's is his to look after, such as one that is mounted here.
-    let metadata = file.metadata().map_err(failed)?;
-    if metadata.uid() == geteuid().as_raw() && metadata.mode() & 0o077 != 0 {
-        return Err(LogKeyError::Exposed { path: path.into() });
-    }
-    let mut text = String::new();
-    file.read_to_string(&mut text).map_err(failed)?;
     let key = text.parse().map_err(|source| LogKeyError::Unreadable { path: path.into(), source })?;
     Ok(Some(LogKey { key, path: path.into() }))
 }
 
 fn create(path: &Path, origin: &str) -> Result<LogKey, LogKeyError> {
     let (private, _) = signed_note::generate_key(&mut OsRng, origin);
-    write_new(path, &format!("{private}\n")).map_err(|source| LogKeyError::File { path: path.into(), source })?;
+    private_file::write_new(path, &format!("{private}\n"))
+        .map_err(|source| LogKeyError::File { path: path.into(), source })?;
     // Whoever was first: it is his key that lies there.
     Ok(read_key(path)?.expect("a key was written here a moment ago"))
-}
-
-/// Writes a file that is there as a whole or not at all, for its owner only; one that is there stays as it is.
-fn write_new(path: &Path, text: &str) -> io::Result<()> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}", Uuid::now_v7().simple()));
-    let written = (|| {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        match fs::hard_link(&beside, path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            linked => linked,
-        }
-    })();
-    let removed = fs::remove_file(&beside);
-    written.and(removed)?;
-    File::open(directory)?.sync_all()
 }

@@ -178,7 +178,7 @@ impl AppendLoop {
     }
 
     fn batch_after(&self, position: Position) -> Batch {
-        Batch::new(position, Created::Trusted)
+        Batch::new(position, Created::Trusted, self.store.keys().clone())
     }
 
     /// How many commands the next batch takes now; none while it waits for something to be loaded.
@@ -199,7 +199,7 @@ impl AppendLoop {
                 connection
             }
         };
-        let deciding = batch.decide(&mut connection, self.store.upcasters(), &mut self.aggregates);
+        let deciding = batch.decide(&mut connection, &self.store, &mut self.aggregates);
         if let Err(error) = within(self.options.patience, deciding).await {
             tracing::warn!(error = %chain(&error), "what commands need could not be loaded; trying again");
             batch.undo(&mut self.aggregates);

@@ -13,6 +13,8 @@ use tokio::time::Instant;
 
 use super::{Command, Done, ExecuteError, Failure, Waiting, recent::Recorded};
 use crate::state::{Aggregates, Loaded, NewEvent, Outcome, StreamKey, UnitOfWork};
+#[cfg(debug_assertions)]
+use crate::store::Opener;
 use crate::{
     cause::chain,
     clock::Clock,
@@ -23,7 +25,7 @@ use crate::{
     event::{Metadata, Position, RecordedEvent},
     operations::{OperationRejection, Refusal},
     store::{
-        StoreError, Upcasters,
+        Keys, PersonKey, Store, StoreError,
         events::{self, Addition},
         idempotency::{self, Given, KeyDigest},
         snapshots,
@@ -51,6 +53,8 @@ pub(super) struct Batch {
     /// Of those commands that have been decided, which are the first ones.
     pub verdicts: Vec<Verdict>,
     created: Created,
+    /// What texts about persons are sealed by.
+    person_keys: Keys,
     /// The narrow keys, in the order of the commands.
     keys: Vec<Option<KeyDigest>>,
     /// Where the book ends before it.
@@ -96,18 +100,52 @@ pub(super) enum Created {
 
 enum Decision {
     Made(Verdict),
-    /// These streams are not in memory.
-    Missing(Vec<StreamKey>),
+    /// This is not in memory.
+    Missing(Wanted),
+}
+
+/// What commands ask for: streams, and the keys of persons.
+#[derive(Debug, Default)]
+pub(super) struct Wanted {
+    streams: HashSet<StreamKey>,
+    persons: HashSet<Box<str>>,
+}
+
+/// The keys that the texts of some events are to be sealed by, by the stream.
+pub(super) type Seals = HashMap<StreamKey, Arc<PersonKey>>;
+
+impl Wanted {
+    fn streams(streams: impl IntoIterator<Item = StreamKey>) -> Self {
+        Self { streams: streams.into_iter().collect(), ..Self::default() }
+    }
+
+    fn extend(&mut self, further: Self) {
+        self.streams.extend(further.streams);
+        self.persons.extend(further.persons);
+    }
 }
 
 impl Draft {
-    fn of(event: NewEvent, of_command: &Arc<CommandMetadata>) -> Self {
-        let payload = event.event.payload();
+    fn of(event: NewEvent, seals: &Seals, of_command: &Arc<CommandMetadata>) -> Self {
+        let key = seals.get(&event.stream);
+        let payload = match key {
+            None => event.event.payload(),
+            Some(key) => {
+                let mut sealed = event.event.clone();
+                key.seal(&mut sealed);
+                sealed.payload()
+            }
+        };
         // Whoever takes the event over from memory relies on it.
-        if cfg!(debug_assertions) {
-            let read = Event::decode(event.stream.aggregate_type, &payload).expect("what is written can be read");
-            assert_eq!((&read, &read.payload()), (&event.event, &payload), "an event is what is read of it");
-            assert_eq!(Metadata::read(&of_command.column), of_command.metadata, "and so is what surrounds it");
+        #[cfg(debug_assertions)]
+        {
+            let mut read = Event::decode(event.stream.aggregate_type, &payload).expect("what is written can be read");
+            assert_eq!(read.payload(), payload, "an event is what is read of it");
+            if let Some(key) = key {
+                Opener::by(key).open(&read.event_type(), &mut read).expect("what is sealed can be opened");
+            }
+            assert_eq!(read, event.event, "and so are its texts");
+            assert_eq!(Metadata::read(&of_command.column), of_command.metadata, "and what surrounds it");
         }
         Self { event, payload, of_command: Arc::clone(of_command) }
     }
@@ -139,8 +177,9 @@ impl Draft {
 
 impl Batch {
     /// An empty batch, to be appended where the book ends.
-    pub fn new(base: Position, created: Created) -> Self {
+    pub fn new(base: Position, created: Created, person_keys: Keys) -> Self {
         Self {
+            person_keys,
             waiting: Vec::new(),
             verdicts: Vec::new(),
             created,
@@ -181,11 +220,15 @@ impl Batch {
     pub async fn decide(
         &mut self,
         connection: &mut PgConnection,
-        upcasters: &Upcasters,
+        store: &Store,
         aggregates: &mut Aggregates,
     ) -> Result<(), StoreError> {
-        while let Some(wanted) = self.decide_from_memory(aggregates) {
-            for (stream, loaded) in snapshots::load(connection, upcasters, &wanted).await? {
+        while let Some(Wanted { streams, persons }) = self.decide_from_memory(aggregates) {
+            if !persons.is_empty() {
+                self.person_keys.provide(persons).await?;
+            }
+            let streams: Vec<StreamKey> = streams.into_iter().collect();
+            for (stream, loaded) in snapshots::load(connection, store, &streams).await? {
                 match loaded {
                     Ok(loaded) => _ = aggregates.insert(stream, loaded),
                     Err(error) => {
@@ -199,7 +242,7 @@ impl Batch {
     }
 
     /// Decides commands as far as the memory has what they ask for; otherwise answers with what must be loaded.
-    pub fn decide_from_memory(&mut self, aggregates: &mut Aggregates) -> Option<Vec<StreamKey>> {
+    pub fn decide_from_memory(&mut self, aggregates: &mut Aggregates) -> Option<Wanted> {
         while self.verdicts.len() < self.waiting.len() {
             let index = self.verdicts.len();
             let missing = match self.decide_one(index, aggregates) {
@@ -217,14 +260,15 @@ impl Batch {
                 continue;
             }
             self.rounds += 1;
-            let mut wanted: HashSet<StreamKey> = missing.into_iter().collect();
+            let mut wanted = missing;
             if self.looks_ahead < LOOKS_AHEAD {
                 self.looks_ahead += 1;
                 for later in index + 1..self.waiting.len() {
                     wanted.extend(self.missing_for(later, aggregates));
                 }
             }
-            return Some(wanted.into_iter().filter(|stream| !self.unreadable.contains_key(stream)).collect());
+            wanted.streams.retain(|stream| !self.unreadable.contains_key(stream));
+            return Some(wanted);
         }
         None
     }
@@ -331,7 +375,7 @@ impl Batch {
             }
             return match missing.iter().find_map(|stream| self.unreadable.get(stream)) {
                 Some(error) => Decision::Made(Err(Failure::Database(Arc::clone(error)).into())),
-                None => Decision::Missing(missing),
+                None => Decision::Missing(Wanted::streams(missing)),
             };
         }
         let open_from = periods.and_then(|periods| periods.open_from);
@@ -339,14 +383,21 @@ impl Batch {
             Ok(answer) => answer,
             Err(refusal) => return Decision::Made(Err(refusal.into())),
         };
-        let Outcome { events, touched } = books.finish();
+        let Outcome { mut events, touched } = books.finish();
         if let Err(unbalanced) = all_balanced(&events) {
             tracing::error!(command = %waiting.command.id, %unbalanced, "an operation made an event that does not balance");
             return Decision::Made(Err(Failure::Unbalanced(unbalanced).into()));
         }
 
+        let seals = match seals(&mut events, &touched, &self.person_keys) {
+            Ok(seals) => seals,
+            Err(_) if !self.person_keys.are_unlocked() => {
+                return Decision::Made(Err(Failure::Database(Arc::new(StoreError::NoMasterKey)).into()));
+            }
+            Err(persons) => return Decision::Missing(Wanted { persons, ..Wanted::default() }),
+        };
         // Mostly the batch before is being appended meanwhile, so that there is time for it.
-        let drafts = match drafted(events, &waiting.command, open_from) {
+        let drafts = match drafted(events, &seals, &waiting.command, open_from) {
             Ok(drafts) => drafts,
             Err(rejection) => return Decision::Made(Err(Refusal::from(rejection).into())),
         };
@@ -394,22 +445,59 @@ impl Batch {
     }
 
     /// What a later command would ask for, as things stand now.
-    fn missing_for(&self, index: usize, aggregates: &Aggregates) -> Vec<StreamKey> {
+    fn missing_for(&self, index: usize, aggregates: &Aggregates) -> Wanted {
         if self.settled(index).is_some() {
-            return Vec::new();
+            return Wanted::default();
         }
         let waiting = &self.waiting[index];
         let mut books = self.books(waiting, aggregates);
-        // Only what it reads matters here; it is decided when its turn comes.
+        // Only what it reads matters here, and about whom it writes; it is decided when its turn comes.
         let _ = waiting.command.operation.decide(&mut books);
-        books.missing().to_vec()
+        if !books.missing().is_empty() {
+            return Wanted::streams(books.missing().iter().cloned());
+        }
+        let Outcome { mut events, touched } = books.finish();
+        let persons = seals(&mut events, &touched, &self.person_keys).err().unwrap_or_default();
+        Wanted { persons, ..Wanted::default() }
     }
+}
+
+/// The keys for the texts of these events, or whose keys are not in memory.
+fn seals(
+    events: &mut [NewEvent],
+    touched: &HashMap<StreamKey, Loaded>,
+    keys: &Keys,
+) -> Result<Seals, HashSet<Box<str>>> {
+    let (mut seals, mut missing) = (Seals::new(), HashSet::new());
+    for NewEvent { stream, event, .. } in events {
+        if seals.contains_key(stream) || !has_plain_text(event) {
+            continue;
+        }
+        let person =
+            touched.get(stream).map_or(&*stream.aggregate_id, |state| state.any().person(&stream.aggregate_id));
+        match keys.current(person) {
+            Some(key) => _ = seals.insert(stream.clone(), key),
+            None => _ = missing.insert(person.into()),
+        }
+    }
+    if missing.is_empty() { Ok(seals) } else { Err(missing) }
+}
+
+/// Keys for a rehearsal, by which nothing is recorded.
+pub(super) fn rehearsed_seals(events: &mut [NewEvent]) -> Seals {
+    let with_texts = events.iter_mut().filter_map(|new| has_plain_text(&mut new.event).then(|| new.stream.clone()));
+    with_texts.map(|stream| (stream, Arc::new(PersonKey::generate()))).collect()
+}
+
+fn has_plain_text(event: &mut Event) -> bool {
+    event.sealed().iter().any(|(_, text)| text.plain().is_some_and(|text| !text.is_empty()))
 }
 
 /// The events as they will be stored. Refused is what PostgreSQL, a projection or the log could not hold, so that it does
 /// not stand in the way of the commands that are appended together with it.
 pub(super) fn drafted(
-    events: Vec<NewEvent>,
+    mut events: Vec<NewEvent>,
+    seals: &Seals,
     command: &Command,
     open_from: Option<DateTime<Utc>>,
 ) -> Result<Vec<Draft>, OperationRejection> {
@@ -418,10 +506,14 @@ pub(super) fn drafted(
     }
     let metadata = command.context.to_metadata(command.id, open_from);
     let of_command = Arc::new(CommandMetadata { column: metadata.to_column(), metadata });
-    if has_nul(&of_command.column) {
+    // In what is sealed nobody finds it any more.
+    let has_nul_text = |new: &mut NewEvent| {
+        new.event.sealed().iter().any(|(_, text)| text.plain().is_some_and(|text| text.contains('\0')))
+    };
+    if has_nul(&of_command.column) || events.iter_mut().any(has_nul_text) {
         return Err(OperationRejection::TextWithNul);
     }
-    let drafts: Vec<Draft> = events.into_iter().map(|event| Draft::of(event, &of_command)).collect();
+    let drafts: Vec<Draft> = events.into_iter().map(|event| Draft::of(event, seals, &of_command)).collect();
     match drafts.iter().find_map(|draft| draft.rejection()) {
         Some(rejection) => Err(rejection),
         None => Ok(drafts),

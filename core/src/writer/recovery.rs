@@ -129,11 +129,11 @@ impl AppendLoop {
             *lost = None;
         }
         within(patience, self.catch_up(&mut transaction, head)).await.map_err(Trouble::of)?;
-        let mut batch = Batch::new(head.position, created);
+        let mut batch = Batch::new(head.position, created, self.store.keys().clone());
         batch.extend(mem::take(waiting));
         let recording = async {
             batch.recall(&mut transaction).await?;
-            batch.decide(&mut transaction, self.store.upcasters(), &mut self.aggregates).await?;
+            batch.decide(&mut transaction, &self.store, &mut self.aggregates).await?;
             if batch.records_nothing() {
                 return Ok(None);
             }
@@ -188,7 +188,10 @@ impl AppendLoop {
         let Some(stream) = StreamKey::stored(&raw.aggregate_type, &raw.aggregate_id) else { return };
         let Some(loaded) = self.aggregates.get(&stream) else { return };
         match raw.event(self.store.upcasters()) {
-            Ok(event) if raw.sequence == loaded.sequence + 1 => self.aggregates.apply(&stream, event),
+            // With texts that are sealed still it is nothing for those who hold texts: they are loaded anew.
+            Ok(event) if raw.sequence == loaded.sequence + 1 && !loaded.any().holds_texts() => {
+                self.aggregates.apply(&stream, event);
+            }
             // Loading it will tell what is wrong with it, to the command that needs it.
             _ => self.aggregates.remove(&stream),
         }
@@ -226,6 +229,7 @@ impl AppendLoop {
     async fn connect(&self) -> Result<PgConnection, StoreError> {
         // Whatever comes now may be another book, such as one that was restored.
         self.recent.forget();
+        self.store.keys().forget();
         within(CONNECTING, self.store.writer_connection()).await
     }
 

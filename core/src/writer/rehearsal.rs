@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use super::{
     Command, ExecuteError, Failure,
-    batch::{ROUNDS, all_balanced, drafted},
+    batch::{ROUNDS, all_balanced, drafted, rehearsed_seals},
 };
 use crate::state::{Aggregates, Outcome, StreamKey, UnitOfWork};
 use crate::{
@@ -44,9 +44,10 @@ impl Rehearsal {
             let missing = books.missing().to_vec();
             if missing.is_empty() {
                 let answer = decided?;
-                let Outcome { events, touched } = books.finish();
+                let Outcome { mut events, touched } = books.finish();
                 all_balanced(&events).map_err(Failure::Unbalanced)?;
-                drafted(events, command, None).map_err(Refusal::from)?;
+                let seals = rehearsed_seals(&mut events);
+                drafted(events, &seals, command, None).map_err(Refusal::from)?;
                 for (stream, loaded) in touched {
                     self.aggregates.insert(stream, loaded);
                 }
@@ -62,7 +63,7 @@ impl Rehearsal {
             return Ok(());
         }
         let mut connection = self.store.pool().acquire().await.map_err(|error| failed(error.into()))?;
-        let loaded = snapshots::load(&mut connection, self.store.upcasters(), streams).await.map_err(failed)?;
+        let loaded = snapshots::load(&mut connection, &self.store, streams).await.map_err(failed)?;
         for (stream, loaded) in loaded {
             self.aggregates.insert(stream, loaded.map_err(Failure::Database)?);
         }

@@ -47,7 +47,8 @@ impl BackgroundTasks {
         let due = |loaded: &Loaded| {
             // The longer the stream, the rarer: all snapshots of a stream together stay proportional to its length.
             let enough = snapshot_every.max(loaded.snapshot_sequence / 2);
-            loaded.sequence - loaded.snapshot_sequence >= enough
+            // Texts about persons stand sealed in the book, and nowhere else but in the rows.
+            loaded.sequence - loaded.snapshot_sequence >= enough && !loaded.any().holds_texts()
         };
         let grown = batch.grown().into_iter().filter_map(|stream| Some((stream, aggregates.get(stream)?)));
         grown.filter(|(_, loaded)| due(loaded)).map(|(stream, loaded)| (stream.clone(), loaded.clone())).collect()

@@ -7,7 +7,7 @@ use std::{
     fmt,
 };
 
-use daybook_core::Position;
+use daybook_core::{Position, terms::sealed::StillSealed};
 
 use super::row::Row;
 
@@ -20,6 +20,12 @@ pub enum FoldError {
     RowExists { table: &'static str, key: String },
     #[error("the event cannot be read: {reason}")]
     Unreadable { reason: String },
+}
+
+impl From<StillSealed> for FoldError {
+    fn from(error: StillSealed) -> Self {
+        Self::Unreadable { reason: error.to_string() }
+    }
 }
 
 /// What the events of a batch change, in their order, per table.

@@ -265,8 +265,9 @@ async fn one_stream(
         return Err(format!("there is no event of {aggregate_type} {aggregate_id} up to position {to}").into());
     };
     let mut steps = Vec::new();
+    let opener = store.opener(&events).await?;
     for raw in &events {
-        let event = raw.event(store.upcasters())?;
+        let event = raw.open(&opener)?.event;
         aggregate.apply(event.clone());
         if arguments.step {
             let step = step(raw, &event, &aggregate)?;

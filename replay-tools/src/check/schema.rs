@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, process::ExitCode, thread};
 
 use daybook_core::{
     Position, chain,
-    store::{RawEvent, Reading, Store, StoredVersion, Upcasters, read_events, stored_versions},
+    store::{Opener, RawEvent, Reading, Store, StoredVersion, read_events, stored_versions},
 };
 use daybook_projections::BOARD;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -135,8 +135,8 @@ async fn troubles(store: &Store, head: Position, progress: &mut Progress) -> Res
     let batches = stream::iter((0..head).step_by(BATCH as usize)).map(|after| async move {
         let limit = u32::try_from(head - after).unwrap_or(BATCH).min(BATCH);
         let events = read_events(store.pool(), after, limit).await?;
-        let upcasters = store.upcasters().clone();
-        let folding = tokio::task::spawn_blocking(move || fold_each(&events, &upcasters));
+        let opener = store.opener(&events).await?;
+        let folding = tokio::task::spawn_blocking(move || fold_each(&events, &opener));
         Ok::<_, ToolError>((u64::from(limit), folding.await?))
     });
     let mut batches = std::pin::pin!(batches.buffer_unordered(cores));
@@ -150,10 +150,10 @@ async fn troubles(store: &Store, head: Position, progress: &mut Progress) -> Res
     Ok(all)
 }
 
-fn fold_each(events: &[RawEvent], upcasters: &Upcasters) -> Troubles {
+fn fold_each(events: &[RawEvent], opener: &Opener) -> Troubles {
     let mut troubles = Troubles::new();
     for raw in events {
-        if let Err(error) = fold(raw, upcasters) {
+        if let Err(error) = fold(raw, opener) {
             let kind = (raw.event_type.clone(), raw.event_version.clone());
             note(&mut troubles, kind, Trouble { failing: 1, first_bad_position: raw.position, error });
         }
@@ -162,8 +162,8 @@ fn fold_each(events: &[RawEvent], upcasters: &Upcasters) -> Troubles {
 }
 
 /// Takes one event the way that it takes to the rows, short of the rows themselves.
-fn fold(raw: &RawEvent, upcasters: &Upcasters) -> Result<(), String> {
-    let event = raw.decode(upcasters).map_err(|error| chain(&error))?;
+fn fold(raw: &RawEvent, opener: &Opener) -> Result<(), String> {
+    let event = raw.open(opener).map_err(|error| chain(&error))?;
     BOARD.iter().try_for_each(|definition| {
         definition.folds(&event).map_err(|error| format!("projection `{}`: {}", definition.name, chain(&error)))
     })

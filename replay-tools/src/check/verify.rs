@@ -10,6 +10,7 @@ use daybook_core::{
     domain::{Account, AccountEvent, Books, BooksEvent, Event, posting::balanced},
     state::Loaded,
     store::{RawEvent, Store, Upcasters, read_stream},
+    terms::sealed::StillSealed,
     upgrade::{SharedNumber, shared_numbers},
 };
 use daybook_projections::{
@@ -617,6 +618,10 @@ fn projection(name: &str, head: Position, verified: Result<engine::Verified, Reb
     match verified {
         // Nobody has served this ledger yet, and there is nothing that rows could be made of.
         Err(RebuildError::Nothing { .. }) if head == 0 => check(&title, 0, None),
+        // Without the master key rows with texts cannot be made anew, which says nothing of those that are there.
+        Err(RebuildError::Fold { reason, .. }) if reason.contains(&StillSealed.to_string()) => {
+            undecided(&title, 0, reason)
+        }
         Err(RebuildError::Fold { position, reason }) => {
             check(&title, 0, Some(Finding { position: Some(position), what: reason }))
         }

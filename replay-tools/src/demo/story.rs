@@ -152,7 +152,8 @@ async fn register(
     ];
     const TRADES: [&str; 4] = ["Bakery", "Studio", "Logistics", "Games"];
     let name = format!("{} {}", NAMES[number as usize % NAMES.len()], TRADES[rng.random_range(0..TRADES.len())]);
-    let register = Registration { name: name.clone(), email: Some(format!("billing{number}@example.com")) };
+    let register =
+        Registration { name: name.clone().into(), email: Some(format!("billing{number}@example.com").into()) };
     let customer: CustomerId = id(&teller.tell(at, system(), Operation::RegisterCustomer(register)).await?)?;
     let (code, zone, country) = match number % 3 {
         0 => ("JPY", "Asia/Tokyo", "JP"),
@@ -161,12 +162,12 @@ async fn register(
     };
     let address = Address {
         country: country.into(),
-        postal_code: format!("{:05}", rng.random_range(10_000..99_999)),
+        postal_code: format!("{:05}", rng.random_range(10_000..99_999)).into(),
         city: "Springfield".into(),
-        street: format!("Main Street {}", rng.random_range(1..200)),
+        street: format!("Main Street {}", rng.random_range(1..200)).into(),
     };
     let kind = if number.is_multiple_of(4) { PayerKind::Individual } else { PayerKind::Company };
-    let payer = Profile { customer: customer.clone(), kind, name, address, tax_number: None };
+    let payer = Profile { customer: customer.clone(), kind, name: name.into(), address, tax_number: None };
     let payer = id(&teller.tell(at, system(), Operation::CreatePayer(payer)).await?)?;
     let account = open(teller, at, &customer, code, zone).await?;
     let euro = if number % 6 == 1 { Some(open(teller, at, &customer, "EUR", zone).await?) } else { None };
@@ -407,7 +408,7 @@ async fn ticket(
         category: "support".into(),
         subject: subject.into(),
         about,
-        message: format!("Hello, {subject}?"),
+        message: format!("Hello, {subject}?").into(),
     };
     let ticket: daybook_core::domain::TicketId =
         id(&teller.tell(at, shopper(client), Operation::OpenTicket(open)).await?)?;

@@ -412,7 +412,7 @@ async fn open_book(desk: &Desk, arguments: &Arguments, party: &Party) -> Result<
     };
 
     let [register_key, open_key, terms_key, payer_key] = keys_of_party(party);
-    let register = Registration { name: name.clone(), email: None };
+    let register = Registration { name: name.clone().into(), email: None };
     let customer = id(&step(register_key, Operation::RegisterCustomer(register)).await?, "id")?;
     let open = AccountOpening {
         customer,
@@ -424,13 +424,8 @@ async fn open_book(desk: &Desk, arguments: &Arguments, party: &Party) -> Result<
     let account: AccountId = id(&step(open_key, Operation::OpenAccount(open)).await?, "id")?;
     let terms = ChangeTerms { account: account.clone(), terms: Terms::PostPaidAllowed };
     step(terms_key, Operation::ChangeTerms(terms)).await?;
-    let address = Address {
-        country: party.country.clone(),
-        postal_code: String::new(),
-        city: String::new(),
-        street: String::new(),
-    };
-    let payer = Profile { customer, kind: PayerKind::Company, name: name.clone(), address, tax_number: None };
+    let address = Address { country: party.country.clone(), ..Address::default() };
+    let payer = Profile { customer, kind: PayerKind::Company, name: name.clone().into(), address, tax_number: None };
     let payer = id(&step(payer_key, Operation::CreatePayer(payer)).await?, "id")?;
     Ok((party.customer.clone(), Book { account, payer }, replayed, position))
 }

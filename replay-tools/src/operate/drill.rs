@@ -106,7 +106,7 @@ pub async fn run(options: &LedgerOptions, arguments: &Arguments) -> Result<ExitC
     // The last user of a throw-away cluster takes it away, and its watchdog does if this process is killed.
     let home = env::temp_dir().join(format!("daybook-drill-{}", Uuid::now_v7().simple()));
     let cluster = Cluster::start(&ClusterOptions::throw_away(home)).await?;
-    let outcome = drill(&cluster, &backup, live.as_ref(), arguments).await;
+    let outcome = drill(&cluster, &backup, live.as_ref(), options, arguments).await;
     cluster.stop().await?;
     if let Some(ledger) = live {
         ledger.close().await?;
@@ -133,6 +133,7 @@ async fn drill(
     cluster: &Cluster,
     backup: &Backup<'_>,
     live: Option<&Ledger>,
+    options: &LedgerOptions,
     arguments: &Arguments,
 ) -> Result<Report, ToolError> {
     restore(cluster, backup).await?;
@@ -143,9 +144,10 @@ async fn drill(
         Some(ledger) => Some(against(&url.parse()?, ledger).await?),
     };
     let store = Store::open(cluster.logins(DATABASE), StoreOptions::default()).await?;
+    let store = store.unlocked_to_read(&options.master_key()).await?;
     let verified = verify_all(&store, arguments).await;
     let Head { recorded_at, .. } = store.head().await?;
-    store.pool().close().await;
+    store.close().await;
     let (verification, log, outside) = verified?;
     let goes_on = live.as_ref().is_none_or(|live| live.comparison.equal && live.lost == 0);
     let compared = live.is_some() || outside.is_empty() || outside.iter().any(|outside| outside.missing == 0);

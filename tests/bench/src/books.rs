@@ -122,6 +122,6 @@ pub async fn project(server: &Server, database: &str, names: &[&str]) -> Result<
     }
     // Or the server would begin with it by itself while something is measured.
     sqlx::query("vacuum").execute(&mut store.owner_connection().await?).await?;
-    store.pool().close().await;
+    store.close().await;
     server.quiet().await
 }

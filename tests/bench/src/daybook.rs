@@ -9,7 +9,7 @@ use daybook_core::{
     Actor, Context,
     domain::{AccountId, CustomerId, Money},
     operations::{AccountOpening, AdjustAccount, Answer, Operation, Registration},
-    store::{Store, StoreOptions},
+    store::{MasterKey, Store, StoreOptions},
     writer::{Command, ExecuteError, Failure as WriterFailure, Idempotency, Writer, WriterHandle, WriterOptions},
 };
 use daybook_projections::BOARD;
@@ -104,7 +104,8 @@ pub async fn start_unwatched(server: &Server, database: &str) -> Result<Running,
 }
 
 pub async fn store(server: &Server, database: &str) -> Result<Store, Failure> {
-    let options = StoreOptions { max_connections: 20, ..StoreOptions::default() };
+    let master_key = Some(MasterKey::of_bytes(*b"the master key of the benchmark."));
+    let options = StoreOptions { max_connections: 20, master_key, ..StoreOptions::default() };
     Ok(Store::connect(server.logins(database), options).await?)
 }
 
@@ -218,7 +219,7 @@ pub async fn append_to(
     let run = load.run(play.name);
     drop(handle);
     writer.shutdown().await;
-    store.pool().close().await;
+    store.close().await;
     Ok(run)
 }
 

@@ -59,7 +59,8 @@ pub async fn what_stands_already(app: &TestApp, parties: &Parties, raised: &mut 
     let (quantity, unit_price, tax_rate) = (Decimal::ONE, Decimal::ONE, Decimal::ZERO);
     let line = DraftLine { item: words(), description: words(), quantity, unit_price, tax_rate };
     let item = ItemRequest { product: words(), description: words(), quantity, unit_price, part: None, tax_rate };
-    let address = Address { country: words(), postal_code: words(), city: words(), street: words() };
+    let text = || words().into();
+    let address = Address { country: words(), postal_code: text(), city: text(), street: text() };
     let order = Operation::PlaceOrder(PlaceOrder { account: account.clone(), description: words(), items: vec![item] });
     let started = Operation::StartPayment(PaymentRequest {
         account: account.clone(),
@@ -96,7 +97,7 @@ pub async fn what_stands_already(app: &TestApp, parties: &Parties, raised: &mut 
     let payer = Operation::CreatePayer(Profile {
         customer: customer.clone(),
         kind: PayerKind::Company,
-        name: words(),
+        name: text(),
         address,
         tax_number: None,
     });

@@ -128,6 +128,6 @@ pub async fn a_server_that_stops(raised: &mut Raised) {
     raised.by(&register().await, (503, "deadline-passed"));
     running.shutdown().await;
     raised.by(&register().await, (503, "shutting-down"));
-    store.pool().close().await;
+    store.close().await;
     raised.by(&Answer::to(Client::new().get(&url)).await, (503, "store-unavailable"));
 }

@@ -308,12 +308,7 @@ impl Books {
             customer,
             kind: PayerKind::Individual,
             name: "Ada Byron".into(),
-            address: Address {
-                country: "GB".into(),
-                postal_code: String::new(),
-                city: "London".into(),
-                street: String::new(),
-            },
+            address: Address { country: "GB".into(), city: "London".into(), ..Address::default() },
             tax_number: None,
         })))
     }

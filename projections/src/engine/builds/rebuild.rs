@@ -364,7 +364,7 @@ impl<'a, P: FnMut(Progress) + Send> Builder<'a, P> {
             return Ok(error.into());
         }
         while self.position < to {
-            let entries = log::read(&mut self.owner, self.store.upcasters(), self.position, 1).await?;
+            let entries = log::read(&mut self.owner, self.store, self.position, 1).await?;
             let Some(entry) = entries.first() else { break };
             let position = entry.position;
             let mut transaction = self.owner.begin().await?;

@@ -123,7 +123,7 @@ pub(in crate::engine) async fn fold_rest(
     after: Position,
     transaction: &mut PgConnection,
 ) -> Result<Position, RebuildError> {
-    let entries = log::read(transaction, store.upcasters(), after, u32::MAX).await?;
+    let entries = log::read(transaction, store, after, u32::MAX).await?;
     let reached = entries.last().map_or(after, |entry| entry.position);
     folding.apply(target, &entries, transaction).await?;
     sqlx::query("update projections set position = $3 where name = $1 and build = $2")

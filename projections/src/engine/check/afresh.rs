@@ -127,15 +127,15 @@ impl<'a> Afresh<'a> {
 
     async fn entries(&mut self, portion: u64) -> Result<Stream<Vec<Entry>>, RebuildError> {
         let events = if self.portions == 1 {
-            pipeline::mapped(self.book(), |Chunk { events, .. }| Ok(events))
+            pipeline::mapped(self.book(), |Chunk { events, opener, .. }| Ok((events, opener)))
         } else {
             let spill = match &self.spill {
                 Some(spill) => spill.clone(),
                 None => self.spill.insert(Arc::new(self.spill().await?)).clone(),
             };
-            spilled(spill, portion)
+            pipeline::with_openers(self.store.clone(), spilled(spill, portion))
         };
-        Ok(pipeline::entries(events, self.store.upcasters().clone()))
+        Ok(pipeline::entries(events))
     }
 
     fn book(&self) -> Stream<Chunk> {
@@ -147,11 +147,10 @@ impl<'a> Afresh<'a> {
     /// Puts the events of the book on the disk, by the portions that they concern.
     async fn spill(&self) -> Result<Spill, RebuildError> {
         let (portions, subjects) = (self.portions, self.subjects.clone());
-        let upcasters = self.store.upcasters().clone();
-        let mut concerned = pipeline::mapped(self.book(), move |Chunk { events, .. }| {
+        let mut concerned = pipeline::mapped(self.book(), move |Chunk { events, opener, .. }| {
             let of_one = |raw: RawEvent| {
                 let bytes = spill::bytes(&raw);
-                (bytes, concerned(&subjects, &Entry::of(raw, &upcasters), portions))
+                (bytes, concerned(&subjects, &Entry::of(raw, &opener), portions))
             };
             Ok(events.into_par_iter().map(of_one).collect::<Vec<_>>())
         });

@@ -132,7 +132,7 @@ async fn look_on(
     };
     let target = Target { definition: *definition, build: serving.build };
     let folding = Folding::read(definition, &mut *transaction).await?;
-    let entries = log::read(&mut transaction, store.upcasters(), position - 1, 1).await?;
+    let entries = log::read(&mut transaction, store, position - 1, 1).await?;
     let Some(entry) = entries.first() else { return Ok(Look::Nothing) };
     let mut changes = folding.changes([entry])?;
     let mut keys: BTreeSet<String> = definition.tables.iter().flat_map(|table| table.touched(&mut changes)).collect();
@@ -199,7 +199,8 @@ async fn of_key(
     if events.len() == WIDE {
         return Ok(Look::TooWide);
     }
-    let entries: Vec<Entry> = events.into_iter().map(|raw| Entry::of(raw, store.upcasters())).collect();
+    let opener = store.opener(&events).await?;
+    let entries: Vec<Entry> = events.into_iter().map(|raw| Entry::of(raw, &opener)).collect();
     let portion = Portion::Only(BTreeSet::from([key.to_owned()]));
     let mut memory = Memory::default();
     let mut changes = folding.changes(&entries)?;

@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 
 use daybook_core::{
     Position, RecordedEvent, chain,
-    store::{RawEvent, StoreError, Upcasters, read_events},
+    store::{Opener, RawEvent, Store, StoreError, read_events},
 };
 use futures::{TryStreamExt, stream::BoxStream};
 use sqlx::{PgConnection, QueryBuilder};
@@ -23,8 +23,10 @@ pub(in crate::engine) struct Entry {
 
 impl Entry {
     /// An unreadable event is an entry, too: it concerns only the projections that follow it.
-    pub fn of(raw: RawEvent, upcasters: &Upcasters) -> Self {
-        let event = raw.decode(upcasters).map(Arc::new);
+    pub fn of(raw: RawEvent, opener: &Opener) -> Self {
+        // Without the master key all that shows no texts is read as ever; a fold that shows one tells of it.
+        let event = if opener.is_locked() { raw.decode(opener.upcasters()) } else { raw.open(opener) };
+        let event = event.map(Arc::new);
         let event = event.map_err(|error| FoldError::Unreadable { reason: chain(&error) });
         Self {
             position: raw.position,
@@ -58,14 +60,14 @@ fn together(one: &RecordedEvent, next: &RecordedEvent) -> bool {
 /// The events after a position, the first of them directly after it.
 pub(in crate::engine) async fn read(
     connection: &mut PgConnection,
-    upcasters: &Upcasters,
+    store: &Store,
     after: Position,
     limit: u32,
 ) -> Result<Vec<Entry>, StoreError> {
     let events = read_events(connection, after, limit).await?;
-    let upcasters = upcasters.clone();
+    let opener = store.opener(&events).await?;
     // Not on a worker, for the same reason as the folding of a batch.
-    let decode = move || events.into_iter().map(|raw| Entry::of(raw, &upcasters)).collect();
+    let decode = move || events.into_iter().map(|raw| Entry::of(raw, &opener)).collect();
     Ok(task::spawn_blocking(decode).await.expect("decoding does not fall"))
 }
 

@@ -122,7 +122,7 @@ pub async fn park(
     // Beyond what PostgreSQL counts to there is no event either.
     let before = position.checked_sub(1).filter(|before| i64::try_from(*before).is_ok());
     let before = before.ok_or(ParkError::NoEvent(position))?;
-    let entries = log::read(&mut transaction, store.upcasters(), before, 1).await?;
+    let entries = log::read(&mut transaction, store, before, 1).await?;
     let entry = entries.into_iter().next().ok_or(ParkError::NoEvent(position))?;
     if !definition.follows.includes(&entry.aggregate_type) {
         return Err(ParkError::NotFollowed(entry.aggregate_type.into_owned()));
@@ -225,8 +225,9 @@ impl TakingBack<'_> {
         let events = read_stream(connection, aggregate_type, aggregate_id, 0).await?;
         let folding = Folding::new(*definition, Arc::default());
         let mut keys = BTreeSet::new();
+        let opener = store.opener(&events).await?;
         for raw in events.into_iter().filter(|raw| (*from_position..=to).contains(&raw.position)) {
-            let entry = Entry::of(raw, store.upcasters());
+            let entry = Entry::of(raw, &opener);
             let mut changes = folding.changes([&entry])?;
             keys.extend(definition.tables.iter().flat_map(|table| table.touched(&mut changes)));
         }

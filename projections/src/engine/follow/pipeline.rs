@@ -3,7 +3,7 @@
 
 use daybook_core::{
     Position,
-    store::{RawEvent, Store, StoreError, Upcasters},
+    store::{Opener, RawEvent, Store, StoreError},
 };
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use sqlx::Executor as _;
@@ -28,6 +28,7 @@ pub(in crate::engine) struct Chunk {
     /// The last position of the chunk, whether or not anybody follows that event.
     pub to: Position,
     pub events: Vec<RawEvent>,
+    pub opener: Opener,
 }
 
 /// A chunk of the book, folded.
@@ -55,17 +56,33 @@ pub(in crate::engine) fn folded(
     chunk_bytes: usize,
 ) -> Stream<Folded> {
     let chunks = read(store, &[folding.definition.follows], span, chunk_bytes);
-    let upcasters = store.upcasters().clone();
-    mapped(chunks, move |Chunk { to, events }| {
-        let changes = pieces(events).into_par_iter().map(|piece| Ok(folding.changes(&decoded(piece, &upcasters))?));
+    mapped(chunks, move |Chunk { to, events, opener }| {
+        let changes = pieces(events).into_par_iter().map(|piece| Ok(folding.changes(&decoded(piece, &opener))?));
         Ok(Folded { to, changes: changes.collect::<Result<_, RebuildError>>()? })
     })
 }
 
 /// The events of some chunks, decoded.
-pub(in crate::engine) fn entries(chunks: Stream<Vec<RawEvent>>, upcasters: Upcasters) -> Stream<Vec<Entry>> {
-    mapped(chunks, move |events| {
-        Ok(pieces(events).into_par_iter().flat_map_iter(|piece| decoded(piece, &upcasters)).collect())
+pub(in crate::engine) fn entries(chunks: Stream<(Vec<RawEvent>, Opener)>) -> Stream<Vec<Entry>> {
+    mapped(chunks, |(events, opener)| {
+        Ok(pieces(events).into_par_iter().flat_map_iter(|piece| decoded(piece, &opener)).collect())
+    })
+}
+
+/// Some chunks, each with what opens its events.
+pub(in crate::engine) fn with_openers(
+    store: Store,
+    mut chunks: Stream<Vec<RawEvent>>,
+) -> Stream<(Vec<RawEvent>, Opener)> {
+    stream(|send| async move {
+        while let Some(events) = chunks.recv().await {
+            let events = events?;
+            let opener = store.opener(&events).await?;
+            if send.send(Ok((events, opener))).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
     })
 }
 
@@ -152,7 +169,8 @@ async fn read_into(
         // As many as fill a chunk at the size of these, but not many more than last time: the next may be larger.
         let fitting = (limit * chunk_bytes as u64).checked_div(bytes as u64).unwrap_or(limit * 4);
         limit = fitting.clamp(FIRST / 10, limit * 4);
-        if chunks.send(Ok(Chunk { to: end, events })).await.is_err() {
+        let opener = store.opener(&events).await?;
+        if chunks.send(Ok(Chunk { to: end, events, opener })).await.is_err() {
             break;
         }
         reached = end;
@@ -170,8 +188,8 @@ fn pieces(mut events: Vec<RawEvent>) -> Vec<Vec<RawEvent>> {
     pieces
 }
 
-fn decoded(events: Vec<RawEvent>, upcasters: &Upcasters) -> Vec<Entry> {
-    events.into_iter().map(|raw| Entry::of(raw, upcasters)).collect()
+fn decoded(events: Vec<RawEvent>, opener: &Opener) -> Vec<Entry> {
+    events.into_iter().map(|raw| Entry::of(raw, opener)).collect()
 }
 
 #[cfg(test)]

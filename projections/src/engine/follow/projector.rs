@@ -328,7 +328,7 @@ impl Work {
             // A full batch is likely to have another one behind it, which is read meanwhile, unless it is at hand.
             let is_full = entries.len() == self.options.batch as usize;
             let moved = if is_full && self.recent.after(to, 1).is_empty() {
-                let next = log::read(connection, self.store.upcasters(), to, self.options.batch);
+                let next = log::read(connection, &self.store, to, self.options.batch);
                 let (moved, next) = tokio::join!(moving, next);
                 self.ahead = Some((to, next?.into()));
                 moved?
@@ -397,7 +397,7 @@ impl Work {
         }
         let own = self.recent.after(from, limit as usize);
         if own.is_empty() {
-            return Ok(log::read(connection, self.store.upcasters(), from, limit).await?.into());
+            return Ok(log::read(connection, &self.store, from, limit).await?.into());
         }
         Ok(own.into_iter().map(Entry::own).collect())
     }

@@ -17,7 +17,7 @@ use std::{
 use chrono::{DateTime, TimeDelta, Utc};
 use daybook_core::{
     Position, chain,
-    store::{StoreError, Upcasters, position_at},
+    store::{Store, StoreError, position_at},
 };
 use futures::TryStreamExt;
 use sqlx::{Executor as _, PgConnection, PgExecutor, QueryBuilder};
@@ -77,7 +77,7 @@ pub(in crate::engine) struct Past {
     until: Position,
     targets: BTreeMap<&'static str, Target>,
     parked: Arc<Parked>,
-    upcasters: Upcasters,
+    store: Store,
 }
 
 /// Events that are folded at once.
@@ -137,8 +137,8 @@ impl Reader {
         }
         // Statements that were planned before these tables were there would go on reading the views.
         snapshot.execute("discard plans").await?;
-        let upcasters = self.upcasters().clone();
-        snapshot.set_past(Past { as_of: moment.as_of, until, targets, parked, upcasters });
+        let store = self.store().clone();
+        snapshot.set_past(Past { as_of: moment.as_of, until, targets, parked, store });
         Ok(snapshot)
     }
 
@@ -265,8 +265,9 @@ impl Past {
         let mut command: Vec<Entry> = Vec::new();
         let mut events = log::stream_sources(connection, &sources, self.until, None).try_chunks(CHUNK);
         while let Some(events) = events.try_next().await.map_err(|error| error.1)? {
+            let opener = self.store.opener(&events).await.map_err(ReadError::store)?;
             for raw in events {
-                let entry = Entry::of(raw, &self.upcasters);
+                let entry = Entry::of(raw, &opener);
                 let Some(as_of) = self.as_of else {
                     let mut changes = folding.changes([&entry]).map_err(fold_error)?;
                     rows.keep(&definition, &mut changes, &portion).map_err(fold_error)?;
@@ -296,7 +297,7 @@ impl Past {
         let mut events = log::stream_sources(connection, sources, self.until, None);
         while let Some(raw) = events.try_next().await? {
             // Of an event that cannot be read the fold tells.
-            if let Ok(event) = raw.decode(&self.upcasters) {
+            if let Ok(event) = raw.decode(self.store.upcasters()) {
                 found.extend(effects.depends_on(&event));
             }
         }

@@ -9,7 +9,7 @@ use std::{
 
 use daybook_core::{
     Position,
-    store::{PooledTransaction, Store, Upcasters, head},
+    store::{PooledTransaction, Store, head},
 };
 use sqlx::{PgConnection, PgPool};
 use tokio::{sync::watch, time};
@@ -30,7 +30,7 @@ pub struct Reader {
     /// What the projector of this process tells, if it has one.
     positions: Option<watch::Receiver<Positions>>,
     waiting: Option<Arc<Waiting>>,
-    upcasters: Upcasters,
+    store: Store,
 }
 
 /// How fresh an answer must be.
@@ -81,9 +81,9 @@ pub(in crate::engine) const LOOK_AGAIN: Duration = Duration::from_millis(20);
 impl Reader {
     /// `projector` is the one of this process, if it has one.
     pub fn new(store: &Store, board: &'static [Definition], projector: Option<&Projector>) -> Self {
-        let (pool, upcasters) = (store.pool().clone(), store.upcasters().clone());
+        let (pool, store) = (store.pool().clone(), store.clone());
         let (positions, waiting) = (projector.map(Projector::positions), projector.map(Projector::waiting));
-        Self { pool, board, positions, waiting, upcasters }
+        Self { pool, board, positions, waiting, store }
     }
 
     /// A snapshot of the rows of these projections, after waiting until all of them are as fresh as wanted.
@@ -188,8 +188,8 @@ impl Reader {
         self.board
     }
 
-    pub(in crate::engine) fn upcasters(&self) -> &Upcasters {
-        &self.upcasters
+    pub(in crate::engine) fn store(&self) -> &Store {
+        &self.store
     }
 
     pub(in crate::engine) fn definition(&self, name: &str) -> Definition {

@@ -77,7 +77,7 @@ async fn one_by_one(
     }
     drop(handle);
     writer.shutdown().await;
-    store.pool().close().await;
+    store.close().await;
     let counts = Some(Counts { offered: commands, accepted: commands, ..Counts::default() });
     let figure = commands as f64 / elapsed;
     Ok(vec![Run { name: name.into(), figure, counts, latency: None, peak_memory: None }])

@@ -1,6 +1,6 @@
 //! From the start of the server to its first answers, on a large ledger and on an empty one.
 
-use std::{net::SocketAddr, process::Stdio, time::Instant};
+use std::{env, net::SocketAddr, process::Stdio, time::Instant};
 
 use hyper::StatusCode;
 use rustix::process::{Pid, Signal, kill_process};
@@ -72,6 +72,7 @@ async fn first_answers(bench: &Bench, database: &str, account: i64, names: [&str
             "none",
         ])
         .env("RUST_LOG", "error")
+        .env("DAYBOOK_MASTER_KEY_FILE", env::temp_dir().join("daybook-bench.master.key"))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .kill_on_drop(true)
