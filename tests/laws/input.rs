@@ -209,11 +209,13 @@ async fn no_array_passes_for_an_object() {
 #[tokio::test]
 async fn the_longest_texts_fit_into_an_entry_of_the_log() {
     let app = TestApp::start().await;
-    // No character takes more bytes in JSON.
+    // No character takes more bytes in JSON, and none more where it is sealed.
     let long = |most: usize| "\u{1}".repeat(most);
+    let long_sealed = |most: usize| "\u{1f600}".repeat(most);
     let customer = app.done("/v1/customers", json!({ "name": "Ada Lovelace" })).await["id"].clone();
     let body = json!({
-        "customer": customer, "category": long(128), "subject": long(200), "message": long(5_000), "reason": long(500),
+        "customer": customer, "category": long(128), "subject": long_sealed(200), "message": long_sealed(5_000),
+        "reason": long(500),
     });
     let request = app.request(Method::POST, "/v1/tickets").json(&body);
     let actor = format!("staff:{}", "a".repeat(128));

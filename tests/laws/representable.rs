@@ -499,8 +499,11 @@ async fn whatever_is_accepted_can_be_projected_exported_and_verified() {
     writer.shutdown().await;
     eprintln!("{accepted} commands accepted and {refused} refused, {last} events");
 
-    let verified =
-        Program::new(program("daybook")).args(["verify", "--database-url", database.url()]).output().unwrap();
+    let verified = Program::new(program("daybook"))
+        .envs(daybook_tests::master_key_env())
+        .args(["verify", "--database-url", database.url()])
+        .output()
+        .unwrap();
     assert!(verified.status.success(), "seed {seed}: {}", String::from_utf8_lossy(&verified.stdout));
     let directory = tempfile::tempdir().unwrap();
     for accountant in ACCOUNTANTS {

@@ -229,6 +229,7 @@ async fn history() -> (Ledger, Vec<RawEvent>, TestApp) {
     let ledger = Ledger::varied_and_projected().await;
     let book = whole_book(ledger.database.pool()).await;
     let app = TestApp::on(database().await).await;
+    copy::keys(&ledger.database, &app.database).await;
     (ledger, book, app)
 }
 

@@ -25,6 +25,25 @@ pub async fn append(database: &TestDatabase, event: &RawEvent, recorded_at: Date
     .expect("the events of a book can be written again");
 }
 
+/// Brings along the keys that the events of one book are sealed by; the databases have one master key.
+pub async fn keys(from: &TestDatabase, to: &TestDatabase) {
+    let keys: Vec<(String, String, Vec<u8>, String)> =
+        sqlx::query_as("select id, person, wrapped, master_key from person_keys")
+            .fetch_all(from.pool())
+            .await
+            .expect("keys can be read");
+    for (id, person, wrapped, master_key) in keys {
+        sqlx::query("insert into person_keys (id, person, wrapped, master_key) values ($1, $2, $3, $4)")
+            .bind(id)
+            .bind(person)
+            .bind(wrapped)
+            .bind(master_key)
+            .execute(to.pool())
+            .await
+            .expect("keys can be written again");
+    }
+}
+
 /// Writes these events, each recorded when it was the first time, and tells the application.
 pub async fn append_to(app: &TestApp, events: &[RawEvent]) {
     for event in events {

@@ -4,7 +4,7 @@ use std::{collections::HashSet, fs, os::unix::fs::PermissionsExt, path::Path};
 
 use daybook_core::{
     domain::{CustomerId, Event, Ticket, TicketEvent, TicketId},
-    operations::{Operation, TicketAction, WriteOnTicket},
+    operations::{ChangePayer, Operation, PayerChange, TicketAction, WriteOnTicket},
     store::{MasterKey, MasterKeyError, Store, StoreError, StoreOptions, read_stream},
     terms::sealed::Sealed,
     writer::{ExecuteError, Failure, Writer, WriterOptions},
@@ -65,6 +65,12 @@ async fn shown(app: &TestApp, books: &BooksOfAda) -> [Value; 3] {
         read(format!("/v1/payers/{payer}")).await,
         read(format!("/v1/tickets/{ticket}")).await,
     ]
+}
+
+fn invoice(books: &BooksOfAda) -> Value {
+    let line =
+        json!({ "item": "hour", "description": "an hour", "quantity": "1", "unit_price": "10", "tax_rate": "0" });
+    json!({ "account": books.account, "payer": books.payer, "issued_on": "2026-04-01", "due_in_days": 14, "lines": [line] })
 }
 
 async fn rebuilt(app: &TestApp) {
@@ -173,11 +179,7 @@ async fn a_text_is_erased_everywhere_when_its_key_is_destroyed() {
     assert_eq!((&ticket["subject"], &ticket["messages"][0]["message"]), (&json!("[erased]"), &json!("[erased]")));
     assert_eq!((&ticket["status"], &ticket["message_count"]), (&json!("answered"), &json!(2)));
     // In the domain.
-    let line =
-        json!({ "item": "hour", "description": "an hour", "quantity": "1", "unit_price": "10", "tax_rate": "0" });
-    let invoice = json!({ "account": books.account, "payer": books.payer, "issued_on": "2026-04-01", "due_in_days": 14,
-        "lines": [line] });
-    app.post("/v1/invoices", invoice).await.refused(409, "payer-erased");
+    app.post("/v1/invoices", invoice(&books)).await.refused(409, "payer-erased");
     // What happens without texts goes on, and the book and its proof are what they were.
     app.done(&format!("/v1/tickets/{}/read", books.ticket), json!({})).await;
     let database = app.stop().await;
@@ -226,6 +228,25 @@ async fn writers_of_two_processes_seal_by_one_key() {
     for running in [one, other, another] {
         running.shutdown().await;
     }
+}
+
+/// What another process has sealed is opened before anything is decided by it.
+#[tokio::test]
+async fn a_payer_that_another_process_renamed_stands_on_a_document_by_its_new_name() {
+    let app = TestApp::start().await;
+    let books = books_of_ada(&app).await;
+    let printed = async |app: &TestApp| {
+        let made = app.done("/v1/invoices", invoice(&books)).await;
+        app.get(&format!("/v1/invoices/{}", made["id"].as_str().unwrap())).await.body["payer"]["name"].clone()
+    };
+    assert_eq!(printed(&app).await, "Analytical Engines");
+    let (other, running) = app.database.writer().await;
+    let change = PayerChange::Rename { name: "Difference Engines".into() };
+    let rename = Operation::ChangePayer(ChangePayer { payer: books.payer.parse().unwrap(), change });
+    other.execute(command(rename)).await.unwrap();
+    running.shutdown().await;
+    assert_eq!(printed(&app).await, "Difference Engines");
+    app.stop().await;
 }
 
 /// The book may be one that was restored, which lacks keys that are in memory.
