@@ -13,7 +13,9 @@ use daybook_tests::{
     TestDatabase,
     api::TestApp,
     commands::{account, adjust, command, id, open_ticket, register, usd},
-    database, master_key, master_key_env,
+    database,
+    history::LONG,
+    master_key, master_key_env,
     operator::{ended, of},
     program, whole_book,
 };
@@ -21,7 +23,7 @@ use futures::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::Executor;
-use tokio::process::Command;
+use tokio::{process::Command, time::timeout};
 
 /// What is written about Ada in `books_of_ada`.
 const WORDS: [&str; 7] = [
@@ -342,6 +344,14 @@ async fn another_master_key_than_the_ledger_s_is_refused_and_none_is_made_in_its
         if found == other.id() && expected == own.id()),
         "{refused:?}"
     );
+    let server = Command::new(program("daybook-server"))
+        .args(["--listen", "127.0.0.1:0", "--log-key", "none", "--database-url", database.url(), "--master-key"])
+        .arg(&file)
+        .kill_on_drop(true)
+        .output();
+    let server = timeout(LONG, server).await.expect("it does not start").unwrap();
+    let said = String::from_utf8_lossy(&server.stderr);
+    assert!(!server.status.success() && said.contains("are wrapped by") && said.contains(own.id()), "{said}");
     let by_option = StoreOptions { master_key: Some(master_key()), ..StoreOptions::default() };
     let refused = Store::connect(database.logins().clone(), by_option).await.unwrap_err().to_string();
     assert!(refused.contains(own.id()) && refused.contains("nothing was changed"), "{refused}");

@@ -1,13 +1,15 @@
 //! What differs between two ledgers, and whether a backup would bring a ledger back.
 
 use std::{
-    fs,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
 
 use daybook_core::{
     domain::{AccountId, CustomerId},
+    store::MasterKey,
     writer::{Writer, WriterHandle},
 };
 use daybook_tests::{
@@ -260,6 +262,20 @@ async fn a_drill_tells_what_a_backup_is_worth() {
     let fresh = report(&drill(&plain, &["--json"]));
     assert_eq!((&fresh["sound"], &fresh["live"]["missing"]), (&json!(true), &json!(0)), "{fresh}");
     assert_eq!(fresh["verification"]["position"], last);
+
+    // What was written about persons is read with the ledger's master key only.
+    let key = directory.path().join("another.key");
+    let with_key = |more: &[&str]| drill(&plain, &[&["--alone", "--master-key", as_text(&key)], more].concat());
+    let keyless = report(&with_key(&["--json"]));
+    assert_eq!((&keyless["verdict"], &keyless["verification"]["undecided"]), (&json!("undecided"), &json!(true)));
+    let told = with_key(&[]);
+    assert_eq!(told.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&told.stdout).ends_with("but some checks could not be made\n"), "{told:?}");
+    fs::write(&key, MasterKey::generate().to_text()).unwrap();
+    fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
+    let refused = with_key(&[]);
+    let stderr = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && stderr.contains("the keys of this ledger are wrapped by"), "{stderr}");
 
     for number in 0..3 {
         writer.execute(pay_in(&account, &format!("later{number}"), usd("1.00"))).await.unwrap();

@@ -119,7 +119,7 @@ fn wrapped_for(id: &str, person: &str, master: &MasterKey) -> String {
 
 impl Keys {
     pub(super) fn new(pool: PgPool, master: Option<MasterKey>) -> Self {
-        let (found, current) = (Mutex::new(LruCache::new(KEPT)), Mutex::new(LruCache::new(KEPT)));
+        let (found, current) = (Mutex::new(bounded()), Mutex::new(bounded()));
         Self(Arc::new(Shared { pool, master, claimed: AtomicBool::new(false), found, current }))
     }
 
@@ -347,6 +347,13 @@ impl Opener {
         let keys = HashMap::from([(key.id.clone(), Found::Key(Arc::clone(key)))]);
         Self { upcasters: Upcasters::new(Vec::new()), keys: Arc::new(keys), locked: false }
     }
+}
+
+/// A cache that takes no memory for what is not in it.
+fn bounded<V>() -> LruCache<Box<str>, V> {
+    let mut cache = LruCache::unbounded();
+    cache.resize(KEPT);
+    cache
 }
 
 /// The ids of the keys that a payload names.

@@ -291,6 +291,9 @@ fn tell(report: &Report) {
     }
     let verdict = match report.verdict {
         Verdict::Sound => "the backup is sound",
+        Verdict::Undecided if report.verification.undecided || report.log.undecided => {
+            "nothing wrong was found in the backup, but some checks could not be made"
+        }
         Verdict::Undecided => {
             "the backup is intact, but ends before the checkpoint: whether it is the beginning of that log cannot be told \
              without the living ledger, or a checkpoint that it reaches to"
