@@ -77,7 +77,7 @@ impl Ledger {
 }
 
 async fn open_account(writer: &WriterHandle, number: usize) -> Result<AccountId, Failure> {
-    let register = Registration { name: format!("customer {number}"), email: None };
+    let register = Registration { name: format!("customer {number}").into(), email: None };
     let customer = writer.execute(command(Operation::RegisterCustomer(register), None)).await?;
     let customer: CustomerId = id(&customer.answer)?;
     let currency = Money::parse("0", "USD")?.currency();
