@@ -9,6 +9,7 @@ use daybook_core::{
     terms::sealed::Sealed,
     writer::{ExecuteError, Failure, Writer, WriterOptions},
 };
+use daybook_projections::{BOARD, Projector, ProjectorOptions};
 use daybook_tests::{
     TestDatabase,
     api::TestApp,
@@ -285,6 +286,9 @@ async fn without_the_master_key_nothing_is_sealed_and_all_else_goes_on() {
     running.shutdown().await;
 
     let locked = Store::connect(database.logins().clone(), StoreOptions::default()).await.unwrap();
+    // It would stop at the first text, for everybody who reads.
+    let projector = Projector::start(&locked, BOARD, None, ProjectorOptions::default()).await;
+    assert!(matches!(projector, Err(StoreError::NoMasterKey)), "{projector:?}");
     let (writer, running) = Writer::start(locked, WriterOptions::default());
     let both =
         join_all([register("Berta"), adjust(&account, usd("1.00"))].map(|command| writer.execute(command))).await;

@@ -94,7 +94,7 @@ pub enum StoreError {
     Answer(#[source] serde_json::Error),
     #[error("the operation still asked for more aggregates after {rounds} rounds of loading")]
     NeverLoaded { rounds: usize },
-    #[error("a text about a person is to be sealed, and this program was not given the master key")]
+    #[error("texts about persons are sealed, and this program was not given the master key")]
     NoMasterKey,
     #[error(
         "the master key is {found}, but the keys of this ledger are wrapped by {expected}: name the file of that one by \

@@ -104,6 +104,10 @@ impl Projector {
         writer: Option<&WriterHandle>,
         options: ProjectorOptions,
     ) -> Result<Self, StoreError> {
+        // It would stop at the first text that is sealed, for everybody.
+        if !store.keys().are_unlocked() && store.keys().master_key_in_use().await?.is_some() {
+            return Err(StoreError::NoMasterKey);
+        }
         build::register(board, store).await?;
         shape::mend_keys(board, store).await?;
         build::try_again(board, store.pool()).await?;
