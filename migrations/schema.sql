@@ -1,52 +1,6 @@
 -- The schema as the migrations make it, for reading only. A test writes and compares it.
 
-CREATE FUNCTION public.access_log_forget(moment timestamp with time zone) RETURNS SETOF text
-    LANGUAGE plpgsql
-    SET search_path TO '$user', 'public', 'pg_temp'
-    AS $$
-declare
-    part text;
-begin
-    for part in
-        select relname::text collate "C" from pg_inherits join pg_class on oid = inhrelid
-        where inhparent = 'access_log'::regclass
-            and relname::text collate "C" < 'access_log_' || to_char(moment at time zone 'UTC', 'YYYY_MM')
-        order by 1
-    loop
-        execute format('drop table %I', part);
-        return next part;
-    end loop;
-end
-$$;
-
-CREATE FUNCTION public.access_log_month(moment timestamp with time zone) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO '$user', 'public', 'pg_temp'
-    AS $$
-declare
-    month timestamp := date_trunc('month', moment at time zone 'UTC');
-    part text := 'access_log_' || to_char(month, 'YYYY_MM');
-begin
-    -- Parts are sorted by name, and nobody is to make them without end.
-    if month not between '2000-01-01' and '2199-12-01' then
-        raise exception 'no part of the access log is made for %', month using errcode = 'datetime_field_overflow';
-    end if;
-    perform pg_advisory_xact_lock(hashtextextended('daybook access log ' || current_schema(), 0));
-    if to_regclass(part) is not null then
-        return;
-    end if;
-    -- Attached, since a part that is created as one locks everybody out of the whole log.
-    execute format('create table %I (like access_log including all)', part);
-    execute format(
-        'create trigger refuse_truncate before truncate on %I for each statement execute function refuse_access_log_change()',
-        part
-    );
-    execute format(
-        'alter table access_log attach partition %I for values from (%L) to (%L)',
-        part, month at time zone 'UTC', (month + interval '1 month') at time zone 'UTC'
-    );
-end
-$$;
+CREATE SCHEMA public_own;
 
 CREATE FUNCTION public.advance_head() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1596,12 +1550,7 @@ CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.transparency_log FOR EA
 
 GRANT USAGE ON SCHEMA public TO daybook_app;
 
-REVOKE ALL ON FUNCTION public.access_log_forget(moment timestamp with time zone) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION public.access_log_month(moment timestamp with time zone) FROM PUBLIC;
-GRANT ALL ON FUNCTION public.access_log_month(moment timestamp with time zone) TO daybook_app;
-
-GRANT SELECT,INSERT ON TABLE public.access_log TO daybook_app;
+GRANT USAGE ON SCHEMA public_own TO daybook_customer;
 
 GRANT SELECT,INSERT,DELETE,TRUNCATE,UPDATE ON TABLE public.account_days_v1 TO daybook_app;
 

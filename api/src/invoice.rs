@@ -10,8 +10,9 @@ use daybook_core::{
     terms::tax,
 };
 use daybook_projections::{
-    Chosen,
+    Chosen, Viewer,
     invoice::{InvoiceLineRow, InvoiceRow},
+    listing,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -21,9 +22,10 @@ use crate::{
     http::{
         address::Named,
         error::ApiError,
-        listing::{Asking, Listing, Paging, Question},
+        listing::{Asking, Listing, Paging, Question, Reading, not_found},
         moment::AskedMoment,
         page::Page,
+        read::Fresh,
         time::{Day, Time},
         wire::{
             AccountRef, Amount, AskedText, CustomerRef, InvoiceRef, Label, Number, OneOf, PayerRef, Ref, Sentence,
@@ -154,31 +156,52 @@ pub const NAMED_IN_DOCUMENT: [(&str, &str); 5] = [
 
 /// An invoice is never changed.
 #[utoipa::path(patch, path = "/v1/invoices/{id}", responses((status = 409, body = crate::http::error::Problem, content_type = "application/problem+json")))]
-pub async fn patch(State(app): State<App>, Named(Ref(invoice)): Named<InvoiceRef>) -> ApiError {
-    is_final(&app, &invoice).await
+pub async fn patch(
+    State(app): State<App>,
+    Named(Ref(invoice)): Named<InvoiceRef>,
+    Reading(viewer): Reading,
+) -> ApiError {
+    is_final(&app, &invoice, viewer).await
 }
 
 /// An invoice is never replaced.
 #[utoipa::path(put, path = "/v1/invoices/{id}", responses((status = 409, body = crate::http::error::Problem, content_type = "application/problem+json")))]
-pub async fn put(State(app): State<App>, Named(Ref(invoice)): Named<InvoiceRef>) -> ApiError {
-    is_final(&app, &invoice).await
+pub async fn put(State(app): State<App>, Named(Ref(invoice)): Named<InvoiceRef>, Reading(viewer): Reading) -> ApiError {
+    is_final(&app, &invoice, viewer).await
 }
 
 /// An invoice is never deleted.
 #[utoipa::path(delete, path = "/v1/invoices/{id}", responses((status = 409, body = crate::http::error::Problem, content_type = "application/problem+json")))]
-pub async fn delete(State(app): State<App>, Named(Ref(invoice)): Named<InvoiceRef>) -> ApiError {
-    is_final(&app, &invoice).await
+pub async fn delete(
+    State(app): State<App>,
+    Named(Ref(invoice)): Named<InvoiceRef>,
+    Reading(viewer): Reading,
+) -> ApiError {
+    is_final(&app, &invoice, viewer).await
 }
 
-/// Asked of the book itself, which knows an invoice from its first moment.
-async fn is_final(app: &App, invoice: &InvoiceId) -> ApiError {
-    match read_stream(app.store().pool(), Invoice::TYPE, invoice.as_str(), 0).await {
-        Err(error) => error.into(),
-        Ok(events) if events.is_empty() => ApiError::new("invoice-not-found", "there is no such invoice"),
-        Ok(_) => ApiError::new("invoice-final", "an invoice is final; issue a credit note for what is wrong with it")
-            .with("invoice", invoice.as_str())
-            .with("instead", "/v1/credit-notes"),
+async fn is_final(app: &App, invoice: &InvoiceId, viewer: Viewer) -> ApiError {
+    match exists(app, invoice, viewer).await {
+        Err(error) => error,
+        Ok(false) => not_found::<InvoiceRow>(),
+        Ok(true) => {
+            ApiError::new("invoice-final", "an invoice is final; issue a credit note for what is wrong with it")
+                .with("invoice", invoice.as_str())
+                .with("instead", "/v1/credit-notes")
+        }
     }
+}
+
+/// The provider asks the book itself, which knows an invoice from its first moment. To a customer, another's invoice is none.
+async fn exists(app: &App, invoice: &InvoiceId, viewer: Viewer) -> Result<bool, ApiError> {
+    if viewer == Viewer::Provider {
+        let events = read_stream(app.store().pool(), Invoice::TYPE, invoice.as_str(), 0).await?;
+        return Ok(!events.is_empty());
+    }
+    let asking = Asking { viewer, moment: AskedMoment::default(), fresh: Fresh::default() };
+    let mut rows = app.read_kept(&["invoices"], asking).await?;
+    let (connection, viewer) = rows.parts();
+    Ok(listing::get::<InvoiceRow>(connection, viewer, invoice.as_str()).await?.is_some())
 }
 
 impl DocumentNumber {

@@ -9,7 +9,7 @@ use daybook_core::{
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgConnection, QueryBuilder};
 
-use crate::engine::{Changes, FoldError, Follows, Moment, Owner, Projection, Row, Source, Table, place};
+use crate::engine::{Changes, FoldError, Follows, Moment, Owner, Projection, Row, Shown, Source, Table, place};
 
 #[derive(Debug)]
 pub enum ClosedPeriods {}
@@ -34,7 +34,9 @@ impl Row for ClosedPeriodRow {
     type Key = (String, i64);
     const TABLE: &'static str = "closed_periods";
     const KEY: &'static [&'static str] = &["books_id", "position"];
-    const OWNER: Owner = Owner::Nobody;
+    // Whoever has a statement sees whether it may still change.
+    const OWNER: Owner = Owner::Everybody;
+    const SHOWN: Shown = Shown::PLAIN.without(&["actor", "reason"]);
 
     fn key(&self) -> Self::Key {
         (self.books_id.clone(), self.position)

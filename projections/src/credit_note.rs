@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, types::Json};
 
 use crate::{
-    engine::{Changes, FoldError, Follows, Owner, Projection, Row, Source, Table, place},
+    engine::{Changes, FoldError, Follows, Owner, Projection, Row, Shown, Source, Table, place},
     listing::Listed,
 };
 
@@ -65,6 +65,7 @@ impl Row for CreditNoteRow {
     const TABLE: &'static str = "credit_notes";
     const KEY: &'static [&'static str] = &["id"];
     const OWNER: Owner = Owner::Customer("customer_id");
+    const SHOWN: Shown = Shown::NEWEST_FIRST;
 
     fn key(&self) -> String {
         self.id.clone()

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 
 use crate::{
-    engine::{Changes, FoldError, Follows, Owner, Projection, Row, Source, Table, place},
+    engine::{Changes, FoldError, Follows, Owner, Projection, Row, Shown, Source, Table, place},
     listing::Listed,
 };
 
@@ -42,6 +42,7 @@ impl Row for CustomerRow {
     const TABLE: &'static str = "customers";
     const KEY: &'static [&'static str] = &["id"];
     const OWNER: Owner = Owner::Customer("id");
+    const SHOWN: Shown = Shown::NEWEST_FIRST;
 
     fn key(&self) -> String {
         self.id.clone()

@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 
 use crate::{
-    engine::{Changes, Chosen, FoldError, Follows, Owner, Projection, Row, Source, Table, place},
+    customer::CustomerGroupRow,
+    engine::{Changes, Chosen, FoldError, Follows, Owner, Projection, Row, Shown, Source, Table, place},
     listing::Listed,
     word::Word,
 };
@@ -47,11 +48,24 @@ pub struct DiscountRow {
     pub position: i64,
 }
 
+/// A customer who is in the group.
+const IN_GROUP: Owner = Owner::Parent {
+    column: "audience_id",
+    table: CustomerGroupRow::TABLE,
+    key: "group_name",
+    owner: &CustomerGroupRow::OWNER,
+};
+
 impl Row for DiscountRow {
     type Key = String;
     const TABLE: &'static str = "discounts";
     const KEY: &'static [&'static str] = &["id"];
-    const OWNER: Owner = Owner::Nobody;
+    const OWNER: Owner = Owner::AnyOf(&[
+        Owner::Where { column: "audience", is: "everyone", owner: &Owner::Everybody },
+        Owner::Where { column: "audience", is: "customer", owner: &Owner::Customer("audience_id") },
+        Owner::Where { column: "audience", is: "group", owner: &IN_GROUP },
+    ]);
+    const SHOWN: Shown = Shown::NEWEST_FIRST;
 
     fn key(&self) -> String {
         self.id.clone()

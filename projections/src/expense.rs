@@ -16,7 +16,7 @@ use sqlx::FromRow;
 
 use crate::{
     effect::Allocations,
-    engine::{Changes, Effects, FoldError, Follows, Owner, Projection, Row, Source, Table, place},
+    engine::{Changes, Effects, FoldError, Follows, Owner, Projection, Row, Shown, Source, Table, place},
     listing::Listed,
     statement::funds_origin,
     word::Word,
@@ -73,6 +73,7 @@ impl Row for ExpenseRow {
     const TABLE: &'static str = "expenses";
     const KEY: &'static [&'static str] = &["id"];
     const OWNER: Owner = Owner::Account("account_id");
+    const SHOWN: Shown = Shown::NEWEST_FIRST;
 
     fn key(&self) -> String {
         self.id.clone()

@@ -42,17 +42,21 @@ pub async fn of_balance(
     limit: i64,
 ) -> Result<Vec<Step>, StoreError> {
     let mut balance = balance_after(connection, account_id, moment, after.unwrap_or(0)).await?;
+    // Events one after the other: as a join, PostgreSQL would read all that a customer may see.
     let mut query = QueryBuilder::new(
         "select line.entry, event.position, event.aggregate_type, event.aggregate_id, event.sequence, event.event_type,
              event.event_version, event.payload::text as payload, event.metadata::text as metadata, event.recorded_at
-         from account_statement as line
-         join events as event on event.position = line.position
-         where line.account_id = ",
+         from (
+             select entry, position from account_statement where account_id = ",
     );
-    query.push_bind(account_id).push(" and line.entry > ").push_bind(after.unwrap_or(0));
-    moment.before().map(|before| query.push(" and line.occurred_at < ").push_bind(before));
-    moment.position().map(|known_at| query.push(" and line.position <= ").push_bind(known_at));
-    query.push(" order by line.entry limit ").push_bind(limit);
+    query.push_bind(account_id).push(" and entry > ").push_bind(after.unwrap_or(0));
+    moment.before().map(|before| query.push(" and occurred_at < ").push_bind(before));
+    moment.position().map(|known_at| query.push(" and position <= ").push_bind(known_at));
+    query.push(" order by entry limit ").push_bind(limit).push(
+        ") as line
+         cross join lateral (select * from events where position = line.position offset 0) as event
+         order by line.entry",
+    );
     let rows = query.build().fetch_all(&mut *connection).await?;
     let mut steps = Vec::with_capacity(rows.len());
     for row in rows {
@@ -147,7 +151,9 @@ async fn with_their_commands(
              union all
              select walk.step, e.position, walk.command, walk.direction, walk.distance + 1
              from walk
-             join events as e on e.position = walk.position + walk.direction
+             cross join lateral (
+                 select position, metadata from events where position = walk.position + walk.direction offset 0
+             ) as e
              where e.metadata ->> 'command_id' = walk.command and walk.distance < ",
     );
     query.push_bind(TOGETHER);
@@ -157,7 +163,7 @@ async fn with_their_commands(
          select walk.step, e.position, e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_version,
              e.payload::text as payload, e.metadata::text as metadata, e.recorded_at
          from walk
-         join events as e on e.position = walk.position
+         cross join lateral (select * from events where position = walk.position offset 0) as e
          where walk.distance > 0
          order by walk.step, e.position",
     );

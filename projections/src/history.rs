@@ -8,7 +8,17 @@ use daybook_core::{Metadata, RecordedEvent, domain::Mentions};
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgConnection, QueryBuilder, Row as _, postgres::PgRow};
 
-use crate::engine::{Changes, FoldError, Follows, Moment, Owner, Projection, Row, Source, Table, place};
+use crate::{
+    credit_note::CreditNoteRow,
+    engine::{Changes, FoldError, Follows, Moment, Owner, Projection, Row, Shown, Source, Table, Viewer, place},
+    expense::ExpenseRow,
+    invoice::InvoiceRow,
+    order::OrderRow,
+    payer::PayerRow,
+    payment::{DisputeRow, PaymentRow, RefundRow},
+    service::ServiceRow,
+    ticket::TicketRow,
+};
 
 #[derive(Debug)]
 pub enum History {}
@@ -39,11 +49,39 @@ pub struct HistoryEntry {
     pub recorded_at: DateTime<Utc>,
 }
 
+/// Things that are of one customer each, with the columns that have their identifiers. Discounts are not among them: what
+/// mentions a discount is an order of whoever got it.
+const fn things(column: &'static str) -> [Owner; 12] {
+    [
+        Owner::Customer(column),
+        Owner::Account(column),
+        Owner::parent::<CreditNoteRow>(column),
+        Owner::parent::<DisputeRow>(column),
+        Owner::parent::<ExpenseRow>(column),
+        Owner::parent::<InvoiceRow>(column),
+        Owner::parent::<OrderRow>(column),
+        Owner::parent::<PayerRow>(column),
+        Owner::parent::<PaymentRow>(column),
+        Owner::parent::<RefundRow>(column),
+        Owner::parent::<ServiceRow>(column),
+        Owner::parent::<TicketRow>(column),
+    ]
+}
+
+/// What is told of an event, beside what stands in the row.
+const OF_EVENT: [&str; 6] = ["event_type", "aggregate_type", "aggregate_id", "sequence", "recorded_at", "metadata"];
+
+/// Whose history it is.
+const THINGS: [Owner; 12] = things("entity_id");
+/// What an event happened to.
+const AGGREGATES: [Owner; 12] = things("aggregate_id");
+
 impl Row for HistoryRow {
     type Key = (String, i64);
     const TABLE: &'static str = "history";
     const KEY: &'static [&'static str] = &["entity_id", "position"];
-    const OWNER: Owner = Owner::Nobody;
+    const OWNER: Owner = Owner::AnyOf(&THINGS);
+    const SHOWN: Shown = Shown::NEWEST_FIRST.with_event(&OF_EVENT);
 
     fn key(&self) -> Self::Key {
         (self.entity_id.clone(), self.position)
@@ -62,6 +100,7 @@ impl Projection for History {
     const FOLLOWS: Follows = Follows::Everything;
     const TABLES: &'static [Table] = &[Table::of::<HistoryRow>()];
     const READ_ALONE: bool = true;
+    const EVENTS: Option<Owner> = Some(Owner::AnyOf(&AGGREGATES));
 
     fn fold(event: &RecordedEvent, changes: &mut Changes) -> Result<(), FoldError> {
         for entity in entities(event) {
@@ -103,21 +142,41 @@ impl FromRow<'_, PgRow> for HistoryEntry {
 /// Newest first; `before` is the position of the last row of the page before this one.
 pub async fn list(
     connection: &mut PgConnection,
+    viewer: &Viewer,
     entity_id: &str,
     moment: &Moment,
     before: Option<i64>,
     limit: i64,
 ) -> Result<Vec<HistoryEntry>, sqlx::Error> {
-    let mut query = QueryBuilder::new(
-        "select h.position, e.event_type, e.aggregate_type, e.aggregate_id, e.sequence, e.metadata::text as metadata,
-             h.occurred_at, e.recorded_at
-         from history h join events e on e.position = h.position
-         where h.entity_id = ",
-    );
+    // To a customer PostgreSQL shows what is told of the event with the row: the event itself may be nobody's.
+    let (event, joined) =
+        if viewer.is_walled() { ("history", "") } else { ("e", " join events e on e.position = history.position") };
+    let mut query = QueryBuilder::new("select history.position, history.occurred_at");
+    for column in OF_EVENT.iter().filter(|column| **column != "metadata") {
+        query.push(format_args!(", {event}.{column}"));
+    }
+    query.push(format_args!(", {event}.metadata::text as metadata from history{joined} where history.entity_id = "));
     query.push_bind(entity_id);
-    before.map(|before| query.push(" and h.position < ").push_bind(before));
-    moment.position().map(|known_at| query.push(" and h.position <= ").push_bind(known_at));
-    moment.before().map(|before| query.push(" and h.occurred_at < ").push_bind(before));
-    query.push(" order by h.position desc limit ").push_bind(limit);
+    viewer.push(HistoryRow::TABLE, &HistoryRow::OWNER, &mut query);
+    before.map(|before| query.push(" and history.position < ").push_bind(before));
+    moment.position().map(|known_at| query.push(" and history.position <= ").push_bind(known_at));
+    moment.before().map(|before| query.push(" and history.occurred_at < ").push_bind(before));
+    query.push(" order by history.position desc limit ").push_bind(limit);
     query.build_query_as().fetch_all(connection).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::BOARD;
+
+    #[test]
+    fn a_customer_has_the_history_of_everything_that_is_theirs() {
+        let things = [&["accounts", "customers"], &*HistoryRow::OWNER.parents()].concat();
+        for table in BOARD.iter().flat_map(|projection| projection.tables).filter(|table| table.key() == ["id"]) {
+            let is_one_customers =
+                matches!(table.owner(), Owner::Customer(_) | Owner::Account(_) | Owner::Parent { .. });
+            assert_eq!(things.contains(&table.name()), is_one_customers, "{}", table.name());
+        }
+    }
 }

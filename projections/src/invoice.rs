@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, types::Json};
 
 use crate::{
-    engine::{Changes, FoldError, Follows, Owner, Projection, Row, Source, Table, place},
+    engine::{Changes, FoldError, Follows, Owner, Projection, Row, Shown, Source, Table, place},
     listing::Listed,
     word::Word,
 };
@@ -80,6 +80,7 @@ impl Row for InvoiceRow {
     const TABLE: &'static str = "invoices";
     const KEY: &'static [&'static str] = &["id"];
     const OWNER: Owner = Owner::Customer("customer_id");
+    const SHOWN: Shown = Shown::NEWEST_FIRST;
 
     fn key(&self) -> String {
         self.id.clone()

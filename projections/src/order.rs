@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 
 use crate::{
-    engine::{Changes, FoldError, Follows, Owner, Projection, Row, Source, Table, place},
+    engine::{Changes, FoldError, Follows, Owner, Projection, Row, Shown, Source, Table, place},
     listing::Listed,
     word::Word,
 };
@@ -71,6 +71,7 @@ impl Row for OrderRow {
     const TABLE: &'static str = "orders";
     const KEY: &'static [&'static str] = &["id"];
     const OWNER: Owner = Owner::Customer("customer_id");
+    const SHOWN: Shown = Shown::NEWEST_FIRST;
 
     fn key(&self) -> String {
         self.id.clone()

@@ -16,7 +16,7 @@ use sqlx::FromRow;
 
 use crate::{
     effect::Allocations,
-    engine::{Changes, Effects, FoldError, Follows, Owner, Projection, Row, Source, Table, place},
+    engine::{Changes, Effects, FoldError, Follows, Owner, Projection, Row, Shown, Source, Table, place},
     listing::Listed,
     statement::charge_origin,
     word::Word,
@@ -119,6 +119,7 @@ impl Row for PaymentRow {
     const TABLE: &'static str = "payments";
     const KEY: &'static [&'static str] = &["id"];
     const OWNER: Owner = Owner::Account("account_id");
+    const SHOWN: Shown = Shown::NEWEST_FIRST;
 
     /// What had come was what was asked for, and nothing was disputed.
     const NEW_COLUMNS: &'static [(&'static str, &'static str)] = &[

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 
 use crate::{
-    engine::{Changes, FoldError, Follows, Owner, Projection, Row, Source, Table, place},
+    engine::{Changes, FoldError, Follows, Owner, Projection, Row, Shown, Source, Table, place},
     listing::Listed,
     word::Word,
 };
@@ -37,6 +37,7 @@ impl Row for ServiceRow {
     const TABLE: &'static str = "services";
     const KEY: &'static [&'static str] = &["id"];
     const OWNER: Owner = Owner::Customer("customer_id");
+    const SHOWN: Shown = Shown::NEWEST_FIRST;
 
     fn key(&self) -> String {
         self.id.clone()

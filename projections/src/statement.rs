@@ -16,7 +16,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder, Row as _, postgres::PgRow, types::Json};
 
-use crate::engine::{Changes, FoldError, Follows, Moment, Owner, Projection, Row, Source, Table, place};
+use crate::engine::{Changes, FoldError, Follows, Moment, Owner, Projection, Row, Shown, Source, Table, place};
 
 #[derive(Debug)]
 pub enum AccountStatement {}
@@ -65,6 +65,7 @@ impl Row for StatementRow {
     const TABLE: &'static str = "account_statement";
     const KEY: &'static [&'static str] = &["account_id", "entry"];
     const OWNER: Owner = Owner::Account("account_id");
+    const SHOWN: Shown = Shown::PLAIN.in_order("occurred_at, position");
 
     fn key(&self) -> Self::Key {
         (self.account_id.clone(), self.entry)

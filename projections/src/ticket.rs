@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 
 use crate::{
-    engine::{Changes, FoldError, Follows, Owner, Projection, Row, Source, Table, place},
+    engine::{Changes, FoldError, Follows, Owner, Projection, Row, Shown, Source, Table, place},
     listing::Listed,
     word::Word,
 };
@@ -60,6 +60,7 @@ impl Row for TicketRow {
     const TABLE: &'static str = "tickets";
     const KEY: &'static [&'static str] = &["id"];
     const OWNER: Owner = Owner::Customer("customer_id");
+    const SHOWN: Shown = Shown::NEWEST_FIRST;
 
     fn key(&self) -> String {
         self.id.clone()

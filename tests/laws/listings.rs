@@ -10,7 +10,7 @@ use daybook_projections::{
     credit_note::{CreditNoteLineRow, CreditNoteRow},
     customer::{CustomerGroupRow, CustomerSummary},
     discount::{self, DiscountRow},
-    engine::Row,
+    engine::{Row, Walls},
     expense::{CoverageRow, ExpenseRow},
     history,
     invoice::{InvoiceLineRow, InvoiceRow},
@@ -30,7 +30,7 @@ use serde::de::DeserializeOwned;
 /// All projections after a varied history.
 async fn all_projections(ledger: &Ledger) -> Snapshot {
     let names: Vec<&str> = BOARD.iter().map(|projection| projection.name).collect();
-    let snapshot = Reader::new(&ledger.store, BOARD, None).snapshot(&names, None).await.unwrap();
+    let snapshot = Reader::new(&ledger.store, BOARD, None).snapshot(&Viewer::Provider, &names, None).await.unwrap();
     assert_eq!(snapshot.position(), ledger.last);
     snapshot
 }
@@ -76,21 +76,55 @@ async fn a_customer_sees_what_is_theirs_and_nothing_else() {
     let ledger = Ledger::varied_and_projected().await;
     let mut rows = all_projections(&ledger).await;
     let owner = list::<CustomerSummary>(&mut rows, &all()).await.remove(0).customer.id;
-    let stranger = Viewer::of_customers(vec!["cus_stranger".into()], &mut rows).await.unwrap();
-    let owner = Viewer::of_customers(vec![owner], &mut rows).await.unwrap();
-    let nobodys = ["closed_periods", "discounts", "history", "trial_balance"];
-    let without_account = "select count(*) from journal_lines where account_id is null";
-    for table in BOARD.iter().flat_map(|projection| projection.tables) {
-        let mut of = async |viewer: &Viewer| listing::count(&mut rows, viewer, table).await.unwrap();
-        let (all, owned, foreign) = (of(&Viewer::Provider).await, of(&owner).await, of(&stranger).await);
-        assert!(all > 0 || table.name() == "closed_periods", "the history has no row of `{}`", table.name());
-        let hidden = match table.name() {
-            name if nobodys.contains(&name) => all,
-            "journal_lines" => sqlx::query_scalar(without_account).fetch_one(&mut *rows).await.unwrap(),
-            _ => 0,
-        };
-        assert_eq!((owned, foreign), (all - hidden, 0), "{}", table.name());
+    let nobodys = ["trial_balance"];
+    // What is about neither a customer nor what is theirs, and what everybody may know.
+    let without_owner = [
+        ("journal_lines", "select count(*) from journal_lines where account_id is null"),
+        (
+            "history",
+            "select count(*) from history where entity_id not in (
+                 select id from accounts union all select id from credit_notes union all select id from customers
+                 union all select id from disputes union all select id from expenses union all select id from invoices
+                 union all select id from orders union all select id from payers union all select id from payments
+                 union all select id from refunds union all select id from services union all select id from tickets
+             )",
+        ),
+        ("discounts", "select count(*) from discounts where audience = 'group' and audience_id <> 'gold'"),
+    ];
+    let everybodys = [
+        ("closed_periods", "select count(*) from closed_periods"),
+        ("discounts", "select count(*) from discounts where audience = 'everyone'"),
+    ];
+    for walls in [Walls::Both, Walls::First, Walls::Second] {
+        let mut of_owner = behind(&ledger, walls, &owner).await;
+        let mut of_stranger = behind(&ledger, walls, "cus_stranger").await;
+        for table in BOARD.iter().flat_map(|projection| projection.tables) {
+            let name = table.name();
+            let all = listing::count(&mut rows, &Viewer::Provider, table).await.unwrap();
+            assert!(all > 0 || name == "closed_periods", "the history has no row of `{name}`");
+            if nobodys.contains(&name) {
+                assert!(table.owner().is_nobody());
+                continue;
+            }
+            let mut counted = async |queries: &[(&str, &'static str)]| -> i64 {
+                let Some((_, query)) = queries.iter().find(|(of, _)| *of == name) else { return 0 };
+                sqlx::query_scalar(query).fetch_one(&mut *rows).await.unwrap()
+            };
+            let (without, everybodys) = (counted(&without_owner).await, counted(&everybodys).await);
+            let of = async |rows: &mut Snapshot| {
+                let (connection, viewer) = rows.parts();
+                listing::count(connection, viewer, table).await.unwrap()
+            };
+            let seen = (of(&mut of_owner).await, of(&mut of_stranger).await);
+            assert_eq!(seen, (all - without, everybodys), "{name} behind {walls:?}");
+        }
     }
+}
+
+async fn behind(ledger: &Ledger, walls: Walls, customer: &str) -> Snapshot {
+    let names: Vec<&str> = BOARD.iter().map(|projection| projection.name).collect();
+    let viewer = Viewer::behind(walls, [customer.to_owned()]);
+    Reader::new(&ledger.store, BOARD, None).snapshot(&viewer, &names, None).await.unwrap()
 }
 
 #[tokio::test]
@@ -349,9 +383,12 @@ async fn the_journal_balances_and_the_history_tells_who_and_why() {
     let filter = all().lasting("currency", Some("USD"));
     let dollars = list::<AccountRow>(&mut rows, &filter).await.remove(0);
     let id = &dollars.id;
-    let history = history::list(&mut rows, id, &now, None, 1_000).await.unwrap();
+    let history = history::list(&mut rows, &Viewer::Provider, id, &now, None, 1_000).await.unwrap();
     let (newest, older) = history.split_first().unwrap();
-    assert_eq!(history::list(&mut rows, id, &now, Some(newest.position), 1_000).await.unwrap(), older);
+    assert_eq!(
+        history::list(&mut rows, &Viewer::Provider, id, &now, Some(newest.position), 1_000).await.unwrap(),
+        older
+    );
     assert_eq!(
         (history.last().unwrap().position, history.last().unwrap().event_type.as_str()),
         (2, "customer.account_added")

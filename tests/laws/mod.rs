@@ -15,3 +15,4 @@ mod representable;
 mod sealed;
 mod shapes;
 mod time_travel;
+mod walls;

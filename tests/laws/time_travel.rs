@@ -57,7 +57,7 @@ fn has_past(path: &str) -> bool {
 }
 
 /// The addresses of what is read, by the path that describes them.
-async fn addresses(path: &str, database: &TestDatabase) -> Option<Vec<String>> {
+pub(super) async fn addresses(path: &str, database: &TestDatabase) -> Option<Vec<String>> {
     if !has_past(path) {
         return Some(Vec::new());
     }
@@ -234,7 +234,7 @@ async fn history() -> (Ledger, Vec<RawEvent>, TestApp) {
 }
 
 /// Waits until every projection has the whole book.
-async fn arrived(app: &TestApp) {
+pub(super) async fn arrived(app: &TestApp) {
     let (store, head) = (app.database.store().await, app.position().await);
     let reader = Reader::new(&store, BOARD, None);
     for projection in BOARD {
@@ -994,11 +994,11 @@ async fn as_of_every_moment_what_is_free_less_what_is_uncovered_is_the_balance()
 
 async fn law_holds(reader: &Reader, account: &AccountId, as_of: DateTime<Utc>, takes_back: bool) {
     let moment = Moment { as_of: Some(as_of), known_at: None };
-    let mut rows = reader.snapshot_of_past(&["payments", "expenses"], None, moment).await.unwrap();
+    let mut rows = reader.snapshot_of_past(&Viewer::Provider, &["payments", "expenses"], None, moment).await.unwrap();
     let everybody = &Viewer::Provider;
     let of_account = Chosen::default().lasting("account_id", Some(account.to_string()));
     for name in ["payments", "expenses"] {
-        let candidates = rows.candidates(name, everybody, &of_account, None, 1_000).await.unwrap();
+        let candidates = rows.candidates(name, &of_account, None, 1_000).await.unwrap();
         let keys: Vec<String> = candidates.into_iter().map(|candidate| candidate.key).collect();
         rows.bring_back(name, &keys).await.unwrap();
     }
@@ -1034,7 +1034,7 @@ async fn law_holds(reader: &Reader, account: &AccountId, as_of: DateTime<Utc>, t
     assert_eq!(given, taken, "payments and expenses tell the same, as of {as_of}");
     if !takes_back {
         drop(rows);
-        let mut now = reader.snapshot(&["account_statement"], None).await.unwrap();
+        let mut now = reader.snapshot(&Viewer::Provider, &["account_statement"], None).await.unwrap();
         let balance = statement::balance(&mut now, account.as_str(), moment.before(), None).await.unwrap();
         let free: Decimal = payments.iter().map(|payment| payment.free).sum();
         let uncovered: Decimal = expenses.iter().map(|expense| expense.uncovered).sum();

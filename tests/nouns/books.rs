@@ -332,7 +332,8 @@ async fn the_events_behind_a_balance_come_to_the_balance() {
     let ledger = Ledger::varied_and_projected().await;
     let projector = ledger.projector(true).await;
     let reader = Reader::new(&ledger.store, BOARD, Some(&projector));
-    let mut rows = reader.snapshot(&["account_statement", "accounts", "invoices"], None).await.unwrap();
+    let mut rows =
+        reader.snapshot(&Viewer::Provider, &["account_statement", "accounts", "invoices"], None).await.unwrap();
     let upcasters = ledger.store.upcasters();
 
     let (everybody, all) = (Viewer::Provider, Chosen::default());

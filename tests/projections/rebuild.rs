@@ -119,7 +119,7 @@ async fn customers_read_throughout_a_rebuild() {
     let projector = ledger.projector(true).await;
     let reader = Reader::new(&ledger.store, BOARD, Some(&projector));
     let statement = find("account_statement").unwrap();
-    let mut before = reader.snapshot(&["account_statement"], None).await.unwrap();
+    let mut before = reader.snapshot(&Viewer::Provider, &["account_statement"], None).await.unwrap();
 
     // The rebuild is ready to take over, and waits for the reader that began before it.
     let store = ledger.store.clone();
@@ -136,7 +136,7 @@ async fn customers_read_throughout_a_rebuild() {
     drop(before);
     assert_eq!(rebuilding.await.unwrap().unwrap().position, ledger.last);
 
-    let mut after = reader.snapshot(&["account_statement"], None).await.unwrap();
+    let mut after = reader.snapshot(&Viewer::Provider, &["account_statement"], None).await.unwrap();
     let still: i64 = sqlx::query_scalar(lines).fetch_one(&mut *after).await.unwrap();
     assert_eq!((still, after.position()), (count, ledger.last));
     projector.shutdown().await;
@@ -378,7 +378,7 @@ async fn who_asks_for_what_is_not_projected_yet_is_told_how_far_it_is() {
     let ledger = Ledger::varied().await;
     let reader = Reader::new(&ledger.store, BOARD, None);
     let fresh = Freshness { position: ledger.last, wait: Duration::from_millis(50) };
-    match reader.snapshot(&["accounts"], Some(fresh)).await {
+    match reader.snapshot(&Viewer::Provider, &["accounts"], Some(fresh)).await {
         Err(ReadError::Behind { projection: "accounts", position: 0, wanted, stopped: false }) => {
             assert_eq!(wanted, ledger.last);
         }
@@ -393,18 +393,18 @@ async fn a_build_takes_over_while_somebody_reads_the_past() {
     let projector = ledger.projector(true).await;
     let reader = Reader::new(&ledger.store, BOARD, Some(&projector));
     let moment = Moment { as_of: None, known_at: Some(ledger.last) };
-    let mut past = reader.snapshot_of_past(&["payments"], None, moment).await.unwrap();
+    let mut past = reader.snapshot_of_past(&Viewer::Provider, &["payments"], None, moment).await.unwrap();
     let payments = find("payments").unwrap();
     let options = RebuildOptions::default();
     let rebuilt = tokio::time::timeout(LONG / 6, rebuild(&ledger.store, &payments, &options, |_| {})).await;
     rebuilt.expect("nobody is in its way").unwrap();
     // The reader goes on with the build that it began with.
     let all = Chosen::default();
-    let candidates = past.candidates("payments", &Viewer::Provider, &all, None, 100).await.unwrap();
+    let candidates = past.candidates("payments", &all, None, 100).await.unwrap();
     let keys: Vec<String> = candidates.into_iter().map(|candidate| candidate.key).collect();
     past.bring_back("payments", &keys).await.unwrap();
     let brought: Vec<PaymentRow> = listing::list(&mut past, &Viewer::Provider, &all, None, 100).await.unwrap();
-    let mut now = reader.snapshot(&["payments"], None).await.unwrap();
+    let mut now = reader.snapshot(&Viewer::Provider, &["payments"], None).await.unwrap();
     assert_eq!(brought, listing::list(&mut now, &Viewer::Provider, &all, None, 100).await.unwrap());
     projector.shutdown().await;
 }

@@ -168,7 +168,7 @@ async fn start(ledger: &Ledger, board: &'static [Definition], new_versions: NewV
 async fn seen(ledger: &Ledger, board: &'static [Definition]) -> Vec<String> {
     let reader = Reader::new(&ledger.store, board, None);
     reader.wait_for("names", ledger.last, LONG).await.unwrap();
-    let mut snapshot = reader.snapshot(&["names"], None).await.unwrap();
+    let mut snapshot = reader.snapshot(&Viewer::Provider, &["names"], None).await.unwrap();
     sqlx::query_scalar("select name from names order by name").fetch_all(&mut *snapshot).await.unwrap()
 }
 

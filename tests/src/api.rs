@@ -1,6 +1,6 @@
 //! The whole application under test, reached as its callers reach it: over HTTP.
 
-use axum::routing::get;
+use axum::{middleware::from_fn, routing::get};
 use daybook_api::{App, AppOptions, ConnectionOptions, Hosts, Running, routes_of, serve, with_layers};
 use daybook_core::{transparency::Kept, writer::WriterHandle};
 use reqwest::{Client, Method, RequestBuilder, header::HeaderMap};
@@ -9,7 +9,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{TestDatabase, database};
+use crate::{TestDatabase, database, viewer};
 
 /// The application on a ledger of its own, listening on a port of its own.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ impl TestApp {
 
     pub async fn with(database: TestDatabase, options: AppOptions) -> Self {
         let running = App::start(database.store().await, options).await.expect("the application starts");
-        let routes = routes_of(running.app().clone()).route("/panic", get(fall));
+        let routes = routes_of(running.app().clone()).route("/panic", get(fall)).layer(from_fn(viewer::see));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let url = format!("http://{}", listener.local_addr().expect("a listener has an address"));
         let server = tokio::spawn(async move {

@@ -192,8 +192,17 @@ async fn on_a_postgresql_of_the_user_s_own_owner_and_application_have_a_login_ea
         )
         .await
         .unwrap();
-    administrator.close().await.unwrap();
     let url = |login: &str| cluster.url(DATABASE).replace("user=daybook", &format!("user={login}"));
+    let refused = Store::migrate(&url("ledger_owner").parse().unwrap()).await.unwrap_err().to_string();
+    assert!(refused.contains("the role daybook_customer and the schema public_own"), "{refused}");
+    administrator
+        .execute(
+            "create role daybook_customer nologin; grant daybook_customer to daybook_app;
+             create schema public_own authorization ledger_owner",
+        )
+        .await
+        .unwrap();
+    administrator.close().await.unwrap();
     let (application, owner) = (url("ledger_server"), url("ledger_owner"));
     let home = directory.path().join("none");
     let of_both = ["--home", home.to_str().unwrap(), "--database-url", &application, "--owner-url", &owner];

@@ -72,6 +72,7 @@ pub async fn list(
     let mut rows = app.read_kept(&["history"], asking).await?;
     let entity = String::from(entity);
     let at = rows.moment();
-    let found = read_model::list(&mut rows, &entity, &at, walk.before(), walk.rows()).await?;
+    let (connection, viewer) = rows.parts();
+    let found = read_model::list(connection, viewer, &entity, &at, walk.before(), walk.rows()).await?;
     Ok(rows.tell(walk.page(found, |entry| entry.position, EventOfHistory::from)))
 }

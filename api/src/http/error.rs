@@ -183,6 +183,7 @@ impl ApiError {
             StoreError::Migration(_)
             | StoreError::OtherMigration { .. }
             | StoreError::EarlierVersion { .. }
+            | StoreError::Rights { .. }
             | StoreError::TimedOut { .. } => {
                 tracing::error!(error = %chain(error), "the store does not answer");
                 Self::new("store-unavailable", "the store does not answer").retry_after(5)

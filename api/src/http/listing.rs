@@ -1,6 +1,8 @@
 //! Listings and single things over HTTP. A noun declares what a listing can be asked ([`Question`]); cursor, moment,
 //! freshness and rights are the same for all of them.
 
+use std::convert::Infallible;
+
 use axum::{
     extract::FromRequestParts,
     http::{Uri, request::Parts},
@@ -59,6 +61,10 @@ pub struct Asking {
     pub fresh: Fresh,
 }
 
+/// Who reads.
+#[derive(Clone, Debug)]
+pub struct Reading(pub Viewer);
+
 /// A page of a listing, as it is asked for.
 #[derive(Debug)]
 pub struct Listing<Q> {
@@ -80,8 +86,18 @@ impl<S: Sync> FromRequestParts<S> for Asking {
 impl Asking {
     pub async fn of<S: Sync>(moment: AskedMoment, parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let fresh = Fresh::from_request_parts(parts, state).await?;
-        // Nobody signs in yet: who can reach the server is the provider.
-        Ok(Self { viewer: Viewer::Provider, moment, fresh })
+        let Ok(Reading(viewer)) = Reading::from_request_parts(parts, state).await;
+        Ok(Self { viewer, moment, fresh })
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Reading {
+    type Rejection = Infallible;
+
+    /// As a layer around the routes has found out. Nobody signs in yet: without such a layer, who can reach the server is the
+    /// provider.
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(parts.extensions.get().cloned().unwrap_or(Viewer::Provider)))
     }
 }
 

@@ -23,7 +23,6 @@ use crate::{
     http::{
         error::ApiError,
         listing::{Asking, Paging},
-        moment::AskedMoment,
         page::{CursorKey, Page, Wanted},
         past::Admitted,
         wire::{self, json},
@@ -38,7 +37,7 @@ const WAIT: Duration = Duration::from_secs(5);
 const LONGEST_WAIT: u64 = 30;
 
 /// How fresh the caller wants the answer: `Min-Position`, and in `Prefer` how long to wait for it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Fresh(Option<Freshness>);
 
 impl<S: Sync> FromRequestParts<S> for Fresh {
@@ -83,7 +82,6 @@ pub struct Rows {
     folded_back: bool,
     /// Of the past.
     admitted: Option<Admitted>,
-    viewer: Viewer,
 }
 
 /// The way through the rows of a listing to the page that is asked for.
@@ -110,12 +108,6 @@ enum Progress {
 const LOOKED_THROUGH: i64 = 1_000;
 
 impl App {
-    /// The rows of a projection as they are now, as fresh as was asked for.
-    pub async fn read(&self, projection: &'static str, fresh: Fresh) -> Result<Rows, ApiError> {
-        let (viewer, moment) = (Viewer::Provider, AskedMoment::default());
-        self.read_kept(&[projection], Asking { viewer, moment, fresh }).await
-    }
-
     /// The rows of several projections whose tables keep every position: the queries choose by the moment themselves,
     /// which is the position of the one furthest behind where they differ. The first one's version is told.
     pub async fn read_kept(&self, projections: &[&'static str], asking: Asking) -> Result<Rows, ApiError> {
@@ -132,12 +124,12 @@ impl App {
         let asked = self.moment(moment).await?;
         let fresh = fresh.including(asked);
         let admitted = if asked.is_now() { None } else { Some(self.admitted(projections, fresh).await?) };
-        let mut snapshot = self.reader().snapshot_with(plans, projections, fresh).await?;
+        let mut snapshot = self.reader().snapshot_with(plans, &viewer, projections, fresh).await?;
         if let Some(admitted) = &admitted {
             bound(&mut snapshot, admitted).await?;
         }
         let moment = shared(&snapshot, asked);
-        Ok(Rows { snapshot, name: projections[0], asked, moment, folded_back: false, admitted, viewer })
+        Ok(Rows { snapshot, name: projections[0], asked, moment, folded_back: false, admitted })
     }
 
     /// The rows of several projections as they were at a moment, of which there are none before they are brought back;
@@ -151,16 +143,16 @@ impl App {
         let (name, fresh) = (projections[0], fresh.including(asked));
         let mut moment = asked;
         if asked.is_now() {
-            let snapshot = self.reader().snapshot(projections, fresh).await?;
+            let snapshot = self.reader().snapshot(&viewer, projections, fresh).await?;
             if snapshot.is_abreast() {
-                return Ok(Rows { snapshot, name, asked, moment, folded_back: false, admitted: None, viewer });
+                return Ok(Rows { snapshot, name, asked, moment, folded_back: false, admitted: None });
             }
             moment = shared(&snapshot, asked);
         }
         let admitted = self.admitted(projections, fresh).await?;
-        let mut snapshot = admitted.within(self.reader().snapshot_of_past(projections, fresh, moment)).await?;
+        let mut snapshot = admitted.within(self.reader().snapshot_of_past(&viewer, projections, fresh, moment)).await?;
         bound(&mut snapshot, &admitted).await?;
-        Ok(Rows { snapshot, name, asked, moment, folded_back: true, admitted: Some(admitted), viewer })
+        Ok(Rows { snapshot, name, asked, moment, folded_back: true, admitted: Some(admitted) })
     }
 
     /// Lets a read of the past in, once it need not wait for projections any more.
@@ -235,7 +227,7 @@ impl Rows {
 
     /// The connection that queries run on, and who reads.
     pub fn parts(&mut self) -> (&mut PgConnection, &Viewer) {
-        (&mut self.snapshot, &self.viewer)
+        self.snapshot.parts()
     }
 
     /// The position at which the rows are what is told.
@@ -297,7 +289,7 @@ impl Rows {
         if missing == 0 {
             return Ok(None);
         }
-        let candidates = self.snapshot.candidates(self.name, &self.viewer, chosen, before, portion);
+        let candidates = self.snapshot.candidates(self.name, chosen, before, portion);
         let candidates = admitted.within(candidates).await?;
         let Some(last) = candidates.last() else { return Ok(None) };
         walk.progress = match walk.progress {

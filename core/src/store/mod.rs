@@ -23,8 +23,7 @@ use sqlx::{
 
 pub use daybook_cluster::{APPLICATION_ROLE, Logins};
 pub use events::{Head, RawEvent, head, head_and_clock, position_at, read_events, read_stream};
-pub use keys::{Keys, Opener, PersonKey};
-pub use master_key::{MasterKey, MasterKeyError, read_master_key};
+pub use roles::CUSTOMER_ROLE;
 pub use schema::{Reading, StoredVersion, stored_versions};
 pub use transaction::PooledTransaction;
 pub use upcast::Upcasters;
@@ -82,6 +81,11 @@ pub enum StoreError {
         "the tables are of version {found}, and this program reads those of {needed}: use the program that serves them, or let a server of this version bring them to it"
     )]
     EarlierVersion { found: i64, needed: i64 },
+    #[error(
+        "the owner's login may not make what customers read through: an administrator makes the role {CUSTOMER_ROLE} and \
+         the schema {schema} for it"
+    )]
+    Rights { schema: String, source: sqlx::Error },
     #[error(transparent)]
     Unreadable(Box<Unreadable>),
     #[error("the book has a gap: after position {after} comes {found}")]

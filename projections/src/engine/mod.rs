@@ -34,7 +34,8 @@ pub use memory::Memory;
 pub use read::chosen::{Chosen, Value};
 pub use read::past::{Candidate, Known, Moment};
 pub use read::snapshot::{Freshness, Plans, ReadError, Reader, Snapshot};
-pub use read::viewer::{Owner, Viewer};
+pub use read::viewer::{Owner, Viewer, Walls};
+pub use read::wall::Shown;
 pub use row::{Row, RowKey, Source};
 pub use table::Table;
 
@@ -49,6 +50,9 @@ pub trait Projection: 'static {
     /// Whether no answer reads its rows together with those of another projection. They may then be a batch ahead of the
     /// others, or behind them.
     const READ_ALONE: bool = false;
+    /// Whose an event of the book is, where this projection is the one that says so: a customer may read the events of what
+    /// is theirs.
+    const EVENTS: Option<Owner> = None;
 
     /// What the event changes. No clock, no I/O, no look at the rows of another projection.
     fn fold(event: &RecordedEvent, changes: &mut Changes) -> Result<(), FoldError>;
@@ -94,6 +98,7 @@ pub struct Definition {
     pub follows: Follows,
     pub tables: &'static [Table],
     pub read_alone: bool,
+    events: Option<Owner>,
     fold: fn(&RecordedEvent, &mut Changes) -> Result<(), FoldError>,
     effects: fn() -> Option<Box<dyn Effects>>,
 }
@@ -106,6 +111,7 @@ impl Definition {
             follows: P::FOLLOWS,
             tables: P::TABLES,
             read_alone: P::READ_ALONE,
+            events: P::EVENTS,
             fold: P::fold,
             effects: P::effects,
         }

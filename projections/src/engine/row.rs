@@ -6,7 +6,7 @@ use chrono::NaiveDate;
 use serde::Serialize;
 use sqlx::{FromRow, postgres::PgRow};
 
-use crate::engine::read::viewer::Owner;
+use crate::engine::read::{viewer::Owner, wall::Shown};
 
 /// A row as a plain struct; its fields are the columns of its table.
 pub trait Row:
@@ -20,6 +20,9 @@ pub trait Row:
     const KEY: &'static [&'static str];
     /// Whose the row is.
     const OWNER: Owner;
+
+    /// How PostgreSQL shows it to a customer.
+    const SHOWN: Shown = Shown::PLAIN;
 
     fn key(&self) -> Self::Key;
 

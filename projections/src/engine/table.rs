@@ -24,7 +24,7 @@ use crate::engine::{
         parallel,
     },
     follow::cache::Cache,
-    read::viewer::Owner,
+    read::{viewer::Owner, wall::Shown},
     write::{
         column::Column,
         staged::{self, Staged},
@@ -76,6 +76,7 @@ trait AnyTable: Sync {
     fn name(&self) -> &'static str;
     fn key(&self) -> &'static [&'static str];
     fn owner(&self) -> Owner;
+    fn shown(&self) -> Shown;
     fn stays_but_for(&self) -> Option<&'static [&'static str]>;
     fn stage<'a>(
         &self,
@@ -137,6 +138,11 @@ impl Table {
     /// Whose its rows are.
     pub fn owner(&self) -> Owner {
         self.0.owner()
+    }
+
+    /// How PostgreSQL shows them to a customer.
+    pub(super) fn shown(&self) -> Shown {
+        self.0.shown()
     }
 
     /// Of a table that keeps every position, the columns in which a row may still change.
@@ -260,6 +266,10 @@ impl<R: Row> AnyTable for Typed<R> {
 
     fn owner(&self) -> Owner {
         R::OWNER
+    }
+
+    fn shown(&self) -> Shown {
+        R::SHOWN
     }
 
     fn key(&self) -> &'static [&'static str] {

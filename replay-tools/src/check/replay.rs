@@ -10,7 +10,7 @@ use daybook_core::{
     store::{RawEvent, Store, read_events},
 };
 use daybook_projections::{
-    BOARD, Moment, Reader,
+    BOARD, Moment, Reader, Viewer,
     engine::{self, Checksum, Look, Room},
     journal,
 };
@@ -223,7 +223,7 @@ fn compared(what: String, verified: engine::Verified) -> Comparison {
 
 /// The trial balance that readers are told beside that of the events.
 async fn compared_trial_balance(store: &Store, to: Position, expected: &[Standing]) -> Result<Comparison, ToolError> {
-    let mut rows = Reader::new(store, BOARD, None).snapshot(&["journal"], None).await?;
+    let mut rows = Reader::new(store, BOARD, None).snapshot(&Viewer::Provider, &["journal"], None).await?;
     let what = "trial balance".to_owned();
     if rows.position() < to {
         let (position, difference) = (rows.position(), Some("the journal has not come further".to_owned()));

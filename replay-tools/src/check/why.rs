@@ -36,7 +36,7 @@ pub async fn run(options: &LedgerOptions, arguments: &Arguments) -> Result<ExitC
 
 async fn tell(store: &Store, arguments: &Arguments) -> Result<(), ToolError> {
     let reader = Reader::new(store, BOARD, None);
-    let mut rows = reader.snapshot(&["account_statement", "accounts"], None).await?;
+    let mut rows = reader.snapshot(&Viewer::Provider, &["account_statement", "accounts"], None).await?;
     let (id, head) = (arguments.account.as_str(), rows.position());
     let at = arguments.at.unwrap_or(head);
     if at > head {

@@ -26,7 +26,7 @@ use daybook_core::{
     terms::calendar,
 };
 use daybook_projections::{
-    BOARD, Freshness, Projector, ProjectorOptions, Reader, Snapshot,
+    BOARD, Freshness, Projector, ProjectorOptions, Reader, Snapshot, Viewer,
     accounting::{self, AccountUse, Balance, CurrencyUse, Line, Opening, Place, Selection},
     engine::{self, Standing, State},
 };
@@ -324,7 +324,7 @@ async fn whole(ledger: &Ledger) -> Result<Snapshot, ToolError> {
         false => None,
     };
     let reader = Reader::new(store, BOARD, projector.as_ref());
-    let snapshot = reader.snapshot(&READ, Some(Freshness { position, wait: PATIENCE })).await;
+    let snapshot = reader.snapshot(&Viewer::Provider, &READ, Some(Freshness { position, wait: PATIENCE })).await;
     if let Some(projector) = projector {
         projector.shutdown().await;
     }

@@ -115,6 +115,8 @@ pub(in crate::engine) struct Serving {
     pub version: i32,
     #[sqlx(try_from = "i64")]
     pub position: Position,
+    /// Those that the transaction reads about, separated by commas.
+    pub accounts: Option<String>,
 }
 
 /// Of these projections the builds that serve.
@@ -122,10 +124,14 @@ pub(in crate::engine) async fn serving(
     names: &[&str],
     executor: impl PgExecutor<'_>,
 ) -> Result<Vec<Serving>, sqlx::Error> {
-    sqlx::query_as("select name, version, position from projections where name = any($1) and stage = 'serving'")
-        .bind(names)
-        .fetch_all(executor)
-        .await
+    sqlx::query_as(
+        "select name, version, position, current_setting('daybook.accounts', true) as accounts
+         from projections
+         where name = any($1) and stage = 'serving'",
+    )
+    .bind(names)
+    .fetch_all(executor)
+    .await
 }
 
 /// The build of a projection that is at this stage.

@@ -474,7 +474,7 @@ impl<'a, P: FnMut(Progress) + Send> Builder<'a, P> {
         if at(Stage::Kept).is_some() {
             return Err(RebuildError::Lost(name));
         }
-        let begun = switch(serving, ours, wait, &mut transaction).await?;
+        let begun = switch(serving, (ours, self.target.definition.tables), wait, &mut transaction).await?;
         transaction.commit().await?;
         self.position = reached;
         Ok(begun.elapsed())

@@ -16,7 +16,9 @@ use crate::engine::{
     },
     error::{RebuildError, is_lock_timeout},
     follow::{fold::Folding, log},
+    read::wall,
     session::FOLDING,
+    table::Table,
 };
 
 /// So many events may be left to fold within the transaction that takes over.
@@ -92,7 +94,7 @@ async fn try_to_roll_back(
         let folding = Folding::read(&target.definition, &mut *transaction).await?;
         fold_rest(store, &target, &folding, kept.position, &mut transaction).await?;
     }
-    let begun = switch(serving, kept, wait, &mut transaction).await?;
+    let begun = switch(serving, (kept, definition.tables), wait, &mut transaction).await?;
     transaction.commit().await?;
     Ok((target, begun.elapsed()))
 }
@@ -170,7 +172,7 @@ pub(in crate::engine) fn busy(name: &'static str, error: sqlx::Error) -> Rebuild
 /// Answers with the moment from which new readers wait.
 pub(in crate::engine) async fn switch(
     serving: &Build,
-    next: &Build,
+    (next, tables): (&Build, &[Table]),
     wait: Duration,
     transaction: &mut PgConnection,
 ) -> Result<Instant, sqlx::Error> {
@@ -179,6 +181,8 @@ pub(in crate::engine) async fn switch(
     transaction.execute(&*format!("set local lock_timeout = {}", wait.as_millis() / views)).await?;
     let begun = Instant::now();
     shape::show(next, &serving.tables, transaction).await?;
+    // After the readers' views: a reader has locked one of these before it comes to the wall.
+    wall::show(tables, next, &serving.tables, transaction).await?;
     // Whoever drives the one drives the other, too, once he has looked which serves; unless he may not know that version.
     sqlx::query(
         "update projections p

@@ -41,7 +41,9 @@ use crate::engine::{
         log::{self, Entry},
         parking::Parked,
     },
-    latest, session,
+    latest,
+    read::wall,
+    session,
     write::batch::{BatchWriter, Moved},
 };
 
@@ -110,6 +112,7 @@ impl Projector {
         }
         build::register(board, store).await?;
         shape::mend_keys(board, store).await?;
+        wall::assert(board, store).await?;
         build::try_again(board, store.pool()).await?;
         let stop = CancellationToken::new();
         let (publish, positions) = watch::channel(Positions::new());

@@ -4,3 +4,4 @@ pub(in crate::engine) mod chosen;
 pub(in crate::engine) mod past;
 pub(in crate::engine) mod snapshot;
 pub(in crate::engine) mod viewer;
+pub(in crate::engine) mod wall;

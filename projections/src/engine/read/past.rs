@@ -40,6 +40,7 @@ use crate::engine::{
         chosen::Chosen,
         snapshot::{Freshness, LOOK_AGAIN, Plans, ReadError, Reader, Snapshot, beginning},
         viewer::Viewer,
+        wall,
     },
     row::Source,
     table::{Related, Table, WriteError},
@@ -116,13 +117,14 @@ impl Reader {
     /// A snapshot for rows of the past. They are in it once they have been brought back; the tables are empty before.
     pub async fn snapshot_of_past(
         &self,
+        viewer: &Viewer,
         names: &[&'static str],
         fresh: Option<Freshness>,
         moment: Moment,
     ) -> Result<Snapshot, ReadError> {
         let (mut snapshot, targets) = loop {
-            self.wait_for_all(names, fresh).await?;
-            if let Some(found) = self.try_snapshot_of_past(names, fresh).await? {
+            self.wait_for_all(&self.asked(viewer, names), fresh).await?;
+            if let Some(found) = self.try_snapshot_of_past(viewer, names, fresh).await? {
                 break found;
             }
             time::sleep(LOOK_AGAIN).await;
@@ -135,10 +137,16 @@ impl Reader {
                 snapshot.execute(&*format!("create temporary table {name} (like {made}) on commit drop")).await?;
             }
         }
+        if viewer.is_walled() {
+            for target in targets.values() {
+                wall::guard(target, &mut snapshot).await?;
+            }
+        }
         // Statements that were planned before these tables were there would go on reading the views.
         snapshot.execute("discard plans").await?;
-        let store = self.store().clone();
-        snapshot.set_past(Past { as_of: moment.as_of, until, targets, parked, store });
+        let upcasters = self.upcasters().clone();
+        snapshot.set_past(Past { as_of: moment.as_of, until, targets, parked, upcasters });
+        snapshot.enter().await?;
         Ok(snapshot)
     }
 
@@ -146,6 +154,7 @@ impl Reader {
     /// tables of these builds and not the views over them, so that a fold of many events keeps no build from taking over.
     async fn try_snapshot_of_past(
         &self,
+        viewer: &Viewer,
         names: &[&'static str],
         fresh: Option<Freshness>,
     ) -> Result<Option<(Snapshot, BTreeMap<&'static str, Target>)>, ReadError> {
@@ -155,8 +164,8 @@ impl Reader {
             .flat_map(|target| target.definition.tables.iter().map(|table| target.table(table)))
             .collect();
         let definitions: Vec<Definition> = names.iter().map(|name| self.definition(name)).collect();
-        let begin = beginning("read write", &tables, Plans::Usual);
-        let mut snapshot = match Snapshot::of(self.pool(), &definitions, begin).await {
+        let begin = beginning("read write", &tables, Plans::Usual, viewer);
+        let mut snapshot = match Snapshot::of(self.pool(), &definitions, begin, viewer).await {
             Err(ReadError::Database(error)) if is_undefined_table(&error) => return Ok(None),
             snapshot => snapshot?,
         };
@@ -199,12 +208,24 @@ impl Snapshot {
     pub async fn candidates(
         &mut self,
         name: &str,
-        viewer: &Viewer,
         chosen: &Chosen,
         before: Option<i64>,
         limit: i64,
     ) -> Result<Vec<Candidate>, ReadError> {
-        let (past, connection) = self.past();
+        self.leave().await?;
+        let found = self.found(name, chosen, before, limit).await?;
+        self.enter().await?;
+        Ok(found)
+    }
+
+    async fn found(
+        &mut self,
+        name: &str,
+        chosen: &Chosen,
+        before: Option<i64>,
+        limit: i64,
+    ) -> Result<Vec<Candidate>, ReadError> {
+        let (past, viewer, connection) = self.past();
         let Some(target) = past.targets.get(name) else { return Ok(Vec::new()) };
         let table = &target.definition.tables[0];
         let (made, key) = (target.table(table), table.key()[0]);
@@ -212,6 +233,7 @@ impl Snapshot {
         let mut query = QueryBuilder::new("select ");
         query.push(format_args!("{key} as key, position from {made} where position <= ")).push_bind(until);
         viewer.push(&made, &table.owner(), &mut query);
+        viewer.push_wall(&made, &table.owner(), &mut query);
         chosen.push_lasting(&mut query);
         if let Some(before) = before {
             query.push(" and position < ").push_bind(before);
@@ -222,9 +244,16 @@ impl Snapshot {
 
     /// Brings back the rows of these keys, and what belongs to them, in the place of those brought back before.
     pub async fn bring_back(&mut self, name: &str, keys: &[String]) -> Result<(), ReadError> {
-        let (past, connection) = self.past();
+        self.leave().await?;
+        self.fill(name, keys).await?;
+        self.enter().await
+    }
+
+    async fn fill(&mut self, name: &str, keys: &[String]) -> Result<(), ReadError> {
+        let (past, viewer, connection) = self.past();
         let Some(target) = past.targets.get(name) else { return Ok(()) };
-        let mut rows = past.folded(target, keys, connection).await?;
+        let keys = own(viewer, target, keys, connection).await?;
+        let mut rows = past.folded(target, &keys, connection).await?;
         for table in target.definition.tables {
             let name = table.name();
             connection.execute(&*format!("truncate pg_temp.{name}")).await?;
@@ -237,6 +266,26 @@ impl Snapshot {
         }
         Ok(())
     }
+}
+
+/// Those of these keys whose rows a viewer behind the wall may see: what is another customer's costs no more than what is
+/// not there at all. A row never changes its owner, so that the row of now tells.
+async fn own(
+    viewer: &Viewer,
+    target: &Target,
+    keys: &[String],
+    connection: &mut PgConnection,
+) -> Result<Vec<String>, sqlx::Error> {
+    if !viewer.is_walled() {
+        return Ok(keys.to_vec());
+    }
+    let table = &target.definition.tables[0];
+    let (made, key) = (target.table(table), table.key()[0]);
+    let mut query = QueryBuilder::new(format!("select {key}::text from {made} where "));
+    // The keys are its only parameter.
+    query.push(Table::among(&made, key));
+    viewer.push_wall(&made, &table.owner(), &mut query);
+    query.build_query_scalar().bind(keys).fetch_all(connection).await
 }
 
 impl Past {

@@ -11,7 +11,7 @@ use daybook_core::{
     Position,
     store::{PooledTransaction, Store, head},
 };
-use sqlx::{PgConnection, PgPool};
+use sqlx::{Executor as _, PgConnection, PgPool};
 use tokio::{sync::watch, time};
 
 use crate::engine::{
@@ -19,7 +19,7 @@ use crate::engine::{
     builds::build::{self, Build, Stage, State},
     follow::projector::{Positions, Projector, Waiting},
     latest,
-    read::past::Past,
+    read::{past::Past, viewer::Viewer, wall},
 };
 
 /// Reads the rows of projections, in this process or from another one's projecting.
@@ -73,7 +73,13 @@ pub struct Snapshot {
     /// Of the rows of the first of these projections.
     version: i32,
     past: Option<Past>,
+    viewer: Viewer,
+    /// Whether it is out from behind the wall, for something that only the engine reads.
+    outside: bool,
 }
+
+/// Where the accounts of customers are.
+const ACCOUNTS: &str = "accounts";
 
 /// How often to look at the checkpoint while another process does the projecting.
 pub(in crate::engine) const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -86,15 +92,21 @@ impl Reader {
         Self { pool, board, positions, waiting, store }
     }
 
-    /// A snapshot of the rows of these projections, after waiting until all of them are as fresh as wanted.
-    pub async fn snapshot(&self, names: &[&str], fresh: Option<Freshness>) -> Result<Snapshot, ReadError> {
-        self.snapshot_with(Plans::default(), names, fresh).await
+    /// A snapshot of the rows of these projections for a viewer, after waiting until all of them are as fresh as wanted.
+    pub async fn snapshot(
+        &self,
+        viewer: &Viewer,
+        names: &[&str],
+        fresh: Option<Freshness>,
+    ) -> Result<Snapshot, ReadError> {
+        self.snapshot_with(Plans::default(), viewer, names, fresh).await
     }
 
     /// The same, for queries that are planned like this.
     pub async fn snapshot_with(
         &self,
         plans: Plans,
+        viewer: &Viewer,
         names: &[&str],
         fresh: Option<Freshness>,
     ) -> Result<Snapshot, ReadError> {
@@ -103,12 +115,16 @@ impl Reader {
             definitions.len() == 1 || !definitions.iter().any(|definition| definition.read_alone),
             "one of {names:?} is read alone"
         );
-        let views: Vec<&str> = definitions.iter().flat_map(|definition| self.views(definition)).collect();
+        let asked = self.asked(viewer, names);
+        let views: Vec<&str> = asked.iter().flat_map(|name| self.views(&self.definition(name))).collect();
         // One that is read only makes no temporary tables.
-        let begin = beginning("read only", &views, plans);
+        let mut begin = beginning("read only", &views, plans, viewer);
+        if viewer.is_walled() {
+            begin += &format!("; {}", wall::enter());
+        }
         loop {
-            self.wait_for_all(names, fresh).await?;
-            let snapshot = Snapshot::of(&self.pool, &definitions, begin.clone()).await?;
+            self.wait_for_all(&asked, fresh).await?;
+            let snapshot = Snapshot::of(&self.pool, &definitions, begin.clone(), viewer).await?;
             // What was waited for may have been a build that another one took over from at that very moment.
             if fresh.is_none_or(|fresh| snapshot.position >= fresh.position) {
                 return Ok(snapshot);
@@ -197,6 +213,23 @@ impl Reader {
         found.expect("a projection is asked for by a name that is on the board")
     }
 
+    /// The projections that a viewer reads with these: whose the rows are may have to be asked of others.
+    pub(in crate::engine) fn asked<'a>(&self, viewer: &Viewer, names: &[&'a str]) -> Vec<&'a str> {
+        let mut asked = names.to_vec();
+        if viewer.customers().is_none() {
+            return asked;
+        }
+        let tables = names.iter().flat_map(|name| self.definition(name).tables);
+        let parents: Vec<&str> = tables.flat_map(|table| table.owner().parents()).chain([ACCOUNTS]).collect();
+        for definition in latest(self.board) {
+            let is_asked = definition.tables.iter().any(|table| parents.contains(&table.name()));
+            if is_asked && !asked.contains(&definition.name) {
+                asked.push(definition.name);
+            }
+        }
+        asked
+    }
+
     /// The views of a projection that are there whichever version of the board serves. A build takes over all views at
     /// once, so that locking some of them is as good as locking all.
     fn views(&self, definition: &Definition) -> Vec<&'static str> {
@@ -220,17 +253,20 @@ pub enum Plans {
 
 /// How a snapshot begins. What it reads is locked before it is taken: a rebuild that swaps tables comes entirely before
 /// it or after it.
-pub(in crate::engine) fn beginning(mode: &str, tables: &[impl AsRef<str>], plans: Plans) -> String {
+pub(in crate::engine) fn beginning(mode: &str, tables: &[impl AsRef<str>], plans: Plans, viewer: &Viewer) -> String {
     let tables: Vec<&str> = tables.iter().map(AsRef::as_ref).collect();
     let mut begin = format!("begin isolation level repeatable read {mode}");
     if !tables.is_empty() {
         begin += &format!("; lock table {} in access share mode", tables.join(", "));
     }
-    match plans {
-        Plans::Usual => begin,
+    if plans == Plans::Kept {
         // One that was made on a young table must not read all of what becomes a large one.
-        Plans::Kept => begin + "; set local plan_cache_mode = force_generic_plan; set local enable_seqscan = off",
+        begin += "; set local plan_cache_mode = force_generic_plan; set local enable_seqscan = off";
     }
+    if let Some(customers) = viewer.customers() {
+        begin += &format!("; {}", wall::settings(customers));
+    }
+    begin
 }
 
 impl Snapshot {
@@ -239,6 +275,7 @@ impl Snapshot {
         pool: &PgPool,
         definitions: &[Definition],
         begin: String,
+        viewer: &Viewer,
     ) -> Result<Self, ReadError> {
         let mut transaction = PooledTransaction::begin(pool, begin).await?;
         let names: Vec<&str> = definitions.iter().map(|definition| definition.name).collect();
@@ -248,7 +285,9 @@ impl Snapshot {
         let position = positions.clone().min().unwrap_or(0);
         let abreast = positions.max().is_none_or(|furthest| furthest == position);
         let version = serving.flatten().next().map_or(definitions[0].version, |serving| serving.version);
-        Ok(Self { transaction, position, abreast, version, past: None })
+        let accounts = standing.first().and_then(|serving| serving.accounts.as_deref());
+        let viewer = viewer.with_accounts(accounts.unwrap_or_default());
+        Ok(Self { transaction, position, abreast, version, past: None, viewer, outside: false })
     }
 
     /// The last event that is in the rows of all these projections.
@@ -266,9 +305,42 @@ impl Snapshot {
         self.past = Some(past);
     }
 
-    pub(in crate::engine) fn past(&mut self) -> (&Past, &mut PgConnection) {
+    pub(in crate::engine) fn past(&mut self) -> (&Past, &Viewer, &mut PgConnection) {
         let past = self.past.as_ref().expect("only a snapshot of the past is asked for rows of the past");
-        (past, &mut self.transaction)
+        (past, &self.viewer, &mut self.transaction)
+    }
+
+    /// Goes behind the wall, if the viewer has to stay there.
+    pub(in crate::engine) async fn enter(&mut self) -> Result<(), ReadError> {
+        if self.viewer.is_walled() {
+            self.transaction.execute(&*wall::enter()).await?;
+        }
+        self.outside = false;
+        Ok(())
+    }
+
+    /// Comes out from behind it. Until it is behind the wall again, nobody reads on this snapshot.
+    pub(in crate::engine) async fn leave(&mut self) -> Result<(), ReadError> {
+        self.outside = true;
+        if self.viewer.is_walled() {
+            self.transaction.execute(&*wall::leave()).await?;
+        }
+        Ok(())
+    }
+
+    /// Who reads, with the accounts that are theirs.
+    pub fn viewer(&self) -> &Viewer {
+        &self.viewer
+    }
+
+    /// The connection that queries run on, and who reads.
+    pub fn parts(&mut self) -> (&mut PgConnection, &Viewer) {
+        self.assert_inside();
+        (&mut self.transaction, &self.viewer)
+    }
+
+    fn assert_inside(&self) {
+        assert!(!self.outside, "a snapshot on which the engine has failed is not read any more");
     }
 
     /// The version of the rows of the first of these projections.
@@ -281,12 +353,14 @@ impl Deref for Snapshot {
     type Target = PgConnection;
 
     fn deref(&self) -> &PgConnection {
+        self.assert_inside();
         &self.transaction
     }
 }
 
 impl DerefMut for Snapshot {
     fn deref_mut(&mut self) -> &mut PgConnection {
+        self.assert_inside();
         &mut self.transaction
     }
 }
