@@ -577,19 +577,23 @@ async fn a_page_of_a_large_customer_takes_its_rows_alone() {
             let to = Some("2024-01-10T10:00:00Z".parse().unwrap());
             let period = statement::Period { from, to, ..statement::Period::default() };
             let lines = statement::statement(connection, account, &period, 20).await.unwrap().lines.len();
-            assert_eq!(lines, if account == "acc_1" { 300 } else { 1 }, "{account}");
+            assert_eq!(lines > 100, account == "acc_1", "{lines}");
         }
         for table in ["tickets_v1", "account_statement_v1", "history_v2", "events"] {
             let read: i64 = sqlx::query_scalar(
-                "select pg_stat_get_xact_tuples_returned(oid) + pg_stat_get_xact_tuples_fetched(oid)
-                 from pg_class where relname = $1 and relkind = 'r'",
+                "select sum(pg_stat_get_xact_tuples_returned(relation))::bigint
+                 from (
+                     select oid as relation from pg_class where relname = $1 and relkind = 'r'
+                     union all
+                     select indexrelid from pg_index join pg_class on oid = indrelid where relname = $1
+                 ) as read",
             )
             .bind(table)
             .fetch_one(&mut *rows)
             .await
             .unwrap();
             eprintln!("{customer}: {read} rows of {table}");
-            assert!(read < 7 * 1_000, "{customer}: {read} rows of {table}");
+            assert!((1..7 * 1_000).contains(&read), "{customer}: {read} rows of {table}");
         }
     }
 }
