@@ -365,14 +365,15 @@ async fn the_wall_stands_after_a_rebuild_a_roll_back_and_a_discard() {
         let definition = find(name).unwrap();
         rebuild(store, &definition, &RebuildOptions::default(), |_| {}).await.unwrap();
         assert_walls(pool).await;
+        // What served before has no rows any more.
+        discard(store, &definition, Stage::Kept).await.unwrap();
         assert_eq!(shown().await, before, "after a rebuild of {name}");
+        rebuild(store, &definition, &RebuildOptions::default(), |_| {}).await.unwrap();
         roll_back(store, &definition, None).await.unwrap();
         assert_walls(pool).await;
-        assert_eq!(shown().await, before, "after a roll-back of {name}");
         discard(store, &definition, Stage::Kept).await.unwrap();
         assert_walls(pool).await;
-        rebuild(store, &definition, &RebuildOptions::default(), |_| {}).await.unwrap();
-        assert_eq!(shown().await, before, "after another rebuild of {name}");
+        assert_eq!(shown().await, before, "after a roll-back of {name}");
     }
 }
 
@@ -384,8 +385,8 @@ async fn a_start_puts_the_wall_right() {
     let meddling = "grant select on events, tickets to daybook_customer;
          grant update (subject) on tickets_v1 to daybook_customer;
          grant usage on schema public to daybook_customer;
-         create or replace view public_own.tickets as select * from tickets_v1;
-         drop view public_own.payers cascade";
+         create or replace view public_own.tickets as select *, 1 as more from tickets_v1;
+         drop view public_own.account_days";
     sqlx::raw_sql(meddling).execute(pool).await.unwrap();
     Store::migrate(ledger.database.logins().owner()).await.unwrap();
     ledger.projector(false).await.shutdown().await;

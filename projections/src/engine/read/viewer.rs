@@ -66,7 +66,7 @@ impl Owner {
         match self {
             Self::Customer(column) => to.of_customers(&format!("{row}.{column}")),
             Self::Account(column) => to.of_accounts(&format!("{row}.{column}")),
-            Self::Parent { column, table, key, owner } => match to.parent(*table) {
+            Self::Parent { column, table, key, owner } => match to.parent(table) {
                 Parent::Open(relation) => {
                     to.sql(&format!(
                         "exists (select from {relation} as {table} where {table}.{key} = {row}.{column} and "

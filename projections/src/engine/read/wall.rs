@@ -152,6 +152,8 @@ pub(in crate::engine) async fn assert(board: &[Definition], store: &Store) -> Re
     }
     let mut owner = store.owner_connection().await?;
     let mut transaction = owner.begin().await?;
+    // A start fails rather than wait for a dump or serve by views that are not right.
+    transaction.execute("set local lock_timeout = '10s'").await?;
     // Other processes start, too.
     transaction
         .execute("select pg_advisory_xact_lock(hashtextextended('daybook walls ' || current_schema(), 0))")
