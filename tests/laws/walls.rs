@@ -351,11 +351,12 @@ async fn the_wall_stands_after_a_rebuild_a_roll_back_and_a_discard() {
         let mut counts = Vec::new();
         for customer in [&*customer, "cus_stranger"] {
             let viewer = Viewer::behind(Walls::Second, [customer.to_owned()]);
-            let names: Vec<&str> = BOARD.iter().map(|definition| definition.name).collect();
-            let mut rows = reader.snapshot(&viewer, &names, None).await.unwrap();
-            let (connection, viewer) = rows.parts();
-            for table in BOARD.iter().flat_map(|one| one.tables).filter(|table| !table.owner().is_nobody()) {
-                counts.push((table.name(), listing::count(connection, viewer, table).await.unwrap()));
+            for projection in BOARD {
+                let mut rows = reader.snapshot(&viewer, &[projection.name], None).await.unwrap();
+                let (connection, viewer) = rows.parts();
+                for table in projection.tables.iter().filter(|table| !table.owner().is_nobody()) {
+                    counts.push((table.name(), listing::count(connection, viewer, table).await.unwrap()));
+                }
             }
         }
         counts
@@ -562,7 +563,8 @@ async fn a_page_of_a_large_customer_takes_its_rows_alone() {
     sqlx::raw_sql(rows).execute(pool).await.unwrap();
 
     let reader = Reader::new(&ledger.store, BOARD, None);
-    let names = ["tickets", "account_statement", "history"];
+    // Nothing here is written meanwhile, and the views are there whatever was asked for.
+    let names = ["tickets", "account_statement"];
     for (customer, account) in [("cus_1", "acc_1"), ("cus_77", "acc_77")] {
         let viewer = Viewer::of_customers([customer.to_owned()]);
         let mut rows = reader.snapshot(&viewer, &names, None).await.unwrap();
