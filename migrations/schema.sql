@@ -2,6 +2,54 @@
 
 CREATE SCHEMA public_own;
 
+CREATE FUNCTION public.access_log_forget(moment timestamp with time zone) RETURNS SETOF text
+    LANGUAGE plpgsql
+    SET search_path TO '$user', 'public', 'pg_temp'
+    AS $$
+declare
+    part text;
+begin
+    for part in
+        select relname::text collate "C" from pg_inherits join pg_class on oid = inhrelid
+        where inhparent = 'access_log'::regclass
+            and relname::text collate "C" < 'access_log_' || to_char(moment at time zone 'UTC', 'YYYY_MM')
+        order by 1
+    loop
+        execute format('drop table %I', part);
+        return next part;
+    end loop;
+end
+$$;
+
+CREATE FUNCTION public.access_log_month(moment timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO '$user', 'public', 'pg_temp'
+    AS $$
+declare
+    month timestamp := date_trunc('month', moment at time zone 'UTC');
+    part text := 'access_log_' || to_char(month, 'YYYY_MM');
+begin
+    -- Parts are sorted by name, and nobody is to make them without end.
+    if month not between '2000-01-01' and '2199-12-01' then
+        raise exception 'no part of the access log is made for %', month using errcode = 'datetime_field_overflow';
+    end if;
+    perform pg_advisory_xact_lock(hashtextextended('daybook access log ' || current_schema(), 0));
+    if to_regclass(part) is not null then
+        return;
+    end if;
+    -- Attached, since a part that is created as one locks everybody out of the whole log.
+    execute format('create table %I (like access_log including all)', part);
+    execute format(
+        'create trigger refuse_truncate before truncate on %I for each statement execute function refuse_access_log_change()',
+        part
+    );
+    execute format(
+        'alter table access_log attach partition %I for values from (%L) to (%L)',
+        part, month at time zone 'UTC', (month + interval '1 month') at time zone 'UTC'
+    );
+end
+$$;
+
 CREATE FUNCTION public.advance_head() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO '$user', 'public', 'pg_temp'
@@ -741,6 +789,38 @@ CREATE TABLE public.master_key (
     CONSTRAINT master_key_has_one_row CHECK (singleton)
 );
 
+CREATE TABLE public.memberships_v1 (
+    user_id text NOT NULL,
+    party text NOT NULL,
+    customer_id text,
+    superuser boolean NOT NULL,
+    functions jsonb NOT NULL,
+    roles jsonb NOT NULL,
+    given_at timestamp with time zone NOT NULL,
+    "position" bigint NOT NULL
+);
+
+CREATE VIEW public.memberships AS
+ SELECT memberships_v1.user_id,
+    memberships_v1.party,
+    memberships_v1.customer_id,
+    memberships_v1.superuser,
+    memberships_v1.functions,
+    memberships_v1.roles,
+    memberships_v1.given_at,
+    memberships_v1."position"
+   FROM public.memberships_v1;
+
+CREATE TABLE public.one_time_links (
+    user_id text NOT NULL,
+    purpose text NOT NULL,
+    hash bytea NOT NULL,
+    about text,
+    made_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    used_at timestamp with time zone
+);
+
 CREATE TABLE public.order_items_v1 (
     order_id text NOT NULL,
     number integer NOT NULL,
@@ -1219,6 +1299,92 @@ CREATE TABLE public.upgrades (
     done_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
 );
 
+CREATE TABLE public.user_contacts_v1 (
+    user_id text NOT NULL,
+    number integer NOT NULL,
+    kind text NOT NULL,
+    value text NOT NULL,
+    added_at timestamp with time zone NOT NULL
+);
+
+CREATE VIEW public.user_contacts AS
+ SELECT user_contacts_v1.user_id,
+    user_contacts_v1.number,
+    user_contacts_v1.kind,
+    user_contacts_v1.value,
+    user_contacts_v1.added_at
+   FROM public.user_contacts_v1;
+
+CREATE TABLE public.user_factors_v1 (
+    user_id text NOT NULL,
+    id text NOT NULL,
+    kind text NOT NULL,
+    added_at timestamp with time zone NOT NULL
+);
+
+CREATE VIEW public.user_factors AS
+ SELECT user_factors_v1.user_id,
+    user_factors_v1.id,
+    user_factors_v1.kind,
+    user_factors_v1.added_at
+   FROM public.user_factors_v1;
+
+CREATE TABLE public.user_tokens_v1 (
+    id text NOT NULL,
+    user_id text NOT NULL,
+    party text NOT NULL,
+    customer_id text,
+    name text NOT NULL,
+    functions jsonb,
+    made_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone,
+    revoked_at timestamp with time zone,
+    "position" bigint NOT NULL,
+    changed_position bigint NOT NULL
+);
+
+CREATE VIEW public.user_tokens AS
+ SELECT user_tokens_v1.id,
+    user_tokens_v1.user_id,
+    user_tokens_v1.party,
+    user_tokens_v1.customer_id,
+    user_tokens_v1.name,
+    user_tokens_v1.functions,
+    user_tokens_v1.made_at,
+    user_tokens_v1.expires_at,
+    user_tokens_v1.revoked_at,
+    user_tokens_v1."position",
+    user_tokens_v1.changed_position
+   FROM public.user_tokens_v1;
+
+CREATE TABLE public.users_v1 (
+    id text NOT NULL,
+    login text NOT NULL,
+    login_name text NOT NULL,
+    name text NOT NULL,
+    enabled boolean NOT NULL,
+    address jsonb,
+    password_id text,
+    recovery_codes_id text,
+    invited_at timestamp with time zone NOT NULL,
+    "position" bigint NOT NULL,
+    changed_position bigint NOT NULL
+);
+
+CREATE VIEW public.users AS
+ SELECT users_v1.id,
+    users_v1.login,
+    users_v1.login_name,
+    users_v1.name,
+    users_v1.enabled,
+    users_v1.address,
+    users_v1.password_id,
+    users_v1.recovery_codes_id,
+    users_v1.invited_at,
+    users_v1."position",
+    users_v1.changed_position
+   FROM public.users_v1;
+
 ALTER TABLE ONLY public.access_log
     ADD CONSTRAINT access_log_pkey PRIMARY KEY (at, id);
 
@@ -1326,6 +1492,15 @@ ALTER TABLE ONLY public.log_tiles
 ALTER TABLE ONLY public.master_key
     ADD CONSTRAINT master_key_pkey PRIMARY KEY (singleton);
 
+ALTER TABLE ONLY public.memberships_v1
+    ADD CONSTRAINT memberships_v1_pkey PRIMARY KEY (user_id, party);
+
+ALTER TABLE ONLY public.one_time_links
+    ADD CONSTRAINT one_time_links_hash_key UNIQUE (hash);
+
+ALTER TABLE ONLY public.one_time_links
+    ADD CONSTRAINT one_time_links_pkey PRIMARY KEY (user_id, purpose);
+
 ALTER TABLE ONLY public.order_items_v1
     ADD CONSTRAINT order_items_v1_pkey PRIMARY KEY (order_id, number);
 
@@ -1410,6 +1585,18 @@ ALTER TABLE ONLY public.trial_balance_v1
 ALTER TABLE ONLY public.upgrades
     ADD CONSTRAINT upgrades_pkey PRIMARY KEY (name);
 
+ALTER TABLE ONLY public.user_contacts_v1
+    ADD CONSTRAINT user_contacts_v1_pkey PRIMARY KEY (user_id, number);
+
+ALTER TABLE ONLY public.user_factors_v1
+    ADD CONSTRAINT user_factors_v1_pkey PRIMARY KEY (user_id, id);
+
+ALTER TABLE ONLY public.user_tokens_v1
+    ADD CONSTRAINT user_tokens_v1_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.users_v1
+    ADD CONSTRAINT users_v1_pkey PRIMARY KEY (id);
+
 CREATE INDEX access_log_of_customer ON ONLY public.access_log USING btree (customer_id, at DESC, id DESC) WHERE (customer_id IS NOT NULL);
 
 CREATE INDEX access_log_of_user ON ONLY public.access_log USING btree (user_id, at DESC, id DESC) WHERE (user_id IS NOT NULL);
@@ -1466,6 +1653,8 @@ CREATE INDEX journal_lines_v1_account_id_position_idx1 ON public.journal_lines_v
 
 CREATE INDEX journal_lines_v1_ledger_account_currency_position_leg_idx ON public.journal_lines_v1 USING btree (ledger_account, currency, "position", leg);
 
+CREATE INDEX memberships_v1_customer_id_idx ON public.memberships_v1 USING btree (customer_id);
+
 CREATE INDEX orders_v1_account_id_position_idx ON public.orders_v1 USING btree (account_id, "position");
 
 CREATE INDEX orders_v1_customer_id_position_idx ON public.orders_v1 USING btree (customer_id, "position");
@@ -1520,6 +1709,12 @@ CREATE INDEX tickets_v1_position_idx ON public.tickets_v1 USING btree ("position
 
 CREATE INDEX token_secrets_of_user ON public.token_secrets USING btree (user_id);
 
+CREATE INDEX user_tokens_v1_user_id_idx ON public.user_tokens_v1 USING btree (user_id);
+
+CREATE INDEX users_v1_login_name_idx ON public.users_v1 USING btree (login_name);
+
+CREATE INDEX users_v1_position_idx ON public.users_v1 USING btree ("position");
+
 CREATE TRIGGER advance_head AFTER INSERT ON public.events REFERENCING NEW TABLE AS appended FOR EACH STATEMENT EXECUTE FUNCTION public.advance_head();
 
 CREATE TRIGGER give_position BEFORE INSERT ON public.events FOR EACH ROW WHEN ((new."position" IS NULL)) EXECUTE FUNCTION public.give_position();
@@ -1551,6 +1746,13 @@ CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.transparency_log FOR EA
 GRANT USAGE ON SCHEMA public TO daybook_app;
 
 GRANT USAGE ON SCHEMA public_own TO daybook_customer;
+
+REVOKE ALL ON FUNCTION public.access_log_forget(moment timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.access_log_month(moment timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.access_log_month(moment timestamp with time zone) TO daybook_app;
+
+GRANT SELECT,INSERT ON TABLE public.access_log TO daybook_app;
 
 GRANT SELECT,INSERT,DELETE,TRUNCATE,UPDATE ON TABLE public.account_days_v1 TO daybook_app;
 
@@ -1647,6 +1849,22 @@ GRANT SELECT,INSERT ON TABLE public.log_tiles TO daybook_app;
 GRANT UPDATE(hashes) ON TABLE public.log_tiles TO daybook_app;
 
 GRANT SELECT,INSERT ON TABLE public.master_key TO daybook_app;
+
+GRANT SELECT,INSERT,DELETE,TRUNCATE,UPDATE ON TABLE public.memberships_v1 TO daybook_app;
+
+GRANT SELECT ON TABLE public.memberships TO daybook_app;
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.one_time_links TO daybook_app;
+
+GRANT UPDATE(hash) ON TABLE public.one_time_links TO daybook_app;
+
+GRANT UPDATE(about) ON TABLE public.one_time_links TO daybook_app;
+
+GRANT UPDATE(made_at) ON TABLE public.one_time_links TO daybook_app;
+
+GRANT UPDATE(expires_at) ON TABLE public.one_time_links TO daybook_app;
+
+GRANT UPDATE(used_at) ON TABLE public.one_time_links TO daybook_app;
 
 GRANT SELECT,INSERT,DELETE,TRUNCATE,UPDATE ON TABLE public.order_items_v1 TO daybook_app;
 
@@ -1757,3 +1975,19 @@ GRANT SELECT,INSERT,DELETE,TRUNCATE,UPDATE ON TABLE public.trial_balance_v1 TO d
 GRANT SELECT ON TABLE public.trial_balance TO daybook_app;
 
 GRANT SELECT,INSERT ON TABLE public.upgrades TO daybook_app;
+
+GRANT SELECT,INSERT,DELETE,TRUNCATE,UPDATE ON TABLE public.user_contacts_v1 TO daybook_app;
+
+GRANT SELECT ON TABLE public.user_contacts TO daybook_app;
+
+GRANT SELECT,INSERT,DELETE,TRUNCATE,UPDATE ON TABLE public.user_factors_v1 TO daybook_app;
+
+GRANT SELECT ON TABLE public.user_factors TO daybook_app;
+
+GRANT SELECT,INSERT,DELETE,TRUNCATE,UPDATE ON TABLE public.user_tokens_v1 TO daybook_app;
+
+GRANT SELECT ON TABLE public.user_tokens TO daybook_app;
+
+GRANT SELECT,INSERT,DELETE,TRUNCATE,UPDATE ON TABLE public.users_v1 TO daybook_app;
+
+GRANT SELECT ON TABLE public.users TO daybook_app;

@@ -1,6 +1,7 @@
 //! The application: the writer, the projector and the keeper of this process, and what the handlers share of them.
 
 use std::{
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -17,6 +18,7 @@ use daybook_core::{
     upgrade::upgrade,
     writer::{Writer, WriterHandle, WriterOptions},
 };
+use daybook_identity::{Hashing, Identity, IdentityOptions, LoginKey, SessionOptions};
 use daybook_projections::{BOARD, Projector, ProjectorOptions, Reader, engine};
 use tokio::{
     sync::watch,
@@ -27,9 +29,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     http::{
         admission::Hosts,
+        authentication::Believed,
         page::CursorKey,
         past::{Gate, PastOptions},
     },
+    identity::sweep,
     operate::{health::Room, rebuild::Rebuilds},
     routes,
 };
@@ -55,6 +59,10 @@ struct Shared {
     upgrading: Arc<AtomicBool>,
     room: Room,
     hosts: Hosts,
+    encrypted: bool,
+    identity: Identity,
+    believed: Believed,
+    logins: LoginKey,
 }
 
 #[derive(Clone, Debug)]
@@ -67,6 +75,9 @@ pub struct AppOptions {
     pub past: PastOptions,
     /// The names by which callers reach it, besides its addresses.
     pub hosts: Hosts,
+    /// Whether callers reach it by encrypted connections: cookies are then sent by no other.
+    pub encrypted: bool,
+    pub identity: IdentityOptions,
     /// The pause between two looks at rows whose events are picked at random; `None` for no looks.
     pub watch: Option<Duration>,
 }
@@ -82,6 +93,12 @@ impl Default for AppOptions {
             lag_budget: Duration::from_secs(10),
             past,
             hosts: Hosts::default(),
+            encrypted: false,
+            identity: IdentityOptions {
+                keys: PathBuf::from(".daybook"),
+                hashing: Hashing::default(),
+                sessions: SessionOptions::default(),
+            },
             watch: None,
         }
     }
@@ -124,6 +141,8 @@ impl App {
     /// Starts the writer, the projector and the keeper of the transparency log on a ledger.
     pub async fn start(store: Store, options: AppOptions) -> Result<Running, StoreError> {
         let cursors = CursorKey::of(store.pool()).await?;
+        let logins = LoginKey::of(store.pool()).await?;
+        let identity = Identity::new(&store, options.identity);
         let (handle, writer) = Writer::start(store.clone(), options.writer);
         let background = Background::default();
         let rebuilds =
@@ -156,8 +175,13 @@ impl App {
             upgrading,
             room: Room::default(),
             hosts: options.hosts,
+            encrypted: options.encrypted,
+            identity,
+            believed: Believed::default(),
+            logins,
         };
         let app = Self(Arc::new(shared));
+        background.run(sweep::run(app.clone()));
         Ok(Running { app, writer, projector, keeper, background })
     }
 
@@ -187,6 +211,26 @@ impl App {
     /// The names by which callers reach it.
     pub fn hosts(&self) -> &Hosts {
         &self.0.hosts
+    }
+
+    /// Whether callers reach it by encrypted connections.
+    pub fn is_encrypted(&self) -> bool {
+        self.0.encrypted
+    }
+
+    /// What is secret about signing in.
+    pub fn identity(&self) -> &Identity {
+        &self.0.identity
+    }
+
+    /// What was found out a short while ago about who asks.
+    pub fn believed(&self) -> &Believed {
+        &self.0.believed
+    }
+
+    /// Names users by the names that they sign in by.
+    pub fn logins(&self) -> &LoginKey {
+        &self.0.logins
     }
 
     pub fn reader(&self) -> &Reader {
@@ -246,6 +290,7 @@ impl Running {
     pub async fn shutdown(self) {
         let Self { app, writer, projector, keeper, background } = self;
         background.end().await;
+        app.identity().settle().await;
         // A writer that has fallen passes its panic on, which must not keep the rest from ending.
         if let Err(error) = tokio::spawn(writer.shutdown()).await {
             tracing::error!(error = %chain(&error), "the writer ended badly");

@@ -24,7 +24,7 @@ pub struct Config {
     #[arg(long, env = "DAYBOOK_OWNER_URL", value_name = "URL", hide_env_values = true, requires = "database_url")]
     owner_url: Option<String>,
 
-    /// Where to listen. Only a loopback address, as long as the server does not know who asks.
+    /// Where to listen. Only a loopback address, as long as connections are not encrypted.
     #[arg(long, env = "DAYBOOK_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT", value_parser = loopback)]
     pub listen: SocketAddr,
 
@@ -172,7 +172,7 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
     if address.ip().is_loopback() {
         Ok(address)
     } else {
-        let reason = "the server does not know yet who asks, so it listens on a loopback address only";
+        let reason = "connections are not encrypted yet, so the server listens on a loopback address only";
         Err(format!("{reason}, such as 127.0.0.1:{} or [::1]:{}", address.port(), address.port()))
     }
 }

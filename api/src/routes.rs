@@ -1,11 +1,13 @@
-//! The table of routes: every address that the server answers, what it does, and who may call it.
+//! The table of routes: every address that the server answers, what it does, and what whoever calls it needs.
 
 use axum::{
     Extension, Router,
     body::Bytes,
     http::{StatusCode, header::CONTENT_TYPE},
+    middleware::from_fn_with_state,
     routing::get,
 };
+use daybook_core::domain::function::Function;
 use utoipa::openapi::{OpenApi, path::Operation};
 use utoipa_axum::{
     router::{OpenApiRouter, UtoipaMethodRouter},
@@ -19,183 +21,224 @@ use crate::{
     audit::{checkpoint, event, explanation, history, journal, proof, schema, tile},
     books, credit_note, customer, discount, expense,
     http::{
+        authentication::{admit, authenticate},
         layers::with_layers,
         openapi::{describe, frame, operations},
         problem,
         write::{MovesMoney, Recorded},
     },
+    identity::{access_log, demonstration, me, password, session, sign_in, token},
     invoice,
     operate::{health, metrics, parking, projection, rebuild},
     order, payer, payment,
     payment::{allocation, dispute, notice, refund},
-    service, statement, ticket,
+    service, statement, ticket, user,
 };
 
-/// Who may call a route. Nobody is asked yet who he is: until then the server listens on loopback addresses only.
+/// What whoever calls a route needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// For what is the customer's own.
-    Customer,
-    Staff,
-    /// Reads everything and writes nothing.
-    Auditor,
-    /// Runs the server.
-    Operator,
+pub enum Need {
+    /// Nobody is asked who he is.
+    Nothing,
+    /// Whoever it is has shown it.
+    Identity,
+    /// May do this.
+    May(Function),
+}
+
+impl Need {
+    /// As the description says it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Identity => "identity",
+            Self::May(function) => function.name(),
+        }
+    }
 }
 
 /// A line of the table.
 struct Route {
     method: &'static str,
     path: &'static str,
-    callers: &'static [Role],
+    need: Need,
     moves_money: bool,
     handler: UtoipaMethodRouter<App>,
 }
 
-const ANYONE: &[Role] = &[Role::Customer, Role::Staff, Role::Auditor, Role::Operator];
-const CUSTOMER: &[Role] = &[Role::Customer, Role::Staff];
-const STAFF: &[Role] = &[Role::Staff];
-const READERS: &[Role] = &[Role::Staff, Role::Auditor, Role::Operator];
-const OPERATOR: &[Role] = &[Role::Staff, Role::Operator];
-
 #[rustfmt::skip]
 fn table() -> Vec<Route> {
+    use Function as F;
+    use Need::{Identity, May, Nothing};
+
     vec![
         // The server itself.
-        route("get", "/livez", ANYONE, routes!(health::live)),
-        route("get", "/readyz", ANYONE, routes!(health::ready)),
-        route("get", "/metrics", OPERATOR, routes!(metrics::show)),
+        route("get", "/livez", Nothing, routes!(health::live)),
+        route("get", "/readyz", Nothing, routes!(health::ready)),
+        route("get", "/metrics", May(F::MetricsRead), routes!(metrics::show)),
 
         // Customers and their payers.
-        route("get", "/v1/customers", READERS, routes!(customer::list)),
-        route("post", "/v1/customers", STAFF, routes!(customer::register)),
-        route("get", "/v1/customers/{id}", ANYONE, routes!(customer::show)),
-        route("get", "/v1/customers/{id}/discounts", ANYONE, routes!(discount::list_of_customer)),
-        route("post", "/v1/customers/{id}/groups", STAFF, routes!(customer::join_group)),
-        route("delete", "/v1/customers/{id}/groups/{group}", STAFF, routes!(customer::leave_group)),
-        route("get", "/v1/payers", ANYONE, routes!(payer::list)),
-        route("get", "/v1/payers/{id}", ANYONE, routes!(payer::show)),
-        route("post", "/v1/payers", CUSTOMER, routes!(payer::create)),
-        route("post", "/v1/payers/{id}/rename", CUSTOMER, routes!(payer::rename)),
-        route("post", "/v1/payers/{id}/move", CUSTOMER, routes!(payer::relocate)),
-        route("post", "/v1/payers/{id}/tax-number", CUSTOMER, routes!(payer::change_tax_number)),
-        route("post", "/v1/payers/{id}/deactivate", CUSTOMER, routes!(payer::deactivate)),
+        route("get", "/v1/customers", May(F::CustomersRead), routes!(customer::list)),
+        route("post", "/v1/customers", May(F::CustomersRegister), routes!(customer::register)),
+        route("get", "/v1/customers/{id}", May(F::CustomersRead), routes!(customer::show)),
+        route("get", "/v1/customers/{id}/discounts", May(F::DiscountsRead), routes!(discount::list_of_customer)),
+        route("post", "/v1/customers/{id}/groups", May(F::CustomersGroup), routes!(customer::join_group)),
+        route("delete", "/v1/customers/{id}/groups/{group}", May(F::CustomersGroup), routes!(customer::leave_group)),
+        route("get", "/v1/payers", May(F::PayersRead), routes!(payer::list)),
+        route("get", "/v1/payers/{id}", May(F::PayersRead), routes!(payer::show)),
+        route("post", "/v1/payers", May(F::PayersChange), routes!(payer::create)),
+        route("post", "/v1/payers/{id}/rename", May(F::PayersChange), routes!(payer::rename)),
+        route("post", "/v1/payers/{id}/move", May(F::PayersChange), routes!(payer::relocate)),
+        route("post", "/v1/payers/{id}/tax-number", May(F::PayersChange), routes!(payer::change_tax_number)),
+        route("post", "/v1/payers/{id}/deactivate", May(F::PayersChange), routes!(payer::deactivate)),
+
+        // Who signs in, and what everybody does about himself or herself.
+        route("post", "/v1/sign-in", Nothing, routes!(sign_in::sign_in)),
+        route("post", "/v1/sign-in/second-factor", Identity, routes!(sign_in::second_factor)),
+        route("post", "/v1/sign-out", Nothing, routes!(session::sign_out)),
+        route("post", "/v1/password", Nothing, routes!(password::choose)),
+        route("get", "/v1/me", Identity, routes!(me::show)),
+        route("post", "/v1/me/password", Identity, routes!(password::change)),
+        route("post", "/v1/me/factors", Identity, routes!(me::enrol)),
+        route("post", "/v1/me/factors/{id}/confirm", Identity, routes!(me::confirm)),
+        route("delete", "/v1/me/factors/{id}", Identity, routes!(me::remove_factor)),
+        route("post", "/v1/me/recovery-codes", Identity, routes!(me::make_codes)),
+        route("post", "/v1/session/step-up", Identity, routes!(sign_in::step_up)),
+        route("post", "/v1/session/membership", Identity, routes!(session::switch)),
+        route("get", "/v1/sessions", Identity, routes!(session::list)),
+        route("delete", "/v1/sessions", Identity, routes!(session::end_others)),
+        route("delete", "/v1/sessions/{id}", Identity, routes!(session::end)),
+        route("get", "/v1/tokens", Identity, routes!(token::list)),
+        route("post", "/v1/tokens", May(F::TokensMake), routes!(token::make)),
+        route("post", "/v1/tokens/{id}/revoke", May(F::TokensMake), routes!(token::revoke)),
+        route("get", "/v1/users", May(F::UsersRead), routes!(user::list)),
+        route("get", "/v1/users/{id}", Identity, routes!(user::show)),
+        route("post", "/v1/users", May(F::UsersManage), routes!(user::invite)),
+        route("post", "/v1/users/{id}/rename", Identity, routes!(user::rename)),
+        route("post", "/v1/users/{id}/move", Identity, routes!(user::relocate)),
+        route("post", "/v1/users/{id}/contacts", Identity, routes!(user::add_contact)),
+        route("delete", "/v1/users/{id}/contacts/{number}", Identity, routes!(user::remove_contact)),
+        route("post", "/v1/users/{id}/enable", May(F::UsersManage), routes!(user::enable)),
+        route("post", "/v1/users/{id}/disable", May(F::UsersManage), routes!(user::disable)),
+        route("post", "/v1/users/{id}/memberships", May(F::UsersManage), routes!(user::change_membership)),
+        route("post", "/v1/users/{id}/password-link", May(F::UsersManage), routes!(password::make_link)),
+        route("get", "/v1/access-log", Identity, routes!(access_log::list)),
 
         // Accounts.
-        route("get", "/v1/accounts", ANYONE, routes!(account::list)),
-        route("get", "/v1/accounts/{id}", ANYONE, routes!(account::show)),
-        route("get", "/v1/accounts/{id}/balance", ANYONE, routes!(account::balance)),
-        route("get", "/v1/accounts/{id}/balance/explanation", ANYONE, routes!(explanation::explain_balance)),
-        route("get", "/v1/accounts/{id}/statement", ANYONE, routes!(statement::statement)),
-        route("post", "/v1/accounts", STAFF, routes!(account::open)),
-        route("post", "/v1/accounts/{id}/credit-limit", STAFF, routes!(account::set_credit_limit)),
-        route("post", "/v1/accounts/{id}/post-paid", STAFF, routes!(account::change_post_paid)),
-        route("post", "/v1/accounts/{id}/automatic-allocation", CUSTOMER, routes!(account::switch_automatic_allocation)),
-        money("post", "/v1/accounts/{id}/holds", STAFF, routes!(account::hold)),
-        money("post", "/v1/accounts/{id}/holds/{hold}/release", STAFF, routes!(account::release_hold)),
-        money("post", "/v1/accounts/{id}/adjustments", STAFF, routes!(account::adjust)),
-        money("post", "/v1/accounts/{id}/transfers", CUSTOMER, routes!(account::transfer)),
+        route("get", "/v1/accounts", May(F::AccountsRead), routes!(account::list)),
+        route("get", "/v1/accounts/{id}", May(F::AccountsRead), routes!(account::show)),
+        route("get", "/v1/accounts/{id}/balance", May(F::AccountsRead), routes!(account::balance)),
+        route("get", "/v1/accounts/{id}/balance/explanation", May(F::AccountsRead), routes!(explanation::explain_balance)),
+        route("get", "/v1/accounts/{id}/statement", May(F::AccountsRead), routes!(statement::statement)),
+        route("post", "/v1/accounts", May(F::AccountsOpen), routes!(account::open)),
+        route("post", "/v1/accounts/{id}/credit-limit", May(F::AccountsTerms), routes!(account::set_credit_limit)),
+        route("post", "/v1/accounts/{id}/post-paid", May(F::AccountsTerms), routes!(account::change_post_paid)),
+        route("post", "/v1/accounts/{id}/automatic-allocation", May(F::AccountsAllocate), routes!(account::switch_automatic_allocation)),
+        money("post", "/v1/accounts/{id}/holds", May(F::AccountsHold), routes!(account::hold)),
+        money("post", "/v1/accounts/{id}/holds/{hold}/release", May(F::AccountsHold), routes!(account::release_hold)),
+        money("post", "/v1/accounts/{id}/adjustments", May(F::AccountsAdjust), routes!(account::adjust)),
+        money("post", "/v1/accounts/{id}/transfers", May(F::AccountsTransfer), routes!(account::transfer)),
 
         // Orders.
-        route("get", "/v1/orders", ANYONE, routes!(order::list)),
-        route("get", "/v1/orders/{id}", ANYONE, routes!(order::show)),
-        money("post", "/v1/orders", CUSTOMER, routes!(order::place)),
-        money("post", "/v1/orders/{id}/items", CUSTOMER, routes!(order::add_item)),
-        route("delete", "/v1/orders/{id}/items/{number}", CUSTOMER, routes!(order::remove_item)),
-        route("post", "/v1/orders/{id}/rename", CUSTOMER, routes!(order::rename)),
-        route("post", "/v1/orders/{id}/delete", CUSTOMER, routes!(order::delete)),
-        money("post", "/v1/orders/{id}/pay", CUSTOMER, routes!(order::pay)),
+        route("get", "/v1/orders", May(F::OrdersRead), routes!(order::list)),
+        route("get", "/v1/orders/{id}", May(F::OrdersRead), routes!(order::show)),
+        money("post", "/v1/orders", May(F::OrdersPlace), routes!(order::place)),
+        money("post", "/v1/orders/{id}/items", May(F::OrdersPlace), routes!(order::add_item)),
+        route("delete", "/v1/orders/{id}/items/{number}", May(F::OrdersPlace), routes!(order::remove_item)),
+        route("post", "/v1/orders/{id}/rename", May(F::OrdersChange), routes!(order::rename)),
+        route("post", "/v1/orders/{id}/delete", May(F::OrdersChange), routes!(order::delete)),
+        money("post", "/v1/orders/{id}/pay", May(F::OrdersPay), routes!(order::pay)),
 
         // Payments and refunds. A gateway's notice needs no key: it names the payment.
-        route("get", "/v1/payments", ANYONE, routes!(payment::list)),
-        route("get", "/v1/payments/{id}", ANYONE, routes!(payment::show)),
-        route("get", "/v1/payments/{id}/allocations", ANYONE, routes!(allocation::list_allocations)),
-        route("get", "/v1/payments/{id}/refunds", ANYONE, routes!(refund::list_refunds)),
-        route("get", "/v1/payments/{id}/disputes", ANYONE, routes!(dispute::list_disputes)),
-        money("post", "/v1/payments", CUSTOMER, routes!(payment::start)),
-        route("post", "/v1/payments/notices", STAFF, routes!(notice::take)),
-        route("post", "/v1/payments/{id}/submit", CUSTOMER, routes!(payment::submit)),
-        money("post", "/v1/payments/{id}/credit", STAFF, routes!(payment::credit)),
-        money("post", "/v1/payments/{id}/pledge", STAFF, routes!(payment::pledge)),
-        money("post", "/v1/payments/{id}/withdraw-pledge", STAFF, routes!(payment::withdraw_pledge)),
-        route("post", "/v1/payments/{id}/fail", STAFF, routes!(payment::fail)),
-        route("post", "/v1/payments/{id}/delete", CUSTOMER, routes!(payment::delete)),
-        money("post", "/v1/payments/{id}/fraud", STAFF, routes!(payment::mark_fraudulent)),
-        money("post", "/v1/payments/{id}/allocations", STAFF, routes!(allocation::allocate)),
-        money("post", "/v1/payments/{id}/refunds", STAFF, routes!(refund::start_refund)),
-        money("post", "/v1/payments/{id}/refunds/{refund}/settle", STAFF, routes!(refund::settle_refund)),
-        money("post", "/v1/payments/{id}/refunds/{refund}/fail", STAFF, routes!(refund::fail_refund)),
-        money("post", "/v1/payments/{id}/disputes", STAFF, routes!(dispute::open_dispute)),
-        money("post", "/v1/payments/{id}/disputes/{dispute}/win", STAFF, routes!(dispute::win_dispute)),
-        money("post", "/v1/payments/{id}/disputes/{dispute}/lose", STAFF, routes!(dispute::lose_dispute)),
+        route("get", "/v1/payments", May(F::PaymentsRead), routes!(payment::list)),
+        route("get", "/v1/payments/{id}", May(F::PaymentsRead), routes!(payment::show)),
+        route("get", "/v1/payments/{id}/allocations", May(F::PaymentsRead), routes!(allocation::list_allocations)),
+        route("get", "/v1/payments/{id}/refunds", May(F::PaymentsRead), routes!(refund::list_refunds)),
+        route("get", "/v1/payments/{id}/disputes", May(F::PaymentsRead), routes!(dispute::list_disputes)),
+        money("post", "/v1/payments", May(F::PaymentsStart), routes!(payment::start)),
+        route("post", "/v1/payments/notices", May(F::PaymentsRecord), routes!(notice::take)),
+        route("post", "/v1/payments/{id}/submit", May(F::PaymentsStart), routes!(payment::submit)),
+        money("post", "/v1/payments/{id}/credit", May(F::PaymentsRecord), routes!(payment::credit)),
+        money("post", "/v1/payments/{id}/pledge", May(F::PaymentsRecord), routes!(payment::pledge)),
+        money("post", "/v1/payments/{id}/withdraw-pledge", May(F::PaymentsRecord), routes!(payment::withdraw_pledge)),
+        route("post", "/v1/payments/{id}/fail", May(F::PaymentsRecord), routes!(payment::fail)),
+        route("post", "/v1/payments/{id}/delete", May(F::PaymentsStart), routes!(payment::delete)),
+        money("post", "/v1/payments/{id}/fraud", May(F::PaymentsRecord), routes!(payment::mark_fraudulent)),
+        money("post", "/v1/payments/{id}/allocations", May(F::PaymentsAllocate), routes!(allocation::allocate)),
+        money("post", "/v1/payments/{id}/refunds", May(F::RefundsMake), routes!(refund::start_refund)),
+        money("post", "/v1/payments/{id}/refunds/{refund}/settle", May(F::RefundsMake), routes!(refund::settle_refund)),
+        money("post", "/v1/payments/{id}/refunds/{refund}/fail", May(F::RefundsMake), routes!(refund::fail_refund)),
+        money("post", "/v1/payments/{id}/disputes", May(F::DisputesRecord), routes!(dispute::open_dispute)),
+        money("post", "/v1/payments/{id}/disputes/{dispute}/win", May(F::DisputesRecord), routes!(dispute::win_dispute)),
+        money("post", "/v1/payments/{id}/disputes/{dispute}/lose", May(F::DisputesRecord), routes!(dispute::lose_dispute)),
 
         // Documents.
-        route("get", "/v1/invoices", ANYONE, routes!(invoice::list)),
-        route("get", "/v1/invoices/{id}", ANYONE, routes!(invoice::show)),
-        route("get", "/v1/invoices/{id}/due/explanation", ANYONE, routes!(explanation::explain_due)),
-        money("post", "/v1/invoices", STAFF, routes!(invoice::issue)),
-        route("patch", "/v1/invoices/{id}", CUSTOMER, routes!(invoice::patch)),
-        route("put", "/v1/invoices/{id}", CUSTOMER, routes!(invoice::put)),
-        route("delete", "/v1/invoices/{id}", CUSTOMER, routes!(invoice::delete)),
-        route("get", "/v1/credit-notes", ANYONE, routes!(credit_note::list)),
-        route("get", "/v1/credit-notes/{id}", ANYONE, routes!(credit_note::show)),
-        money("post", "/v1/credit-notes", STAFF, routes!(credit_note::issue)),
+        route("get", "/v1/invoices", May(F::InvoicesRead), routes!(invoice::list)),
+        route("get", "/v1/invoices/{id}", May(F::InvoicesRead), routes!(invoice::show)),
+        route("get", "/v1/invoices/{id}/due/explanation", May(F::InvoicesRead), routes!(explanation::explain_due)),
+        money("post", "/v1/invoices", May(F::InvoicesIssue), routes!(invoice::issue)),
+        route("patch", "/v1/invoices/{id}", May(F::InvoicesRead), routes!(invoice::patch)),
+        route("put", "/v1/invoices/{id}", May(F::InvoicesRead), routes!(invoice::put)),
+        route("delete", "/v1/invoices/{id}", May(F::InvoicesRead), routes!(invoice::delete)),
+        route("get", "/v1/credit-notes", May(F::CreditNotesRead), routes!(credit_note::list)),
+        route("get", "/v1/credit-notes/{id}", May(F::CreditNotesRead), routes!(credit_note::show)),
+        money("post", "/v1/credit-notes", May(F::CreditNotesIssue), routes!(credit_note::issue)),
 
         // Services, expenses and discounts.
-        route("get", "/v1/services", ANYONE, routes!(service::list)),
-        route("get", "/v1/services/{id}", ANYONE, routes!(service::show)),
-        route("get", "/v1/expenses", ANYONE, routes!(expense::list)),
-        route("get", "/v1/expenses/{id}", ANYONE, routes!(expense::show)),
-        money("post", "/v1/expenses", STAFF, routes!(expense::record)),
-        money("post", "/v1/expenses/{id}/adjust", STAFF, routes!(expense::adjust)),
-        money("post", "/v1/expenses/{id}/reverse", STAFF, routes!(expense::reverse)),
-        money("post", "/v1/expenses/{id}/reinstate", STAFF, routes!(expense::reinstate)),
-        route("get", "/v1/discounts", ANYONE, routes!(discount::list)),
-        route("get", "/v1/discounts/{id}", ANYONE, routes!(discount::show)),
-        route("post", "/v1/discounts", STAFF, routes!(discount::grant)),
-        route("post", "/v1/discounts/{id}/revoke", STAFF, routes!(discount::revoke)),
+        route("get", "/v1/services", May(F::ServicesRead), routes!(service::list)),
+        route("get", "/v1/services/{id}", May(F::ServicesRead), routes!(service::show)),
+        route("get", "/v1/expenses", May(F::ExpensesRead), routes!(expense::list)),
+        route("get", "/v1/expenses/{id}", May(F::ExpensesRead), routes!(expense::show)),
+        money("post", "/v1/expenses", May(F::ExpensesRecord), routes!(expense::record)),
+        money("post", "/v1/expenses/{id}/adjust", May(F::ExpensesRecord), routes!(expense::adjust)),
+        money("post", "/v1/expenses/{id}/reverse", May(F::ExpensesRecord), routes!(expense::reverse)),
+        money("post", "/v1/expenses/{id}/reinstate", May(F::ExpensesRecord), routes!(expense::reinstate)),
+        route("get", "/v1/discounts", May(F::DiscountsRead), routes!(discount::list)),
+        route("get", "/v1/discounts/{id}", May(F::DiscountsRead), routes!(discount::show)),
+        route("post", "/v1/discounts", May(F::DiscountsGrant), routes!(discount::grant)),
+        route("post", "/v1/discounts/{id}/revoke", May(F::DiscountsGrant), routes!(discount::revoke)),
 
         // Tickets.
-        route("get", "/v1/tickets", ANYONE, routes!(ticket::list)),
-        route("get", "/v1/tickets/{id}", ANYONE, routes!(ticket::show)),
-        route("post", "/v1/tickets", CUSTOMER, routes!(ticket::open)),
-        route("post", "/v1/tickets/{id}/messages", CUSTOMER, routes!(ticket::write)),
-        route("post", "/v1/tickets/{id}/take-up", STAFF, routes!(ticket::take_up)),
-        route("post", "/v1/tickets/{id}/read", CUSTOMER, routes!(ticket::read)),
-        route("post", "/v1/tickets/{id}/archive", CUSTOMER, routes!(ticket::archive)),
-        route("post", "/v1/tickets/{id}/restore", CUSTOMER, routes!(ticket::restore)),
+        route("get", "/v1/tickets", May(F::TicketsRead), routes!(ticket::list)),
+        route("get", "/v1/tickets/{id}", May(F::TicketsRead), routes!(ticket::show)),
+        route("post", "/v1/tickets", May(F::TicketsWrite), routes!(ticket::open)),
+        route("post", "/v1/tickets/{id}/messages", May(F::TicketsWrite), routes!(ticket::write)),
+        route("post", "/v1/tickets/{id}/take-up", May(F::TicketsAnswer), routes!(ticket::take_up)),
+        route("post", "/v1/tickets/{id}/read", May(F::TicketsWrite), routes!(ticket::read)),
+        route("post", "/v1/tickets/{id}/archive", May(F::TicketsWrite), routes!(ticket::archive)),
+        route("post", "/v1/tickets/{id}/restore", May(F::TicketsWrite), routes!(ticket::restore)),
 
         // The books.
-        route("post", "/v1/books/close", STAFF, routes!(books::close)),
-        route("get", "/v1/books/periods", READERS, routes!(books::list_periods)),
-        route("get", "/v1/history", ANYONE, routes!(history::list)),
-        route("get", "/v1/audit/trial-balance", READERS, routes!(journal::trial_balance)),
-        route("get", "/v1/audit/journal", READERS, routes!(journal::list_journal)),
-        route("get", "/v1/audit/events", READERS, routes!(event::list_events)),
-        route("get", "/v1/audit/checkpoints", READERS, routes!(checkpoint::list)),
-        route("get", "/v1/audit/checkpoints/latest", READERS, routes!(checkpoint::latest)),
-        route("get", "/v1/audit/proofs/inclusion", READERS, routes!(proof::inclusion)),
-        route("get", "/v1/audit/proofs/consistency", READERS, routes!(proof::consistency)),
+        route("post", "/v1/books/close", May(F::BooksClose), routes!(books::close)),
+        route("get", "/v1/books/periods", May(F::BooksRead), routes!(books::list_periods)),
+        route("get", "/v1/history", May(F::HistoryRead), routes!(history::list)),
+        route("get", "/v1/audit/trial-balance", May(F::AuditRead), routes!(journal::trial_balance)),
+        route("get", "/v1/audit/journal", May(F::AuditRead), routes!(journal::list_journal)),
+        route("get", "/v1/audit/events", May(F::AuditRead), routes!(event::list_events)),
+        route("get", "/v1/audit/checkpoints", May(F::AuditRead), routes!(checkpoint::list)),
+        route("get", "/v1/audit/checkpoints/latest", May(F::AuditRead), routes!(checkpoint::latest)),
+        route("get", "/v1/audit/proofs/inclusion", May(F::AuditRead), routes!(proof::inclusion)),
+        route("get", "/v1/audit/proofs/consistency", May(F::AuditRead), routes!(proof::consistency)),
 
         // The transparency log, as C2SP lays it out. Entries hold what customers do; hashes tell nothing of it.
-        route("get", "/log/checkpoint", ANYONE, routes!(tile::checkpoint)),
-        route("get", "/log/tile/{level}/{*index}", ANYONE, routes!(tile::tile)),
-        route("get", "/log/tile/entries/{*index}", READERS, routes!(tile::entries)),
-        route("get", "/log/event/{position}", READERS, routes!(tile::event)),
-        route("get", "/log/format", ANYONE, routes!(tile::format)),
+        route("get", "/log/checkpoint", Nothing, routes!(tile::checkpoint)),
+        route("get", "/log/tile/{level}/{*index}", Nothing, routes!(tile::tile)),
+        route("get", "/log/tile/entries/{*index}", May(F::AuditRead), routes!(tile::entries)),
+        route("get", "/log/event/{position}", May(F::AuditRead), routes!(tile::event)),
+        route("get", "/log/format", Nothing, routes!(tile::format)),
 
         // What runs them.
-        route("get", "/v1/ops/projections", OPERATOR, routes!(projection::list)),
-        route("get", "/v1/ops/projections/{name}", OPERATOR, routes!(projection::show)),
-        route("post", "/v1/ops/projections/{name}/rebuild", OPERATOR, routes!(rebuild::rebuild)),
-        route("post", "/v1/ops/projections/{name}/rollback", OPERATOR, routes!(projection::roll_back)),
-        route("post", "/v1/ops/projections/{name}/discard", OPERATOR, routes!(projection::discard)),
-        route("post", "/v1/ops/projections/{name}/pause", OPERATOR, routes!(projection::pause)),
-        route("post", "/v1/ops/projections/{name}/resume", OPERATOR, routes!(projection::resume)),
-        route("post", "/v1/ops/projections/{name}/park", OPERATOR, routes!(parking::park)),
-        route("post", "/v1/ops/projections/{name}/unpark", OPERATOR, routes!(parking::unpark)),
-        route("post", "/v1/ops/projections/{name}/repair", OPERATOR, routes!(projection::repair)),
-        route("get", "/v1/ops/schema", OPERATOR, routes!(schema::list_versions)),
+        route("get", "/v1/ops/projections", May(F::ProjectionsRead), routes!(projection::list)),
+        route("get", "/v1/ops/projections/{name}", May(F::ProjectionsRead), routes!(projection::show)),
+        route("post", "/v1/ops/projections/{name}/rebuild", May(F::ProjectionsOperate), routes!(rebuild::rebuild)),
+        route("post", "/v1/ops/projections/{name}/rollback", May(F::ProjectionsOperate), routes!(projection::roll_back)),
+        route("post", "/v1/ops/projections/{name}/discard", May(F::ProjectionsOperate), routes!(projection::discard)),
+        route("post", "/v1/ops/projections/{name}/pause", May(F::ProjectionsOperate), routes!(projection::pause)),
+        route("post", "/v1/ops/projections/{name}/resume", May(F::ProjectionsOperate), routes!(projection::resume)),
+        route("post", "/v1/ops/projections/{name}/park", May(F::ProjectionsOperate), routes!(parking::park)),
+        route("post", "/v1/ops/projections/{name}/unpark", May(F::ProjectionsOperate), routes!(parking::unpark)),
+        route("post", "/v1/ops/projections/{name}/repair", May(F::ProjectionsOperate), routes!(projection::repair)),
+        route("get", "/v1/ops/schema", May(F::ProjectionsRead), routes!(schema::list_versions)),
     ]
 }
 
@@ -212,7 +255,12 @@ const ADDRESSES: &str = "Daybook, a billing ledger.
 /// Everything that the server answers.
 pub fn router(app: App) -> Router {
     let hosts = app.hosts().clone();
-    with_layers(routes_of(app), hosts)
+    with_layers(authenticated(routes_of(app.clone()), app), hosts)
+}
+
+/// The routes, with the layer that finds out who asks.
+pub fn authenticated(routes: Router, app: App) -> Router {
+    routes.layer(from_fn_with_state(app, authenticate))
 }
 
 /// The routes without the layers around them.
@@ -222,11 +270,17 @@ pub fn routes_of(app: App) -> Router {
     let description = Bytes::from(serde_json::to_vec(&description).expect("a description is JSON"));
     routes
         .route("/", get(ADDRESSES))
+        .route("/sign-in", get(demonstration::page).post(demonstration::use_link))
         .route("/problems", get(problem::list))
         .route("/problems/{code}", get(problem::show))
         .merge(SwaggerUi::new("/docs").config(utoipa_swagger_ui::Config::from("/openapi.json")))
         .route("/openapi.json", get(|| async move { ([(CONTENT_TYPE, "application/json")], description) }))
         .with_state(app)
+}
+
+/// What each route needs, by method and path.
+pub fn needs() -> Vec<(&'static str, &'static str, Need)> {
+    table().iter().map(|line| (line.method, line.path, line.need)).collect()
 }
 
 /// The description of the API that is served at `/openapi.json`.
@@ -240,7 +294,8 @@ fn described() -> (Router<App>, OpenApi) {
         let item = line.handler.1.paths.get_mut(line.path).expect("a handler is annotated with its path in the table");
         let (method, operation) = operations(item).next().expect("a handler is annotated with its method");
         assert_eq!(method, line.method, "the annotation of {} agrees with the table", line.path);
-        describe(operation, line.path, method, line.callers, line.moves_money);
+        describe(operation, line.path, method, line.need, line.moves_money);
+        line.handler.2 = line.handler.2.layer(from_fn_with_state(line.need, admit));
         if let Some(recorded) = recorded(operation, line.path) {
             line.handler.2 = line.handler.2.layer(Extension(recorded));
         }
@@ -260,23 +315,13 @@ fn recorded(operation: &Operation, path: &'static str) -> Option<Recorded> {
     Some(Recorded { status, made_in })
 }
 
-fn route(
-    method: &'static str,
-    path: &'static str,
-    callers: &'static [Role],
-    handler: UtoipaMethodRouter<App>,
-) -> Route {
-    Route { method, path, callers, moves_money: false, handler }
+fn route(method: &'static str, path: &'static str, need: Need, handler: UtoipaMethodRouter<App>) -> Route {
+    Route { method, path, need, moves_money: false, handler }
 }
 
 /// A route that moves money: it needs an idempotency key.
-fn money(
-    method: &'static str,
-    path: &'static str,
-    callers: &'static [Role],
-    handler: UtoipaMethodRouter<App>,
-) -> Route {
-    Route { moves_money: true, ..route(method, path, callers, handler) }
+fn money(method: &'static str, path: &'static str, need: Need, handler: UtoipaMethodRouter<App>) -> Route {
+    Route { moves_money: true, ..route(method, path, need, handler) }
 }
 
 #[cfg(test)]
@@ -291,24 +336,21 @@ mod tests {
         let mut described = BTreeSet::new();
         for (path, item) in &mut description.paths.paths {
             for (method, operation) in operations(item) {
-                let callers = operation.extensions.as_ref().and_then(|extensions| extensions.get("x-callers").cloned());
+                let need = operation.extensions.as_ref().and_then(|extensions| extensions.get("x-needs").cloned());
                 let key = operation.parameters.iter().flatten().any(|parameter| {
                     let parameter = serde_json::to_value(parameter).expect("a parameter is JSON");
                     parameter["name"] == "idempotency-key" && parameter["required"] == true
                 });
-                described.insert((method.to_owned(), path.clone(), callers.unwrap_or_default().to_string(), key));
+                described.insert((method.to_owned(), path.clone(), need.unwrap_or_default().to_string(), key));
             }
         }
         let listed: BTreeSet<_> = table()
             .iter()
             .map(|line| {
-                let callers: Vec<_> = line.callers.iter().map(|role| format!("{role:?}").to_lowercase()).collect();
-                let callers = serde_json::to_string(&callers).expect("names are JSON");
-                (line.method.to_owned(), line.path.to_owned(), callers, line.moves_money)
+                (line.method.to_owned(), line.path.to_owned(), format!("{:?}", line.need.as_str()), line.moves_money)
             })
             .collect();
         assert_eq!(listed, described);
-        assert!(table().iter().all(|line| !line.callers.is_empty()));
     }
 
     #[test]

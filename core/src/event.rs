@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::domain::Event;
+use crate::domain::{Event, Principal};
 
 /// The place of an event in the book: 1, 2, 3 … without gaps, in the order of commits.
 pub type Position = u64;
@@ -108,6 +108,8 @@ impl TryFrom<String> for Actor {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Context {
     pub actor: Actor,
+    /// As whom the actor asks, whose rights the command is looked at by; `None` for the ledger's own programs.
+    pub principal: Option<Principal>,
     /// Whom the actor stands in for, such as the customer in whose panel a member of staff works.
     pub on_behalf_of: Option<Actor>,
     /// Why, where a person decided.
@@ -279,6 +281,7 @@ mod tests {
     fn context() -> Context {
         Context {
             actor: Actor::new(ActorKind::Staff, "anna"),
+            principal: None,
             on_behalf_of: Some(Actor::new(ActorKind::Customer, "cus_1")),
             reason: Some("asked by telephone".into()),
             correlation_id: Uuid::from_u128(1),

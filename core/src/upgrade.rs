@@ -90,6 +90,7 @@ fn command(operation: Operation, at: DateTime<Utc>) -> Command {
     let id = Uuid::now_v7();
     let context = Context {
         actor: Actor::system("upgrade"),
+        principal: None,
         on_behalf_of: None,
         reason: Some("recorded by an earlier version without it".into()),
         correlation_id: id,

@@ -8,7 +8,7 @@ use daybook_core::{
     terms::sealed::{Sealed, StillSealed},
 };
 use serde::{Deserialize, Serialize};
-use sqlx::FromRow;
+use sqlx::{FromRow, PgConnection};
 
 use crate::{
     engine::{Changes, FoldError, Follows, Owner, Projection, Row, Shown, Source, Table, place},
@@ -129,4 +129,9 @@ impl Listed for CustomerSummary {
     fn position(&self) -> i64 {
         self.customer.position
     }
+}
+
+/// The customer who was registered first.
+pub async fn first(connection: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar("select id from customers order by position limit 1").fetch_optional(connection).await
 }

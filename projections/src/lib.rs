@@ -22,6 +22,7 @@ pub mod payment;
 pub mod service;
 pub mod statement;
 pub mod ticket;
+pub mod user;
 pub mod word;
 
 pub use engine::{
@@ -47,6 +48,7 @@ pub static BOARD: &[Definition] = &[
     Definition::of::<payment::Payments>(),
     Definition::of::<service::Services>(),
     Definition::of::<ticket::Tickets>(),
+    Definition::of::<user::Users>(),
 ];
 
 /// The projection of this name, in the version of this program.

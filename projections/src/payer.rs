@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 
 use crate::{
+    customer::told,
     engine::{Changes, FoldError, Follows, Owner, Projection, Row, Shown, Source, Table, place},
     listing::Listed,
     word::Word,

@@ -7,7 +7,7 @@ use daybook_replay_tools::{
     check::{replay, schema, verify, why},
     demo, diff, export, import,
     ledger::LedgerOptions,
-    operate::{drill, projection, rebuild, status, tree},
+    operate::{drill, projection, rebuild, status, tree, user},
     prove::{archive, checkpoint, proof, statement},
     tell_trouble,
 };
@@ -78,6 +78,12 @@ enum Verb {
     Status(status::Arguments),
     /// Show why the balance of an account is what it is: the events behind it, step by step
     Why(why::Arguments),
+    /// Look after those who sign in
+    #[command(subcommand)]
+    User(user::User),
+    /// Look after the tokens of programs
+    #[command(subcommand)]
+    Token(user::Tokens),
     /// Fill the ledger with two years of a small hosting provider
     Demo(demo::Arguments),
 }
@@ -150,6 +156,8 @@ async fn main() -> ExitCode {
         Verb::Schema(arguments) => schema::run(&ledger, &arguments).await,
         Verb::Status(arguments) => status::run(&ledger, &arguments).await,
         Verb::Why(arguments) => why::run(&ledger, &arguments).await,
+        Verb::User(verb) => user::run(&ledger, &verb).await,
+        Verb::Token(verb) => user::tokens(&ledger, &verb).await,
         Verb::Demo(arguments) => demo::run(&ledger, &arguments).await,
     };
     match outcome {

@@ -24,7 +24,7 @@ async fn a_request_that_is_cut_at_any_point_leaves_every_connection_clean_and_ev
     let database = database().await;
     let store = database.store().await;
     let running = App::start(store.clone(), AppOptions::default()).await.unwrap();
-    let router = running.router();
+    let router = daybook_tests::api::open_router(&running);
     let customer = registered(&router, "Ada Lovelace").await;
     let id = customer["id"].as_str().unwrap().to_owned();
     let account = json!({ "customer": id, "currency": "EUR", "name": "Main account" });

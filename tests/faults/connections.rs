@@ -49,7 +49,7 @@ async fn connections_that_say_nothing_cost_little_memory() {
 #[tokio::test]
 async fn a_caller_who_keeps_the_server_waiting_is_cut() {
     let served = Served::with(ConnectionOptions { patience: Duration::from_millis(300), ..Default::default() }).await;
-    let half_a_body = "POST /v1/customers HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+    let half_a_body = "POST /v1/sign-in HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
                        content-length: 100\r\n\r\n{\"name\":";
     for (said, answer) in
         [("", ""), ("GET /livez HTTP/1.1\r\nhost: local", ""), (LIVE, "HTTP/1.1 200"), (half_a_body, "HTTP/1.1 408")]

@@ -8,7 +8,13 @@ use std::{
     },
 };
 
-use daybook_tests::{TestDatabase, api::Answer, database, program};
+use daybook_tests::{
+    TestDatabase,
+    api::Answer,
+    database,
+    people::{client, staff_token},
+    program,
+};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use tokio::{
@@ -72,7 +78,7 @@ async fn post(client: &Client, url: &str, path: &str, key: &str, body: &Value) -
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_killed_under_load_loses_nothing_and_repeats_nothing() {
     let database = database().await;
-    let client = Client::new();
+    let client = client(&staff_token(&["--database-url", database.url(), "--log-key", "none"]).await);
     let mut server = Server::start(&database).await;
     let (_, customer) = post(&client, &server.url, "/v1/customers", "c", &json!({ "name": "Ada" })).await.unwrap();
     let open = json!({ "customer": customer["id"], "currency": "USD", "name": "hosting", "time_zone": "UTC" });

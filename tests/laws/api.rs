@@ -303,7 +303,7 @@ async fn a_server_whose_writer_has_fallen_says_so_and_is_not_ready() {
     let running = elsewhere.spawn(App::start(store, AppOptions::default())).await.unwrap().unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let router = running.router();
+    let router = daybook_tests::api::open_router(&running);
     tokio::spawn(async move { axum::serve(listener, router).await });
 
     let fallen = running.fallen();
@@ -390,8 +390,9 @@ async fn what_can_be_read_in_two_ways_is_not_read() {
 
     for name in [
         "content-encoding",
+        "authorization",
         "content-type",
-        "daybook-actor",
+        "daybook-membership",
         "daybook-on-behalf-of",
         "host",
         "idempotency-key",

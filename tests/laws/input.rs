@@ -1,7 +1,7 @@
 //! What the API refuses to read, at every route of its description.
 
 use daybook_api::openapi;
-use daybook_tests::api::{Answer, TestApp};
+use daybook_tests::api::{Answer, TestApp, address};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -30,31 +30,6 @@ fn operations(description: &Value) -> Vec<Operation> {
         }
     }
     operations
-}
-
-/// The address with identifiers that such things can have.
-fn address(path: &str) -> String {
-    let id = match path.split('/').nth(2) {
-        Some("customers") => "cus_1",
-        Some("payers") => "pyr_1",
-        Some("accounts") => "acc_1",
-        Some("orders") => "ord_1",
-        Some("payments") => "pay_1",
-        Some("invoices") => "inv_1",
-        Some("credit-notes") => "crn_1",
-        Some("services") => "srv_1",
-        Some("expenses") => "exp_1",
-        Some("discounts") => "dsc_1",
-        Some("tickets") => "tkt_1",
-        _ => "accounts",
-    };
-    path.replace("{id}", id)
-        .replace("{name}", id)
-        .replace("{hold}", "hld_1")
-        .replace("{refund}", "rfd_1")
-        .replace("{dispute}", "dsp_1")
-        .replace("{number}", "1")
-        .replace("{group}", "friends")
 }
 
 /// The schema itself, where another is referred to.

@@ -91,6 +91,11 @@ async fn a_customer_sees_what_is_theirs_and_nothing_else() {
              )",
         ),
         ("discounts", "select count(*) from discounts where audience = 'group' and audience_id <> 'gold'"),
+        ("memberships", "select count(*) from memberships where customer_id is null"),
+        (
+            "users",
+            "select count(*) from users where id not in (select user_id from memberships where customer_id is not null)",
+        ),
     ];
     let everybodys = [
         ("closed_periods", "select count(*) from closed_periods"),

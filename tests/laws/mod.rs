@@ -12,6 +12,7 @@ mod problems;
 mod purity;
 pub mod reference;
 mod representable;
+mod rights;
 mod sealed;
 mod shapes;
 mod time_travel;

@@ -18,6 +18,28 @@ const BY_FAULTS: &[(&str, &str)] = &[
     ("build-unproven", "what_happens_to_a_build_meanwhile_is_told"),
     ("clock-jumped", "a_clock_that_jumped_is_told_over_http"),
     ("entry-too-large", "a_log_of_before_that_holds_a_large_event_is_continued"),
+    ("factor-exists", "a_secret_is_named_once"),
+    ("factor-not-found", "a_secret_is_named_once"),
+    ("first-user", "a_customer_does_not_remove_its_first_user_and_shares_no_other"),
+    ("forbidden-by-role", "each_route_lets_those_through_who_may_do_what_it_needs"),
+    ("impersonation-read-only", "a_customer_sees_who_has_looked"),
+    ("link-used", "a_link_of_one_purpose_is_none_of_another"),
+    ("password-guessable", "a_password_that_is_none_is_refused"),
+    ("password-is-a-name", "a_superuser_invites_a_person_who_chooses_a_password_by_a_link_once"),
+    ("password-too-long", "a_password_that_is_none_is_refused"),
+    ("password-too-short", "a_superuser_invites_a_person_who_chooses_a_password_by_a_link_once"),
+    ("right-not-held", "nobody_lets_himself_in_to_more_than_he_may_do"),
+    ("session-needed", "what_needs_a_session_is_not_done_by_a_token"),
+    ("session-not-found", "what_needs_a_session_is_not_done_by_a_token"),
+    ("sign-in-refused", "whoever_is_nobody_gets_the_answer_of_a_wrong_password"),
+    ("step-up-needed", "a_token_asks_for_its_owner_until_it_is_revoked"),
+    ("token-not-found", "a_secret_is_named_once"),
+    ("too-many-attempts", "whoever_guesses_is_held_up"),
+    ("too-many-memberships", "a_person_has_so_many_memberships_and_tokens_at_most"),
+    ("too-many-tokens", "a_person_has_so_many_memberships_and_tokens_at_most"),
+    ("unauthenticated", "each_route_lets_those_through_who_may_do_what_it_needs"),
+    ("user-exists", "a_secret_is_named_once"),
+    ("user-shared", "a_customer_does_not_remove_its_first_user_and_shares_no_other"),
     ("event-too-large", "a_document_of_very_many_lines_is_taken_or_refused_whole"),
     ("ledger-forked", "a_ledger_that_lacks_what_was_signed_takes_no_writes_until_an_operator_decides"),
     ("ledger-upgrading", "a_ledger_that_is_being_brought_over_takes_no_writes"),
@@ -53,6 +75,7 @@ async fn every_problem_of_the_board_is_raised() {
     nouns::expenses_and_discounts(&app, &parties, &mut raised).await;
     nouns::tickets(&app, &parties, &mut raised).await;
     nouns::books(&app, &mut raised).await;
+    nouns::users(&app, &parties, &mut raised).await;
     alone::what_stands_already(&app, &parties, &mut raised).await;
     alone::what_no_operation_asks(&mut raised).await;
     server::bare_statuses(&mut raised).await;

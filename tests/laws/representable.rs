@@ -185,6 +185,7 @@ impl Dice {
     fn context(&mut self) -> Context {
         Context {
             actor: Actor::new(ActorKind::Staff, "anna"),
+            principal: None,
             on_behalf_of: None,
             reason: Some(self.text()),
             correlation_id: Uuid::now_v7(),

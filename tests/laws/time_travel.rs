@@ -51,8 +51,16 @@ fn stride(of: usize, at_least: usize) -> usize {
 
 /// What operators ask is answered from how things stand now, and what the server says of itself has no past. What was
 /// signed of the log names its own moment.
-fn has_past(path: &str) -> bool {
-    let without = ["/v1/ops/", "/v1/audit/checkpoints", "/v1/audit/proofs/"];
+pub(super) fn has_past(path: &str) -> bool {
+    let without = [
+        "/v1/ops/",
+        "/v1/audit/checkpoints",
+        "/v1/audit/proofs/",
+        "/v1/access-log",
+        "/v1/me",
+        "/v1/sessions",
+        "/v1/tokens",
+    ];
     path.starts_with("/v1/") && !without.iter().any(|prefix| path.starts_with(prefix))
 }
 
@@ -104,6 +112,11 @@ pub(super) async fn addresses(path: &str, database: &TestDatabase) -> Option<Vec
         "/v1/expenses/{id}" => of(ids("expenses").await, &[""]),
         "/v1/discounts/{id}" => of(ids("discounts").await, &[""]),
         "/v1/tickets/{id}" => of(ids("tickets").await, &[""]),
+        "/v1/users/{id}" => of(ids("users").await, &[""]),
+        "/v1/users" => {
+            let all = asked(&["?limit=1", "?enabled=true", "?enabled=false"]);
+            [all, by("customer", ids("customers").await)].concat()
+        }
         "/v1/customers" => asked(&["", "?group=gold", "?group=silver"]),
         "/v1/payers" => [asked(&["?active=true", "?active=false"]), by("customer", ids("customers").await)].concat(),
         "/v1/accounts" => [asked(&["?limit=1", "?currency=EUR"]), by("customer", ids("customers").await)].concat(),

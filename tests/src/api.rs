@@ -1,7 +1,17 @@
 //! The whole application under test, reached as its callers reach it: over HTTP.
 
-use axum::{middleware::from_fn, routing::get};
-use daybook_api::{App, AppOptions, ConnectionOptions, Hosts, Running, routes_of, serve, with_layers};
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::Request,
+    middleware::{Next, from_fn},
+    response::Response,
+    routing::get,
+};
+use daybook_api::{
+    App, AppOptions, Authenticated, ConnectionOptions, Hosts, Running, authenticated, routes_of, serve, with_layers,
+};
 use daybook_core::{transparency::Kept, writer::WriterHandle};
 use reqwest::{Client, Method, RequestBuilder, header::HeaderMap};
 use serde_json::Value;
@@ -11,6 +21,9 @@ use uuid::Uuid;
 
 use crate::{TestDatabase, database, viewer};
 
+/// The header by which a test says who acts.
+pub const ACTOR: &str = "daybook-actor";
+
 /// The application on a ledger of its own, listening on a port of its own.
 #[derive(Debug)]
 pub struct TestApp {
@@ -19,6 +32,22 @@ pub struct TestApp {
     client: Client,
     running: Option<Running>,
     server: JoinHandle<()>,
+}
+
+/// Most tests are about what the ledger does, and not about who may ask for it: their requests come from a program of the
+/// ledger's own, by the name that their header gives it.
+async fn as_a_program(mut request: Request, next: Next) -> Response {
+    let named = request.headers().get(ACTOR).map(|value| value.to_str().expect("an actor is text"));
+    let actor = named.unwrap_or("system:api").parse().expect("an actor");
+    request.extensions_mut().insert(Arc::new(Authenticated::program(actor)));
+    next.run(request).await
+}
+
+/// Everything that an application answers, to a program of the ledger's own.
+pub fn open_router(running: &Running) -> Router {
+    let app = running.app().clone();
+    let routes = routes_of(app.clone()).layer(from_fn(as_a_program));
+    with_layers(authenticated(routes, app), Hosts::default())
 }
 
 async fn fall() {
@@ -45,19 +74,27 @@ impl TestApp {
         Self::with(database, AppOptions::default()).await
     }
 
+    /// One that asks its callers who they are.
+    pub async fn guarded() -> Self {
+        Self::serving(database().await, AppOptions::default(), routes_of).await
+    }
+
     pub async fn with(database: TestDatabase, options: AppOptions) -> Self {
+        Self::serving(database, options, |app| {
+            routes_of(app).route("/panic", get(fall)).layer(from_fn(viewer::see)).layer(from_fn(as_a_program))
+        })
+        .await
+    }
+
+    async fn serving(database: TestDatabase, options: AppOptions, routes: impl FnOnce(App) -> Router) -> Self {
         let running = App::start(database.store().await, options).await.expect("the application starts");
-        let routes = routes_of(running.app().clone()).route("/panic", get(fall)).layer(from_fn(viewer::see));
+        let app = running.app().clone();
+        let routes = routes(app.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let url = format!("http://{}", listener.local_addr().expect("a listener has an address"));
         let server = tokio::spawn(async move {
-            serve(
-                listener,
-                with_layers(routes, Hosts::default()),
-                ConnectionOptions::default(),
-                CancellationToken::new(),
-            )
-            .await;
+            let routes = with_layers(authenticated(routes, app), Hosts::default());
+            serve(listener, routes, ConnectionOptions::default(), CancellationToken::new()).await;
         });
         Self { database, url, client: Client::new(), running: Some(running), server }
     }
@@ -106,6 +143,11 @@ impl TestApp {
         store.notify(self.position().await).await.expect("a notification can be sent");
     }
 
+    /// What its handlers share.
+    pub fn app(&self) -> &App {
+        self.running.as_ref().expect("the application runs").app()
+    }
+
     /// The writer behind it, for what no request does fast enough.
     pub fn writer(&self) -> &WriterHandle {
         self.running.as_ref().expect("the application runs").app().writer()
@@ -127,6 +169,38 @@ impl TestApp {
         let store = self.running.as_ref().expect("the application runs").app().store();
         store.head().await.expect("the book can be read").position
     }
+}
+
+/// The address with identifiers that such things can have.
+pub fn address(path: &str) -> String {
+    let id = match path.split('/').nth(2) {
+        Some("customers") => "cus_1",
+        Some("payers") => "pyr_1",
+        Some("accounts") => "acc_1",
+        Some("orders") => "ord_1",
+        Some("payments") => "pay_1",
+        Some("invoices") => "inv_1",
+        Some("credit-notes") => "crn_1",
+        Some("services") => "srv_1",
+        Some("expenses") => "exp_1",
+        Some("discounts") => "dsc_1",
+        Some("tickets") => "tkt_1",
+        Some("me") => "fac_1",
+        Some("sessions") => "ses_1",
+        Some("tokens") => "tok_1",
+        Some("users") => "usr_1",
+        _ => "accounts",
+    };
+    path.replace("{id}", id)
+        .replace("{name}", id)
+        .replace("{hold}", "hld_1")
+        .replace("{refund}", "rfd_1")
+        .replace("{dispute}", "dsp_1")
+        .replace("{number}", "1")
+        .replace("{group}", "friends")
+        .replace("{level}", "0")
+        .replace("{*index}", "000")
+        .replace("{position}", "1")
 }
 
 impl Answer {

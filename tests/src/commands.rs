@@ -21,6 +21,7 @@ pub fn noon() -> DateTime<Utc> {
 pub fn context() -> Context {
     Context {
         actor: Actor::system("tests"),
+        principal: None,
         on_behalf_of: None,
         reason: Some("a test".into()),
         correlation_id: Uuid::now_v7(),

@@ -6,22 +6,25 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use daybook_core::{
     Actor, ActorKind, Context, Position,
     domain::{
-        AccountId, CustomerId, DisputeId, ExpenseId, InvoiceId, OrderId, PayerId, PaymentId, RefundId, TicketId,
+        AccountId, CustomerId, DisputeId, ExpenseId, Id, InvoiceId, OrderId, Party, PayerId, PaymentId, RefundId,
+        TicketId, UserId,
         account::HoldId,
         discount::{Audience, Scope, Value},
+        function::{Function, Role},
         invoice::{DraftLine, LineToCredit},
         order::{ItemRequest, PartOfPeriod},
         payer::{Address, PayerKind},
         payment::Purpose,
+        user::{Contact, ContactKind, CredentialChange, FactorKind, MembershipChange, TokenGrant},
     },
     operations::{
-        AccountOpening, AddOrderItem, AdjustAccount, AdjustExpense, AdvancePayment, AllocatePayment, ChangePayer,
-        ChangeTerms, ChargeRef, ClosePeriod, CreditRequest, DeleteOrder, FailRefund, GatewayNotice, GrantDiscount,
-        HoldFunds, IssueCreditNote, IssueInvoice, JoinGroup, LeaveGroup, LoseDispute, NoticeOutcome, Numbering,
-        OpenDispute, Operation, PayOrder, PayOrderBy, PayerChange, PaymentRequest, PaymentStep, PlaceOrder, Profile,
-        RecordExpense, Registration, ReinstateExpense, ReleaseHold, RemoveOrderItem, RenameOrder, ReverseExpense,
-        RevokeDiscount, SettleRefund, StartRefund, Terms, TicketAction, TicketOpening, TransferFunds, WinDispute,
-        WriteOnTicket,
+        AccountOpening, AddOrderItem, AdjustAccount, AdjustExpense, AdvancePayment, AllocatePayment, ChangeCredentials,
+        ChangeMembership, ChangePayer, ChangeTerms, ChangeUser, ChargeRef, ClosePeriod, CreditRequest, DeleteOrder,
+        FailRefund, GatewayNotice, GrantDiscount, HoldFunds, Invitation, InviteUser, IssueCreditNote, IssueInvoice,
+        JoinGroup, LeaveGroup, LoseDispute, NoticeOutcome, Numbering, OpenDispute, Operation, PayOrder, PayOrderBy,
+        PayerChange, PaymentRequest, PaymentStep, PlaceOrder, Profile, RecordExpense, Registration, ReinstateExpense,
+        ReleaseHold, RemoveOrderItem, RenameOrder, ReverseExpense, RevokeDiscount, SettleRefund, StartRefund, Terms,
+        TicketAction, TicketOpening, TransferFunds, UserChange, WinDispute, WriteOnTicket,
     },
     store::Store,
     terms::tax::RoundingPolicy,
@@ -118,6 +121,7 @@ impl Ledger {
     pub async fn act_at(&mut self, occurred_at: DateTime<Utc>, operation: Operation) -> Json {
         let context = Context {
             actor: Actor::new(ActorKind::Staff, "anna"),
+            principal: None,
             on_behalf_of: Some(Actor::new(ActorKind::Customer, "cus_1")),
             reason: Some("as agreed".into()),
             correlation_id: Uuid::now_v7(),
@@ -179,6 +183,7 @@ pub async fn varied_history(ledger: &mut Ledger) {
     expenses(ledger, &account).await;
     terms_and_transfers(ledger, &customer, &account).await;
     tickets(ledger, &customer).await;
+    users(ledger, &customer).await;
     close_a_period(ledger, &account).await;
 }
 
@@ -510,5 +515,87 @@ async fn tickets(ledger: &mut Ledger, customer: &CustomerId) {
         for action in actions {
             ledger.act(Operation::WriteOnTicket(WriteOnTicket { ticket: ticket.clone(), action })).await;
         }
+    }
+}
+
+/// Two persons: one of the customer's, and one of the provider's who has no right any more.
+async fn users(ledger: &mut Ledger, customer: &CustomerId) {
+    use MembershipChange as M;
+
+    let party = Party::Customer(customer.clone());
+    let invite = |login: &str, party: &Party, rights: Vec<M>| {
+        Operation::InviteUser(InviteUser {
+            invitation: Invitation {
+                login: format!("{login}@example.org").into(),
+                login_name: Id::named(login).expect("a name"),
+                name: format!("{login} the person").into(),
+            },
+            party: party.clone(),
+            rights,
+        })
+    };
+    let ada: UserId = id(&ledger.act(invite("lovelace", &party, vec![M::GrantSuperuser])).await);
+    let clerk: UserId = id(&ledger.act(invite("clerk", &party, vec![])).await);
+    let olga: UserId = id(&ledger.act(invite("olga", &Party::Provider, vec![M::GrantRole(Role::Staff)])).await);
+    let address = Address { country: "GB".into(), city: "London upon Thames".into(), ..Address::default() };
+    for (user, change) in [
+        (&ada, UserChange::Rename { name: "Ada Lovelace".into() }),
+        (&ada, UserChange::Move { address }),
+        (
+            &ada,
+            UserChange::AddContact {
+                contact: Contact { kind: ContactKind::Email, value: "lovelace@example.org".into() },
+            },
+        ),
+        (
+            &ada,
+            UserChange::AddContact {
+                contact: Contact { kind: ContactKind::Telephone, value: "+44 20 7946 0000".into() },
+            },
+        ),
+        (&ada, UserChange::RemoveContact { number: 1 }),
+        (&clerk, UserChange::Disable),
+        (&clerk, UserChange::Enable),
+        (&olga, UserChange::Disable),
+    ] {
+        ledger.act(Operation::ChangeUser(ChangeUser { user: user.clone(), change })).await;
+    }
+    for (user, party, change) in [
+        (&clerk, &party, M::GrantSuperuser),
+        (&ada, &party, M::RevokeSuperuser),
+        (&ada, &party, M::GrantFunction(Function::OrdersRead)),
+        (&ada, &party, M::GrantFunction(Function::TicketsRead)),
+        (&ada, &party, M::DenyFunction(Function::TicketsRead)),
+        (&olga, &Party::Provider, M::RevokeRole(Role::Staff)),
+    ] {
+        let (user, party) = (user.clone(), party.clone());
+        ledger.act(Operation::ChangeMembership(ChangeMembership { user, party, change })).await;
+    }
+    let grant = |name: &str| TokenGrant {
+        token: Id::named(name).expect("a name"),
+        party: party.clone(),
+        name: name.into(),
+        functions: Some([Function::OrdersRead].into_iter().collect()),
+        expires_at: Some(ledger.now + TimeDelta::days(30)),
+    };
+    let (kept, revoked) = (grant("kept"), grant("revoked"));
+    let factor =
+        |name: &str| CredentialChange::AddFactor { factor: Id::named(name).expect("a name"), kind: FactorKind::Totp };
+    for change in [
+        CredentialChange::SetPassword { password: Id::named("first").expect("a name") },
+        CredentialChange::SetPassword { password: Id::named("second").expect("a name") },
+        factor("lost"),
+        factor("telephone"),
+        CredentialChange::RemoveFactor { factor: Id::named("lost").expect("a name") },
+        CredentialChange::MakeRecoveryCodes { codes: Id::named("codes").expect("a name") },
+        CredentialChange::RevokeToken { token: revoked.token.clone() },
+    ] {
+        if matches!(change, CredentialChange::RevokeToken { .. }) {
+            for grant in [&kept, &revoked] {
+                let change = CredentialChange::MakeToken(grant.clone());
+                ledger.act(Operation::ChangeCredentials(ChangeCredentials { user: ada.clone(), change })).await;
+            }
+        }
+        ledger.act(Operation::ChangeCredentials(ChangeCredentials { user: ada.clone(), change })).await;
     }
 }

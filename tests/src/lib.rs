@@ -9,6 +9,7 @@ pub mod history;
 pub mod load;
 pub mod log;
 pub mod operator;
+pub mod people;
 pub mod timing;
 pub mod viewer;
 

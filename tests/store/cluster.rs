@@ -10,6 +10,7 @@ use std::{
 };
 
 use daybook_cluster::{Cluster, ClusterOptions, DATABASE, Left};
+use daybook_tests::people::{client, staff_token};
 use rustix::process::{Pid, Signal, kill_process};
 use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
@@ -119,7 +120,8 @@ async fn a_server_lives_on_while_its_postgres_is_started_again() {
         assert_ne!(noted_postmaster(&home), killed);
     }
     // What the end of PostgreSQL has cost the server is a connection here and there.
-    let client = reqwest::Client::new();
+    let token = staff_token(&["--home", home.to_str().unwrap()]).await;
+    let client = client(&token);
     let ready = async {
         while !client.get(format!("{url}/readyz")).send().await.unwrap().status().is_success() {}
         let customer = client.post(format!("{url}/v1/customers")).json(&serde_json::json!({ "name": "Ada Lovelace" }));

@@ -13,7 +13,11 @@ use daybook_core::{
     store::{APPLICATION_ROLE, Logins, Store},
     writer::{Writer, WriterOptions},
 };
-use daybook_tests::{commands::register, program};
+use daybook_tests::{
+    commands::register,
+    people::{client, staff_token},
+    program,
+};
 use sqlx::{Connection, Executor, PgConnection, postgres::PgConnectOptions};
 use tempfile::{NamedTempFile, TempDir};
 use tokio::{
@@ -253,6 +257,8 @@ struct Server {
     child: tokio::process::Child,
     url: String,
     log: NamedTempFile,
+    /// The arguments that name it.
+    ledger: Vec<String>,
 }
 
 impl Server {
@@ -280,11 +286,12 @@ impl Server {
             panic!("the server does not start: {}", fs::read_to_string(log.path()).unwrap());
         };
         let url = time::timeout(PATIENCE, introduced).await.expect("the server starts");
-        Self { child, url, log }
+        Self { child, url, log, ledger: arguments.iter().map(ToString::to_string).collect() }
     }
 
     async fn writes(&self) {
-        let customer = reqwest::Client::new().post(format!("{}/v1/customers", self.url));
+        let ledger: Vec<&str> = self.ledger.iter().map(String::as_str).chain(["--log-key", "none"]).collect();
+        let customer = client(&staff_token(&ledger).await).post(format!("{}/v1/customers", self.url));
         let answer = customer.json(&serde_json::json!({ "name": "Ada Lovelace" })).send().await.unwrap();
         assert_eq!(answer.status(), 201, "{}", answer.text().await.unwrap());
     }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use daybook_api::{App, AppOptions, Config, LogFormat};
+use daybook_api::{App, AppOptions, Config, Guest, LogFormat, guests};
 use daybook_cluster::{Cluster, ClusterOptions, DATABASE};
 use daybook_core::{
     chain,
@@ -17,6 +17,7 @@ use daybook_core::{
     transparency::open_key,
     writer::WriterOptions,
 };
+use daybook_identity::{Hashing, IdentityOptions, SessionOptions};
 use daybook_projections::{ProjectorOptions, engine::Room};
 use daybook_verify::usage;
 use tokio::{
@@ -99,7 +100,9 @@ async fn serve_ledger(
         options.keeper.key = Some(open_key(&store, &path).await?);
     }
     let running = App::start(store, options).await?;
-    introduce(listener.local_addr()?)?;
+    // Only who is at this machine reaches the server.
+    let guests = guests(running.app()).await.map_err(|error| error.detail().to_owned())?;
+    introduce(listener.local_addr()?, &guests)?;
 
     let stopping = CancellationToken::new();
     let serving = daybook_api::serve(listener, running.router(), config.callers(), stopping.clone());
@@ -157,8 +160,11 @@ fn options(config: &Config) -> AppOptions {
     };
     let room = Room::default().preferring(&config.home);
     let projector = ProjectorOptions { new_versions: config.new_versions(), room, ..ProjectorOptions::default() };
+    let identity =
+        IdentityOptions { keys: config.home.clone(), hashing: Hashing::default(), sessions: SessionOptions::default() };
     let lag_budget = Duration::from_secs(config.lag_budget.into());
-    AppOptions { writer, projector, lag_budget, hosts: config.hosts(), watch: config.watch(), ..AppOptions::default() }
+    let (hosts, watch) = (config.hosts(), config.watch());
+    AppOptions { writer, projector, lag_budget, hosts, identity, watch, ..AppOptions::default() }
 }
 
 fn stop_on_signals() -> io::Result<CancellationToken> {
@@ -196,20 +202,24 @@ fn write_log(format: LogFormat) {
 }
 
 /// Tells what there is to open.
-fn introduce(address: SocketAddr) -> io::Result<()> {
-    let text = format!(
+fn introduce(address: SocketAddr, guests: &[Guest]) -> io::Result<()> {
+    let mut text = format!(
         "
 Daybook serves on http://{address}
 
   documentation   http://{address}/docs
   description     http://{address}/openapi.json
-  accounts        curl http://{address}/v1/accounts
-  trial balance   curl http://{address}/v1/audit/trial-balance
-  a customer      curl http://{address}/v1/customers -H 'content-type: application/json' -d '{{\"name\":\"Ada Lovelace\"}}'
-
-Ctrl-C stops it.
+  a token         daybook token create --role staff
+  accounts        curl http://{address}/v1/accounts -H \"authorization: Bearer $TOKEN\"
 "
     );
+    if !guests.is_empty() {
+        text += "\nThis is a demonstration. Each link signs you in once, within 15 minutes:\n\n";
+        for Guest { kind, link } in guests {
+            text += &format!("  {kind:<15} http://{address}{link}\n");
+        }
+    }
+    text += "\nCtrl-C stops it.\n";
     io::stdout().write_all(text.as_bytes())
 }
 

@@ -15,7 +15,8 @@ use axum::{
 use percent_encoding::percent_decode_str;
 
 use crate::http::{
-    caller::{ACTOR, ON_BEHALF_OF},
+    authentication::MEMBERSHIP,
+    caller::ON_BEHALF_OF,
     error::{ApiError, shortened},
     layers::REQUEST_ID,
     read::MIN_POSITION,
@@ -25,7 +26,7 @@ use crate::http::{
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
 
 /// Headers of which a request has one at most: of two, nobody knows which one its sender meant.
-const SINGLE: [&str; 10] = [
+const SINGLE: [&str; 11] = [
     "host",
     "origin",
     "content-type",
@@ -33,7 +34,8 @@ const SINGLE: [&str; 10] = [
     SEC_FETCH_SITE,
     REQUEST_ID,
     IDEMPOTENCY_KEY,
-    ACTOR,
+    "authorization",
+    MEMBERSHIP,
     ON_BEHALF_OF,
     MIN_POSITION,
 ];

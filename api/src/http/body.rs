@@ -4,7 +4,7 @@ use std::error::Error;
 
 use axum::{
     body::Bytes,
-    extract::{FromRequest as _, Request},
+    extract::{FromRequest, Request},
     http::{HeaderMap, StatusCode, header},
 };
 use serde::de::DeserializeOwned;
@@ -28,6 +28,20 @@ pub async fn content<S: Send + Sync>(request: Request, state: &S) -> Result<Byte
         let status = if is_late(&rejection) { StatusCode::REQUEST_TIMEOUT } else { rejection.status() };
         ApiError::of_status(status)
     })
+}
+
+/// A JSON body of a request that records nothing by itself.
+#[derive(Debug)]
+pub struct JsonBody<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let headers = request.headers().clone();
+        let content = content(request, state).await?;
+        read(&headers, &content).map(Self)
+    }
 }
 
 /// Whether the body took longer than a connection may.

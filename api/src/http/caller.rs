@@ -1,4 +1,6 @@
-//! Who asks, as the request says: authentication comes before this and will replace the headers by what it knows.
+//! The one who asks, as what is recorded names them.
+
+use std::sync::Arc;
 
 use axum::{
     extract::FromRequestParts,
@@ -12,15 +14,19 @@ use utoipa::{
 };
 use uuid::Uuid;
 
-use crate::http::{error::ApiError, layers::RequestId, wire::pattern_text};
+use crate::http::{
+    authentication::{Asker, Authenticated},
+    error::ApiError,
+    layers::RequestId,
+    wire::pattern_text,
+};
 
-pub const ACTOR: &str = "daybook-actor";
 pub const ON_BEHALF_OF: &str = "daybook-on-behalf-of";
 
 /// The one who asks, and the request that all of its events will refer to.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    pub actor: Actor,
+    pub who: Arc<Authenticated>,
     on_behalf_of: Option<Actor>,
     correlation_id: Uuid,
 }
@@ -29,7 +35,8 @@ impl Caller {
     /// What the events of this request carry.
     pub fn context(self, occurred_at: DateTime<Utc>, reason: Option<String>) -> Context {
         Context {
-            actor: self.actor,
+            actor: self.who.actor.clone(),
+            principal: self.who.principal.clone(),
             on_behalf_of: self.on_behalf_of,
             reason: reason.filter(|reason| !reason.trim().is_empty()),
             correlation_id: self.correlation_id,
@@ -43,11 +50,11 @@ impl Caller {
 impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        let actor = actor(&parts.headers, ACTOR)?.unwrap_or_else(|| Actor::system("api"));
-        let on_behalf_of = self::actor(&parts.headers, ON_BEHALF_OF)?;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Asker(who) = Asker::from_request_parts(parts, state).await?;
+        let on_behalf_of = actor(&parts.headers, ON_BEHALF_OF)?;
         let given = parts.extensions.get::<RequestId>().and_then(RequestId::uuid);
-        Ok(Self { actor, on_behalf_of, correlation_id: given.unwrap_or_else(Uuid::now_v7) })
+        Ok(Self { who, on_behalf_of, correlation_id: given.unwrap_or_else(Uuid::now_v7) })
     }
 }
 

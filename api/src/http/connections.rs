@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, ErrorKind, IoSlice},
+    net::SocketAddr,
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
@@ -25,6 +26,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use tower_http::timeout::DeadlineBody;
+
+use crate::http::authentication::Peer;
 
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionOptions {
@@ -63,10 +66,10 @@ pub async fn serve(listener: TcpListener, router: Router, options: ConnectionOpt
         tokio::select! {
             () = stop.cancelled() => break,
             Some(_) = connections.join_next() => {}
-            (stream, permit) = next => {
+            ((stream, peer), permit) = next => {
                 let (router, stop) = (router.clone(), stop.clone());
                 connections.spawn(async move {
-                    if let Err(error) = answer(stream, router, options.patience, stop).await {
+                    if let Err(error) = answer(stream, peer, router, options.patience, stop).await {
                         tracing::debug!(%error, "a connection ended early");
                     }
                     drop(permit);
@@ -79,10 +82,10 @@ pub async fn serve(listener: TcpListener, router: Router, options: ConnectionOpt
 }
 
 /// The next connection. That one fails says nothing of those to come.
-async fn accepted(listener: &TcpListener) -> TcpStream {
+async fn accepted(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return stream,
+            Ok(accepted) => return accepted,
             Err(error) if is_of_the_caller(&error) => {}
             Err(error) => {
                 tracing::error!(%error, "no further connection can be accepted");
@@ -99,6 +102,7 @@ fn is_of_the_caller(error: &io::Error) -> bool {
 /// Answers the requests of one connection.
 async fn answer(
     stream: TcpStream,
+    peer: SocketAddr,
     router: Router,
     patience: Duration,
     stop: CancellationToken,
@@ -111,7 +115,8 @@ async fn answer(
         tracing::debug!(%error, "a connection keeps as much of an answer as it likes");
     }
     // All connections share the routes: `axum::serve` on a router would copy them for each.
-    let service = router.map_request(move |request: Request<Incoming>| {
+    let service = router.map_request(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
         request.map(|body| Body::new(DeadlineBody::new(patience, body)))
     });
     let connection = http1::Builder::new()

@@ -100,6 +100,10 @@ impl ApiError {
         self.with("retry_after", seconds)
     }
 
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     pub fn code(&self) -> &'static str {
         self.kind.code
     }

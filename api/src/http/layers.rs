@@ -6,7 +6,7 @@ use axum::{
     Json, Router,
     body::Body,
     extract::{DefaultBodyLimit, Request},
-    http::{HeaderMap, HeaderValue, Response as HttpResponse, header},
+    http::{HeaderMap, HeaderValue, Response as HttpResponse, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
@@ -47,6 +47,10 @@ async fn answer(mut request: Request, next: Next) -> Response {
     if status.is_client_error() || status.is_server_error() {
         let error = response.extensions_mut().remove().unwrap_or_else(|| ApiError::of_status(status));
         response = problem(response, &error, &id);
+        if status == StatusCode::UNAUTHORIZED {
+            let how = HeaderValue::from_static("Bearer realm=\"daybook\"");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, how);
+        }
     }
     let header = HeaderValue::from_str(&id.0).expect("a request id is plain ASCII");
     response.headers_mut().insert(REQUEST_ID, header);

@@ -1,8 +1,6 @@
 //! Listings and single things over HTTP. A noun declares what a listing can be asked ([`Question`]); cursor, moment,
 //! freshness and rights are the same for all of them.
 
-use std::convert::Infallible;
-
 use axum::{
     extract::FromRequestParts,
     http::{Uri, request::Parts},
@@ -20,6 +18,7 @@ use crate::{
     app::App,
     http::{
         address::{read_page, read_pairs},
+        authentication::unauthenticated,
         error::ApiError,
         moment::AskedMoment,
         page::{Cursor, PageLimit},
@@ -86,18 +85,18 @@ impl<S: Sync> FromRequestParts<S> for Asking {
 impl Asking {
     pub async fn of<S: Sync>(moment: AskedMoment, parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let fresh = Fresh::from_request_parts(parts, state).await?;
-        let Ok(Reading(viewer)) = Reading::from_request_parts(parts, state).await;
+        let Reading(viewer) = Reading::from_request_parts(parts, state).await?;
         Ok(Self { viewer, moment, fresh })
     }
 }
 
 impl<S: Sync> FromRequestParts<S> for Reading {
-    type Rejection = Infallible;
+    type Rejection = ApiError;
 
-    /// As a layer around the routes has found out. Nobody signs in yet: without such a layer, who can reach the server is the
-    /// provider.
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Self(parts.extensions.get().cloned().unwrap_or(Viewer::Provider)))
+    /// As the layer around the route has found out.
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let viewer = parts.extensions.get().cloned();
+        viewer.map(Self).ok_or_else(|| unauthenticated("a token or a session is needed"))
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod admission;
+pub mod authentication;
 pub mod body;
 pub mod caller;
 pub mod connections;

@@ -10,6 +10,7 @@ use utoipa::{
         header::HeaderBuilder,
         path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem},
         schema::{ObjectBuilder, Schema, Type},
+        security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
     },
 };
 
@@ -20,13 +21,14 @@ use crate::{
         caller::{self, ActorHeader},
         error::{FieldError, Problem},
         wire::{
-            AccountRef, AskedPosition, CreditNoteRef, CustomerRef, DiscountRef, DisputeRef, ExpenseRef, HoldRef,
-            InvoiceRef, OrderRef, PayerRef, PaymentRef, RefundRef, ServiceRef, TicketRef,
+            AccountRef, AskedPosition, CreditNoteRef, CustomerRef, DiscountRef, DisputeRef, ExpenseRef, FactorRef,
+            HoldRef, InvoiceRef, OrderRef, PayerRef, PaymentRef, RefundRef, ServiceRef, TicketRef, TokenRef, UserRef,
         },
         write::{self, IdempotencyKey},
     },
+    identity::session::SessionName,
     operate::operator::ProjectionName,
-    routes::Role,
+    routes::Need,
 };
 
 const INTRODUCTION: &str = "The billing ledger of a service provider: an immutable, auditable book of first entry.
@@ -58,17 +60,18 @@ pub fn frame() -> OpenApi {
     let mut components = Components::new();
     components.schemas.insert(Problem::name().into_owned(), Problem::schema());
     components.schemas.insert(FieldError::name().into_owned(), FieldError::schema());
+    components.add_security_scheme("token", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
     OpenApiBuilder::new().info(info).components(Some(components)).build()
 }
 
-/// Adds to an operation its name, who may call it, and the headers and failures that all have.
-pub fn describe(operation: &mut Operation, path: &str, method: &str, callers: &[Role], moves_money: bool) {
+/// Adds to an operation its name, what its caller needs, and the headers and failures that all have.
+pub fn describe(operation: &mut Operation, path: &str, method: &str, need: Need, moves_money: bool) {
     let noun = noun(path);
     let name = operation.operation_id.take().unwrap_or_default();
     operation.operation_id = Some(format!("{}_{name}", noun.replace('-', "_")));
     operation.tags = Some(vec![noun.into()]);
-    let callers: Vec<String> = callers.iter().map(|role| format!("{role:?}").to_lowercase()).collect();
-    operation.extensions = Some(ExtensionsBuilder::new().add("x-callers", json!(callers)).build());
+    operation.extensions = Some(ExtensionsBuilder::new().add("x-needs", json!(need.as_str())).build());
+    operation.security = (need != Need::Nothing).then(|| vec![SecurityRequirement::new("token", [""; 0])]);
     add_parameters(operation, path, method, moves_money);
     add_answers(operation, path, method);
 }
@@ -105,11 +108,8 @@ fn add_parameters(operation: &mut Operation, path: &str, method: &str, moves_mon
         let required = if required { Required::True } else { Required::False };
         parameters.push(parameter(name, ParameterIn::Header, required, schema, Some(text)).into());
     };
-    let acting = "Who acts, such as `staff:anna`; `system:api` unless told.";
-    if is_operators(path) {
-        if method != "get" {
-            header(caller::ACTOR, false, ActorHeader::schema(), acting);
-        }
+    if is_operators(path) || is_personal(path, method) {
+        // Of how things stand now.
     } else if is_of_the_book(path) {
         // The book itself has every event at once.
     } else if method == "get" {
@@ -119,7 +119,6 @@ fn add_parameters(operation: &mut Operation, path: &str, method: &str, moves_mon
     } else if records {
         let same = "1 to 255 visible ASCII characters. The same key with the same request is answered as before.";
         header(write::IDEMPOTENCY_KEY, moves_money, IdempotencyKey::schema(), same);
-        header(caller::ACTOR, false, ActorHeader::schema(), acting);
         header(
             caller::ON_BEHALF_OF,
             false,
@@ -137,6 +136,10 @@ fn in_path(path: &str, name: &str) -> RefOr<Schema> {
         (_, "refund") => RefundRef::schema(),
         (_, "dispute") => DisputeRef::schema(),
         (_, "position") => AskedPosition::schema(),
+        ("me", "id") => FactorRef::schema(),
+        ("sessions", "id") => SessionName::schema(),
+        ("tokens", "id") => TokenRef::schema(),
+        ("users", "id") => UserRef::schema(),
         (_, "group") => GroupName::schema(),
         (_, "number") => item_number(),
         (_, "level") => Level::schema(),
@@ -178,6 +181,14 @@ fn is_operators(path: &str) -> bool {
     path.starts_with("/v1/ops/")
 }
 
+/// What somebody sees and does about himself or herself, which no position belongs to.
+fn is_personal(path: &str, method: &str) -> bool {
+    let personal = ["/v1/access-log", "/v1/me", "/v1/password", "/v1/session", "/v1/sign-"];
+    personal.iter().any(|prefix| path.starts_with(prefix))
+        || path.ends_with("/password-link")
+        || (path == "/v1/tokens" && method == "get")
+}
+
 /// What is read of the book itself and of no projection.
 fn is_of_the_book(path: &str) -> bool {
     ["/v1/audit/events", "/v1/audit/checkpoints", "/v1/audit/proofs"]
@@ -191,7 +202,8 @@ fn add_answers(operation: &mut Operation, path: &str, method: &str) {
             if answer.description.is_empty() {
                 answer.description = if status == "201" { "made" } else { "done" }.into();
             }
-            if !path.starts_with("/v1/") || (is_operators(path) && method != "get") {
+            let is_of_no_position = is_personal(path, method) || (is_operators(path) && method != "get");
+            if !path.starts_with("/v1/") || is_of_no_position {
                 continue;
             }
             let header = |schema: RefOr<Schema>, description: &str| {

@@ -29,7 +29,7 @@ use crate::http::{
     wire::{Text, json, position},
 };
 
-const DEFAULT_LIMIT: u32 = 50;
+pub const DEFAULT_LIMIT: u32 = 50;
 
 /// The bytes of a signature.
 const SIGNATURE: usize = 32;

@@ -31,6 +31,7 @@ impl From<&refusal::Kind> for Kind {
             Class::Absent => ABSENT,
             Class::Conflict => CONFLICT,
             Class::Invalid => INVALID,
+            Class::Forbidden => StatusCode::FORBIDDEN,
         };
         Self { code, status, title }
     }
@@ -125,6 +126,17 @@ const OWN: &[Kind] = &[
     at(BAD, "invalid-cursor", "The cursor was not given by this listing with these filters"),
     at(BAD, "idempotency-key-missing", "A request that moves money needs a header `Idempotency-Key`"),
     at(INVALID, "read-too-long", "The answer takes longer than a request may"),
+    at(StatusCode::UNAUTHORIZED, "unauthenticated", "Whoever asks has to show who it is"),
+    at(StatusCode::UNAUTHORIZED, "sign-in-refused", "The name, the password or the code is not right"),
+    at(StatusCode::TOO_MANY_REQUESTS, "too-many-attempts", "Too many attempts to show who one is have failed"),
+    at(StatusCode::GONE, "link-used", "The link was used already, or another one was made after it"),
+    at(ABSENT, "session-not-found", "There is no such session"),
+    at(INVALID, "password-too-short", "The password is too short"),
+    at(INVALID, "password-too-long", "The password is too long"),
+    at(INVALID, "password-is-a-name", "The password is a name"),
+    at(INVALID, "password-guessable", "The password is easy to guess"),
+    at(StatusCode::FORBIDDEN, "session-needed", "That is done in a session, and not by a token"),
+    at(StatusCode::FORBIDDEN, "step-up-needed", "That needs the password or the second factor once more"),
     at(StatusCode::FORBIDDEN, "cross-site-request", "A page of another site may not change anything here"),
     at(StatusCode::MISDIRECTED_REQUEST, "unknown-host", "The request is for a server of another name"),
     at(ABSENT, "not-found", "There is nothing at this address"),

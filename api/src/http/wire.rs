@@ -1,6 +1,6 @@
 //! How money, numbers and identifiers look in JSON and in addresses. What is wrong with one is told with a code of its own.
 
-use std::{fmt, marker::PhantomData};
+use std::{fmt, marker::PhantomData, str::FromStr};
 
 use axum::{
     http::{HeaderValue, header},
@@ -97,6 +97,9 @@ pub type CreditNoteRef = Ref<domain::CreditNote>;
 pub type ExpenseRef = Ref<domain::Expense>;
 pub type DiscountRef = Ref<domain::Discount>;
 pub type TicketRef = Ref<domain::Ticket>;
+pub type FactorRef = Ref<domain::user::Factor>;
+pub type TokenRef = Ref<domain::user::Token>;
+pub type UserRef = Ref<domain::User>;
 pub type ServiceRef = Ref<domain::Service>;
 pub type RefundRef = Ref<domain::Refund>;
 pub type DisputeRef = Ref<domain::Dispute>;
@@ -259,6 +262,14 @@ impl<L: WordList> PartialSchema for OneOf<L> {
 impl<L: WordList> ToSchema for OneOf<L> {
     fn name() -> std::borrow::Cow<'static, str> {
         L::NAME.into()
+    }
+}
+
+impl<L: WordList + FromStr> OneOf<L> {
+    /// What the word stands for.
+    pub fn word(self) -> L {
+        let Ok(word) = self.0.parse() else { unreachable!("each word of a list is read as what it stands for") };
+        word
     }
 }
 

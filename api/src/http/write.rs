@@ -1,5 +1,7 @@
 //! Requests that write: from the body and its idempotency key to a command, and from its outcome to an answer.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     body::Bytes,
@@ -8,14 +10,18 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use daybook_core::{
+    Position,
     clock::Clock,
+    domain::function::Function,
     event::AHEAD,
     operations::Operation,
     store::idempotency::{digest, given},
     writer::{Command, Done, Idempotency},
 };
+use daybook_projections::{engine::Projection, user::Users};
 use serde::{Deserialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
+use tokio::time::sleep;
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{RefOr, schema::Schema},
@@ -25,6 +31,7 @@ use uuid::Uuid;
 use crate::{
     app::App,
     http::{
+        authentication::{BELIEVED, forbidden},
         body,
         caller::Caller,
         error::ApiError,
@@ -65,6 +72,16 @@ pub struct WriteRequest {
 }
 
 impl WriteRequest {
+    /// Whether a retry would be answered as before.
+    pub fn has_key(&self) -> bool {
+        self.idempotency.is_some()
+    }
+
+    /// A command that something else than a body asks for.
+    pub fn of(caller: Caller, clock: &Clock) -> Self {
+        Self { caller, idempotency: None, clock: clock.clone() }
+    }
+
     pub fn command(
         self,
         operation: Operation,
@@ -72,6 +89,9 @@ impl WriteRequest {
         reason: Option<Sentence>,
     ) -> Result<Command, ApiError> {
         let effective_at = effective_at.map(|Time(at)| at);
+        if effective_at.is_some() && !self.caller.who.may(Function::EffectDate) {
+            return Err(forbidden(Function::EffectDate));
+        }
         // The clock is asked here, at the edge, and nowhere behind it.
         let now = self.clock.now();
         if effective_at.is_some_and(|at| at > now + AHEAD) {
@@ -81,6 +101,19 @@ impl WriteRequest {
         let context = self.caller.context(effective_at.unwrap_or(now), reason.map(String::from));
         Ok(Command { id: Uuid::now_v7(), operation, context, idempotency: self.idempotency })
     }
+}
+
+/// How long a change of rights waits for the rows that every request reads.
+const KNOWN_BY: Duration = Duration::from_secs(10);
+
+fn changes_rights(operation: &Operation) -> bool {
+    matches!(
+        operation,
+        Operation::InviteUser(_)
+            | Operation::ChangeUser(_)
+            | Operation::ChangeMembership(_)
+            | Operation::ChangeCredentials(_)
+    )
 }
 
 /// Why a request is not done now.
@@ -144,7 +177,7 @@ fn idempotency(parts: &Parts, caller: &Caller, content: &Bytes) -> Result<Option
     // Neither a method nor a path has a line feed, so that no two requests read the same.
     fingerprint.update(format!("{}\n{}\n", parts.method, parts.uri.path()));
     fingerprint.update(content);
-    let scope = format!("{} {} {template}", caller.actor, parts.method);
+    let scope = format!("{} {} {template}", caller.who.actor, parts.method);
     Ok(Some(Idempotency { scope, key, fingerprint: fingerprint.finalize().into() }))
 }
 
@@ -248,7 +281,20 @@ impl App {
             let detail = "the ledger was written by an earlier version, and is being brought to this one";
             return Err(ApiError::new("ledger-upgrading", detail).retry_after(5));
         }
-        self.writer().execute(command).await.map_err(|error| ApiError::of_command(error, named))
+        let changes_rights = changes_rights(&command.operation);
+        let done = self.writer().execute(command).await.map_err(|error| ApiError::of_command(error, named))?;
+        if changes_rights {
+            self.rights_are_known(done.position).await?;
+        }
+        Ok(done)
+    }
+
+    /// Waits until every process knows of a right, a password or a token that was changed at this position.
+    pub async fn rights_are_known(&self, position: Position) -> Result<(), ApiError> {
+        self.reader().wait_for(Users::NAME, position, KNOWN_BY).await?;
+        // What was found out before is believed no longer.
+        sleep(BELIEVED).await;
+        Ok(())
     }
 }
 

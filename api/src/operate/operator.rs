@@ -39,7 +39,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Instruction<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let (mut parts, content) = request.into_parts();
-        let by = Caller::from_request_parts(&mut parts, state).await?.actor.to_string();
+        let by = Caller::from_request_parts(&mut parts, state).await?.who.actor.to_string();
         let headers = parts.headers.clone();
         let content = body::content(Request::from_parts(parts, content), state).await?;
         Ok(Self { body: body::read(&headers, &content)?, by })

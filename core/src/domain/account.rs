@@ -17,8 +17,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CreditNoteId, Currency, CustomerId, ExpenseId, Id, InvoiceId, LedgerAggregate, Money, MoneyError, Noun, PaymentId,
-    RefundId,
+    CreditNoteId, Currency, CustomerId, ExpenseId, Id, InvoiceId, LedgerAggregate, Money, MoneyError, Noun, Owner,
+    PaymentId, RefundId,
 };
 use crate::terms::refusal::{
     AMOUNT_NOT_POSITIVE, CURRENCY_MISMATCH, UNKNOWN_TIME_ZONE, absent, conflict, invalid, refusals,
@@ -403,6 +403,13 @@ impl Noun for Account {
 
 impl LedgerAggregate for Account {
     const FOLD_VERSION: i32 = 2;
+
+    fn owner(&self) -> Owner<'_> {
+        match self {
+            Self::Unknown => Owner::Everybody,
+            Self::Open(ledger) => Owner::Customer(&ledger.customer),
+        }
+    }
 
     fn weight(&self) -> usize {
         match self {

@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AccountId, Currency, CustomerId, Id, InvoiceId, LedgerAggregate, LedgerEvent, Mentions, Noun, account::Entry,
-    payer::PayerSnapshot, posting::JournalEntry, version::written_version,
+    AccountId, Currency, CustomerId, Id, InvoiceId, LedgerAggregate, LedgerEvent, Mentions, Noun, Owner,
+    account::Entry, payer::PayerSnapshot, posting::JournalEntry, version::written_version,
 };
 use crate::terms::{
     refusal::{LINE_OUT_OF_RANGE, NO_LINES, NUMBER_MISSING, conflict, invalid, refusals},
@@ -94,7 +94,9 @@ refusals! {
 pub enum CreditNote {
     #[default]
     Unknown,
-    Issued,
+    Issued {
+        customer: CustomerId,
+    },
 }
 
 impl Noun for CreditNote {
@@ -102,7 +104,14 @@ impl Noun for CreditNote {
 }
 
 impl LedgerAggregate for CreditNote {
-    const FOLD_VERSION: i32 = 1;
+    const FOLD_VERSION: i32 = 2;
+
+    fn owner(&self) -> Owner<'_> {
+        match self {
+            Self::Unknown => Owner::Everybody,
+            Self::Issued { customer } => Owner::Customer(customer),
+        }
+    }
 }
 
 impl CreditDocument {
@@ -140,7 +149,7 @@ impl Aggregate for CreditNote {
         (): &(),
         sink: &EventSink<Self>,
     ) -> Result<(), CreditNoteRejection> {
-        if *self == Self::Issued {
+        if *self != Self::Unknown {
             return Err(CreditNoteRejection::Final);
         }
         document.check()?;
@@ -148,8 +157,8 @@ impl Aggregate for CreditNote {
         Ok(())
     }
 
-    fn apply(&mut self, CreditNoteEvent::Issued(_): CreditNoteEvent) {
-        *self = Self::Issued;
+    fn apply(&mut self, CreditNoteEvent::Issued(document): CreditNoteEvent) {
+        *self = Self::Issued { customer: document.customer };
     }
 }
 

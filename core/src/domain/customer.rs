@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AccountId, Currency, Id, LedgerAggregate, LedgerEvent, Mentions, Noun, posting::JournalEntry,
+    AccountId, Currency, Id, LedgerAggregate, LedgerEvent, Mentions, Noun, Owner, posting::JournalEntry,
     version::written_version,
 };
 use crate::terms::{
@@ -92,6 +92,10 @@ impl Noun for Customer {
 
 impl LedgerAggregate for Customer {
     const FOLD_VERSION: i32 = 1;
+
+    fn owner(&self) -> Owner<'_> {
+        Owner::Itself
+    }
 }
 
 impl Customer {

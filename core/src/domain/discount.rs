@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantNames};
 
 use super::{
-    Currency, CustomerId, Id, IdError, LedgerAggregate, LedgerEvent, Mentions, Money, Noun, Rounding,
+    Currency, CustomerId, Id, IdError, LedgerAggregate, LedgerEvent, Mentions, Money, Noun, Owner, Rounding,
     customer::is_group_name, posting::JournalEntry, version::written_version,
 };
 use crate::terms::{
@@ -143,6 +143,11 @@ impl Noun for Discounts {
 
 impl LedgerAggregate for Discounts {
     const FOLD_VERSION: i32 = 1;
+
+    fn owner(&self) -> Owner<'_> {
+        // An audience may be a group, and its name is the identifier.
+        Owner::Everybody
+    }
 
     fn weight(&self) -> usize {
         1 + 2 * self.grants.len()

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantNames};
 
 use super::{
-    AccountId, Id, LedgerAggregate, LedgerEvent, Mentions, Money, Noun, OrderId, ServiceId, account::Entry,
+    AccountId, Id, LedgerAggregate, LedgerEvent, Mentions, Money, Noun, OrderId, Owner, ServiceId, account::Entry,
     posting::JournalEntry, version::written_version,
 };
 use crate::terms::{
@@ -145,6 +145,13 @@ impl Noun for Expense {
 
 impl LedgerAggregate for Expense {
     const FOLD_VERSION: i32 = 1;
+
+    fn owner(&self) -> Owner<'_> {
+        match self {
+            Self::Unknown => Owner::Everybody,
+            Self::Recorded(standing) => Owner::Account(&standing.account),
+        }
+    }
 }
 
 impl Expense {

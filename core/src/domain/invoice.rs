@@ -9,7 +9,7 @@ use strum::{IntoStaticStr, VariantNames};
 
 use super::{
     AccountId, CreditNoteId, Currency, CustomerId, ExactMoney, Id, LedgerAggregate, LedgerEvent, Mentions, Money, Noun,
-    Rounding, account::Entry, payer::PayerSnapshot, posting::JournalEntry, version::written_version,
+    Owner, Rounding, account::Entry, payer::PayerSnapshot, posting::JournalEntry, version::written_version,
 };
 use crate::terms::{
     money::proportion,
@@ -244,6 +244,13 @@ impl Noun for Invoice {
 
 impl LedgerAggregate for Invoice {
     const FOLD_VERSION: i32 = 2;
+
+    fn owner(&self) -> Owner<'_> {
+        match self {
+            Self::Unknown => Owner::Everybody,
+            Self::Final(standing) => Owner::Customer(&standing.customer),
+        }
+    }
 
     fn weight(&self) -> usize {
         match self {

@@ -10,6 +10,7 @@ pub mod discount;
 pub mod expense;
 #[cfg(test)]
 mod fixtures;
+pub mod function;
 pub mod invoice;
 pub mod number_series;
 pub mod order;
@@ -17,7 +18,10 @@ pub mod payer;
 pub mod payment;
 pub mod posting;
 pub mod service;
+pub mod team;
 pub mod ticket;
+pub mod user;
+pub mod user_name;
 pub mod version;
 
 use std::{collections::BTreeSet, fmt};
@@ -40,7 +44,10 @@ pub use order::{Order, OrderEvent, OrderId};
 pub use payer::{Payer, PayerEvent, PayerId};
 pub use payment::{Dispute, DisputeId, Payment, PaymentEvent, PaymentId, Refund, RefundId};
 pub use service::{Service, ServiceEvent, ServiceId};
+pub use team::{Team, TeamEvent, TeamId};
 pub use ticket::{Ticket, TicketEvent, TicketId};
+pub use user::{Party, Principal, User, UserEvent, UserId};
+pub use user_name::{UserName, UserNameEvent, UserNameId};
 pub use version::present_version;
 
 pub use crate::terms::{
@@ -58,6 +65,9 @@ pub trait LedgerAggregate: Aggregate<Services = (), Event: LedgerEvent> + Noun +
     /// snapshot.
     const HOLDS_TEXTS: bool = false;
 
+    /// Whose it is. What a customer's principal asks for reads nothing that is another customer's.
+    fn owner(&self) -> Owner<'_>;
+
     /// How much of the cache this state takes, in units of about a hundred bytes.
     fn weight(&self) -> usize {
         1
@@ -67,6 +77,20 @@ pub trait LedgerAggregate: Aggregate<Services = (), Event: LedgerEvent> + Noun +
     fn person<'a>(&'a self, own: &'a str) -> &'a str {
         own
     }
+}
+
+/// Whose an aggregate is.
+#[derive(Debug)]
+pub enum Owner<'a> {
+    Customer(&'a CustomerId),
+    /// As the account: it never changes its customer.
+    Account(&'a AccountId),
+    /// Of each customer in which the person is a member.
+    Members(&'a user::Person),
+    /// What its identifier names: the customer itself.
+    Itself,
+    /// Nobody's yet, or the ledger's own: reading it says nothing of a customer.
+    Everybody,
 }
 
 /// What an event says of itself to the rest of the ledger.
@@ -121,7 +145,10 @@ pub const AGGREGATE_TYPES: [&str; Event::COUNT] = [
     Payer::TYPE,
     Payment::TYPE,
     Service::TYPE,
+    Team::TYPE,
     Ticket::TYPE,
+    User::TYPE,
+    UserName::TYPE,
 ];
 
 /// Something to do with an aggregate whose type is known only by its name.
@@ -146,7 +173,10 @@ pub fn with_aggregate<V: Visitor>(aggregate_type: &str, visitor: V) -> Option<V:
         Payer::TYPE => visitor.visit::<Payer>(),
         Payment::TYPE => visitor.visit::<Payment>(),
         Service::TYPE => visitor.visit::<Service>(),
+        Team::TYPE => visitor.visit::<Team>(),
         Ticket::TYPE => visitor.visit::<Ticket>(),
+        User::TYPE => visitor.visit::<User>(),
+        UserName::TYPE => visitor.visit::<UserName>(),
         _ => return None,
     })
 }
@@ -166,7 +196,10 @@ pub enum Event {
     Payer(PayerEvent),
     Payment(PaymentEvent),
     Service(ServiceEvent),
+    Team(TeamEvent),
     Ticket(TicketEvent),
+    User(UserEvent),
+    UserName(UserNameEvent),
 }
 
 /// Why stored bytes are not an event that this program knows.
@@ -258,7 +291,10 @@ impl Event {
             Self::Payer(event) => event,
             Self::Payment(event) => event,
             Self::Service(event) => event,
+            Self::Team(event) => event,
             Self::Ticket(event) => event,
+            Self::User(event) => event,
+            Self::UserName(event) => event,
         }
     }
 
@@ -276,7 +312,10 @@ impl Event {
             Self::Payer(event) => event,
             Self::Payment(event) => event,
             Self::Service(event) => event,
+            Self::Team(event) => event,
             Self::Ticket(event) => event,
+            Self::User(event) => event,
+            Self::UserName(event) => event,
         }
     }
 }
@@ -353,8 +392,17 @@ mod tests {
 
     #[test]
     fn no_two_nouns_share_a_prefix() {
-        let parts =
-            [account::Hold::PREFIX, account::Transfer::PREFIX, Refund::PREFIX, Dispute::PREFIX, Discount::PREFIX];
+        let parts = [
+            account::Hold::PREFIX,
+            account::Transfer::PREFIX,
+            Refund::PREFIX,
+            Dispute::PREFIX,
+            Discount::PREFIX,
+            user::Password::PREFIX,
+            user::Factor::PREFIX,
+            user::RecoveryCodes::PREFIX,
+            user::Token::PREFIX,
+        ];
         let prefixes: Vec<_> =
             AGGREGATE_TYPES.into_iter().filter_map(|of| with_aggregate(of, PrefixOf)).chain(parts).collect();
         let different: BTreeSet<_> = prefixes.iter().collect();

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Id, IdError, LedgerAggregate, LedgerEvent, Mentions, Noun, posting::JournalEntry, version::written_version,
+    Id, IdError, LedgerAggregate, LedgerEvent, Mentions, Noun, Owner, posting::JournalEntry, version::written_version,
 };
 use crate::terms::{
     refusal::{conflict, invalid, refusals},
@@ -79,6 +79,10 @@ impl Noun for NumberSeries {
 
 impl LedgerAggregate for NumberSeries {
     const FOLD_VERSION: i32 = 2;
+
+    fn owner(&self) -> Owner<'_> {
+        Owner::Everybody
+    }
 
     fn weight(&self) -> usize {
         1 + self.reserved.len()

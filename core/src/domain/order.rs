@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantNames};
 
 use super::{
-    AccountId, Currency, CustomerId, ExpenseId, Id, LedgerAggregate, LedgerEvent, Mentions, Money, Noun, PaymentId,
-    ServiceId,
+    AccountId, Currency, CustomerId, ExpenseId, Id, LedgerAggregate, LedgerEvent, Mentions, Money, Noun, Owner,
+    PaymentId, ServiceId,
     discount::AppliedDiscount,
     invoice::{exact_amount, is_tax_rate},
     posting::JournalEntry,
@@ -224,6 +224,13 @@ impl Noun for Order {
 
 impl LedgerAggregate for Order {
     const FOLD_VERSION: i32 = 1;
+
+    fn owner(&self) -> Owner<'_> {
+        match self {
+            Self::Unknown => Owner::Everybody,
+            Self::Placed(placed) => Owner::Customer(&placed.customer),
+        }
+    }
 }
 
 impl Order {

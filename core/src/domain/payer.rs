@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantNames};
 
 use super::{
-    CustomerId, Id, LedgerAggregate, LedgerEvent, Mentions, Noun, posting::JournalEntry, version::written_version,
+    CustomerId, Id, LedgerAggregate, LedgerEvent, Mentions, Noun, Owner, posting::JournalEntry,
+    version::written_version,
 };
 use crate::terms::{
     refusal::{NAME_MISSING, absent, conflict, invalid, refusals},
@@ -136,6 +137,13 @@ impl Noun for Payer {
 impl LedgerAggregate for Payer {
     const FOLD_VERSION: i32 = 3;
     const HOLDS_TEXTS: bool = true;
+
+    fn owner(&self) -> Owner<'_> {
+        match self {
+            Self::Unknown => Owner::Everybody,
+            Self::Active(profile) | Self::Deactivated(profile) => Owner::Customer(&profile.customer),
+        }
+    }
 }
 
 impl Payer {
@@ -181,7 +189,8 @@ impl Address {
         })
     }
 
-    fn sealed(&mut self) -> [(&'static str, &mut Sealed); 3] {
+    /// The texts of an address in the field `address` of an event.
+    pub(super) fn sealed(&mut self) -> [(&'static str, &mut Sealed); 3] {
         let Self { country: _, postal_code, city, street } = self;
         [("address/postal_code", postal_code), ("address/city", city), ("address/street", street)]
     }

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantNames};
 
-use super::{AccountId, Id, InvoiceId, LedgerAggregate, Money, Noun, OrderId, PayerId, account::Entry};
+use super::{AccountId, Id, InvoiceId, LedgerAggregate, Money, Noun, OrderId, Owner, PayerId, account::Entry};
 use crate::terms::refusal::{AMOUNT_NOT_POSITIVE, Kind, absent, conflict, invalid, refusals};
 
 pub type PaymentId = Id<Payment>;
@@ -417,6 +417,13 @@ impl Noun for Payment {
 
 impl LedgerAggregate for Payment {
     const FOLD_VERSION: i32 = 2;
+
+    fn owner(&self) -> Owner<'_> {
+        match self {
+            Self::Started(started) => Owner::Account(&started.account),
+            Self::Unknown | Self::AssignedTo(_) => Owner::Everybody,
+        }
+    }
 }
 
 impl Payment {

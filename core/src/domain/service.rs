@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantNames};
 
 use super::{
-    AccountId, CustomerId, Id, LedgerAggregate, LedgerEvent, Mentions, Noun, OrderId, posting::JournalEntry,
+    AccountId, CustomerId, Id, LedgerAggregate, LedgerEvent, Mentions, Noun, OrderId, Owner, posting::JournalEntry,
     version::written_version,
 };
 use crate::terms::{
@@ -80,6 +80,13 @@ impl Noun for Service {
 
 impl LedgerAggregate for Service {
     const FOLD_VERSION: i32 = 1;
+
+    fn owner(&self) -> Owner<'_> {
+        match self {
+            Self::Unknown => Owner::Everybody,
+            Self::Active { customer } => Owner::Customer(customer),
+        }
+    }
 }
 
 impl Service {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantNames};
 
 use super::{
-    CustomerId, Id, LedgerAggregate, LedgerEvent, Mentions, Noun, OrderId, ServiceId, posting::JournalEntry,
+    CustomerId, Id, LedgerAggregate, LedgerEvent, Mentions, Noun, OrderId, Owner, ServiceId, posting::JournalEntry,
     version::written_version,
 };
 use crate::terms::{
@@ -135,6 +135,13 @@ impl Noun for Ticket {
 
 impl LedgerAggregate for Ticket {
     const FOLD_VERSION: i32 = 3;
+
+    fn owner(&self) -> Owner<'_> {
+        match self {
+            Self::Unknown => Owner::Everybody,
+            Self::Opened { customer, .. } => Owner::Customer(customer),
+        }
+    }
 
     fn person<'a>(&'a self, own: &'a str) -> &'a str {
         match self {

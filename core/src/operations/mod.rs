@@ -1,6 +1,7 @@
 //! Operations: what one command does across several aggregates, each written top to bottom like the sentence that
 //! describes it. This page is the board of all of them.
 
+mod access;
 mod account;
 mod allocation;
 mod books;
@@ -17,11 +18,13 @@ mod refund;
 mod ticket;
 mod transfer;
 mod upgrade;
+mod user;
 
 use chrono::NaiveDate;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+pub use access::AccessRejection;
 pub use account::{AdjustAccount, ChangeTerms, HoldFunds, ReleaseHold};
 pub use allocation::{AllocatePayment, ChargeRef};
 pub use books::ClosePeriod;
@@ -38,6 +41,7 @@ pub use refund::{FailRefund, SettleRefund, StartRefund};
 pub use ticket::WriteOnTicket;
 pub use transfer::TransferFunds;
 pub use upgrade::{FoldGateway, KeepNumber};
+pub use user::{ChangeCredentials, ChangeMembership, ChangeUser, InviteUser};
 
 pub use crate::domain::{
     account::{AccountOpening, Terms},
@@ -45,6 +49,7 @@ pub use crate::domain::{
     payer::{PayerChange, Profile},
     payment::PaymentRequest,
     ticket::{TicketAction, TicketOpening},
+    user::{CredentialChange, Invitation, MembershipChange, UserChange},
 };
 use crate::{
     domain::{
@@ -52,7 +57,7 @@ use crate::{
         credit_note::CreditNoteRejection, customer::CustomerRejection, discount::DiscountsRejection,
         expense::ExpenseRejection, invoice::InvoiceRejection, number_series::NumberSeriesRejection,
         order::OrderRejection, payer::PayerRejection, payment::PaymentRejection, service::ServiceRejection,
-        ticket::TicketRejection,
+        team::TeamRejection, ticket::TicketRejection, user::UserRejection, user_name::UserNameRejection,
     },
     state::UnitOfWork,
     terms::refusal::{DATE_OUT_OF_RANGE, Kind, Rejection, invalid, refusals},
@@ -99,6 +104,10 @@ pub enum Operation {
     OpenTicket(TicketOpening),
     WriteOnTicket(WriteOnTicket),
     ClosePeriod(ClosePeriod),
+    InviteUser(InviteUser),
+    ChangeUser(ChangeUser),
+    ChangeMembership(ChangeMembership),
+    ChangeCredentials(ChangeCredentials),
     KeepNumber(KeepNumber),
     FoldGateway(FoldGateway),
 }
@@ -146,7 +155,11 @@ refusal! {
     Payer(PayerRejection),
     Payment(PaymentRejection),
     Service(ServiceRejection),
+    Team(TeamRejection),
     Ticket(TicketRejection),
+    User(UserRejection),
+    UserName(UserNameRejection),
+    Access(AccessRejection),
     Operation(OperationRejection),
 }
 
@@ -210,6 +223,7 @@ impl Operation {
     ///
     /// Money that was dated ahead and has taken effect since comes first, so that the operation finds it available.
     pub fn decide(&self, books: &mut UnitOfWork<'_>) -> Result<Answer, Refusal> {
+        self.permit(books)?;
         for account in self.accounts(books) {
             allocation::take_effect(books, &account)?;
         }
@@ -252,6 +266,10 @@ impl Operation {
             Self::OpenTicket(operation) => operation.decide(books),
             Self::WriteOnTicket(operation) => operation.decide(books),
             Self::ClosePeriod(operation) => operation.decide(books),
+            Self::InviteUser(operation) => operation.decide(books),
+            Self::ChangeUser(operation) => operation.decide(books),
+            Self::ChangeMembership(operation) => operation.decide(books),
+            Self::ChangeCredentials(operation) => operation.decide(books),
             Self::KeepNumber(operation) => operation.decide(books),
             Self::FoldGateway(operation) => operation.decide(books),
         }
@@ -309,6 +327,10 @@ impl Operation {
             | Self::OpenTicket(_)
             | Self::WriteOnTicket(_)
             | Self::ClosePeriod(_)
+            | Self::InviteUser(_)
+            | Self::ChangeUser(_)
+            | Self::ChangeMembership(_)
+            | Self::ChangeCredentials(_)
             | Self::KeepNumber(_)
             | Self::FoldGateway(_) => None,
         };

@@ -1,6 +1,6 @@
 //! A unit of work: what one command does to any number of aggregates, all of it or nothing.
 
-use std::collections::{HashMap, hash_map::Entry};
+use std::collections::{HashMap, HashSet, hash_map::Entry};
 
 use chrono::{DateTime, Utc};
 use cqrs_es::event_sink::EventSink;
@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::aggregates::{Aggregates, Loaded, StreamKey};
 use crate::{
-    domain::{Event, Id, LedgerAggregate, Noun},
+    domain::{CustomerId, Event, Id, LedgerAggregate, Noun, Owner},
     event::Context,
 };
 
@@ -40,6 +40,10 @@ pub struct UnitOfWork<'a> {
     touched: HashMap<StreamKey, Loaded>,
     missing: Vec<StreamKey>,
     events: Vec<NewEvent>,
+    /// The customer of whom it reads only what is theirs.
+    confined_to: Option<CustomerId>,
+    /// Of what was touched, what is another customer's, and was read as if it were not there.
+    hidden: HashSet<StreamKey>,
 }
 
 /// What a command that was not refused leaves behind.
@@ -63,7 +67,14 @@ impl<'a> UnitOfWork<'a> {
             touched: HashMap::new(),
             missing: Vec::new(),
             events: Vec::new(),
+            confined_to: None,
+            hidden: HashSet::new(),
         }
+    }
+
+    /// From here on nothing is read that is another customer's: it is as if it were not there.
+    pub fn confine(&mut self, customer: CustomerId) {
+        self.confined_to = Some(customer);
     }
 
     /// Has even that looked up in the book which this command creates.
@@ -127,12 +138,24 @@ impl<'a> UnitOfWork<'a> {
     }
 
     pub fn finish(self) -> Outcome {
-        Outcome { events: self.events, touched: self.touched }
+        let Self { events, mut touched, hidden, .. } = self;
+        // In their stead something empty was read; what is in memory of them stays.
+        touched.retain(|stream, _| !hidden.contains(stream));
+        assert!(
+            hidden.is_empty() || events.iter().all(|event| !hidden.contains(&event.stream)),
+            "an aggregate that is not there refuses every command but one that makes it, and that has an identifier of its own"
+        );
+        Outcome { events, touched }
     }
 
     fn touch<A: LedgerAggregate>(&mut self, stream: StreamKey) -> &mut Loaded {
+        let is_hidden = self.is_hidden::<A>(&stream);
         match self.touched.entry(stream) {
             Entry::Occupied(touched) => touched.into_mut(),
+            Entry::Vacant(vacant) if is_hidden => {
+                self.hidden.insert(vacant.key().clone());
+                vacant.insert(Loaded::empty::<A>())
+            }
             Entry::Vacant(vacant) => {
                 let loaded = match self.aggregates.get(vacant.key()) {
                     Some(loaded) => loaded.clone(),
@@ -145,6 +168,21 @@ impl<'a> UnitOfWork<'a> {
                 };
                 vacant.insert(loaded)
             }
+        }
+    }
+
+    /// Whether it is another customer's than the one to whom this is confined.
+    fn is_hidden<A: LedgerAggregate>(&mut self, stream: &StreamKey) -> bool {
+        let Some(customer) = self.confined_to.clone().filter(|_| !self.touched.contains_key(stream)) else {
+            return false;
+        };
+        let Some(loaded) = self.aggregates.get(stream) else { return false };
+        match loaded.state::<A>().owner() {
+            Owner::Everybody => false,
+            Owner::Itself => *stream.aggregate_id != *customer.as_str(),
+            Owner::Customer(owner) => *owner != customer,
+            Owner::Account(account) => self.get(account).ledger().is_err(),
+            Owner::Members(person) => !person.is_member_of(&customer),
         }
     }
 }

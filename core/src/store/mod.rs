@@ -23,6 +23,8 @@ use sqlx::{
 
 pub use daybook_cluster::{APPLICATION_ROLE, Logins};
 pub use events::{Head, RawEvent, head, head_and_clock, position_at, read_events, read_stream};
+pub use keys::{Keys, Opener, PersonKey};
+pub use master_key::{MasterKey, MasterKeyError, read_master_key};
 pub use roles::CUSTOMER_ROLE;
 pub use schema::{Reading, StoredVersion, stored_versions};
 pub use transaction::PooledTransaction;

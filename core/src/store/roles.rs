@@ -53,7 +53,9 @@ begin
             and pg_get_userbyid(c.relowner) = current_user
     loop
         privileges := case
-            when relation.relname in ('events', 'idempotency', 'log_checkpoints', 'upgrades', 'master_key')
+            -- A part of a table is reached through the whole.
+            when relation.relispartition then null
+            when relation.relname in ('events', 'idempotency', 'log_checkpoints', 'upgrades', 'master_key', 'access_log')
                 then 'select, insert'
             -- An erasure will destroy the key and say when; until there is one, no key ever changes.
             when relation.relname = 'person_keys' then 'select, insert (id, person, wrapped, master_key)'
@@ -126,6 +128,12 @@ begin
             execute format('grant select on %s to daybook_customer', relation.name);
         end if;
     end loop;
+    if exists (
+        select from pg_proc
+        where oid = 'access_log_month(timestamptz)'::regprocedure and pg_get_userbyid(proowner) = current_user
+    ) then
+        grant execute on function access_log_month(timestamptz) to daybook_app;
+    end if;
 end
 $$";
 

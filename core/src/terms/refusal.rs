@@ -12,6 +12,8 @@ pub enum Class {
     Conflict,
     /// The command has a value that no state of the ledger accepts.
     Invalid,
+    /// Whoever asks may not do that.
+    Forbidden,
 }
 
 /// What refusals of one code have in common. Codes are stable: callers decide by them.
@@ -44,6 +46,10 @@ pub const fn conflict(code: &'static str, title: &'static str) -> Kind {
 
 pub const fn invalid(code: &'static str, title: &'static str) -> Kind {
     Kind { code, class: Class::Invalid, title }
+}
+
+pub const fn forbidden(code: &'static str, title: &'static str) -> Kind {
+    Kind { code, class: Class::Forbidden, title }
 }
 
 // Kinds that several nouns have.
@@ -169,6 +175,7 @@ mod tests {
             Plain = absent("plain", "It is not there"),
             Field at "/to" = conflict("field", "It is there already"),
             Item { item: u32 } at "/items"[item]"/part" = invalid("item", "It is not one"),
+            Closed = forbidden("closed", "It is not for everybody"),
             Figures { stage: u8, left: u8 } with { stage = status, left } = invalid("figures", "It is another"),
         }
     }
@@ -186,6 +193,7 @@ mod tests {
         assert_eq!(item, ("item", Class::Invalid, Some("/items/1/part".into()), json!({})));
         let figures = declared(&Example::Figures { stage: 3, left: 4 });
         assert_eq!(figures, ("figures", Class::Invalid, None, json!({ "status": 3, "left": 4 })));
-        assert_eq!(Example::KINDS.len(), 4);
+        assert_eq!(declared(&Example::Closed), ("closed", Class::Forbidden, None, json!({})));
+        assert_eq!(Example::KINDS.len(), 5);
     }
 }

@@ -47,8 +47,8 @@ pub trait Projection: 'static {
     /// Whose events it folds; it never sees the others.
     const FOLLOWS: Follows;
     const TABLES: &'static [Table];
-    /// Whether no answer reads its rows together with those of another projection. They may then be a batch ahead of the
-    /// others, or behind them.
+    /// Whether its rows are read with those of another projection only by their positions. They may then be a batch ahead of
+    /// the others, or behind them.
     const READ_ALONE: bool = false;
     /// Whose an event of the book is, where this projection is the one that says so: a customer may read the events of what
     /// is theirs.

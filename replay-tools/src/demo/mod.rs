@@ -85,6 +85,7 @@ impl Teller {
         let reason = (actor.kind == ActorKind::Staff).then(|| "asked by the customer".to_owned());
         let context = Context {
             actor,
+            principal: None,
             on_behalf_of: None,
             reason,
             correlation_id: self.command_id(at),

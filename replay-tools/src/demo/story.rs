@@ -136,7 +136,8 @@ async fn price_list(teller: &mut Teller) -> Result<(), ToolError> {
         let valid_until = (name == "opening week").then(|| at + Duration::days(7));
         let name = name.into();
         let grant = GrantDiscount { audience, name, scope, value, priority: 0, valid_from: Some(at), valid_until };
-        teller.tell(at, staff("olga"), Operation::GrantDiscount(grant)).await?;
+        // The first event of a ledger says whether it is a demonstration.
+        teller.tell(at, system(), Operation::GrantDiscount(grant)).await?;
     }
     Ok(())
 }

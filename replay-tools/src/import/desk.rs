@@ -126,6 +126,7 @@ impl Request {
     fn command(self) -> Command {
         let context = Context {
             actor: Actor::system("import"),
+            principal: None,
             on_behalf_of: None,
             reason: Some("imported from a file of invoice lines".into()),
             correlation_id: Uuid::now_v7(),

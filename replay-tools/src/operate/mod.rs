@@ -5,3 +5,4 @@ pub mod projection;
 pub mod rebuild;
 pub mod status;
 pub mod tree;
+pub mod user;

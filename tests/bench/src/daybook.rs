@@ -7,11 +7,18 @@ use chrono::{SubsecRound, Utc};
 use daybook_api::{App, AppOptions, Running};
 use daybook_core::{
     Actor, Context,
-    domain::{AccountId, CustomerId, Money},
-    operations::{AccountOpening, AdjustAccount, Answer, Operation, Registration},
+    domain::{
+        AccountId, CustomerId, Id, Money, Party, UserId,
+        function::Role,
+        user::{CredentialChange, MembershipChange, Token, TokenGrant},
+    },
+    operations::{
+        AccountOpening, AdjustAccount, Answer, ChangeCredentials, Invitation, InviteUser, Operation, Registration,
+    },
     store::{MasterKey, Store, StoreOptions},
     writer::{Command, ExecuteError, Failure as WriterFailure, Idempotency, Writer, WriterHandle, WriterOptions},
 };
+use daybook_identity::TokenOf;
 use daybook_projections::BOARD;
 use futures::{StreamExt, TryStreamExt, stream};
 use hyper::{StatusCode, body::Bytes};
@@ -227,10 +234,12 @@ pub async fn append_to(
 pub async fn over_http(server: &Server, ledger: &Ledger, play: Play<'_>) -> Result<Vec<Run>, Failure> {
     let database = server.fresh(Some(&ledger.template)).await?;
     let running = start(server, &database).await?;
+    let token = staff_token(&running).await?;
     let (address, serving) = serve(running.router()).await?;
     let mut callers = Vec::new();
     for number in 0..play.callers {
-        let (client, deposits) = (Client::connect(address).await?, Deposits::of(number, play.accounts));
+        let (client, deposits) =
+            (Client::connect(address).await?.showing(&token)?, Deposits::of(number, play.accounts));
         let accounts = Arc::clone(&ledger.accounts);
         callers.push(Customer {
             client,
@@ -247,6 +256,26 @@ pub async fn over_http(server: &Server, ledger: &Ledger, play: Play<'_>) -> Resu
     running.shutdown().await;
     server.drop(&database).await?;
     Ok(vec![run])
+}
+
+/// A token of the provider's staff.
+pub async fn staff_token(running: &Running) -> Result<String, Failure> {
+    let app = running.app();
+    let invitation =
+        Invitation { login: "bench".into(), login_name: app.logins().name("bench"), name: "the benchmark".into() };
+    let rights = vec![MembershipChange::GrantRole(Role::Staff)];
+    let invite = InviteUser { invitation, party: Party::Provider, rights };
+    let done = app.writer().execute(command(Operation::InviteUser(invite), None)).await?;
+    let user: UserId = done.answer["id"].as_str().ok_or("a user has an identifier")?.parse()?;
+    let token = Id::<Token>::from_uuid(Uuid::now_v7());
+    let of = TokenOf { user: user.as_str(), token: token.as_str() };
+    let secret = app.identity().tokens.make(of, app.clock().now()).await?;
+    let (name, party) = ("the benchmark".into(), Party::Provider);
+    let change = CredentialChange::MakeToken(TokenGrant { token, party, name, functions: None, expires_at: None });
+    let operation = Operation::ChangeCredentials(ChangeCredentials { user, change });
+    let done = app.writer().execute(command(operation, None)).await?;
+    app.rights_are_known(done.position).await.map_err(|error| error.detail().to_owned())?;
+    Ok(secret.expose().to_owned())
 }
 
 /// Serves on a port of its own, in this process.
@@ -323,6 +352,7 @@ fn amount(cents: i64) -> String {
 fn command(operation: Operation, idempotency: Option<Idempotency>) -> Command {
     let context = Context {
         actor: Actor::system("bench"),
+        principal: None,
         on_behalf_of: None,
         reason: Some(REASON.into()),
         correlation_id: Uuid::now_v7(),

@@ -7,7 +7,7 @@ use hyper::{
     Method, Request, StatusCode,
     body::Bytes,
     client::conn::http1::{self, SendRequest},
-    header,
+    header::{self, HeaderValue},
 };
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -17,6 +17,8 @@ use crate::Failure;
 pub struct Client {
     address: SocketAddr,
     sender: SendRequest<Full<Bytes>>,
+    /// Shown with each request.
+    token: Option<HeaderValue>,
 }
 
 impl Client {
@@ -26,7 +28,12 @@ impl Client {
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         // It ends with the sender, or with an error that the sender meets, too.
         tokio::spawn(connection);
-        Ok(Self { address, sender })
+        Ok(Self { address, sender, token: None })
+    }
+
+    /// The same, as somebody who has this token.
+    pub fn showing(self, token: &str) -> Result<Self, Failure> {
+        Ok(Self { token: Some(HeaderValue::from_str(&format!("Bearer {token}"))?), ..self })
     }
 
     pub async fn get(&mut self, path: &str) -> Result<(StatusCode, Bytes), Failure> {
@@ -45,7 +52,10 @@ impl Client {
         self.answer(request.body(Full::new(body))?).await
     }
 
-    async fn answer(&mut self, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), Failure> {
+    async fn answer(&mut self, mut request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), Failure> {
+        if let Some(token) = &self.token {
+            request.headers_mut().insert(header::AUTHORIZATION, token.clone());
+        }
         self.sender.ready().await?;
         let response = self.sender.send_request(request).await?;
         let status = response.status();

@@ -298,3 +298,47 @@ pub async fn books(app: &TestApp, raised: &mut Raised) {
     ];
     raised.post(app, rows).await;
 }
+
+pub async fn users(app: &TestApp, parties: &Parties, raised: &mut Raised) {
+    let party = json!({ "customer": parties.ada });
+    let new = |login: &str, party: &Value| json!({ "login": login, "name": "Ada", "party": party });
+    let superuser = and(new("ada@example.org", &party), "superuser", true);
+    let ada = made(app, "/v1/users", superuser).await;
+    let operator = and(new("root@example.org", &json!("provider")), "roles", json!(["operator"]));
+    let root = made(app, "/v1/users", operator).await;
+    let gone = made(app, "/v1/users", new("gone@example.org", &party)).await;
+    app.done(&format!("/v1/users/{gone}/disable"), json!({})).await;
+    let to = |user: &str, verb: &str| format!("/v1/users/{user}/{verb}");
+    let rights = |user: &str| to(user, "memberships");
+    let change = |change: Value| json!({ "party": party, "change": change });
+    let users = || "/v1/users".to_owned();
+    for number in 0..20 {
+        app.done(&to(&root, "contacts"), json!({ "contact": { "telephone": number.to_string() } })).await;
+    }
+    let rows = [
+        ("login-missing", 422, "/login", users(), new(" ", &party)),
+        ("login-taken", 409, "/login", users(), new("ADA@example.org", &party)),
+        ("user-not-found", 404, "", to("usr_0", "enable"), json!({})),
+        ("user-enabled", 409, "", to(&ada, "enable"), json!({})),
+        ("user-disabled", 409, "", to(&gone, "disable"), json!({})),
+        ("contact-missing", 422, "/contact", to(&ada, "contacts"), json!({ "contact": { "email": " " } })),
+        ("too-many-contacts", 409, "", to(&root, "contacts"), json!({ "contact": { "email": "a@b" } })),
+        ("already-member", 409, "", rights(&ada), change(json!("give"))),
+        ("not-a-member", 409, "", rights(&root), change(json!("withdraw"))),
+        ("right-granted", 409, "", rights(&ada), change(json!("grant_superuser"))),
+        ("right-not-granted", 409, "", rights(&gone), change(json!({ "deny_function": "orders.read" }))),
+        (
+            "function-of-the-provider",
+            422,
+            "/function",
+            rights(&ada),
+            change(json!({ "grant_function": "books.close" })),
+        ),
+        ("right-of-another-party", 422, "", rights(&ada), change(json!({ "grant_role": "staff" }))),
+        ("last-superuser", 409, "", to(&ada, "disable"), json!({})),
+        ("last-operator", 409, "", to(&root, "disable"), json!({})),
+    ];
+    raised.post(app, rows).await;
+    let contact = app.request(Method::DELETE, &to(&ada, "contacts/7"));
+    raised.by(&Answer::to(contact.json(&json!({}))).await, (404, "contact-not-found"));
+}

@@ -122,7 +122,7 @@ pub async fn a_server_that_stops(raised: &mut Raised) {
     let running = App::start(store.clone(), AppOptions { writer, ..AppOptions::default() }).await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1/customers", listener.local_addr().unwrap());
-    let router = running.router();
+    let router = daybook_tests::api::open_router(&running);
     tokio::spawn(async move { axum::serve(listener, router).await });
     let register = async || Answer::to(Client::new().post(&url).json(&json!({ "name": "Ada" }))).await;
     raised.by(&register().await, (503, "deadline-passed"));

@@ -242,7 +242,7 @@ fn a_free_credit_line_refers_to_nothing_and_has_its_own_tax() {
     let answer = books.done(credit_note(&account, &payer, vec![free]));
     assert_eq!((amount(&answer, "tax"), amount(&answer, "balance")), (number("2.00"), number("12.00")));
     let note: CreditNoteId = id(&answer);
-    assert_eq!(books.state::<CreditNote>(&note), &CreditNote::Issued);
+    assert!(matches!(books.state::<CreditNote>(&note), CreditNote::Issued { .. }));
 }
 
 #[test]

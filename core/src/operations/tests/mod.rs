@@ -1,6 +1,7 @@
 //! The operations over books in memory: every command is decided as the writer does it, and after each the books are
 //! checked as an auditor would.
 
+mod access;
 mod accounts;
 mod disputes;
 mod documents;
@@ -52,6 +53,7 @@ impl Books {
             aggregates: Aggregates::new(usize::MAX),
             context: Context {
                 actor: Actor::new(ActorKind::Staff, "anna"),
+                principal: None,
                 on_behalf_of: None,
                 reason: Some("asked by telephone".into()),
                 correlation_id: Uuid::nil(),

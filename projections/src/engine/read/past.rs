@@ -144,8 +144,8 @@ impl Reader {
         }
         // Statements that were planned before these tables were there would go on reading the views.
         snapshot.execute("discard plans").await?;
-        let upcasters = self.upcasters().clone();
-        snapshot.set_past(Past { as_of: moment.as_of, until, targets, parked, upcasters });
+        let store = self.store().clone();
+        snapshot.set_past(Past { as_of: moment.as_of, until, targets, parked, store });
         snapshot.enter().await?;
         Ok(snapshot)
     }

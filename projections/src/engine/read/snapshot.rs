@@ -111,10 +111,6 @@ impl Reader {
         fresh: Option<Freshness>,
     ) -> Result<Snapshot, ReadError> {
         let definitions: Vec<Definition> = names.iter().map(|name| self.definition(name)).collect();
-        debug_assert!(
-            definitions.len() == 1 || !definitions.iter().any(|definition| definition.read_alone),
-            "one of {names:?} is read alone"
-        );
         let asked = self.asked(viewer, names);
         let views: Vec<&str> = asked.iter().flat_map(|name| self.views(&self.definition(name))).collect();
         // One that is read only makes no temporary tables.

@@ -59,6 +59,7 @@ pub async fn start_up(bench: &Bench, book: &(Book, String)) -> Result<Section, F
 async fn first_answers(bench: &Bench, database: &str, account: i64, names: [&str; 2]) -> Result<Vec<Run>, Failure> {
     bench.server.quiet().await?;
     let account = Book::account(account)?;
+    let token = token(bench, database).await?;
     let begun = Instant::now();
     let mut child = Command::new(bench.program("daybook-server"))
         .args([
@@ -79,7 +80,7 @@ async fn first_answers(bench: &Bench, database: &str, account: i64, names: [&str
         .spawn()?;
     let output = child.stdout.take().ok_or("the server has no standard output")?;
     let mut output = BufReader::new(output).lines();
-    let mut client = Client::connect(address(&mut output).await?).await?;
+    let mut client = Client::connect(address(&mut output).await?).await?.showing(&token)?;
     let (status, body) = client.get(&format!("/v1/accounts/{}", account.as_str())).await?;
     let read = begun.elapsed();
     if status != StatusCode::OK {
@@ -97,6 +98,20 @@ async fn first_answers(bench: &Bench, database: &str, account: i64, names: [&str
     let run =
         |(name, figure): (&str, f64)| Run { name: name.into(), figure, counts: None, latency: None, peak_memory: None };
     Ok(names.into_iter().zip(times).map(run).collect())
+}
+
+/// A token that an operator makes beside the server.
+async fn token(bench: &Bench, database: &str) -> Result<String, Failure> {
+    let made = Command::new(bench.program("daybook"))
+        .args(["--database-url", &bench.server.url(database), "--log-key", "none"])
+        .args(["token", "create", "--role", "staff"])
+        .env("DAYBOOK_MASTER_KEY_FILE", env::temp_dir().join("daybook-bench.master.key"))
+        .output()
+        .await?;
+    if !made.status.success() {
+        return Err(format!("no token is made: {}", String::from_utf8_lossy(&made.stderr)).into());
+    }
+    Ok(String::from_utf8(made.stdout)?.trim().to_owned())
 }
 
 /// The address that the server tells once it listens.

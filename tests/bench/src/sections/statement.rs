@@ -37,6 +37,7 @@ pub async fn statement(bench: &Bench) -> Result<Section, Failure> {
 
     let account = Book::account(0)?;
     let running = daybook::start_unwatched(server, &database).await?;
+    let token = daybook::staff_token(&running).await?;
     let (ours, serving) = daybook::serve(running.router()).await?;
     let pool = server.pool(&database, 20).await?;
     let (theirs, serving_bare) =
@@ -45,12 +46,12 @@ pub async fn statement(bench: &Bench) -> Result<Section, Failure> {
     let (their_page, bare) = ("/lines", "limit: axum + one SELECT");
     // A server has done that as the book grew.
     daybook::logged(&running).await?;
-    expect(LINES, "Daybook", &page(ours, &our_page).await?["lines"])?;
-    expect(LINES, "the bare handler", &page(theirs, their_page).await?)?;
+    expect(LINES, "Daybook", &page(ours, &our_page, &token).await?["lines"])?;
+    expect(LINES, "the bare handler", &page(theirs, their_page, &token).await?)?;
 
     let mut contestants = [
-        Contestant::new(|| reads(DAYBOOK, ours, &our_page, sizes.span)),
-        Contestant::new(|| reads(bare, theirs, their_page, sizes.span)),
+        Contestant::new(|| reads(DAYBOOK, ours, &our_page, &token, sizes.span)),
+        Contestant::new(|| reads(bare, theirs, their_page, &token, sizes.span)),
     ];
     section.measure(sizes.rounds, &mut contestants).await?;
     serving.abort();
@@ -66,8 +67,8 @@ pub async fn statement(bench: &Bench) -> Result<Section, Failure> {
     Ok(section)
 }
 
-async fn page(address: SocketAddr, path: &str) -> Result<Value, Failure> {
-    let (status, body) = Client::connect(address).await?.get(path).await?;
+async fn page(address: SocketAddr, path: &str, token: &str) -> Result<Value, Failure> {
+    let (status, body) = Client::connect(address).await?.showing(token)?.get(path).await?;
     if status != StatusCode::OK {
         return Err(format!("{status}: {}", String::from_utf8_lossy(&body)).into());
     }
@@ -81,10 +82,10 @@ fn expect(lines: i64, whose: &str, page: &Value) -> Result<(), Failure> {
     }
 }
 
-async fn reads(name: &str, address: SocketAddr, path: &str, span: Span) -> Result<Vec<Run>, Failure> {
+async fn reads(name: &str, address: SocketAddr, path: &str, token: &str, span: Span) -> Result<Vec<Run>, Failure> {
     let mut readers = Vec::new();
     for _ in 0..CONNECTIONS {
-        readers.push(Reader { client: Client::connect(address).await?, path: path.to_owned() });
+        readers.push(Reader { client: Client::connect(address).await?.showing(token)?, path: path.to_owned() });
     }
     memory::forget_peak();
     Ok(vec![closed_loop(readers, span).await?.run(name)])

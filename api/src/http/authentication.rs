@@ -1,0 +1,418 @@
+//! Who asks, and whether they may: the layer that reads a request's token or cookie, and the one around each route that
+//! compares what its caller may do with what the route needs.
+//!
+//! What was found out about a token or a session is believed for [`BELIEVED`]. A command that changes a right, a password or
+//! a session is answered only after that, so that the next request on any process obeys.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use axum::{
+    extract::{FromRequestParts, MatchedPath, Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts},
+    middleware::Next,
+    response::Response,
+};
+use daybook_core::{
+    Actor, ActorKind,
+    domain::{
+        Party, Principal,
+        function::{Function, Functions},
+    },
+};
+use daybook_identity::{Access, AccessKind, Level, Secret, Session};
+use daybook_projections::{Viewer, account, user};
+use sha2::{Digest, Sha256};
+use tokio::time::Instant;
+
+use crate::{
+    app::App,
+    http::{caller::ON_BEHALF_OF, error::ApiError},
+    routes::Need,
+};
+
+/// Which membership a request of a session acts in: `provider`, or the identifier of the customer.
+pub const MEMBERSHIP: &str = "daybook-membership";
+
+/// The name of the cookie that has the secret of a session, where the connection is encrypted.
+pub const COOKIE: &str = "__Host-daybook";
+/// The same where it is not, which browsers take from this machine only.
+pub const PLAIN_COOKIE: &str = "daybook";
+
+/// How long it is believed what a token or a session was worth.
+pub const BELIEVED: Duration = Duration::from_millis(250);
+
+/// So many are kept in mind at most.
+const KEPT: usize = 10_000;
+
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub SocketAddr);
+
+/// Who asks, and what they may do in the membership in which they ask.
+#[derive(Clone, Debug)]
+pub struct Authenticated {
+    pub actor: Actor,
+    /// `None` for a program of the ledger's own, which asks in nobody's name.
+    pub principal: Option<Principal>,
+    pub functions: Functions,
+    pub means: Means,
+}
+
+/// By what somebody has shown who they are.
+#[derive(Clone, Debug)]
+pub enum Means {
+    Program,
+    Token,
+    Session(Session),
+}
+
+/// What was found out a short while ago, by the hash of what was shown and the membership.
+#[derive(Debug, Default)]
+pub struct Believed(Mutex<HashMap<[u8; 32], Finding>>);
+
+/// Who was found, and when.
+type Finding = (Instant, Arc<Authenticated>);
+
+impl Believed {
+    fn get(&self, key: &[u8; 32]) -> Option<Arc<Authenticated>> {
+        let believed = self.0.lock().expect("nobody falls while holding it");
+        believed.get(key).filter(|(since, _)| since.elapsed() < BELIEVED).map(|(_, found)| Arc::clone(found))
+    }
+
+    fn put(&self, key: [u8; 32], since: Instant, found: &Arc<Authenticated>) {
+        let mut believed = self.0.lock().expect("nobody falls while holding it");
+        if believed.len() >= KEPT {
+            believed.retain(|_, (since, _)| since.elapsed() < BELIEVED);
+        }
+        if believed.len() < KEPT {
+            believed.insert(key, (since, Arc::clone(found)));
+        }
+    }
+}
+
+impl Authenticated {
+    /// A program of the ledger's own, which may do everything.
+    pub fn program(actor: Actor) -> Self {
+        let functions = Function::ALL.iter().copied().collect();
+        Self { actor, principal: None, functions, means: Means::Program }
+    }
+
+    fn of(principal: Principal, functions: Functions, means: Means) -> Self {
+        let kind = match principal.party {
+            Party::Provider => ActorKind::Staff,
+            Party::Customer(_) => ActorKind::Customer,
+        };
+        let actor = Actor::new(kind, principal.user.as_str());
+        Self { actor, principal: Some(principal), functions, means }
+    }
+
+    pub fn may(&self, function: Function) -> bool {
+        self.functions.contains(&function)
+    }
+
+    /// The customer whose things it may see, if it is no provider's.
+    pub fn customer(&self) -> Option<&str> {
+        self.principal.as_ref()?.party.customer().map(|customer| customer.as_str())
+    }
+
+    /// The person who asks. A program of the ledger's own is none.
+    pub fn person(&self) -> Result<&Principal, ApiError> {
+        self.principal.as_ref().ok_or_else(|| unauthenticated("only a person has sessions, tokens and a password"))
+    }
+
+    pub fn session(&self) -> Option<&Session> {
+        match &self.means {
+            Means::Session(session) => Some(session),
+            Means::Program | Means::Token => None,
+        }
+    }
+}
+
+/// The layer that finds out who asks. What cannot be found out is no failure yet: some routes need nobody.
+pub async fn authenticate(State(app): State<App>, request: Request, next: Next) -> Result<Response, ApiError> {
+    let (mut parts, body) = request.into_parts();
+    // Only the tests come with somebody already.
+    if parts.extensions.get::<Arc<Authenticated>>().is_none()
+        && let Some(found) = app.who(&parts).await?
+    {
+        // A browser sends its cookie with what any page asks it to.
+        if found.session().is_some() && !parts.method.is_safe() {
+            of_our_page(&parts.headers)?;
+        }
+        parts.extensions.insert(found);
+    }
+    parts.extensions.insert(app);
+    Ok(next.run(Request::from_parts(parts, body)).await)
+}
+
+/// A request with a cookie says that one of our pages sent it. That an `Origin` is ours was looked at before.
+fn of_our_page(headers: &HeaderMap) -> Result<(), ApiError> {
+    let is_same = |site: &HeaderValue| site == "same-origin";
+    if headers.get("sec-fetch-site").map_or_else(|| headers.contains_key(header::ORIGIN), is_same) {
+        return Ok(());
+    }
+    let detail = "a request with a cookie needs `Sec-Fetch-Site: same-origin`, or an `Origin` that is this server";
+    Err(ApiError::new("cross-site-request", detail))
+}
+
+/// The layer around a route: it lets through whoever may do what the route is for.
+pub async fn admit(State(need): State<Need>, request: Request, next: Next) -> Result<Response, ApiError> {
+    let (mut parts, body) = request.into_parts();
+    let found = parts.extensions.get::<Arc<Authenticated>>().cloned();
+    match (need, &found) {
+        (Need::Nothing, _) | (Need::Identity, Some(_)) => {}
+        (_, None) => return Err(unauthenticated("a token or a session is needed")),
+        (Need::May(function), Some(found)) if !found.may(function) => return Err(forbidden(function)),
+        (Need::May(_), Some(_)) => {}
+    }
+    if let (Some(found), Need::May(function)) = (&found, need)
+        && function.is_for_customers()
+        && parts.method.is_safe()
+    {
+        note_view(found, &parts).await?;
+    }
+    // Only the tests come with a viewer already.
+    if let (Some(found), None) = (&found, parts.extensions.get::<Viewer>()) {
+        let viewer = viewer(found, &parts.headers)?;
+        parts.extensions.insert(viewer);
+    }
+    Ok(next.run(Request::from_parts(parts, body)).await)
+}
+
+/// Writes down that one of the provider's people looks at what is a customer's, before anything is shown.
+async fn note_view(found: &Authenticated, parts: &Parts) -> Result<(), ApiError> {
+    let (Some(Principal { user, party: Party::Provider, .. }), Some(app)) =
+        (&found.principal, parts.extensions.get::<App>())
+    else {
+        return Ok(());
+    };
+    let template = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let of_path = || {
+        let mut segments = template.split('/').zip(parts.uri.path().split('/'));
+        segments.find(|(name, _)| *name == "{id}").map(|(_, id)| id.to_owned())
+    };
+    let asked = |name: &str| {
+        let query = parts.uri.query().unwrap_or_default();
+        form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+    };
+    let entity = of_path().or_else(|| asked("entity")).or_else(|| asked("account"));
+    let named = parts.headers.get(ON_BEHALF_OF).and_then(|value| value.to_str().ok());
+    let named =
+        named.and_then(|named| named.strip_prefix("customer:")).map(str::to_owned).or_else(|| asked("customer"));
+    let customer = match (named, &entity) {
+        (Some(customer), _) => Some(customer),
+        (None, Some(entity)) if entity.starts_with("cus_") => Some(entity.clone()),
+        (None, Some(entity)) if entity.starts_with("acc_") => {
+            let mut connection = app.store().pool().acquire().await?;
+            account::customer_of(&mut connection, entity).await?
+        }
+        (None, _) => None,
+    };
+    let header = |name: HeaderName| parts.headers.get(name).and_then(|value| value.to_str().ok());
+    let line = Access {
+        user: Some(user.as_str()),
+        customer: customer.as_deref().map(bounded),
+        address: parts.extensions.get::<Peer>().map(|Peer(peer)| peer.ip()),
+        agent: header(header::USER_AGENT),
+        credential: found.session().map(|session| session.id.as_str()),
+        what: Some(template),
+        entity: entity.as_deref().map(bounded),
+        ..Access::new(AccessKind::Viewed)
+    };
+    Ok(app.identity().access_log.write(&line, app.clock().now()).await?)
+}
+
+/// No identifier is so long.
+fn bounded(text: &str) -> &str {
+    text.char_indices().nth(700).map_or(text, |(end, _)| &text[..end])
+}
+
+/// What the caller sees of the ledger: what is of the customer in whose membership, or in whose name, is asked.
+fn viewer(found: &Authenticated, headers: &HeaderMap) -> Result<Viewer, ApiError> {
+    let named = headers.get(ON_BEHALF_OF).map(|value| value.to_str().unwrap_or_default());
+    match (found.customer(), named.and_then(|named| named.strip_prefix("customer:")), &found.principal) {
+        (Some(_), Some(_), _) => {
+            Err(ApiError::new("impersonation-read-only", "nobody but the provider's people stands in for a customer"))
+        }
+        (Some(customer), None, _) | (None, Some(customer), Some(_)) => Ok(Viewer::of_customers([customer.to_owned()])),
+        (None, _, _) => Ok(Viewer::Provider),
+    }
+}
+
+pub fn forbidden(function: Function) -> ApiError {
+    ApiError::new("forbidden-by-role", format!("`{function}` is not allowed here")).with("function", function.name())
+}
+
+pub fn unauthenticated(detail: &str) -> ApiError {
+    ApiError::new("unauthenticated", detail)
+}
+
+impl App {
+    /// Who asks, if that can be found out. A token that is none is refused; a session that has ended is as none.
+    async fn who(&self, parts: &Parts) -> Result<Option<Arc<Authenticated>>, ApiError> {
+        let membership = parts.headers.get(MEMBERSHIP).map(|value| value.to_str().unwrap_or_default());
+        let (token, cookie) = (bearer(&parts.headers)?, cookie(&parts.headers));
+        let Some(shown) = token.clone().or_else(|| cookie.clone()) else { return Ok(None) };
+        let mut key = Sha256::new();
+        key.update([u8::from(token.is_some())]);
+        key.update(membership.unwrap_or_default());
+        key.update([0]);
+        key.update(shown.expose());
+        let key = key.finalize().into();
+        if let Some(found) = self.believed().get(&key) {
+            return Ok(Some(found));
+        }
+        let since = Instant::now();
+        let found = match token {
+            Some(token) => Some(self.of_token(&token, membership, address(parts)).await?),
+            None => self.of_session(&shown, membership).await?,
+        };
+        Ok(found.map(|found| {
+            let found = Arc::new(found);
+            self.believed().put(key, since, &found);
+            found
+        }))
+    }
+
+    async fn of_token(
+        &self,
+        token: &Secret,
+        membership: Option<&str>,
+        address: IpAddr,
+    ) -> Result<Authenticated, ApiError> {
+        let now = self.clock().now();
+        let none = || unauthenticated("the token is not valid, or not valid any more");
+        let found = self.identity().tokens.find(token, address, now).await?.ok_or_else(none)?;
+        let mut connection = self.store().pool().acquire().await?;
+        let token = user::token(&mut connection, &found.token).await?;
+        let token = token.filter(|token| {
+            token.user_id == found.user
+                && token.revoked_at.is_none()
+                && token.expires_at.is_none_or(|end| now < end)
+                && membership.is_none_or(|membership| membership == token.party)
+        });
+        let token = token.ok_or_else(none)?;
+        let member = user::member(&mut connection, &token.user_id, Some(&token.party)).await?;
+        let member = member.filter(|member| member.enabled).ok_or_else(none)?;
+        let mut functions = member.membership.allowed();
+        if let Some(scope) = &token.functions {
+            functions.retain(|function| scope.contains(function));
+        }
+        let principal = principal(&member.membership, Some(&token.id))?;
+        Ok(Authenticated::of(principal, functions, Means::Token))
+    }
+
+    async fn of_session(&self, cookie: &Secret, membership: Option<&str>) -> Result<Option<Authenticated>, ApiError> {
+        let Some(session) = self.identity().sessions.find(cookie, self.clock().now()).await? else { return Ok(None) };
+        let mut connection = self.store().pool().acquire().await?;
+        let wanted = membership.or(session.membership.as_deref());
+        let member = user::member(&mut connection, &session.user, wanted).await?;
+        let Some(member) = member.filter(|member| member.enabled) else {
+            // A membership that was named and is not there is a fault of the request.
+            return if membership.is_some() { Err(no_member()) } else { Ok(None) };
+        };
+        // Who has a second factor has not shown yet who it is by the password alone.
+        let functions = if member.has_factor && session.level < Level::SecondFactor {
+            Functions::new()
+        } else {
+            member.membership.allowed()
+        };
+        let principal = principal(&member.membership, None)?;
+        Ok(Some(Authenticated::of(principal, functions, Means::Session(session))))
+    }
+}
+
+impl App {
+    /// Refuses what needs the password or the second factor once more. A token has been scoped for what it does.
+    pub fn stepped_up(&self, asker: &Authenticated) -> Result<(), ApiError> {
+        match asker.session() {
+            Some(session) if !session.is_stepped_up(self.clock().now()) => {
+                let detail = "show the password or the second factor once more: POST /v1/session/step-up";
+                Err(ApiError::new("step-up-needed", detail))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn no_member() -> ApiError {
+    ApiError::new("malformed-header", "there is no such membership").with("header", MEMBERSHIP)
+}
+
+fn principal(membership: &user::MembershipRow, token: Option<&str>) -> Result<Principal, ApiError> {
+    let unreadable = |_| ApiError::new("internal", "an identifier of the ledger cannot be read");
+    let party = match &membership.customer_id {
+        None => Party::Provider,
+        Some(customer) => Party::Customer(customer.parse().map_err(unreadable)?),
+    };
+    let token = token.map(str::parse).transpose().map_err(unreadable)?;
+    Ok(Principal { user: membership.user_id.parse().map_err(unreadable)?, party, token })
+}
+
+/// The token of `Authorization: Bearer …`.
+fn bearer(headers: &HeaderMap) -> Result<Option<Secret>, ApiError> {
+    let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
+    let token = value.to_str().ok().and_then(|text| {
+        let (scheme, token) = text.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    });
+    let token = token.ok_or_else(|| unauthenticated("`Authorization` is written `Bearer dbk_…`"))?;
+    Ok(Some(Secret::new(token)))
+}
+
+/// The secret of a session. A cookie of the plain name counts only where there is no other.
+pub fn cookie(headers: &HeaderMap) -> Option<Secret> {
+    let named = |wanted: &str| {
+        let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
+        let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+        pairs.filter(|(name, _)| *name == wanted).map(|(_, value)| Secret::new(value)).next()
+    };
+    named(COOKIE).or_else(|| named(PLAIN_COOKIE))
+}
+
+/// Where a request comes from, and by which program.
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub address: IpAddr,
+    pub agent: Option<String>,
+}
+
+impl<S: Sync> FromRequestParts<S> for Client {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let agent = parts.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
+        Ok(Self { address: address(parts), agent: agent.map(str::to_owned) })
+    }
+}
+
+/// Where the request comes from.
+pub fn address(parts: &Parts) -> IpAddr {
+    parts.extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |Peer(peer)| peer.ip())
+}
+
+/// Whoever asks, as a handler takes it.
+#[derive(Clone, Debug)]
+pub struct Asker(pub Arc<Authenticated>);
+
+impl std::ops::Deref for Asker {
+    type Target = Authenticated;
+
+    fn deref(&self) -> &Authenticated {
+        &self.0
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Asker {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let found = parts.extensions.get::<Arc<Authenticated>>().cloned();
+        found.map(Self).ok_or_else(|| unauthenticated("a token or a session is needed"))
+    }
+}

@@ -1,0 +1,175 @@
+//! The users of a demonstration: one of each kind, who sign in by a link that the server prints at its start.
+//!
+//! Only in a ledger whose first event says that it is a demonstration, and while the server is reached from this machine
+//! alone.
+
+use axum::{
+    Form,
+    extract::{Query, State},
+    http::{HeaderName, HeaderValue, header},
+    response::{Html, IntoResponse, Redirect, Response},
+};
+use daybook_core::{
+    Actor, Context, Metadata,
+    domain::{
+        CustomerId, Party,
+        function::{Function, Role},
+        user::MembershipChange,
+    },
+    operations::{Invitation, InviteUser, Operation},
+    store::read_events,
+    writer::Command,
+};
+use daybook_identity::{Access, AccessKind, Level, NewLink, NewSession, Purpose, Secret, Standing};
+use daybook_projections::{customer, user};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::cookie;
+use crate::{
+    app::App,
+    http::{authentication::Client, error::ApiError},
+};
+
+/// A user of the demonstration.
+#[derive(Debug)]
+pub struct Guest {
+    /// Such as `staff`.
+    pub kind: &'static str,
+    /// The query of the address at which the link is used.
+    pub link: String,
+}
+
+/// Who signs in to a demonstration: nobody, if the ledger is none. Each call makes new links.
+pub async fn guests(app: &App) -> Result<Vec<Guest>, ApiError> {
+    if !is_demonstration(app).await? {
+        return Ok(Vec::new());
+    }
+    let mut connection = app.store().pool().acquire().await?;
+    let Some(first) = customer::first(&mut connection).await? else { return Ok(Vec::new()) };
+    drop(connection);
+    let unreadable = |_| ApiError::new("internal", "an identifier of the ledger cannot be read");
+    let customer: CustomerId = first.parse().map_err(unreadable)?;
+    let of_customer = || Party::Customer(customer.clone());
+    let accountant = Function::of_customers().into_iter().filter(|function| function.name().ends_with(".read"));
+    let kinds = [
+        ("customer", of_customer(), vec![MembershipChange::GrantSuperuser]),
+        ("accountant", of_customer(), accountant.map(MembershipChange::GrantFunction).collect()),
+        ("staff", Party::Provider, vec![MembershipChange::GrantRole(Role::Staff)]),
+        ("auditor", Party::Provider, vec![MembershipChange::GrantRole(Role::Auditor)]),
+        ("operator", Party::Provider, vec![MembershipChange::GrantRole(Role::Operator)]),
+    ];
+    let mut guests = Vec::new();
+    for (kind, party, rights) in kinds {
+        let user = known(app, kind, party, rights).await?;
+        let new = NewLink { user: &user, purpose: Purpose::SignIn, about: None };
+        let link = app.identity().links.make(new, app.clock().now()).await?;
+        guests.push(Guest { kind, link: format!("/sign-in?link={}", link.expose()) });
+    }
+    Ok(guests)
+}
+
+async fn is_demonstration(app: &App) -> Result<bool, ApiError> {
+    let first = read_events(app.store().pool(), 0, 1).await?;
+    let actor = first.first().and_then(|event| Metadata::read(&event.metadata).actor);
+    Ok(actor == Some(Actor::system("demonstration")))
+}
+
+/// The user of this kind, invited if there is none yet.
+async fn known(app: &App, kind: &str, party: Party, rights: Vec<MembershipChange>) -> Result<String, ApiError> {
+    let login = format!("{kind}@demonstration.example");
+    let login_name = app.logins().name(&login);
+    let mut connection = app.store().pool().acquire().await?;
+    if let Some(user) = user::of_login(&mut connection, login_name.as_str()).await? {
+        return Ok(user.id);
+    }
+    drop(connection);
+    let invitation = Invitation { login: login.into(), login_name, name: format!("The {kind}").into() };
+    let now = app.clock().now();
+    let command = Command {
+        id: Uuid::now_v7(),
+        operation: Operation::InviteUser(InviteUser { invitation, party, rights }),
+        context: Context {
+            actor: Actor::system("demonstration"),
+            principal: None,
+            on_behalf_of: None,
+            reason: None,
+            correlation_id: Uuid::now_v7(),
+            causation_id: None,
+            occurred_at: chrono::SubsecRound::trunc_subsecs(now, 6),
+        },
+        idempotency: None,
+    };
+    let done = app.writer().execute(command).await.map_err(|error| ApiError::of_command(error, &[]))?;
+    app.rights_are_known(done.position).await?;
+    Ok(done.answer["id"].as_str().unwrap_or_default().to_owned())
+}
+
+#[derive(Deserialize)]
+pub struct Linked {
+    link: String,
+}
+
+/// The page of a link: one button. Looking at it does not use the link up.
+pub async fn page(State(app): State<App>, Query(Linked { link }): Query<Linked>) -> Result<Response, ApiError> {
+    let link = Secret::new(link);
+    let standing = app.identity().links.look(&link, Purpose::SignIn, app.clock().now()).await?;
+    // What is put into the page is what was made here, and is plain letters and digits.
+    let Standing::Usable(_) = standing else {
+        return Err(ApiError::new(
+            "link-used",
+            "the link was used, has expired, or is none: each start prints new ones",
+        ));
+    };
+    let page = format!(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Daybook</title>\
+         <body><h1>Daybook</h1><p>This link signs you in once.</p>\
+         <form method=\"post\" action=\"/sign-in\"><input type=\"hidden\" name=\"link\" value=\"{}\">\
+         <button>Sign in</button></form></body></html>",
+        link.expose()
+    );
+    Ok((private(), Html(page)).into_response())
+}
+
+/// Uses a link up, and begins a session.
+pub async fn use_link(
+    State(app): State<App>,
+    client: Client,
+    Form(Linked { link }): Form<Linked>,
+) -> Result<Response, ApiError> {
+    let now = app.clock().now();
+    let found = app.identity().links.redeem(&Secret::new(link), Purpose::SignIn, now).await?;
+    let found = found.ok_or_else(|| ApiError::new("link-used", "the link was used, has expired, or is none"))?;
+    let new = NewSession {
+        user: &found.user,
+        membership: None,
+        level: Level::Password,
+        address: client.address,
+        agent: client.agent.as_deref(),
+    };
+    let (session, secret) = app.identity().sessions.begin(new, now).await?;
+    let line = Access {
+        user: Some(&found.user),
+        address: Some(client.address),
+        agent: client.agent.as_deref(),
+        credential: Some(&session.id),
+        ..Access::new(AccessKind::SignedIn)
+    };
+    app.identity().access_log.write(&line, now).await?;
+    let mut response = (private(), Redirect::to("/docs/")).into_response();
+    response.headers_mut().append(header::SET_COOKIE, cookie(&app, &secret));
+    Ok(response)
+}
+
+/// No other page learns of the link, and nothing keeps it.
+fn private() -> [(HeaderName, HeaderValue); 4] {
+    [
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            HeaderValue::from_static("default-src 'none'; form-action 'self'; frame-ancestors 'none'"),
+        ),
+    ]
+}

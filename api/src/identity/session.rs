@@ -1,0 +1,172 @@
+//! Sessions: where somebody is signed in, in which membership a session acts, and how it ends.
+
+use axum::{
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use chrono::{DateTime, Utc};
+use daybook_identity::{Access, AccessKind, Ended, Session};
+use daybook_projections::user;
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
+use tokio::time::sleep;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{RefOr, schema::Schema},
+};
+
+use super::{no_cookie, session_needed};
+use crate::{
+    app::App,
+    http::{
+        address::Named,
+        authentication::{self, Asker, BELIEVED, Client},
+        body::JsonBody,
+        error::ApiError,
+        wire::{json, pattern_text},
+    },
+    user::Party,
+};
+
+/// A session of a person.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SessionShown {
+    id: String,
+    /// Whether it is the one that asks.
+    current: bool,
+    /// `password` or `second_factor`: what was shown at its beginning.
+    level: &'static str,
+    /// `provider`, or the customer, in whose membership it acts unless a request says otherwise.
+    membership: Option<String>,
+    began_at: DateTime<Utc>,
+    /// To the minute.
+    seen_at: DateTime<Utc>,
+    address: String,
+    agent: Option<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SessionsShown {
+    sessions: Vec<SessionShown>,
+}
+
+/// The session of the cookie, if there is one that has not ended.
+pub async fn current(app: &App, headers: &HeaderMap) -> Result<Option<Session>, ApiError> {
+    let Some(secret) = authentication::cookie(headers) else { return Ok(None) };
+    Ok(app.identity().sessions.find(&secret, app.clock().now()).await?)
+}
+
+/// Where the person who asks is signed in.
+#[utoipa::path(get, path = "/v1/sessions", responses((status = 200, body = SessionsShown)))]
+pub async fn list(State(app): State<App>, Asker(asker): Asker) -> Result<Response, ApiError> {
+    let principal = asker.person()?;
+    let own = asker.session().map(|session| session.id.as_str());
+    let sessions = app.identity().sessions.list(principal.user.as_str(), app.clock().now()).await?;
+    let sessions = sessions.into_iter().map(|session| SessionShown {
+        current: own == Some(&session.id),
+        id: session.id,
+        level: session.level.into(),
+        membership: session.membership,
+        began_at: session.began_at,
+        seen_at: session.seen_at,
+        address: session.address,
+        agent: session.agent,
+    });
+    Ok(json(&SessionsShown { sessions: sessions.collect() }))
+}
+
+/// The name of a session, which is not its secret.
+#[derive(Debug)]
+pub struct SessionName(String);
+
+impl<'de> Deserialize<'de> for SessionName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        let own = name.strip_prefix("ses_").unwrap_or_default();
+        if (1..=64).contains(&own.len()) && own.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            Ok(Self(name))
+        } else {
+            Err(D::Error::custom("a session is named `ses_…`"))
+        }
+    }
+}
+
+impl PartialSchema for SessionName {
+    fn schema() -> RefOr<Schema> {
+        pattern_text("^ses_[0-9A-Za-z]{1,64}$", "ses_01JD8Z2Q4Y0000000000000001")
+    }
+}
+
+/// Ends a session of the person who asks.
+#[utoipa::path(delete, path = "/v1/sessions/{id}", responses((status = 204)))]
+pub async fn end(
+    State(app): State<App>,
+    Asker(asker): Asker,
+    Named(SessionName(id)): Named<SessionName>,
+) -> Result<Response, ApiError> {
+    let (principal, now) = (asker.person()?, app.clock().now());
+    if !app.identity().sessions.end(principal.user.as_str(), &id, Ended::ByUser, now).await? {
+        return Err(ApiError::new("session-not-found", "there is no such session"));
+    }
+    ended().await
+}
+
+/// Ends all sessions of the person who asks but the one that asks.
+#[utoipa::path(delete, path = "/v1/sessions", responses((status = 204)))]
+pub async fn end_others(State(app): State<App>, Asker(asker): Asker) -> Result<Response, ApiError> {
+    let principal = asker.person()?;
+    let kept = asker.session().map(|session| session.id.as_str()).unwrap_or_default();
+    let now = app.clock().now();
+    app.identity().sessions.end_others(principal.user.as_str(), kept, Ended::ByUser, now).await?;
+    ended().await
+}
+
+/// Ends the session that asks.
+#[utoipa::path(post, path = "/v1/sign-out", responses((status = 204)))]
+pub async fn sign_out(State(app): State<App>, client: Client, headers: HeaderMap) -> Result<Response, ApiError> {
+    if let Some(session) = current(&app, &headers).await? {
+        let now = app.clock().now();
+        app.identity().sessions.end(&session.user, &session.id, Ended::SignedOut, now).await?;
+        let line = Access {
+            user: Some(&session.user),
+            address: Some(client.address),
+            agent: client.agent.as_deref(),
+            credential: Some(&session.id),
+            ..Access::new(AccessKind::SignedOut)
+        };
+        app.identity().access_log.write(&line, now).await?;
+    }
+    let mut response = ended().await?;
+    response.headers_mut().append(header::SET_COOKIE, no_cookie(&app));
+    Ok(response)
+}
+
+/// What was ended is believed no longer, by any process.
+async fn ended() -> Result<Response, ApiError> {
+    sleep(BELIEVED).await;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Switch {
+    party: Party,
+}
+
+/// From now on the session acts in another membership of the person.
+#[utoipa::path(post, path = "/v1/session/membership", request_body = Switch, responses((status = 204)))]
+pub async fn switch(
+    State(app): State<App>,
+    Asker(asker): Asker,
+    JsonBody(Switch { party }): JsonBody<Switch>,
+) -> Result<Response, ApiError> {
+    let session = asker.session().ok_or_else(session_needed)?;
+    let party = daybook_core::domain::Party::from(party);
+    let mut connection = app.store().pool().acquire().await?;
+    if user::member(&mut connection, &session.user, Some(party.key())).await?.is_none() {
+        return Err(ApiError::field("not-a-member", "/party", "the person is no member there"));
+    }
+    drop(connection);
+    app.identity().sessions.switch(&session.id, party.key()).await?;
+    ended().await
+}

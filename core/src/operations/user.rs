@@ -1,0 +1,174 @@
+//! Users: inviting a person, what the person may do, and by what the person shows who it is.
+
+use serde_json::json;
+
+use super::{
+    Answer, Refusal,
+    access::{AccessRejection, asking_customer, may_give},
+    answer,
+};
+use crate::{
+    domain::{
+        Party, Team, User, UserId,
+        function::Role,
+        team::{TeamCommand, TeamRejection},
+        user::{CredentialChange, Invitation, MembershipChange, UserChange, UserCommand},
+        user_name::UserNameCommand,
+    },
+    state::UnitOfWork,
+};
+
+/// Invites a person as a member of a customer, or of the provider.
+#[derive(Clone, Debug)]
+pub struct InviteUser {
+    pub invitation: Invitation,
+    pub party: Party,
+    /// What the person may do there.
+    pub rights: Vec<MembershipChange>,
+}
+
+#[derive(Clone, Debug)]
+pub struct ChangeUser {
+    pub user: UserId,
+    pub change: UserChange,
+}
+
+#[derive(Clone, Debug)]
+pub struct ChangeMembership {
+    pub user: UserId,
+    pub party: Party,
+    pub change: MembershipChange,
+}
+
+#[derive(Clone, Debug)]
+pub struct ChangeCredentials {
+    pub user: UserId,
+    pub change: CredentialChange,
+}
+
+impl InviteUser {
+    pub(super) fn decide(&self, books: &mut UnitOfWork<'_>) -> Result<Answer, Refusal> {
+        let user = books.new_id::<User>();
+        books.execute(&self.invitation.login_name, UserNameCommand::Claim { user: user.clone() })?;
+        books.execute(&user, UserCommand::Invite(self.invitation.clone()))?;
+        for change in [MembershipChange::Give].iter().chain(&self.rights) {
+            change_membership(books, &user, &self.party, change)?;
+        }
+        Ok(answer(json!({ "id": user })))
+    }
+}
+
+impl ChangeMembership {
+    pub(super) fn decide(&self, books: &mut UnitOfWork<'_>) -> Result<Answer, Refusal> {
+        let Self { user, party, change } = self;
+        let was_leading = books.get(user).person()?.membership(party).is_some_and(|membership| membership.leads());
+        let removes = match change {
+            MembershipChange::Withdraw => true,
+            MembershipChange::RevokeSuperuser => was_leading,
+            _ => false,
+        };
+        if removes {
+            not_the_first(books, user, party)?;
+        }
+        change_membership(books, user, party, change)?;
+        Ok(answer(json!({ "id": user })))
+    }
+}
+
+impl ChangeUser {
+    pub(super) fn decide(&self, books: &mut UnitOfWork<'_>) -> Result<Answer, Refusal> {
+        let Self { user, change } = self;
+        let led = books.get(user).person()?.leads();
+        if let Some(party) = asking_customer(books)
+            && matches!(change, UserChange::Disable | UserChange::Enable)
+        {
+            if !books.get(user).person()?.is_only_of(&party) {
+                return Err(AccessRejection::Shared.into());
+            }
+            not_the_first(books, user, &party)?;
+        }
+        books.execute(user, UserCommand::Change(change.clone()))?;
+        for party in led {
+            let team = Team::of(&party);
+            match change {
+                UserChange::Disable => books.execute(&team, TeamCommand::RemoveLeader { user: user.clone() })?,
+                UserChange::Enable => books.execute(&team, TeamCommand::AddLeader { user: user.clone() })?,
+                _ => {}
+            }
+        }
+        Ok(answer(json!({ "id": user })))
+    }
+}
+
+impl ChangeCredentials {
+    pub(super) fn decide(&self, books: &mut UnitOfWork<'_>) -> Result<Answer, Refusal> {
+        let Self { user, change } = self;
+        if let (CredentialChange::MakeToken(grant), Some(principal)) = (change, &books.context().principal)
+            && grant.party != principal.party
+        {
+            return Err(AccessRejection::MoreThanOwn.into());
+        }
+        books.execute(user, UserCommand::ChangeCredentials(change.clone()))?;
+        Ok(answer(match change {
+            CredentialChange::MakeToken(grant) => json!({ "id": grant.token }),
+            _ => json!({ "id": user }),
+        }))
+    }
+}
+
+/// Changes a membership, and keeps the team's list of those who lead it.
+fn change_membership(
+    books: &mut UnitOfWork<'_>,
+    user: &UserId,
+    party: &Party,
+    change: &MembershipChange,
+) -> Result<(), Refusal> {
+    may_give(books, change)?;
+    if let Some(customer) = party.customer() {
+        books.get(customer).groups()?;
+    }
+    let leads = |books: &mut UnitOfWork<'_>| {
+        let person = books.get(user).person().ok();
+        person.is_some_and(|person| {
+            person.enabled && person.membership(party).is_some_and(|membership| membership.leads())
+        })
+    };
+    let before = leads(books);
+    books.execute(user, UserCommand::ChangeMembership { party: party.clone(), change: change.clone() })?;
+    let team = Team::of(party);
+    match (before, leads(books)) {
+        (false, true) => books.execute(&team, TeamCommand::AddLeader { user: user.clone() })?,
+        (true, false) => books.execute(&team, TeamCommand::RemoveLeader { user: user.clone() })?,
+        _ => {}
+    }
+    if *change == MembershipChange::Give {
+        books.execute(&team, TeamCommand::Join { party: party.clone(), user: user.clone() })?;
+    }
+    Ok(())
+}
+
+/// A customer cannot remove its own first user.
+fn not_the_first(books: &mut UnitOfWork<'_>, user: &UserId, party: &Party) -> Result<(), TeamRejection> {
+    if asking_customer(books).is_some() && books.get(&Team::of(party)).first() == Some(user) {
+        return Err(TeamRejection::FirstUser);
+    }
+    Ok(())
+}
+
+impl UserChange {
+    /// Whether a person may do it about himself or herself.
+    pub(super) fn is_about_oneself(&self) -> bool {
+        match self {
+            Self::Rename { .. } | Self::Move { .. } | Self::AddContact { .. } | Self::RemoveContact { .. } => true,
+            Self::Enable | Self::Disable => false,
+        }
+    }
+}
+
+impl InviteUser {
+    /// The provider's first operator, who can invite all others.
+    pub fn operator(invitation: Invitation) -> Self {
+        let rights = vec![MembershipChange::GrantRole(Role::Operator)];
+        Self { invitation, party: Party::Provider, rights }
+    }
+}
