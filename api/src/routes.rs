@@ -40,6 +40,8 @@ use crate::{
 pub enum Need {
     /// Nobody is asked who he is.
     Nothing,
+    /// Somebody has begun to show who it is.
+    Begun,
     /// Whoever it is has shown it.
     Identity,
     /// May do this.
@@ -51,6 +53,7 @@ impl Need {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Nothing => "nothing",
+            Self::Begun => "begun",
             Self::Identity => "identity",
             Self::May(function) => function.name(),
         }
@@ -69,7 +72,7 @@ struct Route {
 #[rustfmt::skip]
 fn table() -> Vec<Route> {
     use Function as F;
-    use Need::{Identity, May, Nothing};
+    use Need::{Begun, Identity, May, Nothing};
 
     vec![
         // The server itself.
@@ -94,7 +97,7 @@ fn table() -> Vec<Route> {
 
         // Who signs in, and what everybody does about himself or herself.
         route("post", "/v1/sign-in", Nothing, routes!(sign_in::sign_in)),
-        route("post", "/v1/sign-in/second-factor", Identity, routes!(sign_in::second_factor)),
+        route("post", "/v1/sign-in/second-factor", Begun, routes!(sign_in::second_factor)),
         route("post", "/v1/sign-out", Nothing, routes!(session::sign_out)),
         route("post", "/v1/password", Nothing, routes!(password::choose)),
         route("get", "/v1/me", Identity, routes!(me::show)),

@@ -10,18 +10,20 @@ use daybook_core::{
     },
     operations::{ChangeMembership, ChangeUser, Invitation, InviteUser, Operation, UserChange},
 };
+use daybook_identity::Ended;
 use daybook_projections::{
     Chosen,
     user::{ContactRow, FactorRow, MembershipRow, Postal, UserRow},
 };
 use serde::{Deserialize, Serialize};
+use tokio::time::sleep;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     app::App,
     http::{
         address::Named,
-        authentication::{Asker, forbidden},
+        authentication::{Asker, BELIEVED, forbidden},
         error::ApiError,
         listing::{Asking, Listing, Paging, Question},
         moment::AskedMoment,
@@ -29,6 +31,7 @@ use crate::{
         wire::{CustomerRef, Email, Label, Name, Nothing, OneOf, Ref, Sentence, UserRef, WordList, text},
         write::{Made, WriteRequest, Writing, Written},
     },
+    identity::password::withdraw_links,
     payer::Address,
 };
 
@@ -203,7 +206,12 @@ pub async fn disable(
     Named(user): Named<UserRef>,
     Writing { body: Reasoned { reason }, request }: Writing<Reasoned>,
 ) -> Result<Written, ApiError> {
-    change(&app, user, UserChange::Disable, request, reason).await
+    let id = user.0.to_string();
+    let written = change(&app, user, UserChange::Disable, request, reason).await?;
+    withdraw_links(&app, &id).await?;
+    app.identity().sessions.end_all(&id, Ended::UserDisabled, app.clock().now()).await?;
+    sleep(BELIEVED).await;
+    Ok(written)
 }
 
 /// A body that says only why.
@@ -264,9 +272,12 @@ pub async fn change_membership(
         RightChange::GrantRole(role) => MembershipChange::GrantRole(role.word()),
         RightChange::RevokeRole(role) => MembershipChange::RevokeRole(role.word()),
     };
+    let id = user.to_string();
     let operation = Operation::ChangeMembership(ChangeMembership { user, party: party.into(), change });
     let named = [("customer-not-found", "/party/customer")];
-    app.change(request.command(operation, None, reason)?, &named).await
+    let written = app.change(request.command(operation, None, reason)?, &named).await?;
+    withdraw_links(&app, &id).await?;
+    Ok(written)
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

@@ -207,6 +207,7 @@ async fn a_second_factor_is_asked_for_once_it_is_there() {
     app.page_posts(&ada, &confirm, json!({ "code": "000000" })).await.refused(401, "sign-in-refused");
     let added = app.page_posts(&ada, &confirm, code(0)).await;
     assert_eq!(added.status, 204, "{}", added.text);
+    let ada = Browser::of(&added);
     let codes = app.page_posts(&ada, "/v1/me/recovery-codes", json!({})).await;
     assert_eq!(codes.body["codes"].as_array().map(Vec::len), Some(10), "{}", codes.text);
 
@@ -214,7 +215,11 @@ async fn a_second_factor_is_asked_for_once_it_is_there() {
     assert_eq!(begun.body["needs"], "second_factor");
     let half = Browser::of(&begun);
     // The password alone lets nobody in.
-    app.page_reads(&half, "/v1/orders").await.refused(403, "forbidden-by-role");
+    for path in ["/v1/orders", "/v1/me", "/v1/sessions", "/v1/tokens"] {
+        app.page_reads(&half, path).await.refused(401, "unauthenticated");
+    }
+    let step_up = json!({ "password": PASSWORD });
+    app.page_posts(&half, "/v1/session/step-up", step_up).await.refused(401, "unauthenticated");
     let second = "/v1/sign-in/second-factor";
     app.page_posts(&half, second, code(0)).await.refused(401, "sign-in-refused");
     let done = app.page_posts(&half, second, code(1)).await;
@@ -311,9 +316,15 @@ async fn what_needs_a_session_is_not_done_by_a_token() {
     let (party, ada) = with_superuser(&app).await;
     let person = app.person("other", &party, vec![M::GrantSuperuser]).await;
     app.post_by(&person, "/v1/session/step-up", json!({ "password": PASSWORD })).await.refused(403, "session-needed");
-    let foreign = app.page_reads(&ada, "/v1/sessions").await.body["sessions"][0]["id"].as_str().unwrap().to_owned();
-    let end = app.by(&person, Method::DELETE, &format!("/v1/sessions/{foreign}"));
-    Answer::to(end).await.refused(404, "session-not-found");
+    for path in ["/v1/me/factors", "/v1/me/recovery-codes", "/v1/tokens"] {
+        app.post_by(&person, path, json!({ "name": "more" })).await.refused(403, "session-needed");
+    }
+    let end = |path: &str| app.by(&person, Method::DELETE, path);
+    Answer::to(end("/v1/sessions")).await.refused(403, "session-needed");
+    let rename = format!("/v1/users/{}/rename", person.user);
+    app.post_by(&person, &rename, json!({ "name": "Other" })).await.refused(403, "right-not-held");
+    let foreign = app.from_page(&ada, Method::DELETE, "/v1/sessions/ses_1");
+    Answer::to(foreign).await.refused(404, "session-not-found");
     assert_eq!(app.page_reads(&ada, "/v1/me").await.status, 200);
 }
 
@@ -404,6 +415,8 @@ async fn a_customer_sees_who_has_looked() {
     app.read_by(&anna, &format!("/v1/tickets?customer={customer}")).await;
     let log = app.page_reads(&ada, "/v1/access-log").await;
     let lines = log.body["lines"].as_array().unwrap();
+    assert_eq!(lines.last().unwrap()["kind"], "signed_in", "a customer sees when its people sign in");
+    let lines: Vec<_> = lines.iter().filter(|line| line["kind"] == "viewed").collect();
     let seen: Vec<_> =
         lines.iter().map(|line| (line["what"].as_str().unwrap(), line["user"].as_str().unwrap())).collect();
     let (staff, balance) = (anna.user.as_str(), "/v1/accounts/{id}/balance");

@@ -15,6 +15,7 @@ use daybook_api::{
 use daybook_core::{transparency::Kept, writer::WriterHandle};
 use reqwest::{Client, Method, RequestBuilder, header::HeaderMap};
 use serde_json::Value;
+use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -32,6 +33,8 @@ pub struct TestApp {
     client: Client,
     running: Option<Running>,
     server: JoinHandle<()>,
+    /// What second factors are sealed by.
+    _keys: TempDir,
 }
 
 /// Most tests are about what the ledger does, and not about who may ask for it: their requests come from a program of the
@@ -86,7 +89,9 @@ impl TestApp {
         .await
     }
 
-    async fn serving(database: TestDatabase, options: AppOptions, routes: impl FnOnce(App) -> Router) -> Self {
+    async fn serving(database: TestDatabase, mut options: AppOptions, routes: impl FnOnce(App) -> Router) -> Self {
+        let keys = TempDir::new().expect("a directory can be made");
+        options.identity.keys = keys.path().to_owned();
         let running = App::start(database.store().await, options).await.expect("the application starts");
         let app = running.app().clone();
         let routes = routes(app.clone());
@@ -96,7 +101,7 @@ impl TestApp {
             let routes = with_layers(authenticated(routes, app), Hosts::default());
             serve(listener, routes, ConnectionOptions::default(), CancellationToken::new()).await;
         });
-        Self { database, url, client: Client::new(), running: Some(running), server }
+        Self { database, url, client: Client::new(), running: Some(running), server, _keys: keys }
     }
 
     /// Ends the application; what it has written stays.

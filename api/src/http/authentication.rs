@@ -26,6 +26,7 @@ use daybook_core::{
 };
 use daybook_identity::{Access, AccessKind, Level, Secret, Session};
 use daybook_projections::{Viewer, account, user};
+use percent_encoding::percent_decode_str;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
@@ -61,6 +62,8 @@ pub struct Authenticated {
     pub principal: Option<Principal>,
     pub functions: Functions,
     pub means: Means,
+    /// Whether the second factor is still to be shown: until then nothing else is done.
+    pub is_half: bool,
 }
 
 /// By what somebody has shown who they are.
@@ -99,7 +102,7 @@ impl Authenticated {
     /// A program of the ledger's own, which may do everything.
     pub fn program(actor: Actor) -> Self {
         let functions = Function::ALL.iter().copied().collect();
-        Self { actor, principal: None, functions, means: Means::Program }
+        Self { actor, principal: None, functions, means: Means::Program, is_half: false }
     }
 
     fn of(principal: Principal, functions: Functions, means: Means) -> Self {
@@ -108,7 +111,7 @@ impl Authenticated {
             Party::Customer(_) => ActorKind::Customer,
         };
         let actor = Actor::new(kind, principal.user.as_str());
-        Self { actor, principal: Some(principal), functions, means }
+        Self { actor, principal: Some(principal), functions, means, is_half: false }
     }
 
     pub fn may(&self, function: Function) -> bool {
@@ -123,6 +126,12 @@ impl Authenticated {
     /// The person who asks. A program of the ledger's own is none.
     pub fn person(&self) -> Result<&Principal, ApiError> {
         self.principal.as_ref().ok_or_else(|| unauthenticated("only a person has sessions, tokens and a password"))
+    }
+
+    /// The session that asks. What decides who somebody is, is not done by a token.
+    pub fn in_session(&self) -> Result<&Session, ApiError> {
+        let needed = || ApiError::new("session-needed", "that is done in a session, and not by a token");
+        self.session().ok_or_else(needed)
     }
 
     pub fn session(&self) -> Option<&Session> {
@@ -165,13 +174,20 @@ pub async fn admit(State(need): State<Need>, request: Request, next: Next) -> Re
     let (mut parts, body) = request.into_parts();
     let found = parts.extensions.get::<Arc<Authenticated>>().cloned();
     match (need, &found) {
-        (Need::Nothing, _) | (Need::Identity, Some(_)) => {}
+        (Need::Nothing, _) | (Need::Begun, Some(_)) => {}
+        (_, Some(found)) if found.is_half => return Err(unauthenticated("the second factor is still to be shown")),
+        (Need::Identity, Some(_)) => {}
         (_, None) => return Err(unauthenticated("a token or a session is needed")),
         (Need::May(function), Some(found)) if !found.may(function) => return Err(forbidden(function)),
         (Need::May(_), Some(_)) => {}
     }
-    if let (Some(found), Need::May(function)) = (&found, need)
-        && function.is_for_customers()
+    let is_of_customers = match need {
+        Need::May(function) => function.is_for_customers() || function == Function::AuditRead,
+        Need::Identity => parts.uri.path().starts_with("/v1/users") || parts.uri.path().starts_with("/v1/access-log"),
+        Need::Nothing | Need::Begun => false,
+    };
+    if let Some(found) = &found
+        && is_of_customers
         && parts.method.is_safe()
     {
         note_view(found, &parts).await?;
@@ -186,7 +202,7 @@ pub async fn admit(State(need): State<Need>, request: Request, next: Next) -> Re
 
 /// Writes down that one of the provider's people looks at what is a customer's, before anything is shown.
 async fn note_view(found: &Authenticated, parts: &Parts) -> Result<(), ApiError> {
-    let (Some(Principal { user, party: Party::Provider, .. }), Some(app)) =
+    let (Some(Principal { user, party: Party::Provider, token }), Some(app)) =
         (&found.principal, parts.extensions.get::<App>())
     else {
         return Ok(());
@@ -194,7 +210,9 @@ async fn note_view(found: &Authenticated, parts: &Parts) -> Result<(), ApiError>
     let template = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
     let of_path = || {
         let mut segments = template.split('/').zip(parts.uri.path().split('/'));
-        segments.find(|(name, _)| *name == "{id}").map(|(_, id)| id.to_owned())
+        segments
+            .find(|(name, _)| *name == "{id}")
+            .map(|(_, id)| percent_decode_str(id).decode_utf8_lossy().into_owned())
     };
     let asked = |name: &str| {
         let query = parts.uri.query().unwrap_or_default();
@@ -219,7 +237,7 @@ async fn note_view(found: &Authenticated, parts: &Parts) -> Result<(), ApiError>
         customer: customer.as_deref().map(bounded),
         address: parts.extensions.get::<Peer>().map(|Peer(peer)| peer.ip()),
         agent: header(header::USER_AGENT),
-        credential: found.session().map(|session| session.id.as_str()),
+        credential: found.session().map(|session| session.id.as_str()).or(token.as_ref().map(|token| token.as_str())),
         what: Some(template),
         entity: entity.as_deref().map(bounded),
         ..Access::new(AccessKind::Viewed)
@@ -298,7 +316,9 @@ impl App {
         });
         let token = token.ok_or_else(none)?;
         let member = user::member(&mut connection, &token.user_id, Some(&token.party)).await?;
-        let member = member.filter(|member| member.enabled).ok_or_else(none)?;
+        // A membership that was given anew brings no token of before back.
+        let member = member.filter(|member| member.enabled && member.membership.position < token.position);
+        let member = member.ok_or_else(none)?;
         let mut functions = member.membership.allowed();
         if let Some(scope) = &token.functions {
             functions.retain(|function| scope.contains(function));
@@ -317,13 +337,10 @@ impl App {
             return if membership.is_some() { Err(no_member()) } else { Ok(None) };
         };
         // Who has a second factor has not shown yet who it is by the password alone.
-        let functions = if member.has_factor && session.level < Level::SecondFactor {
-            Functions::new()
-        } else {
-            member.membership.allowed()
-        };
+        let is_half = member.has_factor && session.level < Level::SecondFactor;
+        let functions = if is_half { Functions::new() } else { member.membership.allowed() };
         let principal = principal(&member.membership, None)?;
-        Ok(Some(Authenticated::of(principal, functions, Means::Session(session))))
+        Ok(Some(Authenticated { is_half, ..Authenticated::of(principal, functions, Means::Session(session)) }))
     }
 }
 

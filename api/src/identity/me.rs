@@ -3,7 +3,7 @@
 use axum::{
     Json,
     extract::State,
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use chrono::{DateTime, Utc};
@@ -15,18 +15,19 @@ use daybook_core::{
     },
     operations::{ChangeCredentials, Operation},
 };
-use daybook_identity::{Ended, FactorOf, RecoveryOf, Secret, Verdict};
+use daybook_identity::{Ended, FactorOf, Level, RecoveryOf, Secret, Verdict};
 use daybook_projections::user::{self, UserRow};
 use serde::{Deserialize, Serialize};
+use tokio::time::sleep;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::sign_in::SecretText;
+use super::{cookie, session_needed, sign_in::SecretText};
 use crate::{
     app::App,
     http::{
         address::Named,
-        authentication::{Asker, Authenticated},
+        authentication::{self, Asker, Authenticated, BELIEVED},
         body::JsonBody,
         caller::Caller,
         error::ApiError,
@@ -94,6 +95,7 @@ pub struct Enrolled {
 /// Begins to add a second factor: codes that change with the time. It becomes one by the first code that it shows.
 #[utoipa::path(post, path = "/v1/me/factors", responses((status = 201, body = Enrolled)))]
 pub async fn enrol(State(app): State<App>, Asker(asker): Asker) -> Result<Response, ApiError> {
+    asker.in_session()?;
     app.stepped_up(&asker)?;
     let user = own(&app, &asker).await?;
     let id = Id::<Factor>::from_uuid(Uuid::now_v7());
@@ -109,15 +111,18 @@ pub struct FirstCode {
     code: SecretText,
 }
 
-/// Adds the factor, by the code that it shows now. Every other session of the person ends.
+/// Adds the factor, by the code that it shows now. Every other session of the person ends, and the cookie of this one gets a
+/// new value.
 #[utoipa::path(post, path = "/v1/me/factors/{id}/confirm", request_body = FirstCode, responses((status = 204)))]
 pub async fn confirm(
     State(app): State<App>,
     Asker(asker): Asker,
     caller: Caller,
+    headers: HeaderMap,
     Named(Ref(factor)): Named<FactorRef>,
     JsonBody(FirstCode { code }): JsonBody<FirstCode>,
 ) -> Result<Response, ApiError> {
+    asker.in_session()?;
     app.stepped_up(&asker)?;
     let principal = asker.person()?;
     let of = FactorOf { user: principal.user.as_str(), factor: factor.as_str() };
@@ -125,7 +130,13 @@ pub async fn confirm(
         return Err(ApiError::new("sign-in-refused", "the code is not right"));
     }
     let change = CredentialChange::AddFactor { factor, kind: domain::FactorKind::Totp };
-    record(&app, &asker, caller, change, Some(Ended::FactorChanged)).await
+    let mut response = record(&app, &asker, caller, change, Some(Ended::FactorChanged)).await?;
+    // This session has just shown the factor.
+    let secret = authentication::cookie(&headers).ok_or_else(session_needed)?;
+    let raised = app.identity().sessions.raise(&secret, Level::SecondFactor, app.clock().now()).await?;
+    let raised = raised.ok_or_else(session_needed)?;
+    response.headers_mut().append(header::SET_COOKIE, cookie(&app, &raised));
+    Ok(response)
 }
 
 /// Removes a factor. Every other session of the person ends.
@@ -136,6 +147,7 @@ pub async fn remove_factor(
     caller: Caller,
     Named(Ref(factor)): Named<FactorRef>,
 ) -> Result<Response, ApiError> {
+    asker.in_session()?;
     app.stepped_up(&asker)?;
     record(&app, &asker, caller, CredentialChange::RemoveFactor { factor }, Some(Ended::FactorChanged)).await
 }
@@ -149,6 +161,7 @@ pub struct CodesMade {
 /// Makes ten codes, each of which takes the place of a second factor once. Those made before are worth nothing.
 #[utoipa::path(post, path = "/v1/me/recovery-codes", responses((status = 201, body = CodesMade)))]
 pub async fn make_codes(State(app): State<App>, Asker(asker): Asker, caller: Caller) -> Result<Response, ApiError> {
+    asker.in_session()?;
     app.stepped_up(&asker)?;
     let principal = asker.person()?;
     let id = Id::<RecoveryCodes>::from_uuid(Uuid::now_v7());
@@ -173,10 +186,12 @@ async fn record(
 ) -> Result<Response, ApiError> {
     let user = asker.person()?.user.clone();
     let operation = Operation::ChangeCredentials(ChangeCredentials { user: user.clone(), change });
-    app.change(WriteRequest::of(caller, app.clock()).command(operation, None, None)?, &[]).await?;
+    let changed = app.change(WriteRequest::of(caller, app.clock()).command(operation, None, None)?, &[]).await;
     if let (Some(ended), Some(session)) = (ends_others, asker.session()) {
         app.identity().sessions.end_others(user.as_str(), &session.id, ended, app.clock().now()).await?;
+        sleep(BELIEVED).await;
     }
+    changed?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

@@ -19,15 +19,16 @@ use daybook_core::{
 use daybook_identity::{Attempt, Ended, NewLink, PasswordOf, Purpose, Secret, Standing};
 use daybook_projections::user::{self, MembershipRow, UserRow};
 use serde::{Deserialize, Serialize};
+use tokio::time::sleep;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{session_needed, sign_in::SecretText, user_id};
+use super::{sign_in::SecretText, user_id};
 use crate::{
     app::App,
     http::{
         address::Named,
-        authentication::{Asker, Authenticated, Client, forbidden, unauthenticated},
+        authentication::{Asker, Authenticated, BELIEVED, Client, forbidden, unauthenticated},
         body::JsonBody,
         caller::Caller,
         error::ApiError,
@@ -54,7 +55,7 @@ pub async fn change(
     JsonBody(NewPassword { current, password }): JsonBody<NewPassword>,
 ) -> Result<Response, ApiError> {
     let principal = asker.person()?;
-    let session = asker.session().ok_or_else(session_needed)?;
+    let session = asker.in_session()?;
     let now = app.clock().now();
     let user = known(&app, principal.user.as_str()).await?;
     let account = app.logins().name(&user.login);
@@ -71,8 +72,11 @@ pub async fn change(
         change: CredentialChange::SetPassword { password: id },
     });
     let command = WriteRequest::of(caller, app.clock()).command(operation, None, None)?;
-    app.change(command, &[]).await?;
+    let changed = app.change(command, &[]).await;
     app.identity().sessions.end_others(&user.id, &session.id, Ended::PasswordChanged, now).await?;
+    withdraw_links(&app, &user.id).await?;
+    sleep(BELIEVED).await;
+    changed?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -108,8 +112,11 @@ pub async fn choose(
         user: user_id(&user.id)?,
         change: CredentialChange::SetPassword { password: id },
     });
-    app.change(of_itself(&user_id(&user.id)?, operation, now), &[]).await?;
+    let changed = app.change(of_itself(&user_id(&user.id)?, operation, now), &[]).await;
     app.identity().sessions.end_all(&user.id, Ended::PasswordChanged, now).await?;
+    withdraw_links(&app, &user.id).await?;
+    sleep(BELIEVED).await;
+    changed?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -180,6 +187,14 @@ async fn known(app: &App, id: &str) -> Result<UserRow, ApiError> {
     let mut connection = app.store().pool().acquire().await?;
     let user = user::user(&mut connection, id).await?;
     user.filter(|user| user.enabled).ok_or_else(|| unauthenticated("the person cannot sign in"))
+}
+
+/// Links that were handed over are worth nothing once a password was chosen, or what the person may do has changed.
+pub async fn withdraw_links(app: &App, user: &str) -> Result<(), ApiError> {
+    for purpose in [Purpose::Invitation, Purpose::PasswordReset] {
+        app.identity().links.withdraw(user, purpose).await?;
+    }
+    Ok(())
 }
 
 /// Writes the hash of a password under a name that the event is about to carry.

@@ -15,7 +15,7 @@ use utoipa::{
     openapi::{RefOr, schema::Schema},
 };
 
-use super::{no_cookie, session_needed};
+use super::no_cookie;
 use crate::{
     app::App,
     http::{
@@ -104,6 +104,7 @@ pub async fn end(
     Asker(asker): Asker,
     Named(SessionName(id)): Named<SessionName>,
 ) -> Result<Response, ApiError> {
+    asker.in_session()?;
     let (principal, now) = (asker.person()?, app.clock().now());
     if !app.identity().sessions.end(principal.user.as_str(), &id, Ended::ByUser, now).await? {
         return Err(ApiError::new("session-not-found", "there is no such session"));
@@ -114,8 +115,7 @@ pub async fn end(
 /// Ends all sessions of the person who asks but the one that asks.
 #[utoipa::path(delete, path = "/v1/sessions", responses((status = 204)))]
 pub async fn end_others(State(app): State<App>, Asker(asker): Asker) -> Result<Response, ApiError> {
-    let principal = asker.person()?;
-    let kept = asker.session().map(|session| session.id.as_str()).unwrap_or_default();
+    let (principal, kept) = (asker.person()?, asker.in_session()?.id.as_str());
     let now = app.clock().now();
     app.identity().sessions.end_others(principal.user.as_str(), kept, Ended::ByUser, now).await?;
     ended().await
@@ -160,7 +160,7 @@ pub async fn switch(
     Asker(asker): Asker,
     JsonBody(Switch { party }): JsonBody<Switch>,
 ) -> Result<Response, ApiError> {
-    let session = asker.session().ok_or_else(session_needed)?;
+    let session = asker.in_session()?;
     let party = daybook_core::domain::Party::from(party);
     let mut connection = app.store().pool().acquire().await?;
     if user::member(&mut connection, &session.user, Some(party.key())).await?.is_none() {

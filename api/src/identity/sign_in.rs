@@ -183,7 +183,9 @@ async fn prove_factor(
 ) -> Result<(), ApiError> {
     let now = app.clock().now();
     let account = format!("factor of {}", session.user);
-    let attempt = Attempt { account: &account, address: client.address, session: Some(&session.id) };
+    // A session that has shown no factor yet is made anew by whoever has the password: it counts for nothing.
+    let shown = (session.level == Level::SecondFactor).then_some(session.id.as_str());
+    let attempt = Attempt { account: &account, address: client.address, session: shown };
     let admitted = app.identity().guessing.admit(attempt, now).await?;
     let (user, factors) = {
         let mut connection = app.store().pool().acquire().await?;
@@ -241,14 +243,24 @@ async fn log(
     user: &str,
     credential: Option<&str>,
 ) -> Result<(), ApiError> {
-    let line = Access {
-        user: Some(user),
-        address: Some(client.address),
-        agent: client.agent.as_deref(),
-        credential,
-        ..Access::new(kind)
-    };
-    Ok(app.identity().access_log.write(&line, app.clock().now()).await?)
+    let mut connection = app.store().pool().acquire().await?;
+    let memberships = user::memberships(&mut connection, user).await?;
+    drop(connection);
+    let customers: Vec<_> = memberships.into_iter().filter_map(|membership| membership.customer_id).collect();
+    let areas = if customers.is_empty() { vec![None] } else { customers.iter().map(Some).collect() };
+    // Each customer sees when its people sign in.
+    for customer in areas {
+        let line = Access {
+            user: Some(user),
+            customer: customer.map(String::as_str),
+            address: Some(client.address),
+            agent: client.agent.as_deref(),
+            credential,
+            ..Access::new(kind)
+        };
+        app.identity().access_log.write(&line, app.clock().now()).await?;
+    }
+    Ok(())
 }
 
 fn with_cookie(app: &App, secret: &daybook_identity::Shown, answer: SignedIn) -> Response {

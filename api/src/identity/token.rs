@@ -64,6 +64,7 @@ pub async fn make(
 ) -> Result<Response, ApiError> {
     let NewToken { name, functions, expires_at, reason } = body;
     let principal = asker.person()?;
+    asker.in_session()?;
     app.stepped_up(&asker)?;
     if request.has_key() {
         // What is answered is stored with a key, and the token itself is stored nowhere.

@@ -85,6 +85,8 @@ pub enum Owner<'a> {
     Customer(&'a CustomerId),
     /// As the account: it never changes its customer.
     Account(&'a AccountId),
+    /// As another payment, which this one stands for.
+    Payment(&'a PaymentId),
     /// Of each customer in which the person is a member.
     Members(&'a user::Person),
     /// What its identifier names: the customer itself.

@@ -421,7 +421,8 @@ impl LedgerAggregate for Payment {
     fn owner(&self) -> Owner<'_> {
         match self {
             Self::Started(started) => Owner::Account(&started.account),
-            Self::Unknown | Self::AssignedTo(_) => Owner::Everybody,
+            Self::AssignedTo(payment) => Owner::Payment(payment),
+            Self::Unknown => Owner::Everybody,
         }
     }
 }

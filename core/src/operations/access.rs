@@ -8,7 +8,7 @@ use crate::{
     domain::{
         Party, Principal, UserId,
         account::Terms,
-        function::Function,
+        function::{Function, Functions},
         ticket::TicketAction,
         user::{CredentialChange, MembershipChange, UserRejection},
     },
@@ -45,6 +45,14 @@ impl Operation {
                 return Err(AccessRejection::ReadOnly.into());
             }
             allowed(books, principal, function)?;
+        } else if principal.token.is_some() {
+            // What decides who somebody is, is not done by a token.
+            return Err(AccessRejection::MoreThanOwn.into());
+        } else {
+            let person = books.get(&principal.user).person()?;
+            if !person.enabled || person.membership(&principal.party).is_none() {
+                return Err(UserRejection::Disabled.into());
+            }
         }
         match (&principal.party, &context.on_behalf_of) {
             (Party::Customer(customer), None) => books.confine(customer.clone()),
@@ -119,7 +127,11 @@ fn right_to_manage(party: &Party) -> Function {
     }
 }
 
-fn allowed(books: &mut UnitOfWork<'_>, principal: &Principal, function: Function) -> Result<(), UserRejection> {
+pub(super) fn allowed(
+    books: &mut UnitOfWork<'_>,
+    principal: &Principal,
+    function: Function,
+) -> Result<(), UserRejection> {
     let at = books.given_at().unwrap_or(books.context().occurred_at);
     let Principal { user, party, token } = principal;
     if books.get(user).allowed(party, token.as_ref(), at).contains(&function) {
@@ -131,21 +143,28 @@ fn allowed(books: &mut UnitOfWork<'_>, principal: &Principal, function: Function
 
 /// A right is given by those who have it, and by whoever manages users for the provider.
 pub(super) fn may_give(books: &mut UnitOfWork<'_>, change: &MembershipChange) -> Result<(), Refusal> {
-    let Some(Principal { user, party: party @ Party::Customer(_), .. }) = &books.context().principal else {
+    let Some(Principal { user, party: party @ Party::Customer(_), token }) = &books.context().principal else {
         return Ok(());
     };
-    let person = books.get(user).person()?;
+    let at = books.given_at().unwrap_or(books.context().occurred_at);
+    let own = books.get(user).allowed(party, token.as_ref(), at);
     let held = match change {
-        MembershipChange::GrantFunction(function) => {
-            person.membership(party).is_some_and(|own| own.allowed().contains(function))
-        }
-        MembershipChange::GrantSuperuser | MembershipChange::RevokeSuperuser => {
-            person.membership(party).is_some_and(|own| own.superuser)
-        }
+        MembershipChange::GrantFunction(function) => own.contains(function),
+        MembershipChange::GrantSuperuser | MembershipChange::RevokeSuperuser => is_whole(&own),
         MembershipChange::Give | MembershipChange::Withdraw | MembershipChange::DenyFunction(_) => true,
         MembershipChange::GrantRole(_) | MembershipChange::RevokeRole(_) => false,
     };
     if held { Ok(()) } else { Err(AccessRejection::MoreThanOwn.into()) }
+}
+
+/// Whether these are all functions that users of a customer can have.
+fn is_whole(functions: &Functions) -> bool {
+    Function::of_customers().is_subset(functions)
+}
+
+/// Who leads is removed by those who lead.
+pub(super) fn may_remove_leader(books: &mut UnitOfWork<'_>) -> Result<(), Refusal> {
+    may_give(books, &MembershipChange::RevokeSuperuser)
 }
 
 /// The party for which is asked, where that is a customer.

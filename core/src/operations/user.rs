@@ -4,13 +4,13 @@ use serde_json::json;
 
 use super::{
     Answer, Refusal,
-    access::{AccessRejection, asking_customer, may_give},
+    access::{AccessRejection, allowed, asking_customer, may_give, may_remove_leader},
     answer,
 };
 use crate::{
     domain::{
         Party, Team, User, UserId,
-        function::Role,
+        function::{Function, Role},
         team::{TeamCommand, TeamRejection},
         user::{CredentialChange, Invitation, MembershipChange, UserChange, UserCommand},
         user_name::UserNameCommand,
@@ -61,6 +61,9 @@ impl InviteUser {
 impl ChangeMembership {
     pub(super) fn decide(&self, books: &mut UnitOfWork<'_>) -> Result<Answer, Refusal> {
         let Self { user, party, change } = self;
+        if let Some(customer) = party.customer() {
+            books.get(customer).groups()?;
+        }
         let was_leading = books.get(user).person()?.membership(party).is_some_and(|membership| membership.leads());
         let removes = match change {
             MembershipChange::Withdraw => true,
@@ -69,6 +72,9 @@ impl ChangeMembership {
         };
         if removes {
             not_the_first(books, user, party)?;
+        }
+        if was_leading && matches!(change, MembershipChange::Withdraw | MembershipChange::DenyFunction(_)) {
+            may_remove_leader(books)?;
         }
         change_membership(books, user, party, change)?;
         Ok(answer(json!({ "id": user })))
@@ -79,13 +85,22 @@ impl ChangeUser {
     pub(super) fn decide(&self, books: &mut UnitOfWork<'_>) -> Result<Answer, Refusal> {
         let Self { user, change } = self;
         let led = books.get(user).person()?.leads();
-        if let Some(party) = asking_customer(books)
-            && matches!(change, UserChange::Disable | UserChange::Enable)
-        {
-            if !books.get(user).person()?.is_only_of(&party) {
-                return Err(AccessRejection::Shared.into());
+        let asks = books.context().principal.as_ref().filter(|principal| principal.user != *user);
+        if let Some(principal) = asks {
+            if books.get(user).person()?.membership(&Party::Provider).is_some() {
+                allowed(books, principal, Function::RightsGrant)?;
             }
-            not_the_first(books, user, &party)?;
+            if let Some(party) = asking_customer(books) {
+                if !books.get(user).person()?.is_only_of(&party) {
+                    return Err(AccessRejection::Shared.into());
+                }
+                if matches!(change, UserChange::Disable | UserChange::Enable) {
+                    not_the_first(books, user, &party)?;
+                    if led.contains(&party) {
+                        may_remove_leader(books)?;
+                    }
+                }
+            }
         }
         books.execute(user, UserCommand::Change(change.clone()))?;
         for party in led {
@@ -103,8 +118,9 @@ impl ChangeUser {
 impl ChangeCredentials {
     pub(super) fn decide(&self, books: &mut UnitOfWork<'_>) -> Result<Answer, Refusal> {
         let Self { user, change } = self;
+        // A token makes no other, which could do more or last longer.
         if let (CredentialChange::MakeToken(grant), Some(principal)) = (change, &books.context().principal)
-            && grant.party != principal.party
+            && (grant.party != principal.party || principal.token.is_some())
         {
             return Err(AccessRejection::MoreThanOwn.into());
         }
@@ -124,6 +140,7 @@ fn change_membership(
     change: &MembershipChange,
 ) -> Result<(), Refusal> {
     may_give(books, change)?;
+    not_of_the_house(books, user, party, change)?;
     if let Some(customer) = party.customer() {
         books.get(customer).groups()?;
     }
@@ -143,6 +160,24 @@ fn change_membership(
     }
     if *change == MembershipChange::Give {
         books.execute(&team, TeamCommand::Join { party: party.clone(), user: user.clone() })?;
+    }
+    Ok(())
+}
+
+/// The provider's people act for customers in their names, with a reason, and not as their users.
+fn not_of_the_house(
+    books: &mut UnitOfWork<'_>,
+    user: &UserId,
+    party: &Party,
+    change: &MembershipChange,
+) -> Result<(), Refusal> {
+    let gives = matches!(
+        change,
+        MembershipChange::Give | MembershipChange::GrantSuperuser | MembershipChange::GrantFunction(_)
+    );
+    let of_the_house = books.get(user).person()?.membership(&Party::Provider).is_some();
+    if books.context().principal.is_some() && party.customer().is_some() && gives && of_the_house {
+        return Err(AccessRejection::Shared.into());
     }
     Ok(())
 }

@@ -182,6 +182,7 @@ impl<'a> UnitOfWork<'a> {
             Owner::Itself => *stream.aggregate_id != *customer.as_str(),
             Owner::Customer(owner) => *owner != customer,
             Owner::Account(account) => self.get(account).ledger().is_err(),
+            Owner::Payment(payment) => self.get(payment).started().is_err(),
             Owner::Members(person) => !person.is_member_of(&customer),
         }
     }

@@ -11,7 +11,7 @@ use daybook_core::{
     Actor, Context,
     domain::{
         CustomerId, Id, Party, UserId,
-        function::Role,
+        function::{Function, Role},
         user::{CredentialChange, MembershipChange, Password, Token, TokenGrant},
     },
     operations::{ChangeCredentials, Invitation, InviteUser, Operation},
@@ -155,7 +155,8 @@ pub async fn tokens(options: &LedgerOptions, Tokens::Create(create): &Tokens) ->
             token: id,
             party: create.place.party(),
             name: create.name.clone(),
-            functions: None,
+            // In the roles that are named, and in no other of its owner's.
+            functions: (!create.place.role.is_empty()).then(|| Function::of_roles(&create.place.role)),
             expires_at: create.expires.map(|days| (now + TimeDelta::days(days.into())).trunc_subsecs(6)),
         };
         desk.record(Operation::ChangeCredentials(ChangeCredentials {

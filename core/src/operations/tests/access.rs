@@ -339,3 +339,84 @@ fn no_two_users_sign_in_by_one_name() {
     let again = InviteUser { invitation, party, rights: vec![] };
     assert_eq!(books.refused(Operation::InviteUser(again)).code(), "login-taken");
 }
+
+#[test]
+fn a_token_does_not_decide_who_its_owner_is() {
+    let (mut books, (_, party, user), _) = two_customers();
+    let grant = |name: &str| TokenGrant {
+        token: named(name),
+        party: party.clone(),
+        name: name.into(),
+        functions: None,
+        expires_at: None,
+    };
+    let change = |change| Operation::ChangeCredentials(ChangeCredentials { user: user.clone(), change });
+    let make = |name| change(CredentialChange::MakeToken(grant(name)));
+    books.done(make("first"));
+    books.context.principal = Some(Principal { user: user.clone(), party: party.clone(), token: Some(named("first")) });
+    assert_eq!(books.refused(make("second")).code(), "right-not-held");
+    let factor = CredentialChange::AddFactor { factor: named("phone"), kind: FactorKind::Totp };
+    assert_eq!(books.refused(change(factor)).code(), "right-not-held");
+    books.act_as(&user, &party);
+    books.done(make("second"));
+}
+
+#[test]
+fn the_providers_people_become_no_users_of_a_customer_and_leave_operators_alone() {
+    let (mut books, (_, party, _), _) = two_customers();
+    let staff = |books: &mut Books, login: &str, role| invite(books, login, Party::Provider, vec![M::GrantRole(role)]);
+    let (anna, olga) = (staff(&mut books, "anna", Role::Staff), staff(&mut books, "olga", Role::Staff));
+    let operators = [staff(&mut books, "root", Role::Operator), staff(&mut books, "other", Role::Operator)];
+    books.act_as(&anna, &Party::Provider);
+    for user in [&anna, &olga] {
+        assert_eq!(books.refused(membership(user, &party, M::Give)).code(), "user-shared");
+    }
+    for user in [&operators[0], &olga] {
+        assert_eq!(books.refused(disable(user)).code(), "forbidden-by-role");
+    }
+    books.act_as(&operators[0], &Party::Provider);
+    books.done(disable(&operators[1]));
+}
+
+#[test]
+fn who_leads_is_removed_by_those_who_lead() {
+    let (mut books, (_, party, _), _) = two_customers();
+    let second = invite(&mut books, "second", party.clone(), vec![M::GrantSuperuser]);
+    let clerk = invite(&mut books, "clerk", party.clone(), vec![M::GrantFunction(Function::UsersManage)]);
+    books.act_as(&clerk, &party);
+    for change in [disable(&second), membership(&second, &party, M::Withdraw)] {
+        assert_eq!(books.refused(change).code(), "right-not-held");
+    }
+}
+
+#[test]
+fn a_gateways_name_of_a_payment_is_its_customers() {
+    use crate::operations::{GatewayNotice, NoticeOutcome};
+
+    let mut books = Books::new();
+    let (account, other) = (books.account("USD"), books.account("USD"));
+    let start = PaymentRequest {
+        account: other.clone(),
+        amount: five(),
+        method: "card".into(),
+        payer: None,
+        purpose: Purpose::Advance,
+    };
+    let payment: PaymentId = id_of(&books.done(Operation::StartPayment(start)));
+    books.done(Operation::GatewayNotice(GatewayNotice {
+        gateway: "stripe".into(),
+        gateway_payment: "pi_1".into(),
+        payment: Some(payment),
+        account: other,
+        amount: five(),
+        purpose: Purpose::Advance,
+        outcome: NoticeOutcome::Succeeded,
+    }));
+    let party = Party::Customer(books.ledger(&account).customer.clone());
+    let user = invite(&mut books, "ada", party.clone(), vec![M::GrantSuperuser]);
+    books.act_as(&user, &party);
+    let submit =
+        |name: &str| Operation::AdvancePayment(AdvancePayment { payment: named(name), step: PaymentStep::Submit });
+    let (there, nowhere) = (books.refused(submit("stripe:pi_1")), books.refused(submit("stripe:pi_2")));
+    assert_eq!((there.code(), there.to_string()), (nowhere.code(), nowhere.to_string()));
+}
