@@ -7,7 +7,7 @@ pub mod domain;
 pub mod event;
 pub mod operations;
 #[expect(clippy::disallowed_methods, reason = "a file is written beside its place, under a name of its own")]
-mod private_file;
+pub mod private_file;
 pub mod spreadsheet;
 pub mod state;
 pub mod store;

@@ -12,14 +12,14 @@ use uuid::Uuid;
 
 /// What lies at a path.
 #[derive(Debug)]
-pub(crate) enum Secret {
+pub enum Secret {
     Nothing,
     Text(String),
     /// Others than its owner may read or write it.
     Exposed,
 }
 
-pub(crate) fn read(path: &Path) -> io::Result<Secret> {
+pub fn read(path: &Path) -> io::Result<Secret> {
     let mut file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Secret::Nothing),
         opened => opened?,
@@ -35,7 +35,7 @@ pub(crate) fn read(path: &Path) -> io::Result<Secret> {
 }
 
 /// Writes a file that is there as a whole or not at all, for its owner only; one that is there stays as it is.
-pub(crate) fn write_new(path: &Path, text: &str) -> io::Result<()> {
+pub fn write_new(path: &Path, text: &str) -> io::Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let mut beside = path.as_os_str().to_owned();

@@ -11,6 +11,7 @@ use axum::{
     response::Response,
 };
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use daybook_core::store::shared_key;
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Deserializer, Serialize};
 use sha2::Sha256;
@@ -72,12 +73,7 @@ pub struct Wanted {
 impl CursorKey {
     /// The key of this ledger, made when it is needed first.
     pub async fn of(pool: &PgPool) -> Result<Self, sqlx::Error> {
-        let fresh: [u8; 32] = rand::random();
-        sqlx::query("insert into api_keys (name, key) values ('cursor', $1) on conflict (name) do nothing")
-            .bind(fresh)
-            .execute(pool)
-            .await?;
-        let key: Vec<u8> = sqlx::query_scalar("select key from api_keys where name = 'cursor'").fetch_one(pool).await?;
+        let key = shared_key(pool, "cursor").await?;
         Ok(Self(Hmac::new_from_slice(&key).expect("a key may have any length")))
     }
 

@@ -2,15 +2,14 @@
 //! that they can be rotated: the newest seals, each of them opens what it has sealed.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, ErrorKind, Read, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    fs,
+    io::{self, ErrorKind},
     path::{Path, PathBuf},
 };
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use daybook_core::private_file::{self, Secret as Found};
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use rustix::process::geteuid;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -130,7 +129,7 @@ impl Keys {
         let path = self.directory.join(name(number));
         let key = Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(*random::<32>()));
         let text = Zeroizing::new(format!("{FORMAT}{}\n", *key));
-        write_new(&path, &text).map_err(|source| KeyError::File { path: path.clone(), source })?;
+        private_file::write_new(&path, &text).map_err(|source| KeyError::File { path: path.clone(), source })?;
         Ok(path)
     }
 }
@@ -156,15 +155,13 @@ fn number(file: &str) -> Option<u32> {
 }
 
 fn read(path: &Path, number: u32) -> Result<Key, KeyError> {
-    let failed = |source| KeyError::File { path: path.into(), source };
-    let mut file = File::open(path).map_err(failed)?;
-    // As ssh has it: a file that is another's is his to look after, such as one that is mounted here.
-    let metadata = file.metadata().map_err(failed)?;
-    if metadata.uid() == geteuid().as_raw() && metadata.mode() & 0o077 != 0 {
-        return Err(KeyError::Exposed { path: path.into() });
-    }
-    let mut text = Zeroizing::new(String::new());
-    file.read_to_string(&mut text).map_err(failed)?;
+    let found = private_file::read(path).map_err(|source| KeyError::File { path: path.into(), source })?;
+    let text = match found {
+        Found::Text(text) => Zeroizing::new(text),
+        Found::Exposed => return Err(KeyError::Exposed { path: path.into() }),
+        // It was removed after the folder was read.
+        Found::Nothing => return Err(KeyError::Unreadable { path: path.into() }),
+    };
     let unreadable = || KeyError::Unreadable { path: path.into() };
     let encoded = text.trim_end().strip_prefix(FORMAT).ok_or_else(unreadable)?;
     let decoded = Zeroizing::new(BASE64_URL_SAFE_NO_PAD.decode(encoded).map_err(|_| unreadable())?);
@@ -173,30 +170,12 @@ fn read(path: &Path, number: u32) -> Result<Key, KeyError> {
     Ok(Key { number, id, bytes })
 }
 
-/// Writes a file that is there as a whole or not at all, for its owner only; one that is there stays as it is, since another
-/// process may have been first.
-fn write_new(path: &Path, text: &str) -> io::Result<()> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{:032x}", u128::from_be_bytes(*random::<16>())));
-    let written = (|| {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        match fs::hard_link(&beside, path) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-            linked => linked,
-        }
-    })();
-    let removed = fs::remove_file(&beside);
-    written.and(removed)?;
-    File::open(directory)?.sync_all()
-}
-
 #[cfg(test)]
 mod tests {
-    use std::{fs::Permissions, os::unix::fs::PermissionsExt};
+    use std::{
+        fs::Permissions,
+        os::unix::fs::{MetadataExt, PermissionsExt},
+    };
 
     use super::*;
 

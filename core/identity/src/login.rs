@@ -1,6 +1,9 @@
 //! The names that users sign in by, as the book has them.
 
-use daybook_core::domain::{Id, UserNameId};
+use daybook_core::{
+    domain::{Id, UserNameId},
+    store::shared_key,
+};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use sqlx::PgPool;
@@ -13,12 +16,7 @@ pub struct LoginKey(Hmac<Sha256>);
 impl LoginKey {
     /// The key of this ledger, made when it is needed first.
     pub async fn of(pool: &PgPool) -> Result<Self, sqlx::Error> {
-        let fresh = crate::secret::random::<32>();
-        sqlx::query("insert into api_keys (name, key) values ('login', $1) on conflict (name) do nothing")
-            .bind(fresh.as_slice())
-            .execute(pool)
-            .await?;
-        let key: Vec<u8> = sqlx::query_scalar("select key from api_keys where name = 'login'").fetch_one(pool).await?;
+        let key = shared_key(pool, "login").await?;
         Ok(Self(Hmac::new_from_slice(&key).expect("a key may have any length")))
     }
 

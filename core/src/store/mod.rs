@@ -7,6 +7,7 @@ mod keys;
 mod master_key;
 mod roles;
 mod schema;
+mod shared_key;
 pub mod snapshots;
 mod transaction;
 pub mod upcast;
@@ -27,6 +28,7 @@ pub use keys::{Keys, Opener, PersonKey};
 pub use master_key::{MasterKey, MasterKeyError, read_master_key};
 pub use roles::CUSTOMER_ROLE;
 pub use schema::{Reading, StoredVersion, stored_versions};
+pub use shared_key::shared_key;
 pub use transaction::PooledTransaction;
 pub use upcast::Upcasters;
 
