@@ -40,6 +40,8 @@ use crate::{
 pub enum Need {
     /// Nobody is asked who he is.
     Nothing,
+    /// The sender that the address names has signed the request.
+    Signature,
     /// Somebody has begun to show who it is.
     Begun,
     /// Whoever it is has shown it.
@@ -53,6 +55,7 @@ impl Need {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Nothing => "nothing",
+            Self::Signature => "signature",
             Self::Begun => "begun",
             Self::Identity => "identity",
             Self::May(function) => function.name(),
@@ -72,7 +75,7 @@ struct Route {
 #[rustfmt::skip]
 fn table() -> Vec<Route> {
     use Function as F;
-    use Need::{Begun, Identity, May, Nothing};
+    use Need::{Begun, Identity, May, Nothing, Signature};
 
     vec![
         // The server itself.
@@ -152,7 +155,7 @@ fn table() -> Vec<Route> {
         route("post", "/v1/orders/{id}/delete", May(F::OrdersChange), routes!(order::delete)),
         money("post", "/v1/orders/{id}/pay", May(F::OrdersPay), routes!(order::pay)),
 
-        // Payments and refunds. A gateway's notice needs no key: it names the payment.
+        // Payments and refunds. A notice needs no key: it names the payment. A gateway signs its own.
         route("get", "/v1/payments", May(F::PaymentsRead), routes!(payment::list)),
         route("get", "/v1/payments/{id}", May(F::PaymentsRead), routes!(payment::show)),
         route("get", "/v1/payments/{id}/allocations", May(F::PaymentsRead), routes!(allocation::list_allocations)),
@@ -160,6 +163,7 @@ fn table() -> Vec<Route> {
         route("get", "/v1/payments/{id}/disputes", May(F::PaymentsRead), routes!(dispute::list_disputes)),
         money("post", "/v1/payments", May(F::PaymentsStart), routes!(payment::start)),
         route("post", "/v1/payments/notices", May(F::PaymentsRecord), routes!(notice::take)),
+        route("post", "/v1/gateways/{gateway}/notices", Signature, routes!(notice::take_signed)),
         route("post", "/v1/payments/{id}/submit", May(F::PaymentsStart), routes!(payment::submit)),
         money("post", "/v1/payments/{id}/credit", May(F::PaymentsRecord), routes!(payment::credit)),
         money("post", "/v1/payments/{id}/pledge", May(F::PaymentsRecord), routes!(payment::pledge)),

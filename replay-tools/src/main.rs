@@ -7,7 +7,7 @@ use daybook_replay_tools::{
     check::{replay, schema, verify, why},
     demo, diff, export, import,
     ledger::LedgerOptions,
-    operate::{drill, projection, rebuild, status, tree, user},
+    operate::{drill, projection, rebuild, sender, status, tree, user},
     prove::{archive, checkpoint, proof, statement},
     tell_trouble,
 };
@@ -84,6 +84,9 @@ enum Verb {
     /// Look after the tokens of programs
     #[command(subcommand)]
     Token(user::Tokens),
+    /// Look after the secrets by which gateways sign their notices
+    #[command(subcommand)]
+    Sender(sender::Sender),
     /// Fill the ledger with two years of a small hosting provider
     Demo(demo::Arguments),
 }
@@ -158,6 +161,7 @@ async fn main() -> ExitCode {
         Verb::Why(arguments) => why::run(&ledger, &arguments).await,
         Verb::User(verb) => user::run(&ledger, &verb).await,
         Verb::Token(verb) => user::tokens(&ledger, &verb).await,
+        Verb::Sender(verb) => sender::run(&ledger, &verb),
         Verb::Demo(arguments) => demo::run(&ledger, &arguments).await,
     };
     match outcome {

@@ -76,6 +76,8 @@ async fn each_route_lets_those_through_who_may_do_what_it_needs() {
                 // A token that is worth nothing is refused wherever it is shown.
                 (_, Some(_), None) => drop(refused(&answer, 401, "unauthenticated", &told)),
                 (Need::Nothing, ..) => assert!(!is_refusal(&answer), "{told}"),
+                // A signature of the sender's own is needed, whoever else asks.
+                (Need::Signature, ..) => drop(refused(&answer, 401, "unauthenticated", &told)),
                 (_, None, _) => drop(refused(&answer, 401, "unauthenticated", &told)),
                 (Need::Begun | Need::Identity, ..) => assert_ne!(answer.status, 401, "{told}"),
                 (Need::May(function), _, Some(allowed)) if allowed.contains(&function) => {

@@ -1,5 +1,6 @@
 //! What each noun does, over HTTP.
 
 mod books;
+mod notices;
 mod reading;
 mod users;

@@ -4,17 +4,22 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::Request,
-    middleware::{Next, from_fn},
+    body::to_bytes,
+    extract::{Request, State},
+    http::HeaderValue,
+    middleware::{Next, from_fn, from_fn_with_state},
     response::Response,
     routing::get,
 };
+use chrono::Utc;
 use daybook_api::{
     App, AppOptions, Authenticated, ConnectionOptions, Hosts, Running, authenticated, routes_of, serve, with_layers,
 };
 use daybook_core::{transparency::Kept, writer::WriterHandle};
+use daybook_identity::Shown;
 use reqwest::{Client, Method, RequestBuilder, header::HeaderMap};
 use serde_json::Value;
+use standardwebhooks::Webhook;
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -39,17 +44,44 @@ pub struct TestApp {
 
 /// Most tests are about what the ledger does, and not about who may ask for it: their requests come from a program of the
 /// ledger's own, by the name that their header gives it.
-async fn as_a_program(mut request: Request, next: Next) -> Response {
+///
+/// A gateway signs its notices, which is done here for a test that does not.
+async fn as_a_program(State(gateway): State<Option<Shown>>, mut request: Request, next: Next) -> Response {
     let named = request.headers().get(ACTOR).map(|value| value.to_str().expect("an actor is text"));
     let actor = named.unwrap_or("system:api").parse().expect("an actor");
     request.extensions_mut().insert(Arc::new(Authenticated::program(actor)));
+    let is_of_gateways = request.uri().path().starts_with("/v1/gateways/");
+    if let Some(gateway) = gateway.filter(|_| is_of_gateways && !request.headers().contains_key("webhook-signature")) {
+        request = signed(&gateway, request).await;
+    }
     next.run(request).await
+}
+
+async fn signed(gateway: &Shown, request: Request) -> Request {
+    let (mut parts, body) = request.into_parts();
+    let body = to_bytes(body, usize::MAX).await.expect("a body that can be read");
+    let (id, now) = (Uuid::now_v7().to_string(), Utc::now().timestamp());
+    let mut header = |name: &'static str, value: String| {
+        let value = HeaderValue::from_str(&value).expect("a header is plain ASCII");
+        parts.headers.entry(name).or_insert(value).to_str().unwrap_or_default().to_owned()
+    };
+    let (id, at) = (header("webhook-id", id), header("webhook-timestamp", now.to_string()));
+    let signing = Webhook::new(gateway.expose()).expect("a secret");
+    let signature = signing.sign(&id, at.parse().unwrap_or(now), &body).expect("it can be signed");
+    header("webhook-signature", signature);
+    Request::from_parts(parts, body.into())
+}
+
+/// The secret of the gateway that the addresses of [`address`] name.
+fn gateway(app: &App) -> Shown {
+    let stripe = "stripe".parse().expect("a name");
+    app.identity().senders.add(&stripe).expect("a secret is made")
 }
 
 /// Everything that an application answers, to a program of the ledger's own.
 pub fn open_router(running: &Running) -> Router {
     let app = running.app().clone();
-    let routes = routes_of(app.clone()).layer(from_fn(as_a_program));
+    let routes = routes_of(app.clone()).layer(from_fn_with_state(None, as_a_program));
     with_layers(authenticated(routes, app), Hosts::default())
 }
 
@@ -84,7 +116,8 @@ impl TestApp {
 
     pub async fn with(database: TestDatabase, options: AppOptions) -> Self {
         Self::serving(database, options, |app| {
-            routes_of(app).route("/panic", get(fall)).layer(from_fn(viewer::see)).layer(from_fn(as_a_program))
+            let signing = from_fn_with_state(Some(gateway(&app)), as_a_program);
+            routes_of(app).route("/panic", get(fall)).layer(from_fn(viewer::see)).layer(signing)
         })
         .await
     }
@@ -204,6 +237,7 @@ pub fn address(path: &str) -> String {
         .replace("{number}", "1")
         .replace("{group}", "friends")
         .replace("{level}", "0")
+        .replace("{gateway}", "stripe")
         .replace("{*index}", "000")
         .replace("{position}", "1")
 }

@@ -32,7 +32,7 @@ use tokio::time::Instant;
 
 use crate::{
     app::App,
-    http::{caller::ON_BEHALF_OF, error::ApiError},
+    http::{caller::ON_BEHALF_OF, error::ApiError, signature::signed},
     routes::Need,
 };
 
@@ -72,6 +72,8 @@ pub enum Means {
     Program,
     Token,
     Session(Session),
+    /// The signature of a program outside, such as a gateway.
+    Signature,
 }
 
 /// What was found out a short while ago, by the hash of what was shown and the membership.
@@ -137,7 +139,7 @@ impl Authenticated {
     pub fn session(&self) -> Option<&Session> {
         match &self.means {
             Means::Session(session) => Some(session),
-            Means::Program | Means::Token => None,
+            Means::Program | Means::Token | Means::Signature => None,
         }
     }
 }
@@ -171,10 +173,16 @@ fn of_our_page(headers: &HeaderMap) -> Result<(), ApiError> {
 
 /// The layer around a route: it lets through whoever may do what the route is for.
 pub async fn admit(State(need): State<Need>, request: Request, next: Next) -> Result<Response, ApiError> {
-    let (mut parts, body) = request.into_parts();
+    let (mut parts, body) = match need {
+        Need::Signature => {
+            let app = request.extensions().get::<App>().cloned().expect("every request carries its application");
+            signed(&app, request).await?
+        }
+        _ => request.into_parts(),
+    };
     let found = parts.extensions.get::<Arc<Authenticated>>().cloned();
     match (need, &found) {
-        (Need::Nothing, _) | (Need::Begun, Some(_)) => {}
+        (Need::Nothing | Need::Signature, _) | (Need::Begun, Some(_)) => {}
         (_, Some(found)) if found.is_half => return Err(unauthenticated("the second factor is still to be shown")),
         (Need::Identity, Some(_)) => {}
         (_, None) => return Err(unauthenticated("a token or a session is needed")),
@@ -184,7 +192,7 @@ pub async fn admit(State(need): State<Need>, request: Request, next: Next) -> Re
     let is_of_customers = match need {
         Need::May(function) => function.is_for_customers() || function == Function::AuditRead,
         Need::Identity => parts.uri.path().starts_with("/v1/users") || parts.uri.path().starts_with("/v1/access-log"),
-        Need::Nothing | Need::Begun => false,
+        Need::Nothing | Need::Begun | Need::Signature => false,
     };
     if let Some(found) = &found
         && is_of_customers

@@ -15,6 +15,7 @@ pub mod page;
 pub mod past;
 pub mod problem;
 pub mod read;
+pub mod signature;
 pub mod strict;
 pub mod tagged;
 pub mod time;

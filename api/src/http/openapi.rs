@@ -10,7 +10,7 @@ use utoipa::{
         header::HeaderBuilder,
         path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem},
         schema::{ObjectBuilder, Schema, Type},
-        security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
+        security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
     },
 };
 
@@ -20,6 +20,7 @@ use crate::{
     http::{
         caller::{self, ActorHeader},
         error::{FieldError, Problem},
+        signature,
         wire::{
             AccountRef, AskedPosition, CreditNoteRef, CustomerRef, DiscountRef, DisputeRef, ExpenseRef, FactorRef,
             HoldRef, InvoiceRef, OrderRef, PayerRef, PaymentRef, RefundRef, ServiceRef, TicketRef, TokenRef, UserRef,
@@ -28,6 +29,7 @@ use crate::{
     },
     identity::session::SessionName,
     operate::operator::ProjectionName,
+    payment::notice::Sender,
     routes::Need,
 };
 
@@ -60,6 +62,10 @@ pub fn frame() -> OpenApi {
     let mut components = Components::new();
     components.schemas.insert(Problem::name().into_owned(), Problem::schema());
     components.schemas.insert(FieldError::name().into_owned(), FieldError::schema());
+    let described = "HMAC-SHA-256 over the id, the time and the body of the message, as Standard Webhooks 1.0.0 has it: \
+                     `v1,` and the signature in Base64; several are separated by spaces.";
+    let signature = ApiKeyValue::with_description(signature::SIGNATURE, described);
+    components.add_security_scheme("signature", SecurityScheme::ApiKey(ApiKey::Header(signature)));
     components.add_security_scheme("token", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
     OpenApiBuilder::new().info(info).components(Some(components)).build()
 }
@@ -71,8 +77,12 @@ pub fn describe(operation: &mut Operation, path: &str, method: &str, need: Need,
     operation.operation_id = Some(format!("{}_{name}", noun.replace('-', "_")));
     operation.tags = Some(vec![noun.into()]);
     operation.extensions = Some(ExtensionsBuilder::new().add("x-needs", json!(need.as_str())).build());
-    operation.security = (need != Need::Nothing).then(|| vec![SecurityRequirement::new("token", [""; 0])]);
-    add_parameters(operation, path, method, moves_money);
+    operation.security = match need {
+        Need::Nothing => None,
+        Need::Signature => Some(vec![SecurityRequirement::new("signature", [""; 0])]),
+        Need::Begun | Need::Identity | Need::May(_) => Some(vec![SecurityRequirement::new("token", [""; 0])]),
+    };
+    add_parameters(operation, path, method, need, moves_money);
     add_answers(operation, path, method);
 }
 
@@ -94,7 +104,7 @@ fn noun(path: &str) -> &str {
     path.trim_start_matches("/v1").trim_start_matches('/').split('/').next().unwrap_or_default()
 }
 
-fn add_parameters(operation: &mut Operation, path: &str, method: &str, moves_money: bool) {
+fn add_parameters(operation: &mut Operation, path: &str, method: &str, need: Need, moves_money: bool) {
     let records = operation.responses.responses.keys().any(|status| status.starts_with('2'));
     let parameters = operation.parameters.get_or_insert_default();
     let names = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
@@ -108,7 +118,20 @@ fn add_parameters(operation: &mut Operation, path: &str, method: &str, moves_mon
         let required = if required { Required::True } else { Required::False };
         parameters.push(parameter(name, ParameterIn::Header, required, schema, Some(text)).into());
     };
-    if is_operators(path) || is_personal(path, method) {
+    if need == Need::Signature {
+        header(
+            signature::ID,
+            true,
+            signature::id_schema(),
+            "The sender's name for the message, without a full stop. The same with the same body is answered as before.",
+        );
+        header(
+            signature::TIMESTAMP,
+            true,
+            signature::timestamp_schema(),
+            "When this attempt was sent, in seconds since 1970; at most five minutes from now.",
+        );
+    } else if is_operators(path) || is_personal(path, method) {
         // Of how things stand now.
     } else if is_of_the_book(path) {
         // The book itself has every event at once.
@@ -140,6 +163,7 @@ fn in_path(path: &str, name: &str) -> RefOr<Schema> {
         ("sessions", "id") => SessionName::schema(),
         ("tokens", "id") => TokenRef::schema(),
         ("users", "id") => UserRef::schema(),
+        (_, "gateway") => Sender::schema(),
         (_, "group") => GroupName::schema(),
         (_, "number") => item_number(),
         (_, "level") => Level::schema(),

@@ -2,16 +2,21 @@
 
 use axum::extract::State;
 use daybook_core::operations::{GatewayNotice, NoticeOutcome, Operation};
-use serde::Deserialize;
-use utoipa::ToSchema;
+use daybook_identity::{SenderName, SenderNameError};
+use serde::{Deserialize, Deserializer};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{RefOr, schema::Schema},
+};
 
 use crate::{
     app::App,
     http::{
+        address::Named,
         error::ApiError,
         time::Time,
-        wire::{AccountRef, Amount, Label, Name, PaymentRef, Sentence},
-        write::{Writing, Written},
+        wire::{AccountRef, Amount, Label, Name, PaymentRef, Sentence, Text, pattern_text},
+        write::{WriteRequest, Writing, Written},
     },
     payment::{NAMED_IN_PAYMENT, PaymentStanding, Purpose},
 };
@@ -97,7 +102,46 @@ pub struct Why {
 /// is the end of a dispute that is not known yet (`dispute-not-found`): the gateway sends its notice again.
 #[utoipa::path(post, path = "/v1/payments/notices", request_body = Notice, responses((status = 200, body = PaymentStanding)))]
 pub async fn take(State(app): State<App>, Writing { body, request }: Writing<Notice>) -> Result<Written, ApiError> {
-    let Notice { gateway, gateway_payment, payment, account, amount, purpose, outcome, effective_at, reason } = body;
+    record(&app, body, request).await
+}
+
+/// Takes a gateway's notice that the gateway has signed. No token is needed.
+///
+/// The gateway in the body is the one that the address names. A message that is sent again under its id is answered as
+/// before; else it is taken like any other notice.
+#[utoipa::path(post, path = "/v1/gateways/{gateway}/notices", request_body = Notice, responses((status = 200, body = PaymentStanding)))]
+pub async fn take_signed(
+    State(app): State<App>,
+    Named(Sender(sender)): Named<Sender>,
+    Writing { body, request }: Writing<Notice>,
+) -> Result<Written, ApiError> {
+    if body.gateway.0 != sender.as_str() {
+        let detail = format!("`{sender}` sends notices of its own payments only");
+        return Err(ApiError::field("invalid-value", "/gateway", detail));
+    }
+    record(&app, body, request).await
+}
+
+/// The name of a gateway in an address.
+#[derive(Debug)]
+pub struct Sender(SenderName);
+
+impl<'de> Deserialize<'de> for Sender {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let read =
+            |text: &str| text.parse().map(Self).map_err(|error: SenderNameError| ("not-found", error.to_string()));
+        deserializer.deserialize_str(Text::new("the name of a gateway", read))
+    }
+}
+
+impl PartialSchema for Sender {
+    fn schema() -> RefOr<Schema> {
+        pattern_text("^[a-z0-9_-]{1,64}$", "stripe")
+    }
+}
+
+async fn record(app: &App, notice: Notice, request: WriteRequest) -> Result<Written, ApiError> {
+    let Notice { gateway, gateway_payment, payment, account, amount, purpose, outcome, effective_at, reason } = notice;
     // What goes back of a payment that nobody has reported yet is refused by the name that the gateway gives it.
     let of_payment = if payment.is_some() { "/payment" } else { "/gateway_payment" };
     let of_payment = [("malformed-id", "/gateway"), ("payment-not-found", of_payment)];

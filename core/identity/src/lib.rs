@@ -28,6 +28,7 @@ mod notes;
 mod password;
 mod recovery;
 mod secret;
+mod sender;
 mod session;
 mod strength;
 mod sweep;
@@ -52,6 +53,7 @@ pub use login::LoginKey;
 pub use password::{PasswordError, PasswordOf, Passwords};
 pub use recovery::{RecoveryCodes, RecoveryOf};
 pub use secret::{Secret, Shown};
+pub use sender::{SenderName, SenderNameError, SenderSecretError, Senders, SignatureError, SignedMessage};
 pub use session::{Ended, Level, NewSession, Session, SessionOptions, Sessions};
 pub use strength::Unsuitable;
 pub use sweep::{Named, Swept};
@@ -75,6 +77,7 @@ pub struct Identity {
     pub sessions: Sessions,
     pub links: Links,
     pub guessing: Guessing,
+    pub senders: Senders,
     pub access_log: AccessLog,
     store: Store,
     notes: Notes,
@@ -103,6 +106,7 @@ impl From<sqlx::Error> for IdentityError {
 impl Identity {
     pub fn new(store: &Store, options: IdentityOptions) -> Self {
         let notes = Notes::new();
+        let senders = Senders::new(&options.keys);
         Self {
             passwords: Passwords::new(store, options.hashing),
             factors: Factors::new(store, Keys::new(options.keys)),
@@ -111,6 +115,7 @@ impl Identity {
             sessions: Sessions::new(store, options.sessions, notes.clone()),
             links: Links::new(store),
             guessing: Guessing::new(store),
+            senders,
             access_log: AccessLog::new(store),
             store: store.clone(),
             notes,

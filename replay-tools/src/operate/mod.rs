@@ -3,6 +3,7 @@
 pub mod drill;
 pub mod projection;
 pub mod rebuild;
+pub mod sender;
 pub mod status;
 pub mod tree;
 pub mod user;
