@@ -1,6 +1,8 @@
 //! A user: a person who signs in. What the person may do depends on the membership in which a request acts: in a customer,
 //! or with the provider.
 
+mod credential;
+
 use std::fmt;
 
 use chrono::{DateTime, Utc};
@@ -23,43 +25,12 @@ use crate::terms::{
     sealed::{Sealed, Texts},
 };
 
+pub use credential::{
+    CredentialChange, Factor, FactorId, FactorKind, Password, PasswordId, RecoveryCodes, RecoveryCodesId, Token,
+    TokenGrant, TokenId,
+};
+
 pub type UserId = Id<User>;
-
-/// Names the row that has the hash of a password.
-#[derive(Clone, Debug)]
-pub enum Password {}
-pub type PasswordId = Id<Password>;
-
-/// Names the row that has the secret of a second factor.
-#[derive(Clone, Debug)]
-pub enum Factor {}
-pub type FactorId = Id<Factor>;
-
-/// Names the rows of a set of recovery codes.
-#[derive(Clone, Debug)]
-pub enum RecoveryCodes {}
-pub type RecoveryCodesId = Id<RecoveryCodes>;
-
-/// Names the row that has the hash of a token.
-#[derive(Clone, Debug)]
-pub enum Token {}
-pub type TokenId = Id<Token>;
-
-impl Noun for Password {
-    const PREFIX: &'static str = "pwd";
-}
-
-impl Noun for Factor {
-    const PREFIX: &'static str = "fac";
-}
-
-impl Noun for RecoveryCodes {
-    const PREFIX: &'static str = "rec";
-}
-
-impl Noun for Token {
-    const PREFIX: &'static str = "tok";
-}
 
 /// Where a person is a member.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -104,29 +75,6 @@ pub enum ContactKind {
     Telephone,
 }
 
-/// How a second factor works.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, IntoStaticStr, VariantNames)]
-#[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case")]
-pub enum FactorKind {
-    /// Codes that change with the time, by RFC 6238.
-    Totp,
-}
-
-/// A token as it was made.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct TokenGrant {
-    pub token: TokenId,
-    pub party: Party,
-    /// What its owner calls it.
-    pub name: String,
-    /// What it may be used for, of what its owner may do at that moment; all of it unless said.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub functions: Option<Functions>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expires_at: Option<DateTime<Utc>>,
-}
-
 #[derive(Clone, Debug)]
 pub enum UserCommand {
     Invite(Invitation),
@@ -157,17 +105,6 @@ pub enum MembershipChange {
     DenyFunction(Function),
     GrantRole(Role),
     RevokeRole(Role),
-}
-
-/// What can be changed of the ways to show who one is. The secrets themselves lie outside of the ledger.
-#[derive(Clone, Debug)]
-pub enum CredentialChange {
-    SetPassword { password: PasswordId },
-    AddFactor { factor: FactorId, kind: FactorKind },
-    RemoveFactor { factor: FactorId },
-    MakeRecoveryCodes { codes: RecoveryCodesId },
-    MakeToken(TokenGrant),
-    RevokeToken { token: TokenId },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -253,9 +190,6 @@ refusals! {
 const CONTACTS: usize = 20;
 /// The most memberships of a person.
 const MEMBERSHIPS: usize = 100;
-/// The most tokens of a person that are not revoked.
-const TOKENS: usize = 100;
-
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum User {
@@ -417,33 +351,6 @@ impl Person {
             }
             (Party::Provider, _) | (Party::Customer(_), M::GrantRole(_) | M::RevokeRole(_)) => Err(R::OtherParty),
         }
-    }
-
-    fn decide_credentials(&self, change: CredentialChange) -> Result<UserEvent, UserRejection> {
-        use CredentialChange as C;
-        use UserEvent as E;
-        use UserRejection as R;
-
-        Ok(match change {
-            C::SetPassword { password } => E::PasswordSet { password },
-            C::AddFactor { factor, .. } if self.factors.contains_key(factor.as_str()) => return Err(R::FactorExists),
-            C::AddFactor { factor, kind } => E::FactorAdded { factor, kind },
-            C::RemoveFactor { factor } if !self.factors.contains_key(factor.as_str()) => return Err(R::NoFactor),
-            C::RemoveFactor { factor } => E::FactorRemoved { factor },
-            C::MakeRecoveryCodes { codes } => E::RecoveryCodesMade { codes },
-            C::MakeToken(grant) => {
-                self.member(&grant.party)?;
-                if grant.name.trim().is_empty() {
-                    return Err(R::NameMissing);
-                }
-                if self.tokens.len() >= TOKENS {
-                    return Err(R::TooManyTokens { most: TOKENS });
-                }
-                E::TokenMade(grant)
-            }
-            C::RevokeToken { token } if !self.tokens.contains_key(token.as_str()) => return Err(R::NoToken),
-            C::RevokeToken { token } => E::TokenRevoked { token },
-        })
     }
 
     fn decide(&self, change: UserChange) -> Result<UserEvent, UserRejection> {
