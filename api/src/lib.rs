@@ -30,4 +30,4 @@ pub use http::connections::{ConnectionOptions, serve};
 pub use http::layers::with_layers;
 pub use http::past::PastOptions;
 pub use identity::demonstration::{Guest, guests};
-pub use routes::{Need, authenticated, needs, openapi, router, routes_of};
+pub use routes::{Need, authenticated, needing_step_up, needs, openapi, router, routes_of};

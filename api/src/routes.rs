@@ -21,9 +21,9 @@ use crate::{
     audit::{checkpoint, event, explanation, history, journal, proof, schema, tile},
     books, credit_note, customer, discount, expense,
     http::{
-        authentication::{admit, authenticate},
+        authentication::{NeedsStepUp, admit, authenticate},
         layers::with_layers,
-        openapi::{describe, frame, operations},
+        openapi::{describe, describe_step_up, frame, operations},
         problem,
         write::{MovesMoney, Recorded},
     },
@@ -69,7 +69,15 @@ struct Route {
     path: &'static str,
     need: Need,
     moves_money: bool,
+    needs_step_up: bool,
     handler: UtoipaMethodRouter<App>,
+}
+
+impl Route {
+    /// It also needs a session to show the password or the second factor once more, within five minutes before.
+    fn after_step_up(self) -> Self {
+        Self { needs_step_up: true, ..self }
+    }
 }
 
 #[rustfmt::skip]
@@ -105,29 +113,29 @@ fn table() -> Vec<Route> {
         route("post", "/v1/password", Nothing, routes!(password::choose)),
         route("get", "/v1/me", Identity, routes!(me::show)),
         route("post", "/v1/me/password", Identity, routes!(password::change)),
-        route("post", "/v1/me/factors", Identity, routes!(me::enrol)),
-        route("post", "/v1/me/factors/{id}/confirm", Identity, routes!(me::confirm)),
-        route("delete", "/v1/me/factors/{id}", Identity, routes!(me::remove_factor)),
-        route("post", "/v1/me/recovery-codes", Identity, routes!(me::make_codes)),
+        route("post", "/v1/me/factors", Identity, routes!(me::enrol)).after_step_up(),
+        route("post", "/v1/me/factors/{id}/confirm", Identity, routes!(me::confirm)).after_step_up(),
+        route("delete", "/v1/me/factors/{id}", Identity, routes!(me::remove_factor)).after_step_up(),
+        route("post", "/v1/me/recovery-codes", Identity, routes!(me::make_codes)).after_step_up(),
         route("post", "/v1/session/step-up", Identity, routes!(sign_in::step_up)),
         route("post", "/v1/session/membership", Identity, routes!(session::switch)),
         route("get", "/v1/sessions", Identity, routes!(session::list)),
         route("delete", "/v1/sessions", Identity, routes!(session::end_others)),
         route("delete", "/v1/sessions/{id}", Identity, routes!(session::end)),
         route("get", "/v1/tokens", Identity, routes!(token::list)),
-        route("post", "/v1/tokens", May(F::TokensMake), routes!(token::make)),
+        route("post", "/v1/tokens", May(F::TokensMake), routes!(token::make)).after_step_up(),
         route("post", "/v1/tokens/{id}/revoke", May(F::TokensMake), routes!(token::revoke)),
         route("get", "/v1/users", May(F::UsersRead), routes!(user::list)),
         route("get", "/v1/users/{id}", Identity, routes!(user::show)),
-        route("post", "/v1/users", May(F::UsersManage), routes!(user::invite)),
+        route("post", "/v1/users", May(F::UsersManage), routes!(user::invite)).after_step_up(),
         route("post", "/v1/users/{id}/rename", Identity, routes!(user::rename)),
         route("post", "/v1/users/{id}/move", Identity, routes!(user::relocate)),
         route("post", "/v1/users/{id}/contacts", Identity, routes!(user::add_contact)),
         route("delete", "/v1/users/{id}/contacts/{number}", Identity, routes!(user::remove_contact)),
-        route("post", "/v1/users/{id}/enable", May(F::UsersManage), routes!(user::enable)),
+        route("post", "/v1/users/{id}/enable", May(F::UsersManage), routes!(user::enable)).after_step_up(),
         route("post", "/v1/users/{id}/disable", May(F::UsersManage), routes!(user::disable)),
-        route("post", "/v1/users/{id}/memberships", May(F::UsersManage), routes!(user::change_membership)),
-        route("post", "/v1/users/{id}/password-link", May(F::UsersManage), routes!(password::make_link)),
+        route("post", "/v1/users/{id}/memberships", May(F::UsersManage), routes!(user::change_membership)).after_step_up(),
+        route("post", "/v1/users/{id}/password-link", May(F::UsersManage), routes!(password::make_link)).after_step_up(),
         route("get", "/v1/access-log", Identity, routes!(access_log::list)),
 
         // Accounts.
@@ -172,9 +180,9 @@ fn table() -> Vec<Route> {
         route("post", "/v1/payments/{id}/delete", May(F::PaymentsStart), routes!(payment::delete)),
         money("post", "/v1/payments/{id}/fraud", May(F::PaymentsRecord), routes!(payment::mark_fraudulent)),
         money("post", "/v1/payments/{id}/allocations", May(F::PaymentsAllocate), routes!(allocation::allocate)),
-        money("post", "/v1/payments/{id}/refunds", May(F::RefundsMake), routes!(refund::start_refund)),
-        money("post", "/v1/payments/{id}/refunds/{refund}/settle", May(F::RefundsMake), routes!(refund::settle_refund)),
-        money("post", "/v1/payments/{id}/refunds/{refund}/fail", May(F::RefundsMake), routes!(refund::fail_refund)),
+        money("post", "/v1/payments/{id}/refunds", May(F::RefundsMake), routes!(refund::start_refund)).after_step_up(),
+        money("post", "/v1/payments/{id}/refunds/{refund}/settle", May(F::RefundsMake), routes!(refund::settle_refund)).after_step_up(),
+        money("post", "/v1/payments/{id}/refunds/{refund}/fail", May(F::RefundsMake), routes!(refund::fail_refund)).after_step_up(),
         money("post", "/v1/payments/{id}/disputes", May(F::DisputesRecord), routes!(dispute::open_dispute)),
         money("post", "/v1/payments/{id}/disputes/{dispute}/win", May(F::DisputesRecord), routes!(dispute::win_dispute)),
         money("post", "/v1/payments/{id}/disputes/{dispute}/lose", May(F::DisputesRecord), routes!(dispute::lose_dispute)),
@@ -290,6 +298,11 @@ pub fn needs() -> Vec<(&'static str, &'static str, Need)> {
     table().iter().map(|line| (line.method, line.path, line.need)).collect()
 }
 
+/// The routes that need a session to show the password or the second factor once more, by method and path.
+pub fn needing_step_up() -> Vec<(&'static str, &'static str)> {
+    table().iter().filter(|line| line.needs_step_up).map(|line| (line.method, line.path)).collect()
+}
+
 /// The description of the API that is served at `/openapi.json`.
 pub fn openapi() -> OpenApi {
     described().1
@@ -302,12 +315,18 @@ fn described() -> (Router<App>, OpenApi) {
         let (method, operation) = operations(item).next().expect("a handler is annotated with its method");
         assert_eq!(method, line.method, "the annotation of {} agrees with the table", line.path);
         describe(operation, line.path, method, line.need, line.moves_money);
+        if line.needs_step_up {
+            describe_step_up(operation);
+        }
         line.handler.2 = line.handler.2.layer(from_fn_with_state(line.need, admit));
         if let Some(recorded) = recorded(operation, line.path) {
             line.handler.2 = line.handler.2.layer(Extension(recorded));
         }
         if line.moves_money {
             line.handler.2 = line.handler.2.layer(Extension(MovesMoney));
+        }
+        if line.needs_step_up {
+            line.handler.2 = line.handler.2.layer(Extension(NeedsStepUp));
         }
         router = router.routes(line.handler);
     }
@@ -323,7 +342,7 @@ fn recorded(operation: &Operation, path: &'static str) -> Option<Recorded> {
 }
 
 fn route(method: &'static str, path: &'static str, need: Need, handler: UtoipaMethodRouter<App>) -> Route {
-    Route { method, path, need, moves_money: false, handler }
+    Route { method, path, need, moves_money: false, needs_step_up: false, handler }
 }
 
 /// A route that moves money: it needs an idempotency key.
@@ -336,6 +355,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::http::openapi::NEEDS_STEP_UP;
 
     #[test]
     fn the_table_and_the_description_agree() {
@@ -344,17 +364,21 @@ mod tests {
         for (path, item) in &mut description.paths.paths {
             for (method, operation) in operations(item) {
                 let need = operation.extensions.as_ref().and_then(|extensions| extensions.get("x-needs").cloned());
+                let refusal = operation.responses.responses.get("403");
+                let refusal = refusal.map(|refusal| serde_json::to_value(refusal).expect("a response is JSON"));
+                let step_up = refusal.is_some_and(|refusal| refusal[NEEDS_STEP_UP] == true);
                 let key = operation.parameters.iter().flatten().any(|parameter| {
                     let parameter = serde_json::to_value(parameter).expect("a parameter is JSON");
                     parameter["name"] == "idempotency-key" && parameter["required"] == true
                 });
-                described.insert((method.to_owned(), path.clone(), need.unwrap_or_default().to_string(), key));
+                described.insert((method.to_owned(), path.clone(), need.unwrap_or_default().to_string(), key, step_up));
             }
         }
         let listed: BTreeSet<_> = table()
             .iter()
             .map(|line| {
-                (line.method.to_owned(), line.path.to_owned(), format!("{:?}", line.need.as_str()), line.moves_money)
+                let need = format!("{:?}", line.need.as_str());
+                (line.method.to_owned(), line.path.to_owned(), need, line.moves_money, line.needs_step_up)
             })
             .collect();
         assert_eq!(listed, described);

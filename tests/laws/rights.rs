@@ -1,18 +1,25 @@
 //! Who may call which route.
 
-use chrono::TimeDelta;
-use daybook_api::{Need, needs};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use daybook_api::{AppOptions, Need, needing_step_up, needs};
 use daybook_core::{
+    clock::{Clock, Clocks},
     domain::{
         Party,
         function::{Function, Functions, Role},
         user::{CredentialChange, MembershipChange as M},
     },
     operations::{ChangeUser, Operation, UserChange},
+    writer::WriterOptions,
 };
 use daybook_tests::{
     api::{Answer, TestApp, address},
-    people::Person,
+    people::{Browser, Person},
 };
 use reqwest::Method;
 use serde_json::json;
@@ -115,6 +122,97 @@ fn refused<'a>(answer: &'a Answer, status: u16, code: &str, told: &str) -> &'a s
         assert_eq!(answer.header("www-authenticate"), "Bearer realm=\"daybook\"", "{told}");
     }
     &answer.body
+}
+
+/// A clock that a test sets forward.
+#[derive(Clone, Debug, Default)]
+struct SetForward(Arc<Mutex<TimeDelta>>);
+
+impl SetForward {
+    fn by(&self, time: TimeDelta) {
+        *self.0.lock().unwrap() = time;
+    }
+}
+
+impl Clocks for SetForward {
+    fn wall(&self) -> DateTime<Utc> {
+        Utc::now() + *self.0.lock().unwrap()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.0.lock().unwrap().to_std().unwrap()
+    }
+}
+
+/// Asks one route, from a page of this browser.
+async fn ask_from_page(app: &TestApp, browser: &Browser, (method, path): (&str, &str)) -> Answer {
+    let method = method.to_uppercase().parse().unwrap();
+    Answer::to(app.from_page(browser, method, &address(path)).json(&json!({}))).await
+}
+
+#[tokio::test]
+async fn each_route_that_is_declared_so_needs_the_password_once_more_within_five_minutes() {
+    let time = SetForward::default();
+    let writer = WriterOptions { clock: Clock::of(time.clone()), ..WriterOptions::default() };
+    let app = TestApp::guarded_with(AppOptions { writer, ..AppOptions::default() }).await;
+    let everything = [Role::Staff, Role::Operator].map(M::GrantRole).to_vec();
+    let olga = app.invited("olga@example.org", &Party::Provider, everything).await;
+    app.with_password(&olga).await;
+    let browser = app.signed_in("olga@example.org").await;
+    let refused = async |browser: &Browser| {
+        for route in needing_step_up() {
+            let before = app.position().await;
+            ask_from_page(&app, browser, route).await.refused(403, "step-up-needed");
+            assert_eq!(app.position().await, before, "{route:?} records nothing");
+        }
+    };
+    refused(&browser).await;
+
+    let browser = app.stepped_up(&browser).await;
+    let let_through = async |route: (&str, &str)| {
+        let answer = ask_from_page(&app, &browser, route).await;
+        assert_ne!(answer.body["type"], "/problems/step-up-needed", "{route:?}: {}", answer.text);
+        assert_ne!(answer.status, 401, "{route:?}: {}", answer.text);
+    };
+    for route in needing_step_up() {
+        let_through(route).await;
+    }
+    time.by(TimeDelta::seconds(4 * 60 + 45));
+    let_through(("post", "/v1/payments/{id}/refunds")).await;
+    time.by(TimeDelta::seconds(5 * 60 + 1));
+    refused(&browser).await;
+}
+
+#[tokio::test]
+async fn a_token_needs_no_password_once_more() {
+    let app = TestApp::guarded().await;
+    let everything = [Role::Staff, Role::Operator].map(M::GrantRole).to_vec();
+    let olga = app.person("olga", &Party::Provider, everything).await;
+    let kind = Kind { name: "staff", person: Some(olga), allowed: None };
+    for (method, path) in needing_step_up() {
+        let answer = ask(&app, &kind, method, path).await;
+        assert_ne!(answer.body["type"], "/problems/step-up-needed", "{method} {path}: {}", answer.text);
+    }
+}
+
+/// What lets money out, and what says who somebody is or what somebody may do.
+#[test]
+fn what_needs_the_password_once_more_is_on_this_page() {
+    let known = [
+        ("post", "/v1/me/factors"),
+        ("post", "/v1/me/factors/{id}/confirm"),
+        ("delete", "/v1/me/factors/{id}"),
+        ("post", "/v1/me/recovery-codes"),
+        ("post", "/v1/tokens"),
+        ("post", "/v1/users"),
+        ("post", "/v1/users/{id}/enable"),
+        ("post", "/v1/users/{id}/memberships"),
+        ("post", "/v1/users/{id}/password-link"),
+        ("post", "/v1/payments/{id}/refunds"),
+        ("post", "/v1/payments/{id}/refunds/{refund}/settle"),
+        ("post", "/v1/payments/{id}/refunds/{refund}/fail"),
+    ];
+    assert_eq!(needing_step_up(), known);
 }
 
 /// Nothing is reachable without a function but what is named here.

@@ -28,12 +28,6 @@ async fn with_superuser(app: &TestApp) -> (Party, Browser) {
     (party, browser)
 }
 
-async fn step_up(app: &TestApp, browser: &Browser) -> Browser {
-    let answer = app.page_posts(browser, "/v1/session/step-up", json!({ "password": PASSWORD })).await;
-    assert_eq!(answer.status, 200, "{}", answer.text);
-    Browser::of(&answer)
-}
-
 #[tokio::test]
 async fn a_person_signs_in_sees_who_asks_and_signs_out() {
     let app = TestApp::guarded().await;
@@ -102,6 +96,7 @@ async fn a_right_that_is_taken_away_is_gone_at_the_next_request() {
     assert_eq!(app.read_by(&clerk, "/v1/orders").await.status, 200);
     let change = |change: Value| json!({ "party": { "customer": party.key() }, "change": change });
     let rights = format!("/v1/users/{}/memberships", clerk.user);
+    let ada = app.stepped_up(&ada).await;
     let denied = app.page_posts(&ada, &rights, change(json!({ "deny_function": "orders.read" }))).await;
     assert_eq!(denied.status, 200, "{}", denied.text);
     app.read_by(&clerk, "/v1/orders").await.refused(403, "forbidden-by-role");
@@ -119,11 +114,10 @@ async fn a_superuser_invites_a_person_who_chooses_a_password_by_a_link_once() {
     let body = json!({
         "login": "bob@example.org", "name": "Bob", "party": { "customer": party.key() }, "functions": ["tickets.read"],
     });
+    let ada = app.stepped_up(&ada).await;
     let invited = app.page_posts(&ada, "/v1/users", body).await;
     assert_eq!(invited.status, 201, "{}", invited.text);
     let link = format!("/v1/users/{}/password-link", invited.body["id"].as_str().unwrap());
-    app.page_posts(&ada, &link, json!({})).await.refused(403, "step-up-needed");
-    let ada = step_up(&app, &ada).await;
     let made = app.page_posts(&ada, &link, json!({})).await;
     assert_eq!(made.status, 201, "{}", made.text);
     assert_eq!(made.header("cache-control"), "no-store");
@@ -177,7 +171,7 @@ async fn a_token_asks_for_its_owner_until_it_is_revoked() {
     let (_, ada) = with_superuser(&app).await;
     let new = json!({ "name": "export", "functions": ["orders.read"] });
     app.page_posts(&ada, "/v1/tokens", new.clone()).await.refused(403, "step-up-needed");
-    let ada = step_up(&app, &ada).await;
+    let ada = app.stepped_up(&ada).await;
     let made = app.page_posts(&ada, "/v1/tokens", new).await;
     assert_eq!((made.status, made.header("cache-control")), (201, "no-store"), "{}", made.text);
     let (token, id) = (made.body["token"].as_str().unwrap(), made.body["id"].as_str().unwrap());
@@ -196,7 +190,7 @@ async fn a_token_asks_for_its_owner_until_it_is_revoked() {
 async fn a_second_factor_is_asked_for_once_it_is_there() {
     let app = TestApp::guarded().await;
     let (_, ada) = with_superuser(&app).await;
-    let ada = step_up(&app, &ada).await;
+    let ada = app.stepped_up(&ada).await;
     let enrolled = app.page_posts(&ada, "/v1/me/factors", json!({})).await;
     assert_eq!(enrolled.status, 201, "{}", enrolled.text);
     let confirm = format!("/v1/me/factors/{}/confirm", enrolled.body["id"].as_str().unwrap());

@@ -111,7 +111,12 @@ impl TestApp {
 
     /// One that asks its callers who they are.
     pub async fn guarded() -> Self {
-        Self::serving(database().await, AppOptions::default(), routes_of).await
+        Self::guarded_with(AppOptions::default()).await
+    }
+
+    /// The same, with other settings.
+    pub async fn guarded_with(options: AppOptions) -> Self {
+        Self::serving(database().await, options, routes_of).await
     }
 
     pub async fn with(database: TestDatabase, options: AppOptions) -> Self {

@@ -128,6 +128,13 @@ impl TestApp {
         Browser::of(&answer)
     }
 
+    /// The same browser, once it has shown the password again.
+    pub async fn stepped_up(&self, browser: &Browser) -> Browser {
+        let answer = self.page_posts(browser, "/v1/session/step-up", json!({ "password": PASSWORD })).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        Browser::of(&answer)
+    }
+
     pub async fn sign_in(&self, login: &str, password: &str) -> Answer {
         let body = json!({ "login": login, "password": password });
         Answer::to(self.request(Method::POST, "/v1/sign-in").json(&body)).await

@@ -17,6 +17,7 @@ use axum::{
     middleware::Next,
     response::Response,
 };
+use chrono::{DateTime, Utc};
 use daybook_core::{
     Actor, ActorKind,
     domain::{
@@ -75,6 +76,10 @@ pub enum Means {
     /// The signature of a program outside, such as a gateway.
     Signature,
 }
+
+/// Marks a route that needs a session to show the password or the second factor once more.
+#[derive(Clone, Copy, Debug)]
+pub struct NeedsStepUp;
 
 /// What was found out a short while ago, by the hash of what was shown and the membership.
 #[derive(Debug, Default)]
@@ -188,6 +193,10 @@ pub async fn admit(State(need): State<Need>, request: Request, next: Next) -> Re
         (_, None) => return Err(unauthenticated("a token or a session is needed")),
         (Need::May(function), Some(found)) if !found.may(function) => return Err(forbidden(function)),
         (Need::May(_), Some(_)) => {}
+    }
+    if let (Some(found), Some(app), Some(NeedsStepUp)) = (&found, parts.extensions.get::<App>(), parts.extensions.get())
+    {
+        stepped_up(found, app.clock().now())?;
     }
     let is_of_customers = match need {
         Need::May(function) => function.is_for_customers() || function == Function::AuditRead,
@@ -352,16 +361,15 @@ impl App {
     }
 }
 
-impl App {
-    /// Refuses what needs the password or the second factor once more. A token has been scoped for what it does.
-    pub fn stepped_up(&self, asker: &Authenticated) -> Result<(), ApiError> {
-        match asker.session() {
-            Some(session) if !session.is_stepped_up(self.clock().now()) => {
-                let detail = "show the password or the second factor once more: POST /v1/session/step-up";
-                Err(ApiError::new("step-up-needed", detail))
-            }
-            _ => Ok(()),
+/// Refuses what needs the password or the second factor once more. To make a token needed it, so that a token has it for
+/// whatever it may be used for.
+fn stepped_up(asker: &Authenticated, now: DateTime<Utc>) -> Result<(), ApiError> {
+    match asker.session() {
+        Some(session) if !session.is_stepped_up(now) => {
+            let detail = "show the password or the second factor once more: POST /v1/session/step-up";
+            Err(ApiError::new("step-up-needed", detail))
         }
+        _ => Ok(()),
     }
 }
 

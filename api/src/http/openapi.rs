@@ -5,7 +5,7 @@ use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
         Components, Content, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Required,
-        ResponseBuilder,
+        Response as OpenApiResponse, ResponseBuilder,
         extensions::ExtensionsBuilder,
         header::HeaderBuilder,
         path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem},
@@ -85,6 +85,21 @@ pub fn describe(operation: &mut Operation, path: &str, method: &str, need: Need,
     add_parameters(operation, path, method, need, moves_money);
     add_answers(operation, path, method);
 }
+
+/// Says of an operation that a session has to show the password or the second factor once more.
+///
+/// It says so at the refusal: a second extension of the operation would be written in no certain order.
+pub fn describe_step_up(operation: &mut Operation) {
+    let description = "`/problems/step-up-needed`, if the session has not shown the password or the second factor within \
+                       five minutes: `POST /v1/session/step-up` shows it. A token needs none. Or why else not.";
+    let mut refusal = failure();
+    refusal.description = description.into();
+    refusal.extensions = Some(ExtensionsBuilder::new().add(NEEDS_STEP_UP, json!(true)).build());
+    operation.responses.responses.insert("403".into(), refusal.into());
+}
+
+/// Where that is said.
+pub const NEEDS_STEP_UP: &str = "x-needs-step-up";
 
 /// The operations of a path, by method.
 pub fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {
@@ -249,9 +264,12 @@ fn add_answers(operation: &mut Operation, path: &str, method: &str) {
             }
         }
     }
+    operation.responses.responses.insert("default".into(), failure().into());
+}
+
+fn failure() -> OpenApiResponse {
     let content = Content::new(Some(Ref::from_schema_name(Problem::name())));
-    let failure = ResponseBuilder::new().description("why not").content("application/problem+json", content).build();
-    operation.responses.responses.insert("default".into(), failure.into());
+    ResponseBuilder::new().description("why not").content("application/problem+json", content).build()
 }
 
 /// Whatever a number of an item is read as.

@@ -96,7 +96,6 @@ pub struct Enrolled {
 #[utoipa::path(post, path = "/v1/me/factors", responses((status = 201, body = Enrolled)))]
 pub async fn enrol(State(app): State<App>, Asker(asker): Asker) -> Result<Response, ApiError> {
     asker.in_session()?;
-    app.stepped_up(&asker)?;
     let user = own(&app, &asker).await?;
     let id = Id::<Factor>::from_uuid(Uuid::now_v7());
     let of = FactorOf { user: &user.id, factor: id.as_str() };
@@ -123,7 +122,6 @@ pub async fn confirm(
     JsonBody(FirstCode { code }): JsonBody<FirstCode>,
 ) -> Result<Response, ApiError> {
     asker.in_session()?;
-    app.stepped_up(&asker)?;
     let principal = asker.person()?;
     let of = FactorOf { user: principal.user.as_str(), factor: factor.as_str() };
     if app.identity().factors.verify(of, &Secret::new(code.0), app.clock().now()).await? != Verdict::Accepted {
@@ -148,7 +146,6 @@ pub async fn remove_factor(
     Named(Ref(factor)): Named<FactorRef>,
 ) -> Result<Response, ApiError> {
     asker.in_session()?;
-    app.stepped_up(&asker)?;
     record(&app, &asker, caller, CredentialChange::RemoveFactor { factor }, Some(Ended::FactorChanged)).await
 }
 
@@ -162,7 +159,6 @@ pub struct CodesMade {
 #[utoipa::path(post, path = "/v1/me/recovery-codes", responses((status = 201, body = CodesMade)))]
 pub async fn make_codes(State(app): State<App>, Asker(asker): Asker, caller: Caller) -> Result<Response, ApiError> {
     asker.in_session()?;
-    app.stepped_up(&asker)?;
     let principal = asker.person()?;
     let id = Id::<RecoveryCodes>::from_uuid(Uuid::now_v7());
     let of = RecoveryOf { user: principal.user.as_str(), set: id.as_str() };

@@ -135,7 +135,6 @@ pub async fn make_link(
     Asker(asker): Asker,
     Named(Ref(id)): Named<UserRef>,
 ) -> Result<Response, ApiError> {
-    app.stepped_up(&asker)?;
     let mut connection = app.store().pool().acquire().await?;
     let user = user::user(&mut connection, id.as_str()).await?;
     let memberships = user::memberships(&mut connection, id.as_str()).await?;

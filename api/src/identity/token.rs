@@ -65,7 +65,6 @@ pub async fn make(
     let NewToken { name, functions, expires_at, reason } = body;
     let principal = asker.person()?;
     asker.in_session()?;
-    app.stepped_up(&asker)?;
     if request.has_key() {
         // What is answered is stored with a key, and the token itself is stored nowhere.
         return Err(ApiError::new("malformed-header", "a token is made without an `Idempotency-Key`"));
