@@ -608,6 +608,24 @@ CREATE VIEW public.expenses AS
     expenses_v1.changed_position
    FROM public.expenses_v1;
 
+CREATE TABLE public.factor_resets_v1 (
+    user_id text NOT NULL,
+    requested_by text,
+    requested_at timestamp with time zone NOT NULL,
+    completable_at timestamp with time zone NOT NULL,
+    lapses_at timestamp with time zone NOT NULL,
+    "position" bigint NOT NULL
+);
+
+CREATE VIEW public.factor_resets AS
+ SELECT factor_resets_v1.user_id,
+    factor_resets_v1.requested_by,
+    factor_resets_v1.requested_at,
+    factor_resets_v1.completable_at,
+    factor_resets_v1.lapses_at,
+    factor_resets_v1."position"
+   FROM public.factor_resets_v1;
+
 CREATE TABLE public.factor_secrets (
     id text NOT NULL,
     user_id text NOT NULL,
@@ -1462,6 +1480,9 @@ ALTER TABLE ONLY public.expense_coverage_v1
 ALTER TABLE ONLY public.expenses_v1
     ADD CONSTRAINT expenses_v1_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY public.factor_resets_v1
+    ADD CONSTRAINT factor_resets_v1_pkey PRIMARY KEY (user_id);
+
 ALTER TABLE ONLY public.factor_secrets
     ADD CONSTRAINT factor_secrets_pkey PRIMARY KEY (id);
 
@@ -1813,6 +1834,10 @@ GRANT SELECT ON TABLE public.expense_coverage TO daybook_app;
 GRANT SELECT,INSERT,DELETE,TRUNCATE,UPDATE ON TABLE public.expenses_v1 TO daybook_app;
 
 GRANT SELECT ON TABLE public.expenses TO daybook_app;
+
+GRANT SELECT,INSERT,DELETE,TRUNCATE,UPDATE ON TABLE public.factor_resets_v1 TO daybook_app;
+
+GRANT SELECT ON TABLE public.factor_resets TO daybook_app;
 
 GRANT SELECT,INSERT,DELETE ON TABLE public.factor_secrets TO daybook_app;
 

@@ -10,6 +10,7 @@ use std::{
 };
 
 use axum::Router;
+use chrono::TimeDelta;
 use daybook_core::{
     chain,
     clock::Clock,
@@ -63,6 +64,7 @@ struct Shared {
     identity: Identity,
     believed: Believed,
     logins: LoginKey,
+    factor_reset_wait: TimeDelta,
 }
 
 #[derive(Clone, Debug)]
@@ -78,6 +80,8 @@ pub struct AppOptions {
     /// Whether callers reach it by encrypted connections: cookies are then sent by no other.
     pub encrypted: bool,
     pub identity: IdentityOptions,
+    /// How long the reset of a lost second factor waits before it can be completed.
+    pub factor_reset_wait: TimeDelta,
     /// The pause between two looks at rows whose events are picked at random; `None` for no looks.
     pub watch: Option<Duration>,
 }
@@ -99,6 +103,7 @@ impl Default for AppOptions {
                 hashing: Hashing::default(),
                 sessions: SessionOptions::default(),
             },
+            factor_reset_wait: TimeDelta::hours(24),
             watch: None,
         }
     }
@@ -179,6 +184,7 @@ impl App {
             identity,
             believed: Believed::default(),
             logins,
+            factor_reset_wait: options.factor_reset_wait,
         };
         let app = Self(Arc::new(shared));
         background.run(sweep::run(app.clone()));
@@ -231,6 +237,11 @@ impl App {
     /// Names users by the names that they sign in by.
     pub fn logins(&self) -> &LoginKey {
         &self.0.logins
+    }
+
+    /// How long the reset of a lost second factor waits.
+    pub fn factor_reset_wait(&self) -> TimeDelta {
+        self.0.factor_reset_wait
     }
 
     pub fn reader(&self) -> &Reader {

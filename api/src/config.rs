@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use chrono::TimeDelta;
 use clap::{Parser, ValueEnum};
 use daybook_projections::NewVersions;
 
@@ -81,6 +82,10 @@ pub struct Config {
     #[arg(long, env = "DAYBOOK_MASTER_KEY_FILE", value_name = "FILE")]
     master_key: Option<PathBuf>,
 
+    /// How long, in hours, the reset of a lost second factor waits before another one of the staff can complete it.
+    #[arg(long, env = "DAYBOOK_FACTOR_RESET_WAIT", default_value_t = 24, value_name = "HOURS", value_parser = clap::value_parser!(u32).range(1..=720))]
+    factor_reset_wait: u32,
+
     /// Go by the database's clock where nothing would be recorded otherwise: after more than 31 days without a record,
     /// although this machine's differs from it by more than five minutes; and where the last event was recorded more than
     /// five minutes ahead of it, at the time of that event until the clock has come there.
@@ -133,6 +138,11 @@ impl Config {
     /// How callers may be connected.
     pub fn callers(&self) -> ConnectionOptions {
         ConnectionOptions { limit: self.callers as usize, patience: Duration::from_secs(self.patience.into()) }
+    }
+
+    /// How long the reset of a lost second factor waits.
+    pub fn factor_reset_wait(&self) -> TimeDelta {
+        TimeDelta::hours(self.factor_reset_wait.into())
     }
 
     /// The pause between two looks at the rows.
@@ -215,6 +225,15 @@ mod tests {
         assert_eq!((usual.new_versions(), usual.watch()), (NewVersions::Build, Some(Duration::from_secs(1))));
         let other = config(&["--new-versions", "await", "--watch", "0"]);
         assert_eq!((other.new_versions(), other.watch()), (NewVersions::Await, None));
+    }
+
+    #[test]
+    fn a_lost_factor_is_not_reset_at_once() {
+        let config = Config::try_parse_from(["daybook-server"]).expect("the settings fit");
+        assert_eq!(config.factor_reset_wait(), TimeDelta::hours(24));
+        for hours in ["0", "721"] {
+            assert!(Config::try_parse_from(["daybook-server", "--factor-reset-wait", hours]).is_err(), "{hours}");
+        }
     }
 
     #[test]

@@ -27,7 +27,7 @@ use crate::{
         problem,
         write::{MovesMoney, Recorded},
     },
-    identity::{access_log, demonstration, me, password, session, sign_in, token},
+    identity::{access_log, demonstration, factor_reset, me, password, session, sign_in, token},
     invoice,
     operate::{health, metrics, parking, projection, rebuild},
     order, payer, payment,
@@ -117,6 +117,7 @@ fn table() -> Vec<Route> {
         route("post", "/v1/me/factors/{id}/confirm", Identity, routes!(me::confirm)).after_step_up(),
         route("delete", "/v1/me/factors/{id}", Identity, routes!(me::remove_factor)).after_step_up(),
         route("post", "/v1/me/recovery-codes", Identity, routes!(me::make_codes)).after_step_up(),
+        route("post", "/v1/me/factor-reset/cancel", Begun, routes!(factor_reset::cancel_own)),
         route("post", "/v1/session/step-up", Identity, routes!(sign_in::step_up)),
         route("post", "/v1/session/membership", Identity, routes!(session::switch)),
         route("get", "/v1/sessions", Identity, routes!(session::list)),
@@ -136,6 +137,9 @@ fn table() -> Vec<Route> {
         route("post", "/v1/users/{id}/disable", May(F::UsersManage), routes!(user::disable)),
         route("post", "/v1/users/{id}/memberships", May(F::UsersManage), routes!(user::change_membership)).after_step_up(),
         route("post", "/v1/users/{id}/password-link", May(F::UsersManage), routes!(password::make_link)).after_step_up(),
+        route("post", "/v1/users/{id}/factor-reset", May(F::FactorsReset), routes!(factor_reset::request)).after_step_up(),
+        route("post", "/v1/users/{id}/factor-reset/complete", May(F::FactorsReset), routes!(factor_reset::complete)).after_step_up(),
+        route("post", "/v1/users/{id}/factor-reset/cancel", May(F::UsersManage), routes!(factor_reset::cancel)),
         route("get", "/v1/access-log", Identity, routes!(access_log::list)),
 
         // Accounts.

@@ -12,6 +12,7 @@ mod effect;
 pub mod engine;
 pub mod expense;
 pub mod explanation;
+pub mod factor_reset;
 pub mod history;
 pub mod invoice;
 pub mod journal;
@@ -40,6 +41,7 @@ pub static BOARD: &[Definition] = &[
     Definition::of::<customer::Customers>(),
     Definition::of::<discount::Discounts>(),
     Definition::of::<expense::Expenses>(),
+    Definition::of::<factor_reset::FactorResets>(),
     Definition::of::<history::History>(),
     Definition::of::<invoice::Invoices>(),
     Definition::of::<journal::Journal>(),

@@ -304,6 +304,17 @@ impl Projection for Users {
                 changes.insert(FactorRow { user_id, id: factor.to_string(), kind: Word(kind), added_at: at });
             }
             E::FactorRemoved { factor } => changes.delete::<FactorRow>((user_id, factor.to_string())),
+            E::FactorsReset { factors } => {
+                for factor in factors {
+                    changes.delete::<FactorRow>((user_id.clone(), factor.to_string()));
+                }
+                change(event, changes, |row| {
+                    row.password_id = None;
+                    row.recovery_codes_id = None;
+                });
+            }
+            // A projection of its own has them.
+            E::FactorResetRequested(_) | E::FactorResetCancelled {} => {}
             E::TokenMade(TokenGrant { token, party, name, functions, expires_at }) => changes.insert(TokenRow {
                 id: token.to_string(),
                 user_id,

@@ -208,6 +208,8 @@ fn what_needs_the_password_once_more_is_on_this_page() {
         ("post", "/v1/users/{id}/enable"),
         ("post", "/v1/users/{id}/memberships"),
         ("post", "/v1/users/{id}/password-link"),
+        ("post", "/v1/users/{id}/factor-reset"),
+        ("post", "/v1/users/{id}/factor-reset/complete"),
         ("post", "/v1/payments/{id}/refunds"),
         ("post", "/v1/payments/{id}/refunds/{refund}/settle"),
         ("post", "/v1/payments/{id}/refunds/{refund}/fail"),

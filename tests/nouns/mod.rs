@@ -1,6 +1,7 @@
 //! What each noun does, over HTTP.
 
 mod books;
+mod factor_resets;
 mod notices;
 mod reading;
 mod users;

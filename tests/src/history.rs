@@ -15,7 +15,7 @@ use daybook_core::{
         order::{ItemRequest, PartOfPeriod},
         payer::{Address, PayerKind},
         payment::Purpose,
-        user::{Contact, ContactKind, CredentialChange, FactorKind, MembershipChange, TokenGrant},
+        user::{Contact, ContactKind, CredentialChange, FactorKind, FactorResetStep, MembershipChange, TokenGrant},
     },
     operations::{
         AccountOpening, AddOrderItem, AdjustAccount, AdjustExpense, AdvancePayment, AllocatePayment, ChangeCredentials,
@@ -23,8 +23,8 @@ use daybook_core::{
         FailRefund, GatewayNotice, GrantDiscount, HoldFunds, Invitation, InviteUser, IssueCreditNote, IssueInvoice,
         JoinGroup, LeaveGroup, LoseDispute, NoticeOutcome, Numbering, OpenDispute, Operation, PayOrder, PayOrderBy,
         PayerChange, PaymentRequest, PaymentStep, PlaceOrder, Profile, RecordExpense, Registration, ReinstateExpense,
-        ReleaseHold, RemoveOrderItem, RenameOrder, ReverseExpense, RevokeDiscount, SettleRefund, StartRefund, Terms,
-        TicketAction, TicketOpening, TransferFunds, UserChange, WinDispute, WriteOnTicket,
+        ReleaseHold, RemoveOrderItem, RenameOrder, ResetFactors, ReverseExpense, RevokeDiscount, SettleRefund,
+        StartRefund, Terms, TicketAction, TicketOpening, TransferFunds, UserChange, WinDispute, WriteOnTicket,
     },
     store::Store,
     terms::tax::RoundingPolicy,
@@ -597,5 +597,20 @@ async fn users(ledger: &mut Ledger, customer: &CustomerId) {
             }
         }
         ledger.act(Operation::ChangeCredentials(ChangeCredentials { user: ada.clone(), change })).await;
+    }
+    // One factor is taken off after all, and one reset is still waited for: all at one moment.
+    let (at, wait) = (ledger.now, TimeDelta::zero());
+    let key = CredentialChange::AddFactor { factor: Id::named("key").expect("a name"), kind: FactorKind::Totp };
+    let key = Operation::ChangeCredentials(ChangeCredentials { user: clerk.clone(), change: key });
+    let step = |user: &UserId, step| Operation::ResetFactors(ResetFactors { user: user.clone(), step });
+    for operation in [
+        key,
+        step(&ada, FactorResetStep::Request { wait }),
+        step(&ada, FactorResetStep::Cancel),
+        step(&clerk, FactorResetStep::Request { wait }),
+        step(&clerk, FactorResetStep::Complete),
+        step(&ada, FactorResetStep::Request { wait }),
+    ] {
+        ledger.act_at(at, operation).await;
     }
 }

@@ -164,7 +164,8 @@ fn options(config: &Config) -> AppOptions {
         IdentityOptions { keys: config.home.clone(), hashing: Hashing::default(), sessions: SessionOptions::default() };
     let lag_budget = Duration::from_secs(config.lag_budget.into());
     let (hosts, watch) = (config.hosts(), config.watch());
-    AppOptions { writer, projector, lag_budget, hosts, identity, watch, ..AppOptions::default() }
+    let factor_reset_wait = config.factor_reset_wait();
+    AppOptions { writer, projector, lag_budget, hosts, identity, factor_reset_wait, watch, ..AppOptions::default() }
 }
 
 fn stop_on_signals() -> io::Result<CancellationToken> {

@@ -225,6 +225,7 @@ fn is_personal(path: &str, method: &str) -> bool {
     let personal = ["/v1/access-log", "/v1/me", "/v1/password", "/v1/session", "/v1/sign-"];
     personal.iter().any(|prefix| path.starts_with(prefix))
         || path.ends_with("/password-link")
+        || path.ends_with("/factor-reset/complete")
         || (path == "/v1/tokens" && method == "get")
 }
 

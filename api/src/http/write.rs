@@ -18,7 +18,7 @@ use daybook_core::{
     store::idempotency::{digest, given},
     writer::{Command, Done, Idempotency},
 };
-use daybook_projections::{engine::Projection, user::Users};
+use daybook_projections::{engine::Projection, factor_reset::FactorResets, user::Users};
 use serde::{Deserialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use tokio::time::sleep;
@@ -113,6 +113,7 @@ fn changes_rights(operation: &Operation) -> bool {
             | Operation::ChangeUser(_)
             | Operation::ChangeMembership(_)
             | Operation::ChangeCredentials(_)
+            | Operation::ResetFactors(_)
     )
 }
 
@@ -291,7 +292,9 @@ impl App {
 
     /// Waits until every process knows of a right, a password or a token that was changed at this position.
     pub async fn rights_are_known(&self, position: Position) -> Result<(), ApiError> {
-        self.reader().wait_for(Users::NAME, position, KNOWN_BY).await?;
+        for projection in [Users::NAME, FactorResets::NAME] {
+            self.reader().wait_for(projection, position, KNOWN_BY).await?;
+        }
         // What was found out before is believed no longer.
         sleep(BELIEVED).await;
         Ok(())

@@ -22,7 +22,12 @@ use tokio::time::sleep;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{cookie, session_needed, sign_in::SecretText};
+use super::{
+    cookie,
+    factor_reset::{self, FactorResetShown},
+    session_needed,
+    sign_in::SecretText,
+};
 use crate::{
     app::App,
     http::{
@@ -52,6 +57,8 @@ pub struct Me {
     factors: Vec<FactorShown>,
     /// How many recovery codes have not been used.
     recovery_codes_left: u64,
+    /// That the factors are about to be taken off. Whoever has not asked for it cancels it.
+    factor_reset: Option<FactorResetShown>,
     /// Until when what needs the password or the factor once more may be done.
     stepped_up_until: Option<DateTime<Utc>>,
 }
@@ -69,6 +76,7 @@ pub async fn show(State(app): State<App>, Asker(asker): Asker) -> Result<Respons
         Some(set) => app.identity().recovery.left(RecoveryOf { user: &user.id, set }).await?,
         None => 0,
     };
+    let factor_reset = factor_reset::pending(&app, &user.id).await?;
     Ok(json(&Me {
         user: user.id,
         login: user.login,
@@ -78,6 +86,7 @@ pub async fn show(State(app): State<App>, Asker(asker): Asker) -> Result<Respons
         memberships: memberships.into_iter().map(Into::into).collect(),
         factors: factors.into_iter().map(Into::into).collect(),
         recovery_codes_left: left,
+        factor_reset,
         stepped_up_until: asker.session().and_then(|session| session.stepped_up_until),
     }))
 }

@@ -2,6 +2,7 @@
 
 pub mod access_log;
 pub mod demonstration;
+pub mod factor_reset;
 pub mod me;
 pub mod password;
 pub mod session;

@@ -142,9 +142,14 @@ pub async fn make_link(
     let not_found = || ApiError::new("user-not-found", "there is no such user");
     let user = user.ok_or_else(not_found)?;
     may_let_in(&asker, &memberships, not_found)?;
-    let now = app.clock().now();
     let purpose = if user.password_id.is_some() { Purpose::PasswordReset } else { Purpose::Invitation };
-    let link = app.identity().links.make(NewLink { user: &user.id, purpose, about: None }, now).await?;
+    handed_over(&app, &user.id, purpose).await
+}
+
+/// A new link of this purpose, to be handed over by whoever asks.
+pub async fn handed_over(app: &App, user: &str, purpose: Purpose) -> Result<Response, ApiError> {
+    let now = app.clock().now();
+    let link = app.identity().links.make(NewLink { user, purpose, about: None }, now).await?;
     let made = LinkMade { link: link.expose().to_owned(), expires_at: now + purpose.life() };
     let mut response = json(&made);
     *response.status_mut() = StatusCode::CREATED;

@@ -15,7 +15,12 @@ use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 use utoipa::ToSchema;
 
-use super::{cookie, session::current, session_needed};
+use super::{
+    cookie,
+    factor_reset::{self, FactorResetShown},
+    session::current,
+    session_needed,
+};
 use crate::{
     app::App,
     http::{
@@ -45,6 +50,9 @@ pub struct SignedIn {
     /// What is still to be shown: `second_factor`, or nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     needs: Option<&'static str>,
+    /// That the second factor is about to be taken off. Whoever has not asked for it cancels it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    factor_reset: Option<FactorResetShown>,
 }
 
 /// Begins a session. A person with a second factor may do nothing before it is shown.
@@ -91,7 +99,8 @@ pub async fn sign_in(
         app.identity().sessions.end(&former.user, &id, ended, now).await?;
     }
     let needs = has_factor.then_some("second_factor");
-    Ok(with_cookie(&app, &secret, SignedIn { user: user.id, needs }))
+    let factor_reset = factor_reset::pending(&app, &user.id).await?;
+    Ok(with_cookie(&app, &secret, SignedIn { user: user.id, needs, factor_reset }))
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -120,7 +129,8 @@ pub async fn second_factor(
     // The cookie of before is worth nothing when the new one is there.
     sleep(BELIEVED).await;
     log(&app, &client, AccessKind::SignedIn, &session.user, Some(&session.id)).await?;
-    Ok(with_cookie(&app, &raised, SignedIn { user: session.user, needs: None }))
+    let factor_reset = factor_reset::pending(&app, &session.user).await?;
+    Ok(with_cookie(&app, &raised, SignedIn { user: session.user, needs: None, factor_reset }))
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -165,7 +175,8 @@ pub async fn step_up(
     let renewed = renewed.ok_or_else(|| unauthenticated("the session has ended"))?;
     sleep(BELIEVED).await;
     log(&app, &client, AccessKind::SteppedUp, &session.user, Some(&session.id)).await?;
-    Ok(with_cookie(&app, &renewed, SignedIn { user: session.user, needs: None }))
+    let factor_reset = factor_reset::pending(&app, &session.user).await?;
+    Ok(with_cookie(&app, &renewed, SignedIn { user: session.user, needs: None, factor_reset }))
 }
 
 /// The session of the cookie, and the cookie's own secret.

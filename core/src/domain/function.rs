@@ -110,6 +110,7 @@ functions! {
     EffectDate = "effect.date", Provider(&[Staff]), "Say that something takes effect at another moment than now.";
     ExpensesRead = "expenses.read", CustomerAnd(READERS), "See expenses.";
     ExpensesRecord = "expenses.record", Provider(&[Staff]), "Record expenses, and adjust, reverse and reinstate them.";
+    FactorsReset = "factors.reset", Provider(&[Staff, Operator]), "Take the second factor off somebody who has lost it, with another one of the staff and after a waiting time.";
     HistoryRead = "history.read", CustomerAnd(READERS), "See the history of anything.";
     InvoicesIssue = "invoices.issue", Provider(&[Staff]), "Issue invoices.";
     InvoicesRead = "invoices.read", CustomerAnd(READERS), "See invoices.";

@@ -2,6 +2,7 @@
 //! or with the provider.
 
 mod credential;
+mod factor_reset;
 
 use std::fmt;
 
@@ -29,6 +30,7 @@ pub use credential::{
     CredentialChange, Factor, FactorId, FactorKind, Password, PasswordId, RecoveryCodes, RecoveryCodesId, Token,
     TokenGrant, TokenId,
 };
+pub use factor_reset::{FactorReset, FactorResetCommand, FactorResetStep};
 
 pub type UserId = Id<User>;
 
@@ -81,6 +83,7 @@ pub enum UserCommand {
     Change(UserChange),
     ChangeMembership { party: Party, change: MembershipChange },
     ChangeCredentials(CredentialChange),
+    ResetFactors(FactorResetCommand),
 }
 
 /// What can be changed of a person.
@@ -131,6 +134,9 @@ pub enum UserEvent {
     RecoveryCodesMade { codes: RecoveryCodesId },
     TokenMade(TokenGrant),
     TokenRevoked { token: TokenId },
+    FactorResetRequested(FactorReset),
+    FactorResetCancelled {},
+    FactorsReset { factors: Vec<FactorId> },
 }
 
 refusals! {
@@ -176,6 +182,18 @@ refusals! {
         FactorExists = conflict("factor-exists", "The user has that factor already"),
         #[error("the user has no such factor")]
         NoFactor = absent("factor-not-found", "The user has no such factor"),
+        #[error("the user has no second factor")]
+        NoSecondFactor = conflict("no-second-factor", "The user has no second factor"),
+        #[error("a reset of the second factor has been asked for already")]
+        FactorResetRequested =
+            conflict("factor-reset-requested", "A reset of the second factor has been asked for already"),
+        #[error("no reset of the second factor has been asked for")]
+        NoFactorReset = absent("factor-reset-not-found", "No reset of the second factor has been asked for"),
+        #[error("the reset of the second factor can be completed from {completable_at} on")]
+        FactorResetEarly { completable_at: DateTime<Utc> } with { completable_at } =
+            conflict("factor-reset-early", "The waiting time of the reset is not over"),
+        #[error("neither the person nor whoever asked for the reset does that: another one of the staff does")]
+        SecondPersonNeeded = forbidden("second-person-needed", "Another one of the staff has to do that"),
         #[error("a user has {most} tokens at most: revoke those that are not in use")]
         TooManyTokens { most: usize } = conflict("too-many-tokens", "The user has as many tokens as can be"),
         #[error("there is no such token")]
@@ -207,6 +225,7 @@ pub struct Person {
     contacts: OrdSet<u32>,
     last_contact: u32,
     factors: OrdMap<String, FactorKind>,
+    factor_reset: Option<FactorReset>,
     /// Those that are not revoked.
     tokens: OrdMap<String, TokenGrant>,
 }
@@ -225,7 +244,7 @@ impl Noun for User {
 }
 
 impl LedgerAggregate for User {
-    const FOLD_VERSION: i32 = 1;
+    const FOLD_VERSION: i32 = 2;
 
     fn owner(&self) -> Owner<'_> {
         match self {
@@ -435,6 +454,14 @@ impl Person {
             E::TokenRevoked { token } => {
                 self.tokens.remove(token.as_str());
             }
+            E::FactorResetRequested(reset) => self.factor_reset = Some(reset),
+            E::FactorResetCancelled {} => self.factor_reset = None,
+            E::FactorsReset { factors } => {
+                for factor in &factors {
+                    self.factors.remove(factor.as_str());
+                }
+                self.factor_reset = None;
+            }
         }
     }
 }
@@ -495,6 +522,7 @@ impl Aggregate for User {
                 person.decide_membership(party, change)?
             }
             (Self::Invited(person), C::ChangeCredentials(change)) => person.decide_credentials(change)?,
+            (Self::Invited(person), C::ResetFactors(command)) => person.decide_factor_reset(command)?,
         };
         sink.write(event, self).await;
         Ok(())
@@ -509,6 +537,7 @@ impl Aggregate for User {
                     contacts: OrdSet::new(),
                     last_contact: 0,
                     factors: OrdMap::new(),
+                    factor_reset: None,
                     tokens: OrdMap::new(),
                 }));
             }
@@ -542,6 +571,9 @@ impl DomainEvent for UserEvent {
             Self::RecoveryCodesMade { .. } => "user.recovery_codes_made",
             Self::TokenMade(_) => "user.token_made",
             Self::TokenRevoked { .. } => "user.token_revoked",
+            Self::FactorResetRequested(_) => "user.factor_reset_requested",
+            Self::FactorResetCancelled {} => "user.factor_reset_cancelled",
+            Self::FactorsReset { .. } => "user.factors_reset",
         }
         .into()
     }
@@ -561,6 +593,9 @@ impl LedgerEvent for UserEvent {
         ("user.enabled", "1.0"),
         ("user.factor_added", "1.0"),
         ("user.factor_removed", "1.0"),
+        ("user.factor_reset_cancelled", "1.0"),
+        ("user.factor_reset_requested", "1.0"),
+        ("user.factors_reset", "1.0"),
         ("user.function_denied", "1.0"),
         ("user.function_granted", "1.0"),
         ("user.invited", "1.0"),
@@ -600,6 +635,8 @@ impl LedgerEvent for UserEvent {
             }
             Self::TokenRevoked { token } => mentions.add(token),
             Self::FactorAdded { factor, .. } | Self::FactorRemoved { factor } => mentions.add(factor),
+            Self::FactorsReset { factors } => mentions.add_all(factors),
+            Self::FactorResetRequested(reset) => mentions.add_all(&reset.by),
             Self::MembershipGiven { party: Party::Provider }
             | Self::MembershipWithdrawn { party: Party::Provider }
             | Self::Invited(_)
@@ -612,7 +649,8 @@ impl LedgerEvent for UserEvent {
             | Self::RoleGranted { .. }
             | Self::RoleRevoked { .. }
             | Self::PasswordSet { .. }
-            | Self::RecoveryCodesMade { .. } => {}
+            | Self::RecoveryCodesMade { .. }
+            | Self::FactorResetCancelled {} => {}
         }
     }
 
@@ -638,7 +676,10 @@ impl LedgerEvent for UserEvent {
             | Self::FactorRemoved { .. }
             | Self::RecoveryCodesMade { .. }
             | Self::TokenMade(_)
-            | Self::TokenRevoked { .. } => Vec::new(),
+            | Self::TokenRevoked { .. }
+            | Self::FactorResetRequested(_)
+            | Self::FactorResetCancelled {}
+            | Self::FactorsReset { .. } => Vec::new(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     AdvancePayment, ChangeCredentials, ChangeMembership, ChangeTerms, ChangeUser, InviteUser, Operation,
-    OperationRejection, PaymentStep, Refusal, WriteOnTicket,
+    OperationRejection, PaymentStep, Refusal, ResetFactors, WriteOnTicket,
 };
 use crate::{
     domain::{
@@ -10,7 +10,7 @@ use crate::{
         account::Terms,
         function::{Function, Functions},
         ticket::TicketAction,
-        user::{CredentialChange, MembershipChange, UserRejection},
+        user::{CredentialChange, FactorResetStep, MembershipChange, UserRejection},
     },
     event::{Actor, ActorKind},
     state::UnitOfWork,
@@ -116,6 +116,10 @@ impl Operation {
                 _ => return None,
             },
             Self::ChangeCredentials(_) => F::UsersManage,
+            // To cancel it only takes back: also who has shown no more than the password does it.
+            Self::ResetFactors(ResetFactors { user, step: FactorResetStep::Cancel }) if own(user) => return None,
+            Self::ResetFactors(ResetFactors { step: FactorResetStep::Cancel, .. }) => F::UsersManage,
+            Self::ResetFactors(_) => F::FactorsReset,
         })
     }
 }

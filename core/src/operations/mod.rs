@@ -41,7 +41,7 @@ pub use refund::{FailRefund, SettleRefund, StartRefund};
 pub use ticket::WriteOnTicket;
 pub use transfer::TransferFunds;
 pub use upgrade::{FoldGateway, KeepNumber};
-pub use user::{ChangeCredentials, ChangeMembership, ChangeUser, InviteUser};
+pub use user::{ChangeCredentials, ChangeMembership, ChangeUser, InviteUser, ResetFactors};
 
 pub use crate::domain::{
     account::{AccountOpening, Terms},
@@ -49,7 +49,7 @@ pub use crate::domain::{
     payer::{PayerChange, Profile},
     payment::PaymentRequest,
     ticket::{TicketAction, TicketOpening},
-    user::{CredentialChange, Invitation, MembershipChange, UserChange},
+    user::{CredentialChange, FactorResetStep, Invitation, MembershipChange, UserChange},
 };
 use crate::{
     domain::{
@@ -108,6 +108,7 @@ pub enum Operation {
     ChangeUser(ChangeUser),
     ChangeMembership(ChangeMembership),
     ChangeCredentials(ChangeCredentials),
+    ResetFactors(ResetFactors),
     KeepNumber(KeepNumber),
     FoldGateway(FoldGateway),
 }
@@ -270,6 +271,7 @@ impl Operation {
             Self::ChangeUser(operation) => operation.decide(books),
             Self::ChangeMembership(operation) => operation.decide(books),
             Self::ChangeCredentials(operation) => operation.decide(books),
+            Self::ResetFactors(operation) => operation.decide(books),
             Self::KeepNumber(operation) => operation.decide(books),
             Self::FoldGateway(operation) => operation.decide(books),
         }
@@ -331,6 +333,7 @@ impl Operation {
             | Self::ChangeUser(_)
             | Self::ChangeMembership(_)
             | Self::ChangeCredentials(_)
+            | Self::ResetFactors(_)
             | Self::KeepNumber(_)
             | Self::FoldGateway(_) => None,
         };

@@ -5,14 +5,17 @@ use serde_json::json;
 use super::{
     Answer, Refusal,
     access::{AccessRejection, allowed, asking_customer, may_give, may_remove_leader},
-    answer,
+    answer, reason_given,
 };
 use crate::{
     domain::{
         Party, Team, User, UserId,
         function::{Function, Role},
         team::{TeamCommand, TeamRejection},
-        user::{CredentialChange, Invitation, MembershipChange, UserChange, UserCommand},
+        user::{
+            CredentialChange, FactorResetCommand, FactorResetStep, Invitation, MembershipChange, UserChange,
+            UserCommand, UserRejection,
+        },
         user_name::UserNameCommand,
     },
     state::UnitOfWork,
@@ -44,6 +47,13 @@ pub struct ChangeMembership {
 pub struct ChangeCredentials {
     pub user: UserId,
     pub change: CredentialChange,
+}
+
+/// Takes the second factor off somebody who has lost it, in two steps of two persons with a waiting time between them.
+#[derive(Clone, Debug)]
+pub struct ResetFactors {
+    pub user: UserId,
+    pub step: FactorResetStep,
 }
 
 impl InviteUser {
@@ -128,6 +138,37 @@ impl ChangeCredentials {
         Ok(answer(match change {
             CredentialChange::MakeToken(grant) => json!({ "id": grant.token }),
             _ => json!({ "id": user }),
+        }))
+    }
+}
+
+impl ResetFactors {
+    pub(super) fn decide(&self, books: &mut UnitOfWork<'_>) -> Result<Answer, Refusal> {
+        let Self { user, step } = self;
+        if matches!(step, FactorResetStep::Request { .. }) {
+            reason_given(books)?;
+        }
+        let principal = books.context().principal.as_ref();
+        if let Some(principal) = principal.filter(|_| *step != FactorResetStep::Cancel) {
+            if principal.token.is_some() {
+                return Err(AccessRejection::MoreThanOwn.into());
+            }
+            if principal.user == *user {
+                return Err(UserRejection::SecondPersonNeeded.into());
+            }
+            if books.get(user).person()?.membership(&Party::Provider).is_some() {
+                allowed(books, principal, Function::RightsGrant)?;
+            }
+        }
+        // No request about it names a moment of effect: that is when the command was given.
+        let at = books.context().occurred_at;
+        let by = principal.map(|principal| principal.user.clone());
+        books.execute(user, UserCommand::ResetFactors(FactorResetCommand { step: *step, by, at }))?;
+        Ok(answer(match books.get(user).person()?.factor_reset(at) {
+            Some(reset) => {
+                json!({ "id": user, "completable_at": reset.completable_at, "lapses_at": reset.lapses_at })
+            }
+            None => json!({ "id": user }),
         }))
     }
 }
