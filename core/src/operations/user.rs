@@ -10,7 +10,7 @@ use super::{
 use crate::{
     domain::{
         Party, Team, User, UserId,
-        function::{Function, Role},
+        function::Function,
         team::{TeamCommand, TeamRejection},
         user::{
             CredentialChange, FactorResetCommand, FactorResetStep, Invitation, MembershipChange, UserChange,
@@ -238,13 +238,5 @@ impl UserChange {
             Self::Rename { .. } | Self::Move { .. } | Self::AddContact { .. } | Self::RemoveContact { .. } => true,
             Self::Enable | Self::Disable => false,
         }
-    }
-}
-
-impl InviteUser {
-    /// The provider's first operator, who can invite all others.
-    pub fn operator(invitation: Invitation) -> Self {
-        let rights = vec![MembershipChange::GrantRole(Role::Operator)];
-        Self { invitation, party: Party::Provider, rights }
     }
 }
