@@ -61,6 +61,9 @@ impl InviteUser {
         let user = books.new_id::<User>();
         books.execute(&self.invitation.login_name, UserNameCommand::Claim { user: user.clone() })?;
         books.execute(&user, UserCommand::Invite(self.invitation.clone()))?;
+        if let Some(customer) = self.party.customer() {
+            books.get(customer).groups()?;
+        }
         for change in [MembershipChange::Give].iter().chain(&self.rights) {
             change_membership(books, &user, &self.party, change)?;
         }
@@ -182,9 +185,6 @@ fn change_membership(
 ) -> Result<(), Refusal> {
     may_give(books, change)?;
     not_of_the_house(books, user, party, change)?;
-    if let Some(customer) = party.customer() {
-        books.get(customer).groups()?;
-    }
     let leads = |books: &mut UnitOfWork<'_>| {
         let person = books.get(user).person().ok();
         person.is_some_and(|person| {
