@@ -137,8 +137,7 @@ impl Authenticated {
 
     /// The session that asks. What decides who somebody is, is not done by a token.
     pub fn in_session(&self) -> Result<&Session, ApiError> {
-        let needed = || ApiError::new("session-needed", "that is done in a session, and not by a token");
-        self.session().ok_or_else(needed)
+        self.session().ok_or_else(session_needed)
     }
 
     pub fn session(&self) -> Option<&Session> {
@@ -286,6 +285,10 @@ pub fn forbidden(function: Function) -> ApiError {
 pub fn unauthenticated(detail: &str) -> ApiError {
     ApiError::new("unauthenticated", detail)
 }
+pub fn session_needed() -> ApiError {
+    ApiError::new("session-needed", "that is done in a session, and not by a token")
+}
+
 
 impl App {
     /// Who asks, if that can be found out. A token that is none is refused; a session that has ended is as none.

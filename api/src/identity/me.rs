@@ -25,14 +25,13 @@ use uuid::Uuid;
 use super::{
     cookie,
     factor_reset::{self, FactorResetShown},
-    session_needed,
     sign_in::SecretText,
 };
 use crate::{
     app::App,
     http::{
         address::Named,
-        authentication::{self, Asker, Authenticated, BELIEVED},
+        authentication::{self, Asker, Authenticated, BELIEVED, session_needed},
         body::JsonBody,
         caller::Caller,
         error::ApiError,

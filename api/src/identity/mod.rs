@@ -43,10 +43,6 @@ fn set_cookie(app: &App, value: &str, seconds: u32) -> HeaderValue {
     line
 }
 
-fn session_needed() -> ApiError {
-    ApiError::new("session-needed", "that is done in a session, and not by a token")
-}
-
 /// The identifier of a user as the rows have it.
 fn user_id(id: &str) -> Result<UserId, ApiError> {
     id.parse().map_err(|_| ApiError::new("internal", "the identifier of a user cannot be read"))

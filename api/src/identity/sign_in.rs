@@ -19,12 +19,11 @@ use super::{
     cookie,
     factor_reset::{self, FactorResetShown},
     session::current,
-    session_needed,
 };
 use crate::{
     app::App,
     http::{
-        authentication::{Asker, BELIEVED, Client, unauthenticated},
+        authentication::{self, Asker, BELIEVED, Client, session_needed, unauthenticated},
         body::JsonBody,
         error::ApiError,
         wire::{Email, Words},
@@ -181,7 +180,7 @@ pub async fn step_up(
 
 /// The session of the cookie, and the cookie's own secret.
 async fn of_cookie(app: &App, headers: &HeaderMap) -> Result<(daybook_identity::Session, Secret), ApiError> {
-    let secret = crate::http::authentication::cookie(headers).ok_or_else(session_needed)?;
+    let secret = authentication::cookie(headers).ok_or_else(session_needed)?;
     let session = app.identity().sessions.find(&secret, app.clock().now()).await?.ok_or_else(session_needed)?;
     Ok((session, secret))
 }
