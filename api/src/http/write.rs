@@ -77,11 +77,6 @@ impl WriteRequest {
         self.idempotency.is_some()
     }
 
-    /// A command that something else than a body asks for.
-    pub fn of(caller: Caller, clock: &Clock) -> Self {
-        Self { caller, idempotency: None, clock: clock.clone() }
-    }
-
     pub fn command(
         self,
         operation: Operation,
@@ -144,6 +139,16 @@ impl<T: DeserializeOwned> FromRequest<App> for Writing<T> {
         // An earlier version may have had other limits, and a retry is answered as the request was.
         let recorded = app.recorded(&parts, idempotency.as_ref()).await?;
         Err(recorded.map_or(NotDone::Refused(error), NotDone::Recorded))
+    }
+}
+
+/// A request that is answered anew each time it is sent: what it answers is stored nowhere.
+impl FromRequestParts<App> for WriteRequest {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let caller = Caller::from_request_parts(parts, app).await?;
+        Ok(Self { caller, idempotency: None, clock: app.clock().clone() })
     }
 }
 

@@ -27,7 +27,6 @@ use crate::{
         address::Named,
         authentication::{Asker, Authenticated, BELIEVED, Client},
         body::JsonBody,
-        caller::Caller,
         error::ApiError,
         wire::{Ref, Sentence, UserRef},
         write::{Made, WriteRequest, Writing, Written},
@@ -95,13 +94,13 @@ pub async fn complete(
     State(app): State<App>,
     client: Client,
     Asker(asker): Asker,
-    caller: Caller,
+    request: WriteRequest,
     Named(Ref(user)): Named<UserRef>,
     JsonBody(Reasoned { reason }): JsonBody<Reasoned>,
 ) -> Result<Response, ApiError> {
     asker.in_session()?;
     let operation = step(&user, FactorResetStep::Complete);
-    app.change(WriteRequest::of(caller, app.clock()).command(operation, None, reason.clone())?, &[]).await?;
+    app.change(request.command(operation, None, reason.clone())?, &[]).await?;
     app.identity().sessions.end_all(user.as_str(), Ended::FactorChanged, app.clock().now()).await?;
     withdraw_links(&app, user.as_str()).await?;
     sleep(BELIEVED).await;
@@ -132,12 +131,12 @@ pub async fn cancel_own(
     State(app): State<App>,
     client: Client,
     Asker(asker): Asker,
-    caller: Caller,
+    request: WriteRequest,
 ) -> Result<Response, ApiError> {
     asker.in_session()?;
     let user = asker.person()?.user.clone();
     let operation = step(&user, FactorResetStep::Cancel);
-    app.change(WriteRequest::of(caller, app.clock()).command(operation, None, None)?, &[]).await?;
+    app.change(request.command(operation, None, None)?, &[]).await?;
     note(&app, &client, &asker, &user, "/v1/me/factor-reset/cancel", None).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

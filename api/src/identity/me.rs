@@ -33,7 +33,6 @@ use crate::{
         address::Named,
         authentication::{self, Asker, Authenticated, BELIEVED, session_needed},
         body::JsonBody,
-        caller::Caller,
         error::ApiError,
         wire::{FactorRef, Ref, json},
         write::WriteRequest,
@@ -124,7 +123,7 @@ pub struct FirstCode {
 pub async fn confirm(
     State(app): State<App>,
     Asker(asker): Asker,
-    caller: Caller,
+    request: WriteRequest,
     headers: HeaderMap,
     Named(Ref(factor)): Named<FactorRef>,
     JsonBody(FirstCode { code }): JsonBody<FirstCode>,
@@ -136,7 +135,7 @@ pub async fn confirm(
         return Err(ApiError::new("sign-in-refused", "the code is not right"));
     }
     let change = CredentialChange::AddFactor { factor, kind: domain::FactorKind::Totp };
-    let mut response = record(&app, &asker, caller, change, Some(Ended::FactorChanged)).await?;
+    let mut response = record(&app, &asker, request, change, Some(Ended::FactorChanged)).await?;
     // This session has just shown the factor.
     let secret = authentication::cookie(&headers).ok_or_else(session_needed)?;
     let raised = app.identity().sessions.raise(&secret, Level::SecondFactor, app.clock().now()).await?;
@@ -150,11 +149,11 @@ pub async fn confirm(
 pub async fn remove_factor(
     State(app): State<App>,
     Asker(asker): Asker,
-    caller: Caller,
+    request: WriteRequest,
     Named(Ref(factor)): Named<FactorRef>,
 ) -> Result<Response, ApiError> {
     asker.in_session()?;
-    record(&app, &asker, caller, CredentialChange::RemoveFactor { factor }, Some(Ended::FactorChanged)).await
+    record(&app, &asker, request, CredentialChange::RemoveFactor { factor }, Some(Ended::FactorChanged)).await
 }
 
 /// Codes to be written down. They are not shown again.
@@ -165,13 +164,17 @@ pub struct CodesMade {
 
 /// Makes ten codes, each of which takes the place of a second factor once. Those made before are worth nothing.
 #[utoipa::path(post, path = "/v1/me/recovery-codes", responses((status = 201, body = CodesMade)))]
-pub async fn make_codes(State(app): State<App>, Asker(asker): Asker, caller: Caller) -> Result<Response, ApiError> {
+pub async fn make_codes(
+    State(app): State<App>,
+    Asker(asker): Asker,
+    request: WriteRequest,
+) -> Result<Response, ApiError> {
     asker.in_session()?;
     let principal = asker.person()?;
     let id = Id::<RecoveryCodes>::from_uuid(Uuid::now_v7());
     let of = RecoveryOf { user: principal.user.as_str(), set: id.as_str() };
     let codes = app.identity().recovery.make(of, app.clock().now()).await?;
-    record(&app, &asker, caller, CredentialChange::MakeRecoveryCodes { codes: id }, None).await?;
+    record(&app, &asker, request, CredentialChange::MakeRecoveryCodes { codes: id }, None).await?;
     Ok(shown_once(CodesMade { codes: codes.iter().map(|code| code.expose().to_owned()).collect() }))
 }
 
@@ -184,13 +187,13 @@ async fn own(app: &App, asker: &Authenticated) -> Result<UserRow, ApiError> {
 async fn record(
     app: &App,
     asker: &Authenticated,
-    caller: Caller,
+    request: WriteRequest,
     change: CredentialChange,
     ends_others: Option<Ended>,
 ) -> Result<Response, ApiError> {
     let user = asker.person()?.user.clone();
     let operation = Operation::ChangeCredentials(ChangeCredentials { user: user.clone(), change });
-    let changed = app.change(WriteRequest::of(caller, app.clock()).command(operation, None, None)?, &[]).await;
+    let changed = app.change(request.command(operation, None, None)?, &[]).await;
     if let (Some(ended), Some(session)) = (ends_others, asker.session()) {
         app.identity().sessions.end_others(user.as_str(), &session.id, ended, app.clock().now()).await?;
         sleep(BELIEVED).await;

@@ -30,7 +30,6 @@ use crate::{
         address::Named,
         authentication::{Asker, Authenticated, BELIEVED, Client, forbidden, unauthenticated},
         body::JsonBody,
-        caller::Caller,
         error::ApiError,
         wire::{Ref, UserRef, json},
         write::WriteRequest,
@@ -51,7 +50,7 @@ pub async fn change(
     State(app): State<App>,
     client: Client,
     Asker(asker): Asker,
-    caller: Caller,
+    request: WriteRequest,
     JsonBody(NewPassword { current, password }): JsonBody<NewPassword>,
 ) -> Result<Response, ApiError> {
     let principal = asker.person()?;
@@ -71,8 +70,7 @@ pub async fn change(
         user: principal.user.clone(),
         change: CredentialChange::SetPassword { password: id },
     });
-    let command = WriteRequest::of(caller, app.clock()).command(operation, None, None)?;
-    let changed = app.change(command, &[]).await;
+    let changed = app.change(request.command(operation, None, None)?, &[]).await;
     app.identity().sessions.end_others(&user.id, &session.id, Ended::PasswordChanged, now).await?;
     withdraw_links(&app, &user.id).await?;
     sleep(BELIEVED).await;
