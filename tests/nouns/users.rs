@@ -454,6 +454,28 @@ async fn a_customer_never_says_when_something_takes_effect() {
 }
 
 #[tokio::test]
+async fn a_link_is_used_up_by_what_is_recorded_alone() {
+    let app = TestApp::guarded().await;
+    let party = Party::Customer(app.customer("Ada Ltd").await);
+    let user = app.invited("ada@example.org", &party, vec![]).await;
+    let new = NewLink { user: user.as_str(), purpose: Purpose::Invitation, about: None };
+    let link = app.app().identity().links.make(new, app.app().clock().now()).await.unwrap();
+    let body = json!({ "link": link.expose(), "password": PASSWORD });
+    let choose = || Answer::to(app.request(Method::POST, "/v1/password").json(&body));
+    let owner = async |statement: &'static str| sqlx::query(statement).execute(app.database.pool()).await.unwrap();
+
+    owner("alter table events add constraint fault check (event_type <> 'user.password_set') not valid").await;
+    let failed = choose().await;
+    assert!(failed.status >= 500, "{}", failed.text);
+    owner("alter table events drop constraint fault").await;
+    let (one, other) = tokio::join!(choose(), choose());
+    let mut statuses = [one.status, other.status];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [204, 410], "{} {}", one.text, other.text);
+    assert_eq!(app.sign_in("ada@example.org", PASSWORD).await.status, 200);
+}
+
+#[tokio::test]
 async fn a_link_of_one_purpose_is_none_of_another() {
     let app = TestApp::guarded().await;
     let party = Party::Customer(app.customer("Ada Ltd").await);

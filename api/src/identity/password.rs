@@ -14,11 +14,12 @@ use daybook_core::{
         user::{CredentialChange, Password},
     },
     operations::{ChangeCredentials, Operation},
-    writer::Command,
+    writer::{Command, Idempotency},
 };
 use daybook_identity::{Attempt, Ended, NewLink, PasswordOf, Purpose, Secret, Standing};
 use daybook_projections::user::{self, MembershipRow, UserRow};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use tokio::time::sleep;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -97,24 +98,28 @@ pub async fn choose(
     let mut found = None;
     for purpose in [Purpose::Invitation, Purpose::PasswordReset] {
         if let Standing::Usable(link) = links.look(&link, purpose, now).await? {
-            found = Some((purpose, link));
+            found = Some(link);
         }
     }
     let no_use = || ApiError::new("link-used", "the link was used, has expired, or is none");
-    let (purpose, looked_at) = found.ok_or_else(no_use)?;
-    let user = known(&app, &looked_at.user).await?;
+    let user = known(&app, &found.ok_or_else(no_use)?.user).await?;
     // Before the link is used up: whoever chooses a bad one chooses again.
     let id = keep(&app, &user, password).await?;
-    links.redeem(&link, purpose, now).await?.ok_or_else(no_use)?;
+    let once = used_once(&link, &id);
     let operation = Operation::ChangeCredentials(ChangeCredentials {
         user: user_id(&user.id)?,
         change: CredentialChange::SetPassword { password: id },
     });
-    let changed = app.change(of_itself(&user_id(&user.id)?, operation, now), &[]).await;
+    let command = Command { idempotency: Some(once), ..of_itself(&user_id(&user.id)?, operation, now) };
+    let changed = app.change(command, &[]).await;
+    if changed.as_ref().is_err_and(|error| error.code() == "idempotency-mismatch") {
+        return Err(no_use());
+    }
+    // Also where it is not known whether it was recorded.
     app.identity().sessions.end_all(&user.id, Ended::PasswordChanged, now).await?;
-    withdraw_links(&app, &user.id).await?;
     sleep(BELIEVED).await;
     changed?;
+    withdraw_links(&app, &user.id).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -206,6 +211,13 @@ async fn keep(app: &App, user: &UserRow, password: SecretText) -> Result<Id<Pass
     let of = PasswordOf { user: &user.id, password: id.as_str() };
     app.identity().passwords.keep(of, &Secret::new(password.0), &names, app.clock().now()).await?;
     Ok(id)
+}
+
+/// The command of a link is recorded once, whoever uses the link at the same moment; a command that fails leaves the link as it
+/// was. The book knows the link by a hash, and each use by the password that it would set.
+fn used_once(link: &Secret, password: &Id<Password>) -> Idempotency {
+    let key = Sha256::digest(link.expose()).iter().map(|byte| format!("{byte:02x}")).collect();
+    Idempotency { scope: "one-time link".into(), key, fingerprint: Sha256::digest(password.as_str()).into() }
 }
 
 /// A command that a person gives about himself or herself without a session, by what was sent to that person alone.
