@@ -393,9 +393,34 @@ pub async fn member(
     .await
 }
 
-/// The token of this identifier.
-pub async fn token(connection: &mut PgConnection, id: &str) -> Result<Option<TokenRow>, sqlx::Error> {
-    sqlx::query_as("select * from user_tokens where id = $1").bind(id).fetch_optional(connection).await
+/// What a request needs to know of a token: its scope, its end, and its owner as a member where it asks.
+#[derive(Clone, Debug, FromRow)]
+pub struct TokenMember {
+    pub token_id: String,
+    pub scope: Option<Json<Functions>>,
+    pub expires_at: Option<DateTime<Utc>>,
+    #[sqlx(flatten)]
+    pub member: Member,
+}
+
+/// The token of this user, unless it is revoked. A membership that was given anew brings no token of before back.
+pub async fn member_by_token(
+    connection: &mut PgConnection,
+    user_id: &str,
+    token_id: &str,
+) -> Result<Option<TokenMember>, sqlx::Error> {
+    sqlx::query_as(
+        "select t.id as token_id, t.functions as scope, t.expires_at, u.enabled,
+             exists (select from user_factors f where f.user_id = u.id) as has_factor, m.*
+         from user_tokens t
+         join users u on u.id = t.user_id
+         join memberships m on m.user_id = t.user_id and m.party = t.party
+         where t.id = $1 and t.user_id = $2 and t.revoked_at is null and m.position < t.position",
+    )
+    .bind(token_id)
+    .bind(user_id)
+    .fetch_optional(connection)
+    .await
 }
 
 /// The user who signs in by the name of this identifier.

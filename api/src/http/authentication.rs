@@ -26,7 +26,10 @@ use daybook_core::{
     },
 };
 use daybook_identity::{Access, AccessKind, Level, Secret, Session};
-use daybook_projections::{Viewer, account, user};
+use daybook_projections::{
+    Viewer, account,
+    user::{self, TokenMember},
+};
 use percent_encoding::percent_decode_str;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
@@ -282,13 +285,13 @@ pub fn forbidden(function: Function) -> ApiError {
     ApiError::new("forbidden-by-role", format!("`{function}` is not allowed here")).with("function", function.name())
 }
 
-pub fn unauthenticated(detail: &str) -> ApiError {
-    ApiError::new("unauthenticated", detail)
-}
 pub fn session_needed() -> ApiError {
     ApiError::new("session-needed", "that is done in a session, and not by a token")
 }
 
+pub fn unauthenticated(detail: &str) -> ApiError {
+    ApiError::new("unauthenticated", detail)
+}
 
 impl App {
     /// Who asks, if that can be found out. A token that is none is refused; a session that has ended is as none.
@@ -327,23 +330,18 @@ impl App {
         let none = || unauthenticated("the token is not valid, or not valid any more");
         let found = self.identity().tokens.find(token, address, now).await?.ok_or_else(none)?;
         let mut connection = self.store().pool().acquire().await?;
-        let token = user::token(&mut connection, &found.token).await?;
+        let token = user::member_by_token(&mut connection, &found.user, &found.token).await?;
         let token = token.filter(|token| {
-            token.user_id == found.user
-                && token.revoked_at.is_none()
+            token.member.enabled
                 && token.expires_at.is_none_or(|end| now < end)
-                && membership.is_none_or(|membership| membership == token.party)
+                && membership.is_none_or(|membership| membership == token.member.membership.party)
         });
-        let token = token.ok_or_else(none)?;
-        let member = user::member(&mut connection, &token.user_id, Some(&token.party)).await?;
-        // A membership that was given anew brings no token of before back.
-        let member = member.filter(|member| member.enabled && member.membership.position < token.position);
-        let member = member.ok_or_else(none)?;
+        let TokenMember { token_id, scope, member, .. } = token.ok_or_else(none)?;
         let mut functions = member.membership.allowed();
-        if let Some(scope) = &token.functions {
+        if let Some(scope) = &scope {
             functions.retain(|function| scope.contains(function));
         }
-        let principal = principal(&member.membership, Some(&token.id))?;
+        let principal = principal(&member.membership, Some(&token_id))?;
         Ok(Authenticated::of(principal, functions, Means::Token))
     }
 
