@@ -2,7 +2,7 @@
 
 use daybook_core::{
     domain::{
-        Id, Party,
+        Id, Party, UserId,
         function::{Function, Role},
         user::{CredentialChange, FactorKind, MembershipChange as M, TokenGrant, UserRejection},
     },
@@ -163,6 +163,26 @@ async fn another_password_ends_the_other_sessions() {
     app.page_reads(&elsewhere, "/v1/me").await.refused(401, "unauthenticated");
     app.sign_in("ada@example.org", PASSWORD).await.refused(401, "sign-in-refused");
     assert_eq!(app.sign_in("ada@example.org", "copper lantern 42 thistle").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_sign_in_that_another_password_overtakes_begins_no_session() {
+    let app = TestApp::guarded().await;
+    let (_, ada) = with_superuser(&app).await;
+    let user: UserId = commands::id(&json!({ "id": app.page_reads(&ada, "/v1/me").await.body["user"] }));
+    let mut owner = app.database.pool().begin().await.unwrap();
+    sqlx::query("lock table sessions in exclusive mode").execute(&mut *owner).await.unwrap();
+    let overtaking = async {
+        // The password was right, and the session is about to begin.
+        let waits = "select exists (select from pg_locks where relation = 'sessions'::regclass and not granted)";
+        while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&mut *owner).await.unwrap() {
+            tokio::task::yield_now().await;
+        }
+        app.credentials(&user, CredentialChange::SetPassword { password: Id::named("another").unwrap() }).await;
+        owner.commit().await.unwrap();
+    };
+    let (answer, ()) = tokio::join!(app.sign_in("ada@example.org", PASSWORD), overtaking);
+    answer.refused(401, "sign-in-refused");
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use daybook_identity::{
-    Access, AccessKind, Attempt, FactorOf, Level, NewSession, PasswordOf, RecoveryOf, Secret, Verdict,
+    Access, AccessKind, Attempt, Ended, FactorOf, Level, NewSession, PasswordOf, RecoveryOf, Secret, Verdict,
 };
 use daybook_projections::user::{self, UserRow};
 use serde::{Deserialize, Serialize};
@@ -89,13 +89,17 @@ pub async fn sign_in(
     };
     app.identity().guessing.succeeded(admitted, now).await?;
     let (session, secret) = begin(&app, &user, Level::Password, &client).await?;
+    // Whoever took the password away meanwhile has ended the sessions that there were, and this one began after that.
+    if !still_signs_in_so(&app, &user).await? {
+        app.identity().sessions.end(&user.id, &session, Ended::PasswordChanged, now).await?;
+        return Err(refused(&app, &client, None).await?);
+    }
     if !has_factor {
         log(&app, &client, AccessKind::SignedIn, &user.id, Some(&session)).await?;
     }
     // Whatever session the browser had ends with it.
     if let Some(former) = current(&app, &headers).await? {
-        let (ended, id) = (daybook_identity::Ended::Replaced, former.id.clone());
-        app.identity().sessions.end(&former.user, &id, ended, now).await?;
+        app.identity().sessions.end(&former.user, &former.id, Ended::Replaced, now).await?;
     }
     let needs = has_factor.then_some("second_factor");
     let factor_reset = factor_reset::pending(&app, &user.id).await?;
@@ -222,6 +226,13 @@ async fn prove_factor(
     }
     app.identity().guessing.succeeded(admitted, now).await?;
     Ok(())
+}
+
+/// Whether the person may still sign in, and by the password that was shown.
+async fn still_signs_in_so(app: &App, shown: &UserRow) -> Result<bool, ApiError> {
+    let mut connection = app.store().pool().acquire().await?;
+    let now = user::user(&mut connection, &shown.id).await?;
+    Ok(now.is_some_and(|now| now.enabled && now.password_id == shown.password_id))
 }
 
 async fn begin(
