@@ -30,9 +30,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     http::{
         admission::Hosts,
+        arrival::{Edge, Proxies},
         authentication::Believed,
         page::CursorKey,
         past::{Gate, PastOptions},
+        tls::Certificates,
     },
     identity::sweep,
     operate::{health::Room, rebuild::Rebuilds},
@@ -59,8 +61,8 @@ struct Shared {
     /// Until a ledger of an earlier version has what this one looks for.
     upgrading: Arc<AtomicBool>,
     room: Room,
-    hosts: Hosts,
-    encrypted: bool,
+    edge: Edge,
+    certificates: Option<Certificates>,
     identity: Identity,
     believed: Believed,
     logins: LoginKey,
@@ -77,8 +79,13 @@ pub struct AppOptions {
     pub past: PastOptions,
     /// The names by which callers reach it, besides its addresses.
     pub hosts: Hosts,
-    /// Whether callers reach it by encrypted connections: cookies are then sent by no other.
+    /// Who may say by headers where a request comes from.
+    pub proxies: Proxies,
+    /// Whether callers reach it by encrypted connections: cookies are then sent by no other, and a proxy that does not say so
+    /// of its caller is refused.
     pub encrypted: bool,
+    /// The certificate that they are shown, if the server encrypts by itself: `/readyz` names what troubles it.
+    pub certificates: Option<Certificates>,
     pub identity: IdentityOptions,
     /// How long the reset of a lost second factor waits before it can be completed.
     pub factor_reset_wait: TimeDelta,
@@ -97,7 +104,9 @@ impl Default for AppOptions {
             lag_budget: Duration::from_secs(10),
             past,
             hosts: Hosts::default(),
+            proxies: Proxies::default(),
             encrypted: false,
+            certificates: None,
             identity: IdentityOptions {
                 keys: PathBuf::from(".daybook"),
                 hashing: Hashing::default(),
@@ -179,8 +188,8 @@ impl App {
             kept,
             upgrading,
             room: Room::default(),
-            hosts: options.hosts,
-            encrypted: options.encrypted,
+            edge: Edge { hosts: options.hosts, proxies: options.proxies, encrypted: options.encrypted },
+            certificates: options.certificates,
             identity,
             believed: Believed::default(),
             logins,
@@ -214,14 +223,19 @@ impl App {
         &self.0.room
     }
 
-    /// The names by which callers reach it.
-    pub fn hosts(&self) -> &Hosts {
-        &self.0.hosts
+    /// How callers reach it.
+    pub fn edge(&self) -> &Edge {
+        &self.0.edge
     }
 
     /// Whether callers reach it by encrypted connections.
     pub fn is_encrypted(&self) -> bool {
-        self.0.encrypted
+        self.0.edge.encrypted
+    }
+
+    /// Why callers are not shown the certificate that lies in its file.
+    pub fn certificate_trouble(&self) -> Option<String> {
+        self.0.certificates.as_ref().and_then(Certificates::trouble)
     }
 
     /// What is secret about signing in.

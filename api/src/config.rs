@@ -5,8 +5,14 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use chrono::TimeDelta;
 use clap::{Parser, ValueEnum};
 use daybook_projections::NewVersions;
+use ipnet::IpNet;
 
-use crate::http::{admission::Hosts, connections::ConnectionOptions};
+use crate::http::{
+    admission::Hosts,
+    arrival::{Proxies, proxy},
+    connections::ConnectionOptions,
+    tls::{Certificates, TlsError},
+};
 
 /// The billing ledger of a service provider, served over HTTP.
 #[derive(Clone, Debug, Parser)]
@@ -25,9 +31,24 @@ pub struct Config {
     #[arg(long, env = "DAYBOOK_OWNER_URL", value_name = "URL", hide_env_values = true, requires = "database_url")]
     owner_url: Option<String>,
 
-    /// Where to listen. Only a loopback address, as long as connections are not encrypted.
-    #[arg(long, env = "DAYBOOK_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT", value_parser = loopback)]
+    /// Where to listen. An address that other machines reach needs a certificate or proxies.
+    #[arg(long, env = "DAYBOOK_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT", value_parser = address)]
     pub listen: SocketAddr,
+
+    /// The certificate of the server and the chain above it, in PEM: connections are then encrypted by TLS 1.2 or 1.3. A new
+    /// certificate in the file is shown within ten seconds, without a restart.
+    #[arg(long, env = "DAYBOOK_TLS_CERTIFICATE", value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+
+    /// The private key of the certificate, in PEM, readable by its owner only.
+    #[arg(long, env = "DAYBOOK_TLS_KEY", value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
+
+    /// A proxy before this server that encrypts for it, by its address or its network, such as 10.0.0.7 or 10.0.0.0/24; several
+    /// with commas. It is believed what it says of its callers by `X-Forwarded-For`, `X-Forwarded-Proto` and
+    /// `X-Forwarded-Host`, and nobody else is. Without a certificate, nobody but these proxies and this machine is answered.
+    #[arg(long, env = "DAYBOOK_PROXIES", value_name = "ADDRESS", value_delimiter = ',', value_parser = proxy)]
+    proxies: Vec<IpNet>,
 
     /// A name by which callers reach this server, such as that of the proxy before it; as often as there are names. Addresses
     /// and `localhost` need no naming. A request for any other name is refused.
@@ -55,8 +76,8 @@ pub struct Config {
     #[arg(long, env = "DAYBOOK_CALLERS", default_value_t = 800, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     callers: u32,
 
-    /// How long, in seconds, a caller may take for the head of the next request on a connection, again for the body, and how
-    /// long it may take nothing of an answer; a connection that takes longer is closed.
+    /// How long, in seconds, a caller may take to agree on encryption, for the head of the next request on a connection, again
+    /// for the body, and how long it may take nothing of an answer; a connection that takes longer is closed.
     #[arg(long, env = "DAYBOOK_PATIENCE", default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     patience: u32,
 
@@ -98,6 +119,37 @@ pub struct Config {
 }
 
 impl Config {
+    /// Whether the settings fit together, and otherwise what to do.
+    pub fn check(&self) -> Result<(), String> {
+        let is_here = self.listen.ip().is_loopback();
+        if !is_here && self.tls_certificate.is_none() && self.proxies.is_empty() {
+            let (listen, port) = (self.listen, self.listen.port());
+            return Err(format!(
+                "other machines reach `--listen {listen}`, and connections would not be encrypted: give a certificate by \
+                 --tls-certificate FILE and --tls-key FILE, or name the proxy before this server that encrypts by \
+                 --proxies ADDRESS; or listen on a loopback address, such as 127.0.0.1:{port} or [::1]:{port}"
+            ));
+        }
+        Ok(())
+    }
+
+    /// The certificate that callers are shown, if connections are encrypted here.
+    pub fn certificates(&self) -> Result<Option<Certificates>, TlsError> {
+        match (&self.tls_certificate, &self.tls_key) {
+            (Some(certificate), Some(key)) => Certificates::open(certificate, key).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    pub fn proxies(&self) -> Proxies {
+        Proxies::new(&self.proxies)
+    }
+
+    /// Whether callers come by encrypted connections alone, be it that they end before this server.
+    pub fn is_encrypted(&self) -> bool {
+        self.tls_certificate.is_some() || !self.proxies.is_empty()
+    }
+
     /// The database of the user's own. An empty one is none: that is how a variable is unset where it cannot be removed.
     pub fn database_url(&self) -> Option<&str> {
         self.database_url.as_deref().filter(|url| !url.is_empty())
@@ -136,8 +188,9 @@ impl Config {
     }
 
     /// How callers may be connected.
-    pub fn callers(&self) -> ConnectionOptions {
-        ConnectionOptions { limit: self.callers as usize, patience: Duration::from_secs(self.patience.into()) }
+    pub fn callers(&self, certificates: Option<Certificates>) -> ConnectionOptions {
+        let (limit, patience) = (self.callers as usize, Duration::from_secs(self.patience.into()));
+        ConnectionOptions { limit, patience, certificates }
     }
 
     /// How long the reset of a lost second factor waits.
@@ -177,14 +230,8 @@ fn host_name(text: &str) -> Result<String, String> {
     }
 }
 
-fn loopback(text: &str) -> Result<SocketAddr, String> {
-    let address: SocketAddr = text.parse().map_err(|_| "an address looks like 127.0.0.1:8080".to_owned())?;
-    if address.ip().is_loopback() {
-        Ok(address)
-    } else {
-        let reason = "connections are not encrypted yet, so the server listens on a loopback address only";
-        Err(format!("{reason}, such as 127.0.0.1:{} or [::1]:{}", address.port(), address.port()))
-    }
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "an address looks like 127.0.0.1:8080".to_owned())
 }
 
 #[cfg(test)]
@@ -198,13 +245,45 @@ mod tests {
         Config::command().debug_assert();
     }
 
+    fn config(arguments: &[&str]) -> Result<Config, clap::Error> {
+        Config::try_parse_from(["daybook-server"].iter().chain(arguments))
+    }
+
+    fn check(arguments: &[&str]) -> Result<(), String> {
+        config(arguments).expect("each setting is well written").check()
+    }
+
     #[test]
-    fn an_address_that_others_can_reach_is_refused() {
-        let refused = Config::try_parse_from(["daybook-server", "--listen", "0.0.0.0:8080"]);
-        let error = refused.expect_err("the address is not a loopback address");
-        assert_eq!(error.kind(), ErrorKind::ValueValidation);
-        assert!(error.to_string().contains("loopback"), "{error}");
-        assert!(loopback("[::1]:0").is_ok());
+    fn an_address_that_others_can_reach_needs_a_certificate_or_proxies() {
+        for open in ["0.0.0.0:8080", "[::]:8080", "192.0.2.7:8080"] {
+            let reason = check(&["--listen", open]).expect_err(open);
+            for way in ["--tls-certificate", "--tls-key", "--proxies", "127.0.0.1:8080"] {
+                assert!(reason.contains(way), "{reason}");
+            }
+            assert_eq!(check(&["--listen", open, "--tls-certificate", "c.pem", "--tls-key", "k.pem"]), Ok(()));
+            assert_eq!(check(&["--listen", open, "--proxies", "10.0.0.7,2001:db8::/64"]), Ok(()));
+        }
+        for own in ["127.0.0.1:8080", "127.9.9.9:1", "[::1]:0"] {
+            assert_eq!(check(&["--listen", own]), Ok(()));
+        }
+        for (wrong, named) in [
+            (&["--listen", "localhost:8080"][..], "--listen"),
+            (&["--proxies", "0.0.0.0/0"], "--proxies"),
+            (&["--proxies", "10.0.0.7,proxy.example"], "--proxies"),
+            (&["--tls-certificate", "c.pem"], "--tls-key"),
+            (&["--tls-key", "k.pem"], "--tls-certificate"),
+        ] {
+            let error = config(wrong).expect_err("it is wrong").to_string();
+            assert!(error.contains(named), "{error}");
+        }
+    }
+
+    #[test]
+    fn cookies_are_sent_by_encrypted_connections_alone_where_callers_come_by_such() {
+        let encrypted = |arguments: &[&str]| config(arguments).expect("the settings fit").is_encrypted();
+        assert!(!encrypted(&[]));
+        assert!(encrypted(&["--tls-certificate", "c.pem", "--tls-key", "k.pem"]));
+        assert!(encrypted(&["--proxies", "127.0.0.1"]));
     }
 
     #[test]
@@ -217,10 +296,7 @@ mod tests {
 
     #[test]
     fn new_versions_are_built_and_the_rows_watched_unless_somebody_says_otherwise() {
-        let config = |arguments: &[&str]| {
-            let arguments = ["daybook-server"].iter().chain(arguments);
-            Config::try_parse_from(arguments).expect("the settings fit")
-        };
+        let config = |arguments: &[&str]| config(arguments).expect("the settings fit");
         let usual = config(&[]);
         assert_eq!((usual.new_versions(), usual.watch()), (NewVersions::Build, Some(Duration::from_secs(1))));
         let other = config(&["--new-versions", "await", "--watch", "0"]);

@@ -273,8 +273,8 @@ const ADDRESSES: &str = "Daybook, a billing ledger.
 
 /// Everything that the server answers.
 pub fn router(app: App) -> Router {
-    let hosts = app.hosts().clone();
-    with_layers(authenticated(routes_of(app.clone()), app), hosts)
+    let edge = app.edge().clone();
+    with_layers(authenticated(routes_of(app.clone()), app), edge)
 }
 
 /// The routes, with the layer that finds out who asks.

@@ -12,6 +12,7 @@ use daybook_replay_tools::{
     tell_trouble,
 };
 use daybook_verify::usage;
+use rustls::crypto::ring;
 use tracing_subscriber::EnvFilter;
 
 /// Most of what this program allocates is small and short-lived, and freed on another thread.
@@ -128,6 +129,8 @@ async fn main() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false).init();
 
     let Arguments { ledger, verb } = usage::arguments();
+    // One library of cryptography, here for PostgreSQL.
+    ring::default_provider().install_default().expect("nothing has used TLS yet");
     // As scripts know it from diff(1).
     let trouble = if matches!(verb, Verb::Diff(_)) { ExitCode::from(2) } else { ExitCode::FAILURE };
     let outcome = match verb {

@@ -67,7 +67,7 @@ async fn a_caller_who_keeps_the_server_waiting_is_cut() {
 #[tokio::test]
 async fn a_caller_who_does_not_read_his_answer_makes_room_for_others() {
     let patience = Duration::from_millis(300);
-    let served = Served::with(ConnectionOptions { limit: 1, patience }).await;
+    let served = Served::with(ConnectionOptions { limit: 1, patience, ..Default::default() }).await;
     let deaf = TcpSocket::new_v4().unwrap();
     deaf.set_recv_buffer_size(4096).unwrap();
     let mut deaf = deaf.connect(served.address).await.unwrap();
@@ -88,7 +88,7 @@ async fn a_caller_who_does_not_read_his_answer_makes_room_for_others() {
 #[tokio::test]
 async fn a_caller_who_reads_slowly_gets_his_answer() {
     let patience = Duration::from_secs(1);
-    let served = Served::with(ConnectionOptions { limit: 1, patience }).await;
+    let served = Served::with(ConnectionOptions { limit: 1, patience, ..Default::default() }).await;
     let slow = TcpSocket::new_v4().unwrap();
     slow.set_recv_buffer_size(64 << 10).unwrap();
     let mut slow = slow.connect(served.address).await.unwrap();

@@ -7,3 +7,5 @@ mod connections;
 pub mod crash;
 mod kill;
 mod lost_connection;
+mod proxies;
+mod tls;

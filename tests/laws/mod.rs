@@ -2,6 +2,7 @@
 
 mod api;
 mod columns;
+mod crates;
 mod description;
 mod docs;
 pub mod golden;

@@ -17,6 +17,7 @@ const BY_FAULTS: &[(&str, &str)] = &[
     ("build-taken-over", "what_happens_to_a_build_meanwhile_is_told"),
     ("build-unproven", "what_happens_to_a_build_meanwhile_is_told"),
     ("clock-jumped", "a_clock_that_jumped_is_told_over_http"),
+    ("encryption-needed", "a_caller_who_does_not_encrypt_reads_why_it_is_refused"),
     ("entry-too-large", "a_log_of_before_that_holds_a_large_event_is_continued"),
     ("factor-exists", "a_secret_is_named_once"),
     ("factor-not-found", "a_secret_is_named_once"),
@@ -54,6 +55,7 @@ const BY_FAULTS: &[(&str, &str)] = &[
     ("overloaded", "ordinary_reads_are_answered_while_as_many_read_the_past_as_may"),
     ("parked-meanwhile", "what_happens_to_a_build_meanwhile_is_told"),
     ("payer-erased", "a_text_is_erased_everywhere_when_its_key_is_destroyed"),
+    ("proxy-needed", "without_encryption_nobody_comes_but_proxies_and_this_machine"),
     ("read-too-long", "a_read_of_the_past_that_takes_too_long_is_refused_and_says_so"),
     ("readers-in-the-way", "what_happens_to_a_build_meanwhile_is_told"),
     ("rebuild-under-way", "a_rebuild_is_followed_until_it_serves_and_is_rolled_back"),
@@ -62,8 +64,11 @@ const BY_FAULTS: &[(&str, &str)] = &[
 ];
 
 /// Tests of the API itself that stand in the list above.
-const TESTS_OF_THE_API: [&str; 2] =
-    [include_str!("../../api/src/http/error.rs"), include_str!("../../api/src/operate/operator.rs")];
+const TESTS_OF_THE_API: [&str; 3] = [
+    include_str!("../../api/src/http/arrival.rs"),
+    include_str!("../../api/src/http/error.rs"),
+    include_str!("../../api/src/operate/operator.rs"),
+];
 
 #[tokio::test]
 async fn every_problem_of_the_board_is_raised() {

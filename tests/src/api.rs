@@ -136,7 +136,8 @@ impl TestApp {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let url = format!("http://{}", listener.local_addr().expect("a listener has an address"));
         let server = tokio::spawn(async move {
-            let routes = with_layers(authenticated(routes, app), Hosts::default());
+            let edge = app.edge().clone();
+            let routes = with_layers(authenticated(routes, app), edge);
             serve(listener, routes, ConnectionOptions::default(), CancellationToken::new()).await;
         });
         Self { database, url, client: Client::new(), running: Some(running), server, _keys: keys }

@@ -2,13 +2,12 @@
 
 use std::{
     io::{self, IsTerminal, Write},
-    net::SocketAddr,
     pin::pin,
     process::ExitCode,
     time::Duration,
 };
 
-use daybook_api::{App, AppOptions, Config, Guest, LogFormat, guests};
+use daybook_api::{App, AppOptions, Certificates, Config, Guest, LogFormat, guests};
 use daybook_cluster::{Cluster, ClusterOptions, DATABASE};
 use daybook_core::{
     chain,
@@ -20,6 +19,7 @@ use daybook_core::{
 use daybook_identity::{Hashing, IdentityOptions, SessionOptions};
 use daybook_projections::{ProjectorOptions, engine::Room};
 use daybook_verify::usage;
+use rustls::crypto::ring;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -39,8 +39,10 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let config = usage::arguments::<Config>();
+    let config = usage::arguments_that_fit(Config::check);
     write_log(config.log_format);
+    // One library of cryptography, for callers and for PostgreSQL.
+    ring::default_provider().install_default().expect("nothing has used TLS yet");
     match serve(&config).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -55,6 +57,7 @@ async fn serve(config: &Config) -> Result<(), Failure> {
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", config.listen))?;
+    let certificates = config.certificates()?;
     let stop = stop_on_signals()?;
     let mut cluster = match config.database_url() {
         Some(_) => None,
@@ -66,7 +69,7 @@ async fn serve(config: &Config) -> Result<(), Failure> {
         (None, None) => unreachable!("without a database of the user's own there is a cluster"),
     };
 
-    let served = serve_ledger(config, logins, listener, cluster.as_mut(), &stop).await;
+    let served = serve_ledger(config, logins, (listener, certificates), cluster.as_mut(), &stop).await;
     let Some(cluster) = cluster else { return served };
     match (served, cluster.stop().await) {
         (Ok(()), stopped) => Ok(stopped.map(drop)?),
@@ -81,7 +84,7 @@ async fn serve(config: &Config) -> Result<(), Failure> {
 async fn serve_ledger(
     config: &Config,
     logins: Logins,
-    listener: TcpListener,
+    (listener, certificates): (TcpListener, Option<Certificates>),
     cluster: Option<&mut Cluster>,
     stop: &CancellationToken,
 ) -> Result<(), Failure> {
@@ -95,17 +98,17 @@ async fn serve_ledger(
              login that owns nothing by --database-url, and the owner's by --owner-url"
         );
     }
-    let mut options = options(config);
+    let mut options = AppOptions { certificates: certificates.clone(), ..options(config) };
     if let Some(path) = config.log_key() {
         options.keeper.key = Some(open_key(&store, &path).await?);
     }
     let running = App::start(store, options).await?;
-    // Only who is at this machine reaches the server.
     let guests = guests(running.app()).await.map_err(|error| error.detail().to_owned())?;
-    introduce(listener.local_addr()?, &guests)?;
+    let scheme = if certificates.is_some() { "https" } else { "http" };
+    introduce(&format!("{scheme}://{}", listener.local_addr()?), &guests)?;
 
     let stopping = CancellationToken::new();
-    let serving = daybook_api::serve(listener, running.router(), config.callers(), stopping.clone());
+    let serving = daybook_api::serve(listener, running.router(), config.callers(certificates), stopping.clone());
     let fallen = running.fallen();
     let end = async {
         let ended = tokio::select! {
@@ -163,9 +166,18 @@ fn options(config: &Config) -> AppOptions {
     let identity =
         IdentityOptions { keys: config.home.clone(), hashing: Hashing::default(), sessions: SessionOptions::default() };
     let lag_budget = Duration::from_secs(config.lag_budget.into());
-    let (hosts, watch) = (config.hosts(), config.watch());
-    let factor_reset_wait = config.factor_reset_wait();
-    AppOptions { writer, projector, lag_budget, hosts, identity, factor_reset_wait, watch, ..AppOptions::default() }
+    AppOptions {
+        writer,
+        projector,
+        lag_budget,
+        hosts: config.hosts(),
+        proxies: config.proxies(),
+        encrypted: config.is_encrypted(),
+        identity,
+        factor_reset_wait: config.factor_reset_wait(),
+        watch: config.watch(),
+        ..AppOptions::default()
+    }
 }
 
 fn stop_on_signals() -> io::Result<CancellationToken> {
@@ -203,21 +215,21 @@ fn write_log(format: LogFormat) {
 }
 
 /// Tells what there is to open.
-fn introduce(address: SocketAddr, guests: &[Guest]) -> io::Result<()> {
+fn introduce(address: &str, guests: &[Guest]) -> io::Result<()> {
     let mut text = format!(
         "
-Daybook serves on http://{address}
+Daybook serves on {address}
 
-  documentation   http://{address}/docs
-  description     http://{address}/openapi.json
+  documentation   {address}/docs
+  description     {address}/openapi.json
   a token         daybook token create --role staff
-  accounts        curl http://{address}/v1/accounts -H \"authorization: Bearer $TOKEN\"
+  accounts        curl {address}/v1/accounts -H \"authorization: Bearer $TOKEN\"
 "
     );
     if !guests.is_empty() {
         text += "\nThis is a demonstration. Each link signs you in once, within 15 minutes:\n\n";
         for Guest { kind, link } in guests {
-            text += &format!("  {kind:<15} http://{address}{link}\n");
+            text += &format!("  {kind:<15} {address}{link}\n");
         }
     }
     text += "\nCtrl-C stops it.\n";

@@ -8,13 +8,17 @@ use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, Uri, Version, header, uri::Authority},
+    http::{
+        HeaderMap, Uri, Version, header,
+        uri::{Authority, Scheme},
+    },
     middleware::Next,
     response::Response,
 };
 use percent_encoding::percent_decode_str;
 
 use crate::http::{
+    arrival::Arrival,
     authentication::MEMBERSHIP,
     caller::ON_BEHALF_OF,
     error::{ApiError, shortened},
@@ -57,8 +61,8 @@ impl Hosts {
     }
 
     /// Whether the operator gave it this name.
-    fn name(&self, host: &str) -> bool {
-        self.0.contains(&host.to_ascii_lowercase())
+    pub fn name(&self, host: &str) -> bool {
+        self.0.contains(&host.trim_end_matches('.').to_ascii_lowercase())
     }
 }
 
@@ -68,13 +72,17 @@ pub async fn admit(State(hosts): State<Hosts>, request: Request, next: Next) -> 
     if let Some(name) = SINGLE.into_iter().find(|name| headers.get_all(*name).iter().count() > 1) {
         return Err(malformed(name, format!("`{name}` stands more than once")));
     }
-    let host = host(&request)?;
-    if let Some(host) = &host {
+    let own = host(&request)?;
+    let arrival = request.extensions().get::<Arrival>();
+    // A proxy may ask the server by another name than it was asked by itself.
+    let host = arrival.and_then(|arrival| arrival.host.as_ref()).or(own.as_ref());
+    if let Some(host) = host {
         addressed(&hosts, host)?;
     }
     // A page of another site may ask for what changes nothing; it cannot read the answer.
     if !request.method().is_safe() {
-        from_the_same_site(headers, host.as_ref(), &hosts)?;
+        let scheme = arrival.and_then(|arrival| arrival.scheme.as_ref());
+        from_the_same_site(headers, Site { scheme, host, hosts: &hosts })?;
     }
     is_text(request.uri())?;
     Ok(next.run(request).await)
@@ -108,19 +116,45 @@ fn addressed(hosts: &Hosts, host: &Authority) -> Result<(), ApiError> {
     Err(ApiError::new("unknown-host", detail).with("host", name))
 }
 
+/// What the pages of this server are, as browsers see them.
+struct Site<'a> {
+    /// If it is known.
+    scheme: Option<&'a Scheme>,
+    host: Option<&'a Authority>,
+    hosts: &'a Hosts,
+}
+
+impl Site<'_> {
+    fn is_that_of(&self, origin: &Uri) -> bool {
+        let (Some(scheme), Some(authority)) = (origin.scheme(), origin.authority()) else { return false };
+        // A proxy may have changed the host or left out the port; it is then one of the names that the operator gave.
+        let is_host = |host: &Authority| {
+            host.host().eq_ignore_ascii_case(authority.host())
+                && port(host, self.scheme) == port(authority, self.scheme)
+        };
+        self.scheme.is_none_or(|own| own == scheme)
+            && (self.host.is_some_and(is_host) || self.hosts.name(authority.host()))
+    }
+}
+
+/// The port that is asked: browsers leave out the usual one of the scheme.
+fn port(host: &Authority, scheme: Option<&Scheme>) -> Option<u16> {
+    let usual = scheme.map(|scheme| if *scheme == Scheme::HTTPS { 443 } else { 80 });
+    host.port_u16().or(usual)
+}
+
 /// Browsers say where a request comes from; programs need not. `Origin` is compared where a browser is too old for
-/// `Sec-Fetch-Site`, by its name and port, since what ends TLS before the server changes the scheme.
-fn from_the_same_site(headers: &HeaderMap, host: Option<&Authority>, hosts: &Hosts) -> Result<(), ApiError> {
+/// `Sec-Fetch-Site`. Its scheme is compared where it is known by which one the caller asked: a proxy on this machine that
+/// the operator has not named may have ended TLS before the server.
+fn from_the_same_site(headers: &HeaderMap, site: Site<'_>) -> Result<(), ApiError> {
     let foreign = || ApiError::new("cross-site-request", "a page of another site may not change anything here");
     if let Some(site) = headers.get(SEC_FETCH_SITE) {
         // `none`: somebody typed the address, or it is no page that asks.
         return if site == "same-origin" || site == "none" { Ok(()) } else { Err(foreign()) };
     }
     let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
-    let origin = Uri::try_from(origin.as_bytes()).ok().and_then(|origin| origin.into_parts().authority);
-    // A proxy may have changed the host or left out the port; it is then one of the names that the operator gave.
-    let is_own = |origin: &Authority| host == Some(origin) || hosts.name(origin.host());
-    if origin.as_ref().is_some_and(is_own) { Ok(()) } else { Err(foreign()) }
+    let origin = Uri::try_from(origin.as_bytes()).ok();
+    if origin.is_some_and(|origin| site.is_that_of(&origin)) { Ok(()) } else { Err(foreign()) }
 }
 
 /// What is percent-encoded is UTF-8, so that no two addresses mean the same by what cannot be read.
@@ -165,7 +199,8 @@ mod tests {
             let headers = headers.iter().map(|(name, value)| {
                 (name.parse().expect("a name of a header"), value.parse().expect("a value of a header"))
             });
-            code(from_the_same_site(&headers.collect(), Some(&host), &Hosts::new(&["public.example".into()])))
+            let site = Site { scheme: None, host: Some(&host), hosts: &Hosts::new(&["public.example".into()]) };
+            code(from_the_same_site(&headers.collect(), site))
         };
         assert_eq!(asked(&[]), "", "no browser asks");
         for same in ["https://billing.example:8443", "http://billing.example:8443"] {
@@ -182,5 +217,29 @@ mod tests {
             assert_eq!(asked(&[("sec-fetch-site", site), ("origin", "https://public.example")]), expected);
         }
         assert_eq!(asked(&[("sec-fetch-site", "same-site")]), "cross-site-request");
+    }
+    #[test]
+    fn an_origin_is_compared_by_its_scheme_where_that_is_known() {
+        let hosts = Hosts::new(&["public.example".into()]);
+        let asked = |scheme: &Scheme, host: &str, origin: &str| {
+            let headers = [(header::ORIGIN, origin.parse().expect("a value of a header"))].into_iter().collect();
+            let host: Authority = host.parse().expect("a host");
+            code(from_the_same_site(&headers, Site { scheme: Some(scheme), host: Some(&host), hosts: &hosts }))
+        };
+        for (scheme, host, origin, expected) in [
+            (&Scheme::HTTPS, "billing.example", "https://billing.example", ""),
+            (&Scheme::HTTPS, "BILLING.example", "https://billing.example", ""),
+            (&Scheme::HTTPS, "billing.example:443", "https://billing.example", ""),
+            (&Scheme::HTTPS, "billing.example", "https://billing.example:443", ""),
+            (&Scheme::HTTP, "billing.example:80", "http://billing.example", ""),
+            (&Scheme::HTTPS, "public.example", "https://public.example:8443", ""),
+            (&Scheme::HTTPS, "billing.example", "http://billing.example", "cross-site-request"),
+            (&Scheme::HTTPS, "billing.example:443", "http://billing.example:443", "cross-site-request"),
+            (&Scheme::HTTPS, "billing.example:80", "https://billing.example", "cross-site-request"),
+            (&Scheme::HTTP, "billing.example", "https://billing.example", "cross-site-request"),
+            (&Scheme::HTTPS, "public.example", "http://public.example", "cross-site-request"),
+        ] {
+            assert_eq!(asked(scheme, host, origin), expected, "{scheme} {host} {origin}");
+        }
     }
 }

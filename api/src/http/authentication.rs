@@ -6,7 +6,7 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -54,9 +54,9 @@ pub const BELIEVED: Duration = Duration::from_millis(250);
 /// So many are kept in mind at most.
 const KEPT: usize = 10_000;
 
-/// Where a request comes from.
+/// Where a request comes from: the address of the caller, also if a proxy that the operator has named stands between.
 #[derive(Clone, Copy, Debug)]
-pub struct Peer(pub SocketAddr);
+pub struct Peer(pub IpAddr);
 
 /// Who asks, and what they may do in the membership in which they ask.
 #[derive(Clone, Debug)]
@@ -254,7 +254,7 @@ async fn note_view(found: &Authenticated, parts: &Parts) -> Result<(), ApiError>
     let line = Access {
         user: Some(user.as_str()),
         customer: customer.as_deref().map(bounded),
-        address: parts.extensions.get::<Peer>().map(|Peer(peer)| peer.ip()),
+        address: parts.extensions.get::<Peer>().map(|Peer(address)| *address),
         agent: header(header::USER_AGENT),
         credential: found.session().map(|session| session.id.as_str()).or(token.as_ref().map(|token| token.as_str())),
         what: Some(template),
@@ -297,7 +297,7 @@ impl App {
     /// Who asks, if that can be found out. A token that is none is refused; a session that has ended is as none.
     async fn who(&self, parts: &Parts) -> Result<Option<Arc<Authenticated>>, ApiError> {
         let membership = parts.headers.get(MEMBERSHIP).map(|value| value.to_str().unwrap_or_default());
-        let (token, cookie) = (bearer(&parts.headers)?, cookie(&parts.headers));
+        let (token, cookie) = (bearer(&parts.headers)?, cookie(self, &parts.headers));
         let Some(shown) = token.clone().or_else(|| cookie.clone()) else { return Ok(None) };
         let mut key = Sha256::new();
         key.update([u8::from(token.is_some())]);
@@ -399,14 +399,15 @@ fn bearer(headers: &HeaderMap) -> Result<Option<Secret>, ApiError> {
     Ok(Some(Secret::new(token)))
 }
 
-/// The secret of a session. A cookie of the plain name counts only where there is no other.
-pub fn cookie(headers: &HeaderMap) -> Option<Secret> {
+/// The secret of a session. Where connections are encrypted, a cookie of the plain name counts for nothing: whoever can
+/// change what goes over another connection to this host could set it, and sign somebody in as somebody else.
+pub fn cookie(app: &App, headers: &HeaderMap) -> Option<Secret> {
     let named = |wanted: &str| {
         let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
         let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
         pairs.filter(|(name, _)| *name == wanted).map(|(_, value)| Secret::new(value)).next()
     };
-    named(COOKIE).or_else(|| named(PLAIN_COOKIE))
+    named(if app.is_encrypted() { COOKIE } else { PLAIN_COOKIE })
 }
 
 /// Where a request comes from, and by which program.
@@ -427,7 +428,7 @@ impl<S: Sync> FromRequestParts<S> for Client {
 
 /// Where the request comes from.
 pub fn address(parts: &Parts) -> IpAddr {
-    parts.extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |Peer(peer)| peer.ip())
+    parts.extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |Peer(address)| *address)
 }
 
 /// Whoever asks, as a handler takes it.

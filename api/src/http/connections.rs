@@ -1,4 +1,5 @@
-//! The connections of callers: how many there are at once, how long one may keep the server waiting, and how they end.
+//! The connections of callers: how many there are at once, whether they are encrypted, how long one may keep the server
+//! waiting, and how they end.
 
 use std::{
     io::{self, ErrorKind, IoSlice},
@@ -21,28 +22,34 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     task::JoinSet,
-    time::{self, Sleep},
+    time::{self, Sleep, timeout},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tower::ServiceExt as _;
 use tower_http::timeout::DeadlineBody;
 
-use crate::http::authentication::Peer;
+use crate::http::{
+    arrival::{Connection, Wire},
+    tls::Certificates,
+};
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ConnectionOptions {
     /// How many connections are served at once. Whoever connects beyond that waits in the queue of the operating system
     /// until another connection ends.
     pub limit: usize,
-    /// How long a connection may take to send the head of its next request, the first one included, how long it may
-    /// take for a body, and how long it may take nothing of an answer. One that takes longer is closed.
+    /// How long a connection may take to agree on encryption, how long to send the head of its next request, the first
+    /// one included, how long for a body, and how long it may take nothing of an answer. One that takes longer is closed.
     pub patience: Duration,
+    /// What callers are shown, if their connections are encrypted.
+    pub certificates: Option<Certificates>,
 }
 
 impl Default for ConnectionOptions {
     fn default() -> Self {
         // Most systems let a process have 1024 files open, the connections to the database among them.
-        Self { limit: 800, patience: Duration::from_secs(60) }
+        Self { limit: 800, patience: Duration::from_secs(60), certificates: None }
     }
 }
 
@@ -53,10 +60,16 @@ const SHORT_OF_FILES: Duration = Duration::from_secs(1);
 /// would keep megabytes, and a caller who reads slowly would not be seen to read for minutes.
 const SEND_BUFFER: usize = 128 << 10;
 
+/// What begins a connection by TLS: the type of its first record.
+const HANDSHAKE: u8 = 22;
+
 /// Answers whoever connects, until it shall stop, and then until what is under way has been answered. Connections that
 /// are still open when the future is dropped are cut.
 pub async fn serve(listener: TcpListener, router: Router, options: ConnectionOptions, stop: CancellationToken) {
-    let permits = Arc::new(Semaphore::new(options.limit));
+    let ConnectionOptions { limit, patience, certificates } = options;
+    let permits = Arc::new(Semaphore::new(limit));
+    let acceptor = certificates.as_ref().map(Certificates::acceptor);
+    let _watch = certificates.map(|certificates| AbortOnDropHandle::new(tokio::spawn(certificates.watch())));
     let mut connections = JoinSet::new();
     loop {
         let next = async {
@@ -67,9 +80,10 @@ pub async fn serve(listener: TcpListener, router: Router, options: ConnectionOpt
             () = stop.cancelled() => break,
             Some(_) = connections.join_next() => {}
             ((stream, peer), permit) = next => {
-                let (router, stop) = (router.clone(), stop.clone());
+                let caller = Caller { peer, router: router.clone(), patience, stop: stop.clone() };
+                let acceptor = acceptor.clone();
                 connections.spawn(async move {
-                    if let Err(error) = answer(stream, peer, router, options.patience, stop).await {
+                    if let Err(error) = caller.answer(stream, acceptor).await {
                         tracing::debug!(%error, "a connection ended early");
                     }
                     drop(permit);
@@ -99,38 +113,67 @@ fn is_of_the_caller(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset)
 }
 
-/// Answers the requests of one connection.
-async fn answer(
-    stream: TcpStream,
+/// Somebody who has connected, and what answers.
+struct Caller {
     peer: SocketAddr,
     router: Router,
     patience: Duration,
     stop: CancellationToken,
-) -> Result<(), hyper::Error> {
-    // An answer goes out at once, also behind one that has not been acknowledged yet.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "a connection waits to fill its packets");
+}
+
+type Ended = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+impl Caller {
+    /// Agrees on encryption if there is to be any, then answers the requests of the connection.
+    async fn answer(self, stream: TcpStream, acceptor: Option<TlsAcceptor>) -> Ended {
+        // An answer goes out at once, also behind one that has not been acknowledged yet.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection waits to fill its packets");
+        }
+        if let Err(error) = set_socket_send_buffer_size(&stream, SEND_BUFFER) {
+            tracing::debug!(%error, "a connection keeps as much of an answer as it likes");
+        }
+        let Some(acceptor) = acceptor else {
+            return self.answer_requests(Impatient::new(stream, self.patience), Wire::Plain).await;
+        };
+        let begun = async {
+            let mut first = [0];
+            // A caller who does not know that the server speaks TLS is answered so that it can read why.
+            if stream.peek(&mut first).await? == 1 && first[0] != HANDSHAKE {
+                return Ok(Err(Impatient::new(stream, self.patience)));
+            }
+            acceptor.accept(Impatient::new(stream, self.patience)).await.map(Ok)
+        };
+        let begun = tokio::select! {
+            begun = timeout(self.patience, begun) => begun??,
+            () = self.stop.cancelled() => return Ok(()),
+        };
+        match begun {
+            Ok(encrypted) => self.answer_requests(encrypted, Wire::Encrypted).await,
+            Err(plain) => self.answer_requests(plain, Wire::Unencrypted).await,
+        }
     }
-    if let Err(error) = set_socket_send_buffer_size(&stream, SEND_BUFFER) {
-        tracing::debug!(%error, "a connection keeps as much of an answer as it likes");
+
+    async fn answer_requests(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send, wire: Wire) -> Ended {
+        let (patience, connection) = (self.patience, Connection { peer: self.peer.ip(), wire });
+        // All connections share the routes: `axum::serve` on a router would copy them for each.
+        let service = self.router.clone().map_request(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(connection);
+            request.map(|body| Body::new(DeadlineBody::new(patience, body)))
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            // Runs whenever a head is waited for, so that it ends silent and idle connections, too.
+            .header_read_timeout(patience)
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        let mut connection = pin!(connection);
+        tokio::select! {
+            ended = &mut connection => return Ok(ended?),
+            () = self.stop.cancelled() => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        Ok(connection.await?)
     }
-    // All connections share the routes: `axum::serve` on a router would copy them for each.
-    let service = router.map_request(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(Peer(peer));
-        request.map(|body| Body::new(DeadlineBody::new(patience, body)))
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        // Runs whenever a head is waited for, so that it ends silent and idle connections, too.
-        .header_read_timeout(patience)
-        .serve_connection(TokioIo::new(Impatient::new(stream, patience)), TowerToHyperService::new(service));
-    let mut connection = pin!(connection);
-    tokio::select! {
-        ended = &mut connection => return ended,
-        () = stop.cancelled() => {}
-    }
-    connection.as_mut().graceful_shutdown();
-    connection.await
 }
 
 /// A stream whose writing ends when nothing of it was taken for too long.

@@ -15,7 +15,8 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::http::{
-    admission::{Hosts, admit},
+    admission::admit,
+    arrival::{Edge, arrive},
     body,
     error::ApiError,
 };
@@ -27,11 +28,13 @@ pub const REQUEST_ID: &str = "x-request-id";
 pub struct RequestId(String);
 
 /// Puts the layers of the API around routes. Panics, unknown addresses and bare statuses come out as problem documents.
-pub fn with_layers(routes: Router, hosts: Hosts) -> Router {
+pub fn with_layers(routes: Router, edge: impl Into<Edge>) -> Router {
+    let edge = edge.into();
     routes
         .layer(DefaultBodyLimit::max(body::LIMIT))
         .layer(CatchPanicLayer::custom(after_panic))
-        .layer(middleware::from_fn_with_state(hosts, admit))
+        .layer(middleware::from_fn_with_state(edge.hosts.clone(), admit))
+        .layer(middleware::from_fn_with_state(edge, arrive))
         .layer(middleware::from_fn(answer))
 }
 

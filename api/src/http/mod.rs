@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod admission;
+pub mod arrival;
 pub mod authentication;
 pub mod body;
 pub mod caller;
@@ -19,5 +20,6 @@ pub mod signature;
 pub mod strict;
 pub mod tagged;
 pub mod time;
+pub mod tls;
 pub mod wire;
 pub mod write;

@@ -139,6 +139,8 @@ const OWN: &[Kind] = &[
     at(StatusCode::FORBIDDEN, "step-up-needed", "That needs the password or the second factor once more"),
     at(StatusCode::FORBIDDEN, "cross-site-request", "A page of another site may not change anything here"),
     at(StatusCode::MISDIRECTED_REQUEST, "unknown-host", "The request is for a server of another name"),
+    at(StatusCode::FORBIDDEN, "encryption-needed", "The request came by a connection that others can read"),
+    at(StatusCode::FORBIDDEN, "proxy-needed", "The server is reached through its proxies only"),
     at(ABSENT, "not-found", "There is nothing at this address"),
     at(ABSENT, "no-checkpoint", "The log has not signed a tree of that size"),
     at(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "The address does not take this method"),

@@ -137,7 +137,7 @@ pub async fn confirm(
     let change = CredentialChange::AddFactor { factor, kind: domain::FactorKind::Totp };
     let mut response = record(&app, &asker, request, change, Some(Ended::FactorChanged)).await?;
     // This session has just shown the factor.
-    let secret = authentication::cookie(&headers).ok_or_else(session_needed)?;
+    let secret = authentication::cookie(&app, &headers).ok_or_else(session_needed)?;
     let raised = app.identity().sessions.raise(&secret, Level::SecondFactor, app.clock().now()).await?;
     let raised = raised.ok_or_else(session_needed)?;
     response.headers_mut().append(header::SET_COOKIE, cookie(&app, &raised));

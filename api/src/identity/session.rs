@@ -52,7 +52,7 @@ pub struct SessionsShown {
 
 /// The session of the cookie, if there is one that has not ended.
 pub async fn current(app: &App, headers: &HeaderMap) -> Result<Option<Session>, ApiError> {
-    let Some(secret) = authentication::cookie(headers) else { return Ok(None) };
+    let Some(secret) = authentication::cookie(app, headers) else { return Ok(None) };
     Ok(app.identity().sessions.find(&secret, app.clock().now()).await?)
 }
 

@@ -184,7 +184,7 @@ pub async fn step_up(
 
 /// The session of the cookie, and the cookie's own secret.
 async fn of_cookie(app: &App, headers: &HeaderMap) -> Result<(daybook_identity::Session, Secret), ApiError> {
-    let secret = authentication::cookie(headers).ok_or_else(session_needed)?;
+    let secret = authentication::cookie(app, headers).ok_or_else(session_needed)?;
     let session = app.identity().sessions.find(&secret, app.clock().now()).await?.ok_or_else(session_needed)?;
     Ok((session, secret))
 }

@@ -38,6 +38,10 @@ pub struct Health {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false)]
     clock: Option<AilingClock>,
+    /// The certificate that callers are shown, if the one in its file cannot be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    certificate: Option<AilingCertificate>,
 }
 
 /// A projection that an operator should look at.
@@ -81,6 +85,12 @@ pub struct AilingClock {
     error: String,
 }
 
+/// A certificate that is shown on, although its file holds another one by now.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AilingCertificate {
+    error: String,
+}
+
 /// How long the server stays unready after commands could not be recorded, unless others have been recorded since. When
 /// nobody sends it commands any more, there is no other way to find out whether it can record them again.
 const SINCE_FAILING: Duration = Duration::from_secs(5);
@@ -116,7 +126,7 @@ impl Room {
 #[utoipa::path(get, path = "/livez", responses((status = 200, body = Health)))]
 pub async fn live() -> Json<Health> {
     let version = env!("CARGO_PKG_VERSION");
-    Json(Health { status: "live", version, projections: Vec::new(), log: None, clock: None })
+    Json(Health { status: "live", version, projections: Vec::new(), log: None, clock: None, certificate: None })
 }
 
 /// The store takes writes, and every projection follows it within the lag that is allowed.
@@ -167,7 +177,8 @@ pub async fn ready(State(app): State<App>) -> Result<Json<Health>, ApiError> {
         let problem = not_ready(detail).with("projections", json!(projections));
         return Err(if let Some(log) = log { problem.with("log", json!(log)) } else { problem });
     }
-    Ok(Json(Health { status: "ready", version: env!("CARGO_PKG_VERSION"), projections, log, clock }))
+    let certificate = app.certificate_trouble().map(|error| AilingCertificate { error });
+    Ok(Json(Health { status: "ready", version: env!("CARGO_PKG_VERSION"), projections, log, clock, certificate }))
 }
 
 impl AilingClock {

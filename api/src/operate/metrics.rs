@@ -38,6 +38,7 @@ pub async fn show(State(app): State<App>) -> Result<Response, ApiError> {
     let distrusted = app.clock().judge(book, now).is_err() || app.clock().overruled(book, now).is_some();
     let (Kept { trouble, forked, .. }, memory) = (app.kept(), resident_memory());
     let troubled = trouble.is_some();
+    let uncertified = app.certificate_trouble().is_some();
     registry.register_collector(Box::new(Scrape {
         head,
         in_tree,
@@ -45,6 +46,7 @@ pub async fn show(State(app): State<App>) -> Result<Response, ApiError> {
         troubled,
         forked,
         distrusted,
+        uncertified,
         memory,
         standings,
     }));
@@ -66,6 +68,8 @@ struct Scrape {
     forked: bool,
     /// Whether the clock keeps the writer from recording, or would without an operator's word.
     distrusted: bool,
+    /// Whether callers are shown another certificate than the one in its file.
+    uncertified: bool,
     memory: u64,
     standings: Vec<Standing>,
 }
@@ -130,6 +134,9 @@ impl Collector for Scrape {
         gauge(&mut encoder, "daybook_log_forked", help)?.encode_gauge(&u64::from(self.forked))?;
         let help = "1 if the clock cannot be trusted, so that nothing is recorded unless an operator has said so; /readyz says why";
         gauge(&mut encoder, "daybook_clock_trouble", help)?.encode_gauge(&u64::from(self.distrusted))?;
+        let help =
+            "1 if the certificate in its file cannot be used, so that the one of before is shown on; /readyz says why";
+        gauge(&mut encoder, "daybook_certificate_trouble", help)?.encode_gauge(&u64::from(self.uncertified))?;
         let help = "The memory of this process that is resident";
         gauge(&mut encoder, "process_resident_memory_bytes", help)?.encode_gauge(&self.memory)?;
 

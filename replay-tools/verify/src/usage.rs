@@ -2,7 +2,7 @@
 
 use std::process;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser, error::ErrorKind};
 
 /// `EX_USAGE` of `sysexits.h`. What clap itself would take is 2, which stands for a verdict here: that something could not
 /// be looked at.
@@ -15,4 +15,14 @@ pub fn arguments<P: Parser>() -> P {
         let _ = error.print();
         process::exit(if error.use_stderr() { MISUSED.into() } else { 0 })
     })
+}
+
+/// The same, where arguments that are understood one by one may still not fit together.
+pub fn arguments_that_fit<P: Parser>(check: impl FnOnce(&P) -> Result<(), String>) -> P {
+    let arguments = arguments::<P>();
+    if let Err(reason) = check(&arguments) {
+        let _ = <P as CommandFactory>::command().error(ErrorKind::ValueValidation, reason).print();
+        process::exit(MISUSED.into());
+    }
+    arguments
 }
