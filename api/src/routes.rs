@@ -287,12 +287,14 @@ pub fn routes_of(app: App) -> Router {
     let (routes, description) = described();
     // Written once: a handler is copied for each request that it answers, and the description is large.
     let description = Bytes::from(serde_json::to_vec(&description).expect("a description is JSON"));
+    // By itself the viewer would have a server of somebody else look at the description.
+    let viewer = utoipa_swagger_ui::Config::from("/openapi.json").validator_url("none");
     routes
         .route("/", get(ADDRESSES))
         .route("/sign-in", get(demonstration::page).post(demonstration::use_link))
         .route("/problems", get(problem::list))
         .route("/problems/{code}", get(problem::show))
-        .merge(SwaggerUi::new("/docs").config(utoipa_swagger_ui::Config::from("/openapi.json")))
+        .merge(SwaggerUi::new("/docs").config(viewer))
         .route("/openapi.json", get(|| async move { ([(CONTENT_TYPE, "application/json")], description) }))
         .with_state(app)
 }

@@ -1,6 +1,7 @@
 //! What must hold whatever is asked, for every noun.
 
 mod api;
+mod browsers;
 mod columns;
 mod crates;
 mod description;

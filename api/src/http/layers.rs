@@ -1,4 +1,5 @@
-//! What every answer keeps to, whichever handler gave it: a request id, and a problem document for every failure.
+//! What every answer keeps to, whichever handler gave it: a request id, a problem document for every failure, and what
+//! browsers must know of it.
 
 use std::{any::Any, time::Instant};
 
@@ -18,6 +19,7 @@ use crate::http::{
     admission::admit,
     arrival::{Edge, arrive},
     body,
+    browsers::protect,
     error::ApiError,
 };
 
@@ -57,6 +59,7 @@ async fn answer(mut request: Request, next: Next) -> Response {
     }
     let header = HeaderValue::from_str(&id.0).expect("a request id is plain ASCII");
     response.headers_mut().insert(REQUEST_ID, header);
+    protect(response.headers_mut(), &path);
     let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     span.in_scope(|| tracing::info!(%method, path, status = status.as_u16(), milliseconds, "answered"));
     response

@@ -5,6 +5,7 @@ pub mod admission;
 pub mod arrival;
 pub mod authentication;
 pub mod body;
+pub mod browsers;
 pub mod caller;
 pub mod connections;
 pub mod error;

@@ -164,14 +164,9 @@ pub async fn use_link(
 }
 
 /// No other page learns of the link, and nothing keeps it.
-fn private() -> [(HeaderName, HeaderValue); 4] {
+fn private() -> [(HeaderName, HeaderValue); 2] {
     [
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
         (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-        (
-            header::CONTENT_SECURITY_POLICY,
-            HeaderValue::from_static("default-src 'none'; form-action 'self'; frame-ancestors 'none'"),
-        ),
     ]
 }
