@@ -140,6 +140,31 @@ async fn a_stop_closes_connections_that_rest_at_once() {
     assert_eq!(resting.read(&mut [0; 1]).await.unwrap(), 0);
 }
 
+/// What is no HTTP is answered by hyper itself, before any layer: by a status alone.
+#[tokio::test]
+async fn what_cannot_be_read_as_a_request_is_answered_by_its_status_alone() {
+    let served = Served::with(ConnectionOptions::default()).await;
+    let many = (0..200).map(|number| format!("x-{number}: 1\r\n")).collect::<String>();
+    for (said, status) in [
+        ("RUBBISH\r\n\r\n".to_owned(), "400 Bad Request"),
+        ("GET /livez HTTP/1.1\r\nhost: localhost\r\na header\r\n\r\n".to_owned(), "400 Bad Request"),
+        (format!("GET /livez HTTP/1.1\r\nhost: localhost\r\n{many}\r\n"), "431 Request Header Fields Too Large"),
+        (format!("GET /{} HTTP/1.1\r\nhost: localhost\r\n\r\n", "x".repeat(70_000)), "414 URI Too Long"),
+    ] {
+        let mut caller = served.connect().await;
+        caller.write_all(said.as_bytes()).await.unwrap();
+        let mut answered = String::new();
+        timeout(LONG, caller.read_to_string(&mut answered)).await.expect("the connection is closed").unwrap();
+        assert!(answered.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{answered}");
+        let (head, body) = answered.split_once("\r\n\r\n").unwrap();
+        assert!(
+            head.contains("content-length: 0") && head.contains("connection: close") && body.is_empty(),
+            "{answered}"
+        );
+    }
+    served.stop().await;
+}
+
 /// The application, served in this process.
 struct Served {
     address: std::net::SocketAddr,
