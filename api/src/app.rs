@@ -63,6 +63,7 @@ struct Shared {
     room: Room,
     edge: Edge,
     certificates: Option<Certificates>,
+    takes_links: bool,
     identity: Identity,
     believed: Believed,
     logins: LoginKey,
@@ -86,6 +87,8 @@ pub struct AppOptions {
     pub encrypted: bool,
     /// The certificate that they are shown, if the server encrypts by itself: `/readyz` names what troubles it.
     pub certificates: Option<Certificates>,
+    /// Whether links sign the users of a demonstration in.
+    pub takes_links: bool,
     pub identity: IdentityOptions,
     /// How long the reset of a lost second factor waits before it can be completed.
     pub factor_reset_wait: TimeDelta,
@@ -107,6 +110,7 @@ impl Default for AppOptions {
             proxies: Proxies::default(),
             encrypted: false,
             certificates: None,
+            takes_links: true,
             identity: IdentityOptions {
                 keys: PathBuf::from(".daybook"),
                 hashing: Hashing::default(),
@@ -190,6 +194,7 @@ impl App {
             room: Room::default(),
             edge: Edge { hosts: options.hosts, proxies: options.proxies, encrypted: options.encrypted },
             certificates: options.certificates,
+            takes_links: options.takes_links,
             identity,
             believed: Believed::default(),
             logins,
@@ -236,6 +241,11 @@ impl App {
     /// Why callers are not shown the certificate that lies in its file.
     pub fn certificate_trouble(&self) -> Option<String> {
         self.0.certificates.as_ref().and_then(Certificates::trouble)
+    }
+
+    /// Whether links sign the users of a demonstration in.
+    pub fn takes_links(&self) -> bool {
+        self.0.takes_links
     }
 
     /// What is secret about signing in.

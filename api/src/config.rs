@@ -81,6 +81,11 @@ pub struct Config {
     #[arg(long, env = "DAYBOOK_PATIENCE", default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     patience: u32,
 
+    /// Print links that sign the users of a demonstration in, also where the ledger lies in a PostgreSQL of your own. `./run`
+    /// fills an empty ledger there only with this. Only on a loopback address and without proxies.
+    #[arg(long, env = "DAYBOOK_DEMO")]
+    demo: bool,
+
     /// How old, in seconds, an event may be that a projection has not seen before the server calls itself not ready.
     #[arg(long, env = "DAYBOOK_LAG_BUDGET", default_value_t = 10, value_name = "SECONDS")]
     pub lag_budget: u32,
@@ -130,6 +135,11 @@ impl Config {
                  --proxies ADDRESS; or listen on a loopback address, such as 127.0.0.1:{port} or [::1]:{port}"
             ));
         }
+        if self.demo && !(is_here && self.proxies.is_empty()) {
+            let reason =
+                "--demo prints links that sign in whoever has them: listen on a loopback address, without --proxies";
+            return Err(reason.into());
+        }
         Ok(())
     }
 
@@ -148,6 +158,12 @@ impl Config {
     /// Whether callers come by encrypted connections alone, be it that they end before this server.
     pub fn is_encrypted(&self) -> bool {
         self.tls_certificate.is_some() || !self.proxies.is_empty()
+    }
+
+    /// Whether links sign the users of a demonstration in: only who is at this machine reaches the server then.
+    pub fn takes_links(&self) -> bool {
+        let is_ours = self.database_url().is_none() || self.demo;
+        is_ours && self.listen.ip().is_loopback() && self.proxies.is_empty()
     }
 
     /// The database of the user's own. An empty one is none: that is how a variable is unset where it cannot be removed.
@@ -284,6 +300,21 @@ mod tests {
         assert!(!encrypted(&[]));
         assert!(encrypted(&["--tls-certificate", "c.pem", "--tls-key", "k.pem"]));
         assert!(encrypted(&["--proxies", "127.0.0.1"]));
+    }
+
+    #[test]
+    fn links_of_a_demonstration_are_for_this_machine_and_in_a_database_of_ones_own_only_if_asked_for() {
+        let takes = |arguments: &[&str]| config(arguments).expect("the settings are well written").takes_links();
+        let (own, tls) = (["--database-url", "postgres://ledger"], ["--tls-certificate", "c", "--tls-key", "k"]);
+        assert!(takes(&["--database-url", ""]));
+        assert!(takes(&["--database-url", "", "--listen", "[::1]:0", tls[0], tls[1], tls[2], tls[3]]));
+        assert!(!takes(&own));
+        assert!(takes(&[own[0], own[1], "--demo"]));
+        for reached in [&["--proxies", "127.0.0.1"][..], &["--listen", "0.0.0.0:1", tls[0], tls[1], tls[2], tls[3]]] {
+            assert!(!takes(&[&["--database-url", ""], reached].concat()), "{reached:?}");
+            let reason = check(&[&["--demo"], reached].concat()).expect_err("others would see them");
+            assert!(reason.contains("--demo"), "{reason}");
+        }
     }
 
     #[test]

@@ -173,6 +173,7 @@ fn options(config: &Config) -> AppOptions {
         hosts: config.hosts(),
         proxies: config.proxies(),
         encrypted: config.is_encrypted(),
+        takes_links: config.takes_links(),
         identity,
         factor_reset_wait: config.factor_reset_wait(),
         watch: config.watch(),

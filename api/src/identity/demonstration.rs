@@ -1,7 +1,7 @@
 //! The users of a demonstration: one of each kind, who sign in by a link that the server prints at its start.
 //!
-//! Only in a ledger whose first event says that it is a demonstration, and while the server is reached from this machine
-//! alone.
+//! Only in a ledger whose first event says that it is a demonstration, and where the program says that links are taken: the
+//! server does so while it is reached from this machine alone, and in a database of the user's own only if it is asked to.
 
 use axum::{
     Form,
@@ -42,7 +42,7 @@ pub struct Guest {
 
 /// Who signs in to a demonstration: nobody, if the ledger is none. Each call makes new links.
 pub async fn guests(app: &App) -> Result<Vec<Guest>, ApiError> {
-    if !is_demonstration(app).await? {
+    if !app.takes_links() || !is_demonstration(app).await? {
         return Ok(Vec::new());
     }
     let mut connection = app.store().pool().acquire().await?;
@@ -105,6 +105,12 @@ async fn known(app: &App, kind: &str, party: Party, rights: Vec<MembershipChange
     Ok(done.answer["id"].as_str().unwrap_or_default().to_owned())
 }
 
+/// A link of an earlier start is worth nothing at a server that takes none.
+fn taken(app: &App) -> Result<(), ApiError> {
+    let detail = "this server takes no links of a demonstration: sign in by a password";
+    if app.takes_links() { Ok(()) } else { Err(ApiError::new("link-used", detail)) }
+}
+
 #[derive(Deserialize)]
 pub struct Linked {
     link: String,
@@ -112,6 +118,7 @@ pub struct Linked {
 
 /// The page of a link: one button. Looking at it does not use the link up.
 pub async fn page(State(app): State<App>, Query(Linked { link }): Query<Linked>) -> Result<Response, ApiError> {
+    taken(&app)?;
     let link = Secret::new(link);
     let standing = app.identity().links.look(&link, Purpose::SignIn, app.clock().now()).await?;
     // What is put into the page is what was made here, and is plain letters and digits.
@@ -137,6 +144,7 @@ pub async fn use_link(
     client: Client,
     Form(Linked { link }): Form<Linked>,
 ) -> Result<Response, ApiError> {
+    taken(&app)?;
     let now = app.clock().now();
     let found = app.identity().links.redeem(&Secret::new(link), Purpose::SignIn, now).await?;
     let found = found.ok_or_else(|| ApiError::new("link-used", "the link was used, has expired, or is none"))?;
