@@ -36,7 +36,7 @@ use crate::{
         past::{Gate, PastOptions},
         tls::Certificates,
     },
-    identity::sweep,
+    identity::sweep::{self, SweepOptions},
     operate::{health::Room, rebuild::Rebuilds},
     routes,
 };
@@ -92,6 +92,7 @@ pub struct AppOptions {
     pub identity: IdentityOptions,
     /// How long the reset of a lost second factor waits before it can be completed.
     pub factor_reset_wait: TimeDelta,
+    pub sweep: SweepOptions,
     /// The pause between two looks at rows whose events are picked at random; `None` for no looks.
     pub watch: Option<Duration>,
 }
@@ -117,6 +118,7 @@ impl Default for AppOptions {
                 sessions: SessionOptions::default(),
             },
             factor_reset_wait: TimeDelta::hours(24),
+            sweep: SweepOptions::default(),
             watch: None,
         }
     }
@@ -201,7 +203,7 @@ impl App {
             factor_reset_wait: options.factor_reset_wait,
         };
         let app = Self(Arc::new(shared));
-        background.run(sweep::run(app.clone()));
+        background.run(sweep::run(app.clone(), options.sweep));
         Ok(Running { app, writer, projector, keeper, background })
     }
 

@@ -4,14 +4,18 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use chrono::TimeDelta;
 use clap::{Parser, ValueEnum};
+use daybook_identity::SessionOptions;
 use daybook_projections::NewVersions;
 use ipnet::IpNet;
 
-use crate::http::{
-    admission::Hosts,
-    arrival::{Proxies, proxy},
-    connections::ConnectionOptions,
-    tls::{Certificates, TlsError},
+use crate::{
+    http::{
+        admission::Hosts,
+        arrival::{Proxies, proxy},
+        connections::ConnectionOptions,
+        tls::{Certificates, TlsError},
+    },
+    identity::sweep::SweepOptions,
 };
 
 /// The billing ledger of a service provider, served over HTTP.
@@ -81,6 +85,22 @@ pub struct Config {
     #[arg(long, env = "DAYBOOK_PATIENCE", default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     patience: u32,
 
+    /// After how many minutes without a request a session ends.
+    #[arg(long, env = "DAYBOOK_SESSION_IDLE", default_value_t = 720, value_name = "MINUTES", value_parser = clap::value_parser!(u32).range(5..=43_200))]
+    session_idle: u32,
+
+    /// After how many hours a session ends, however much it is used.
+    #[arg(long, env = "DAYBOOK_SESSION_END", default_value_t = 720, value_name = "HOURS", value_parser = clap::value_parser!(u32).range(1..=8_760))]
+    session_end: u32,
+
+    /// For how many months lines of the access log are kept. Whole months are removed.
+    #[arg(long, env = "DAYBOOK_ACCESS_LOG_MONTHS", default_value_t = 13, value_name = "MONTHS", value_parser = clap::value_parser!(u32).range(1..=240))]
+    access_log_months: u32,
+
+    /// How often, in minutes, what has ended is removed: secrets that nothing names, sessions, links, months of the access log.
+    #[arg(long, env = "DAYBOOK_SWEEP", default_value_t = 60, value_name = "MINUTES", value_parser = clap::value_parser!(u32).range(1..=1_440))]
+    sweep: u32,
+
     /// Print links that sign the users of a demonstration in, also where the ledger lies in a PostgreSQL of your own. `./run`
     /// fills an empty ledger there only with this. Only on a loopback address and without proxies.
     #[arg(long, env = "DAYBOOK_DEMO")]
@@ -140,6 +160,14 @@ impl Config {
                 "--demo prints links that sign in whoever has them: listen on a loopback address, without --proxies";
             return Err(reason.into());
         }
+        let SessionOptions { idle, absolute } = self.sessions();
+        if idle > absolute {
+            let (idle, end) = (self.session_idle, self.session_end);
+            return Err(format!(
+                "a session cannot rest for {idle} minutes (--session-idle) and end after {end} hours (--session-end): the \
+                 first must not be longer than the second"
+            ));
+        }
         Ok(())
     }
 
@@ -164,6 +192,20 @@ impl Config {
     pub fn takes_links(&self) -> bool {
         let is_ours = self.database_url().is_none() || self.demo;
         is_ours && self.listen.ip().is_loopback() && self.proxies.is_empty()
+    }
+
+    /// How long sessions last.
+    pub fn sessions(&self) -> SessionOptions {
+        SessionOptions {
+            idle: TimeDelta::minutes(self.session_idle.into()),
+            absolute: TimeDelta::hours(self.session_end.into()),
+        }
+    }
+
+    /// How often what has ended is removed.
+    pub fn sweep(&self) -> SweepOptions {
+        let pause = Duration::from_secs(60 * u64::from(self.sweep));
+        SweepOptions { pause, months_kept: self.access_log_months }
     }
 
     /// The database of the user's own. An empty one is none: that is how a variable is unset where it cannot be removed.
@@ -315,6 +357,36 @@ mod tests {
             let reason = check(&[&["--demo"], reached].concat()).expect_err("others would see them");
             assert!(reason.contains("--demo"), "{reason}");
         }
+    }
+
+    #[test]
+    fn times_have_bounds() {
+        let usual = config(&[]).expect("the settings fit");
+        let (sessions, sweep) = (usual.sessions(), usual.sweep());
+        assert_eq!((sessions.idle, sessions.absolute), (TimeDelta::hours(12), TimeDelta::days(30)));
+        assert_eq!((sweep.pause, sweep.months_kept), (Duration::from_secs(3_600), 13));
+        let other =
+            config(&["--session-idle", "30", "--session-end", "8", "--access-log-months", "6", "--sweep", "1440"]);
+        let other = other.expect("the settings fit");
+        assert_eq!((other.sessions().idle, other.sessions().absolute), (TimeDelta::minutes(30), TimeDelta::hours(8)));
+        assert_eq!((other.sweep().pause, other.sweep().months_kept), (Duration::from_secs(86_400), 6));
+        for wrong in [
+            ["--session-idle", "4"],
+            ["--session-idle", "43201"],
+            ["--session-end", "0"],
+            ["--session-end", "8761"],
+            ["--access-log-months", "0"],
+            ["--access-log-months", "241"],
+            ["--sweep", "0"],
+            ["--sweep", "1441"],
+        ] {
+            let error = config(&wrong).expect_err("it is out of bounds");
+            assert_eq!(error.kind(), ErrorKind::ValueValidation);
+            assert!(error.to_string().contains(wrong[0]), "{error}");
+        }
+        let reason = check(&["--session-idle", "121", "--session-end", "2"]).expect_err("it ends before it rests");
+        assert!(reason.contains("--session-idle") && reason.contains("--session-end"), "{reason}");
+        assert_eq!(check(&["--session-idle", "120", "--session-end", "2"]), Ok(()));
     }
 
     #[test]

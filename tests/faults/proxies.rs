@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, UdpSocket};
 
+use chrono::TimeDelta;
 use daybook_api::{AppOptions, ConnectionOptions, Hosts, serve};
 use daybook_core::domain::{Party, function::Role, user::MembershipChange as M};
 use daybook_tests::{
@@ -19,7 +20,8 @@ const PROXY: &str = "127.0.0.2";
 async fn behind_a_proxy() -> TestApp {
     let hosts = Hosts::new(&["billing.example".to_owned()]);
     let proxies = PROXY.parse().unwrap();
-    let options = AppOptions { encrypted: true, proxies, hosts, ..AppOptions::default() };
+    let mut options = AppOptions { encrypted: true, proxies, hosts, ..AppOptions::default() };
+    options.identity.sessions.absolute = TimeDelta::hours(8);
     TestApp::guarded_with(options).await
 }
 
@@ -47,6 +49,7 @@ async fn a_named_proxy_is_believed_and_the_access_log_has_the_caller() {
     assert_eq!(signed_in.header("strict-transport-security"), "max-age=31536000");
     let set = signed_in.header("set-cookie");
     assert!(set.starts_with("__Host-daybook=") && set.ends_with("; Secure"), "{set}");
+    assert!(set.contains("; Max-Age=28800;"), "a browser keeps it for as long as a session can last: {set}");
 
     let cookie = set.split(';').next().unwrap();
     let read = |cookie: &str, path: &str| passed_on(&app, "203.0.113.5", Method::GET, path).header("cookie", cookie);

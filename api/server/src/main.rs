@@ -16,7 +16,7 @@ use daybook_core::{
     transparency::open_key,
     writer::WriterOptions,
 };
-use daybook_identity::{Hashing, IdentityOptions, SessionOptions};
+use daybook_identity::{Hashing, IdentityOptions};
 use daybook_projections::{ProjectorOptions, engine::Room};
 use daybook_verify::usage;
 use rustls::crypto::ring;
@@ -164,7 +164,7 @@ fn options(config: &Config) -> AppOptions {
     let room = Room::default().preferring(&config.home);
     let projector = ProjectorOptions { new_versions: config.new_versions(), room, ..ProjectorOptions::default() };
     let identity =
-        IdentityOptions { keys: config.home.clone(), hashing: Hashing::default(), sessions: SessionOptions::default() };
+        IdentityOptions { keys: config.home.clone(), hashing: Hashing::default(), sessions: config.sessions() };
     let lag_budget = Duration::from_secs(config.lag_budget.into());
     AppOptions {
         writer,
@@ -176,6 +176,7 @@ fn options(config: &Config) -> AppOptions {
         takes_links: config.takes_links(),
         identity,
         factor_reset_wait: config.factor_reset_wait(),
+        sweep: config.sweep(),
         watch: config.watch(),
         ..AppOptions::default()
     }

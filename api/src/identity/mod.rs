@@ -24,7 +24,7 @@ use crate::{
 
 /// What sets the cookie of a session, which the browser forgets when the session must have ended.
 fn cookie(app: &App, secret: &Shown) -> HeaderValue {
-    set_cookie(app, secret.expose(), THIRTY_DAYS)
+    set_cookie(app, secret.expose(), app.identity().sessions.options().absolute.num_seconds())
 }
 
 /// What takes the cookie away.
@@ -32,10 +32,7 @@ fn no_cookie(app: &App) -> HeaderValue {
     set_cookie(app, "", 0)
 }
 
-/// In seconds: how long a session can last.
-const THIRTY_DAYS: u32 = 30 * 86_400;
-
-fn set_cookie(app: &App, value: &str, seconds: u32) -> HeaderValue {
+fn set_cookie(app: &App, value: &str, seconds: i64) -> HeaderValue {
     let (name, secure) = if app.is_encrypted() { (COOKIE, "; Secure") } else { (PLAIN_COOKIE, "") };
     let line = format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}");
     let mut line = HeaderValue::from_str(&line).expect("a secret is written in plain ASCII");

@@ -10,8 +10,19 @@ use tokio::time::sleep;
 
 use crate::app::App;
 
-/// How often it is looked for.
-const PAUSE: Duration = Duration::from_secs(3_600);
+#[derive(Clone, Copy, Debug)]
+pub struct SweepOptions {
+    /// How often it is looked for.
+    pub pause: Duration,
+    /// For how many months lines of the access log are kept.
+    pub months_kept: u32,
+}
+
+impl Default for SweepOptions {
+    fn default() -> Self {
+        Self { pause: Duration::from_secs(3_600), months_kept: MONTHS_KEPT }
+    }
+}
 
 #[derive(Debug, thiserror::Error)]
 enum SweepError {
@@ -24,16 +35,16 @@ enum SweepError {
 }
 
 /// Never ends by itself.
-pub async fn run(app: App) {
+pub async fn run(app: App, SweepOptions { pause, months_kept }: SweepOptions) {
     loop {
-        sleep(PAUSE).await;
-        if let Err(error) = sweep(&app).await {
-            tracing::warn!(error = %chain(&error), "what has ended of sessions and secrets stays for another hour");
+        sleep(pause).await;
+        if let Err(error) = sweep(&app, months_kept).await {
+            tracing::warn!(error = %chain(&error), "what has ended of sessions and secrets stays for now");
         }
     }
 }
 
-async fn sweep(app: &App) -> Result<(), SweepError> {
+async fn sweep(app: &App, months_kept: u32) -> Result<(), SweepError> {
     let now = app.clock().now();
     let mut rows = app.reader().snapshot(&Viewer::Provider, &[user::Users::NAME], None).await?;
     let head: i64 = sqlx::query_scalar("select position from book_head").fetch_one(&mut *rows).await?;
@@ -43,6 +54,6 @@ async fn sweep(app: &App) -> Result<(), SweepError> {
         drop(rows);
         app.identity().sweep(&Named { ids, complete_to: now }, now).await?;
     }
-    AccessLog::forget(app.store(), MONTHS_KEPT, now).await?;
+    AccessLog::forget(app.store(), months_kept, now).await?;
     Ok(())
 }

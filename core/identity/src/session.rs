@@ -104,7 +104,7 @@ impl Sessions {
         Self { pool: store.pool().clone(), options, notes }
     }
 
-    pub(crate) fn options(&self) -> &SessionOptions {
+    pub fn options(&self) -> &SessionOptions {
         &self.options
     }
 
