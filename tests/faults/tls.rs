@@ -307,8 +307,11 @@ async fn the_server_takes_a_certificate_and_names_a_file_that_breaks() {
 
 #[tokio::test]
 async fn a_server_that_others_would_reach_unencrypted_does_not_start() {
+    let home = TempDir::new().unwrap();
     let refused = async |arguments: &[&str]| {
-        let ended = Command::new(program("daybook-server")).args(arguments).env_clear().output().await.unwrap();
+        let mut server = Command::new(program("daybook-server"));
+        let ended = server.env_clear().arg("--home").arg(home.path()).args(arguments).kill_on_drop(true).output();
+        let ended = timeout(LONG, ended).await.expect("it ends by itself").unwrap();
         (ended.status.code(), String::from_utf8(ended.stderr).unwrap())
     };
     let (code, said) = refused(&["--listen", "0.0.0.0:0"]).await;
