@@ -156,8 +156,7 @@ impl Config {
             ));
         }
         if self.demo && !(is_here && self.proxies.is_empty()) {
-            let reason =
-                "--demo prints links that sign in whoever has them: listen on a loopback address, without --proxies";
+            let reason = "--demo prints links that sign anybody in: listen on a loopback address, without --proxies";
             return Err(reason.into());
         }
         let SessionOptions { idle, absolute } = self.sessions();

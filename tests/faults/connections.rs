@@ -140,7 +140,7 @@ async fn a_stop_closes_connections_that_rest_at_once() {
     assert_eq!(resting.read(&mut [0; 1]).await.unwrap(), 0);
 }
 
-/// What is no HTTP is answered by hyper itself, before any layer: by a status alone.
+/// hyper itself answers bytes that are no HTTP, before any layer: by a status alone.
 #[tokio::test]
 async fn what_cannot_be_read_as_a_request_is_answered_by_its_status_alone() {
     let served = Served::with(ConnectionOptions::default()).await;

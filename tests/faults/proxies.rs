@@ -78,7 +78,7 @@ async fn guessing_is_held_up_by_the_address_of_the_caller_and_not_by_that_of_the
         assert!(attempts < 100, "an address that guesses is held up");
     }
     assert_eq!(guess("203.0.113.6", 0).await, 401, "another caller of the same proxy is not");
-    // Whoever writes another address before its own gains nothing: it is held up for longer and longer, where another
+    // A caller who writes another address before its own gains nothing: it is held up for longer and longer, where another
     // address would still have some attempts.
     let mut more = 0;
     while guess(&format!("198.51.100.{more}, 203.0.113.5"), attempts + more).await != 429 {

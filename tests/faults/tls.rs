@@ -140,7 +140,7 @@ impl Served {
 }
 
 #[tokio::test]
-async fn callers_are_answered_by_tls_and_told_to_stay_with_it() {
+async fn callers_are_answered_by_tls_and_browsers_stay_with_it() {
     let files = Files::new();
     let served = Served::with(&files, ConnectionOptions::default()).await;
     let trusted = files.certificate();
@@ -194,7 +194,7 @@ async fn a_new_certificate_is_shown_and_a_broken_one_leaves_the_one_of_before() 
             yield_now().await;
         }
     };
-    let (status, error) = timeout(LONG, told).await.expect("the trouble is told");
+    let (status, error) = timeout(LONG, told).await.expect("the trouble is named");
     assert_eq!(status, "ready", "callers are served all the same");
     assert!(error.contains(&format!("{} holds no certificate", files.certificate.display())), "{error}");
 

@@ -300,7 +300,7 @@ mod tests {
     fn the_caller_is_the_last_address_that_is_of_no_named_proxy() {
         for (lines, expected) in [
             (&[&b"203.0.113.5"[..]][..], "203.0.113.5"),
-            // What the caller wrote stands before.
+            // The caller itself wrote the entries before its address.
             (&[b"127.0.0.1, 203.0.113.5"], "203.0.113.5"),
             (&[b"198.51.100.1", b"203.0.113.5"], "203.0.113.5"),
             (&[b"rubbish, <script>, \xff, 203.0.113.5"], "203.0.113.5"),

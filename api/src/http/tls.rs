@@ -201,7 +201,7 @@ impl Files {
         if chain.is_empty() {
             return Err(none());
         }
-        // What is wrong with a key is not said: the message could show some of it.
+        // The reason is left out: it could show some of the key.
         let unusable = || TlsError::NoKey { path: key.into() };
         let private = PrivateKeyDer::from_pem_slice(&self.key).map_err(|_| unusable())?;
         let private = provider.key_provider.load_private_key(private).map_err(|_| unusable())?;
