@@ -371,6 +371,8 @@ pub struct Member {
     pub enabled: bool,
     /// Whether a second factor has to be shown at sign-in.
     pub has_factor: bool,
+    /// Whether there is a password that can be shown at sign-in.
+    pub has_password: bool,
     #[sqlx(flatten)]
     pub membership: MembershipRow,
 }
@@ -382,7 +384,8 @@ pub async fn member(
     party: Option<&str>,
 ) -> Result<Option<Member>, sqlx::Error> {
     sqlx::query_as(
-        "select u.enabled, exists (select from user_factors f where f.user_id = u.id) as has_factor, m.*
+        "select u.enabled, u.password_id is not null as has_password,
+             exists (select from user_factors f where f.user_id = u.id) as has_factor, m.*
          from users u join memberships m on m.user_id = u.id
          where u.id = $1 and ($2::text is null or m.party = $2)
          order by m.position, m.party limit 1",
@@ -410,7 +413,7 @@ pub async fn member_by_token(
     token_id: &str,
 ) -> Result<Option<TokenMember>, sqlx::Error> {
     sqlx::query_as(
-        "select t.id as token_id, t.functions as scope, t.expires_at, u.enabled,
+        "select t.id as token_id, t.functions as scope, t.expires_at, u.enabled, u.password_id is not null as has_password,
              exists (select from user_factors f where f.user_id = u.id) as has_factor, m.*
          from user_tokens t
          join users u on u.id = t.user_id

@@ -10,6 +10,7 @@ use daybook_core::{
     },
     operations::{Operation, ResetFactors},
 };
+use daybook_identity::{NewLink, Purpose};
 use daybook_tests::{
     api::{Answer, TestApp},
     commands,
@@ -71,7 +72,11 @@ impl Lost {
 
     /// This one asked for the reset so long ago.
     async fn was_requested(&self, by: &Staff, ago: TimeDelta) {
-        let step = FactorResetStep::Request { wait: DAY };
+        self.record(by, FactorResetStep::Request { wait: DAY }, ago).await;
+    }
+
+    /// Records a step, and nothing beside the book.
+    async fn record(&self, by: &Staff, step: FactorResetStep, ago: TimeDelta) {
         let mut command = commands::command(Operation::ResetFactors(ResetFactors { user: self.ada.clone(), step }));
         command.context.occurred_at = (self.app.app().clock().now() - ago).trunc_subsecs(6);
         command.context.principal = Some(Principal { user: by.user.clone(), party: Party::Provider, token: None });
@@ -151,6 +156,26 @@ async fn another_one_of_the_staff_completes_a_reset_after_the_waiting_time() {
     assert_eq!((&signed_in.body["needs"], &signed_in.body["factor_reset"]), (&Value::Null, &Value::Null));
     let me = app.page_reads(&Browser::of(&signed_in), "/v1/me").await;
     assert_eq!((&me.body["factors"], &me.body["factor_reset"]), (&json!([]), &Value::Null), "{}", me.text);
+}
+
+#[tokio::test]
+async fn a_session_that_has_shown_the_password_alone_is_let_in_by_no_reset() {
+    let lost = Lost::factor().await;
+    let app = &lost.app;
+    let (anna, ben) =
+        (lost.staff("anna@example.org", Role::Staff).await, lost.staff("ben@example.org", Role::Staff).await);
+    let (_, half) = lost.half_session().await;
+    lost.was_requested(&anna, TimeDelta::hours(25)).await;
+    // As if the server had died before it ended the sessions.
+    lost.record(&ben, FactorResetStep::Complete, TimeDelta::zero()).await;
+    app.page_reads(&half, "/v1/me").await.refused(401, "unauthenticated");
+    // Nor does the next password, which its owner chooses.
+    let new = NewLink { user: lost.ada.as_str(), purpose: Purpose::PasswordReset, about: None };
+    let link = app.app().identity().links.make(new, app.app().clock().now()).await.unwrap();
+    let chosen = json!({ "link": link.expose(), "password": PASSWORD });
+    let chosen = Answer::to(app.request(Method::POST, "/v1/password").json(&chosen)).await;
+    assert_eq!(chosen.status, 204, "{}", chosen.text);
+    app.page_reads(&half, "/v1/me").await.refused(401, "unauthenticated");
 }
 
 #[tokio::test]

@@ -354,8 +354,9 @@ impl App {
             // A membership that was named and is not there is a fault of the request.
             return if membership.is_some() { Err(no_member()) } else { Ok(None) };
         };
-        // Who has a second factor has not shown yet who it is by the password alone.
-        let is_half = member.has_factor && session.level < Level::SecondFactor;
+        // Who has a second factor has not shown yet who it is by the password alone. Nor does a password show it that was
+        // taken away together with the factor: the session that it began is about to be ended.
+        let is_half = session.level < Level::SecondFactor && (member.has_factor || !member.has_password);
         let functions = if is_half { Functions::new() } else { member.membership.allowed() };
         let principal = principal(&member.membership, None)?;
         Ok(Some(Authenticated { is_half, ..Authenticated::of(principal, functions, Means::Session(session)) }))

@@ -151,12 +151,13 @@ pub async fn use_link(
     let new = NewSession {
         user: &found.user,
         membership: None,
-        level: Level::Password,
+        // These users have no password: the link stands for all that could be shown.
+        level: Level::SecondFactor,
         address: client.address,
         agent: client.agent.as_deref(),
     };
     let (session, secret) = app.identity().sessions.begin(new, now).await?;
-    // These users have no password to show once more: the link counts as shown just now.
+    // Nor have they anything to show once more.
     let secret = app.identity().sessions.step_up(&Secret::new(secret.expose()), now).await?.unwrap_or(secret);
     let line = Access {
         user: Some(&found.user),

@@ -105,6 +105,8 @@ pub async fn choose(
     let user = known(&app, &found.ok_or_else(no_use)?.user).await?;
     // Before the link is used up: whoever chooses a bad one chooses again.
     let id = keep(&app, &user, password).await?;
+    // None of before is there any more when there is a password again.
+    app.identity().sessions.end_all(&user.id, Ended::PasswordChanged, now).await?;
     let once = used_once(&link, &id);
     let operation = Operation::ChangeCredentials(ChangeCredentials {
         user: user_id(&user.id)?,
@@ -115,7 +117,7 @@ pub async fn choose(
     if changed.as_ref().is_err_and(|error| error.code() == "idempotency-mismatch") {
         return Err(no_use());
     }
-    // Also where it is not known whether it was recorded.
+    // Those that began meanwhile; also where it is not known whether it was recorded.
     app.identity().sessions.end_all(&user.id, Ended::PasswordChanged, now).await?;
     sleep(BELIEVED).await;
     changed?;
