@@ -1,6 +1,8 @@
 //! Users and how they sign in: what works, what does not, and that a right that was taken away is gone at the next request.
 
+use daybook_api::guests;
 use daybook_core::{
+    Actor,
     domain::{
         Id, Party, UserId,
         function::{Function, Role},
@@ -16,7 +18,7 @@ use daybook_tests::{
     history::LONG,
     people::{Browser, PASSWORD},
 };
-use reqwest::Method;
+use reqwest::{Client, Method, redirect::Policy};
 use serde_json::{Value, json};
 
 /// A customer with a superuser who has a password.
@@ -493,6 +495,27 @@ async fn a_link_is_used_up_by_what_is_recorded_alone() {
     statuses.sort_unstable();
     assert_eq!(statuses, [204, 410], "{} {}", one.text, other.text);
     assert_eq!(app.sign_in("ada@example.org", PASSWORD).await.status, 200);
+}
+
+/// Those who sign in to a demonstration have no password that they could show once more.
+#[tokio::test]
+async fn a_link_into_a_demonstration_stands_for_the_password() {
+    let app = TestApp::guarded().await;
+    let mut first = commands::register("Ada Ltd");
+    first.context.actor = Actor::system("demonstration");
+    let done = app.writer().execute(first).await.unwrap();
+    app.app().reader().wait_for("customers", done.position, LONG).await.unwrap();
+    let guests = guests(app.app()).await.unwrap();
+    let staff = guests.iter().find(|guest| guest.kind == "staff").unwrap();
+    let link = staff.link.strip_prefix("/sign-in?").unwrap().to_owned();
+    let client = Client::builder().redirect(Policy::none()).build().unwrap();
+    let form = client.post(format!("{}/sign-in", app.url)).body(link);
+    let used = Answer::to(form.header("content-type", "application/x-www-form-urlencoded")).await;
+    assert_eq!(used.status, 303, "{}", used.text);
+    let browser = Browser::of(&used);
+    assert_eq!(app.page_reads(&browser, "/v1/orders").await.status, 200);
+    let refund = app.page_posts(&browser, "/v1/payments/pay_1/refunds", json!({})).await;
+    refund.refused(400, "idempotency-key-missing");
 }
 
 #[tokio::test]
