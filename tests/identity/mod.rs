@@ -8,6 +8,7 @@ mod links;
 mod passwords;
 mod rights;
 mod sessions;
+mod settings;
 mod sweep;
 mod tokens;
 
