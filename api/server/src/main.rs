@@ -105,7 +105,9 @@ async fn serve_ledger(
     let running = App::start(store, options).await?;
     let guests = guests(running.app()).await.map_err(|error| error.detail().to_owned())?;
     let scheme = if certificates.is_some() { "https" } else { "http" };
-    introduce(&format!("{scheme}://{}", listener.local_addr()?), &guests)?;
+    let address = format!("{scheme}://{}", listener.local_addr()?);
+    let ways = if config.proxies().is_empty() { ways_in(&address) } else { WAY_OF_PROXIES.to_owned() };
+    introduce(&address, &ways, &guests)?;
 
     let stopping = CancellationToken::new();
     let serving = daybook_api::serve(listener, running.router(), config.callers(certificates), stopping.clone());
@@ -216,18 +218,26 @@ fn write_log(format: LogFormat) {
     if human { log.with_target(false).init() } else { log.json().flatten_event(true).init() }
 }
 
-/// Tells what there is to open.
-fn introduce(address: &str, guests: &[Guest]) -> io::Result<()> {
-    let mut text = format!(
-        "
-Daybook serves on {address}
+/// Where callers have nothing to open here themselves.
+const WAY_OF_PROXIES: &str = "
+  callers         come through the proxies that --proxies names
+  a token         daybook token create --role staff
+";
 
+fn ways_in(address: &str) -> String {
+    format!(
+        "
   documentation   {address}/docs
   description     {address}/openapi.json
   a token         daybook token create --role staff
   accounts        curl {address}/v1/accounts -H \"authorization: Bearer $TOKEN\"
 "
-    );
+    )
+}
+
+/// Says where it serves, and what there is to open.
+fn introduce(address: &str, ways: &str, guests: &[Guest]) -> io::Result<()> {
+    let mut text = format!("\nDaybook serves on {address}\n{ways}");
     if !guests.is_empty() {
         text += "\nThis is a demonstration. Each link signs you in once, within 15 minutes:\n\n";
         for Guest { kind, link } in guests {
