@@ -8,7 +8,7 @@ use daybook_core::{
 };
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
-use sqlx::{FromRow, PgConnection};
+use sqlx::FromRow;
 
 use crate::{
     engine::{Changes, FoldError, Follows, Owner, Projection, Row, Shown, Source, Table, place},
@@ -142,9 +142,4 @@ fn enter(amount: Decimal, change: &mut impl FnMut(Box<dyn FnOnce(&mut AccountRow
         row.balance += amount;
         row.entries += 1;
     }));
-}
-
-/// The customer whose account it is.
-pub async fn customer_of(connection: &mut PgConnection, id: &str) -> Result<Option<String>, sqlx::Error> {
-    sqlx::query_scalar("select customer_id from accounts where id = $1").bind(id).fetch_optional(connection).await
 }

@@ -9,6 +9,7 @@ mod docs;
 pub mod golden;
 mod input;
 mod listings;
+mod looks;
 mod migrations;
 mod problems;
 mod purity;

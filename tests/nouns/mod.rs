@@ -1,5 +1,6 @@
 //! What each noun does, over HTTP.
 
+mod access_log;
 mod books;
 mod factor_resets;
 mod notices;

@@ -116,7 +116,16 @@ impl TestApp {
 
     /// The same, with other settings.
     pub async fn guarded_with(options: AppOptions) -> Self {
-        Self::serving(database().await, options, routes_of).await
+        Self::guarded_on_with(database().await, options).await
+    }
+
+    /// The same on a ledger that is there already.
+    pub async fn guarded_on(database: TestDatabase) -> Self {
+        Self::guarded_on_with(database, AppOptions::default()).await
+    }
+
+    pub async fn guarded_on_with(database: TestDatabase, options: AppOptions) -> Self {
+        Self::serving(database, options, routes_of).await
     }
 
     pub async fn with(database: TestDatabase, options: AppOptions) -> Self {

@@ -9,7 +9,7 @@ use daybook_core::{
         function::Function,
         user::{CredentialChange, MembershipChange, Password, Token, TokenGrant, TokenId},
     },
-    operations::{ChangeCredentials, Invitation, InviteUser, Operation},
+    operations::{ChangeCredentials, ChangeMembership, Invitation, InviteUser, Operation},
 };
 use daybook_identity::{PasswordOf, Secret, TokenOf};
 use reqwest::{
@@ -83,6 +83,16 @@ impl TestApp {
         };
         self.credentials(user, CredentialChange::MakeToken(grant)).await;
         Person { user: user.clone(), token: token.expose().to_owned(), token_id }
+    }
+
+    /// Makes the user a member of another party, too.
+    pub async fn with_membership(&self, user: &UserId, party: &Party) {
+        self.grant(user, party, MembershipChange::Give).await;
+    }
+
+    pub async fn grant(&self, user: &UserId, party: &Party, change: MembershipChange) {
+        let (user, party) = (user.clone(), party.clone());
+        self.record(Operation::ChangeMembership(ChangeMembership { user, party, change })).await;
     }
 
     pub async fn credentials(&self, user: &UserId, change: CredentialChange) {

@@ -12,8 +12,8 @@ use std::{
 };
 
 use axum::{
-    extract::{FromRequestParts, MatchedPath, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts},
+    extract::{FromRequestParts, Request, State},
+    http::{HeaderMap, HeaderValue, header, request::Parts},
     middleware::Next,
     response::Response,
 };
@@ -25,18 +25,17 @@ use daybook_core::{
         function::{Function, Functions},
     },
 };
-use daybook_identity::{Access, AccessKind, Level, Secret, Session};
+use daybook_identity::{Level, Secret, Session};
 use daybook_projections::{
-    Viewer, account,
+    Viewer,
     user::{self, TokenMember},
 };
-use percent_encoding::percent_decode_str;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use crate::{
     app::App,
-    http::{caller::ON_BEHALF_OF, error::ApiError, signature::signed},
+    http::{access::Asked, caller::OnBehalfOf, error::ApiError, signature::signed},
     routes::Need,
 };
 
@@ -70,7 +69,7 @@ pub struct Authenticated {
     pub is_half: bool,
 }
 
-/// By what somebody has shown who they are.
+/// By what the one who asks has shown who they are.
 #[derive(Clone, Debug)]
 pub enum Means {
     Program,
@@ -178,7 +177,8 @@ fn of_our_page(headers: &HeaderMap) -> Result<(), ApiError> {
     Err(ApiError::new("cross-site-request", detail))
 }
 
-/// The layer around a route: it lets through whoever may do what the route is for.
+/// The layer around a route: it lets a request through if the one who asks may do what the route is for, and has the access
+/// log name what was looked at and what was refused.
 pub async fn admit(State(need): State<Need>, request: Request, next: Next) -> Result<Response, ApiError> {
     let (mut parts, body) = match need {
         Need::Signature => {
@@ -188,96 +188,65 @@ pub async fn admit(State(need): State<Need>, request: Request, next: Next) -> Re
         _ => request.into_parts(),
     };
     let found = parts.extensions.get::<Arc<Authenticated>>().cloned();
-    match (need, &found) {
-        (Need::Nothing | Need::Signature, _) | (Need::Begun, Some(_)) => {}
-        (_, Some(found)) if found.is_half => return Err(unauthenticated("the second factor is still to be shown")),
-        (Need::Identity, Some(_)) => {}
-        (_, None) => return Err(unauthenticated("a token or a session is needed")),
-        (Need::May(function), Some(found)) if !found.may(function) => return Err(forbidden(function)),
-        (Need::May(_), Some(_)) => {}
+    let on_behalf_of = if found.is_some() { OnBehalfOf::of(&parts.headers)? } else { OnBehalfOf::default() };
+    let asked = found.as_ref().and_then(|found| Asked::of(need, found, &on_behalf_of, &parts));
+    match seeing(need, found.as_deref(), &on_behalf_of, &parts) {
+        // Only the tests come with a viewer already.
+        Ok(Some(viewer)) if parts.extensions.get::<Viewer>().is_none() => drop(parts.extensions.insert(viewer)),
+        Ok(_) => {}
+        Err(refused) => {
+            if let Some(asked) = asked {
+                asked.refused(&refused).await;
+            }
+            return Err(refused);
+        }
     }
-    if let (Some(found), Some(app), Some(NeedsStepUp)) = (&found, parts.extensions.get::<App>(), parts.extensions.get())
+    parts.extensions.insert(on_behalf_of);
+    let response = next.run(Request::from_parts(parts, body)).await;
+    match asked {
+        Some(asked) => asked.answered(response).await,
+        None => Ok(response),
+    }
+}
+
+/// What the one who asks sees of the ledger, if that request is allowed.
+fn seeing(
+    need: Need,
+    found: Option<&Authenticated>,
+    on_behalf_of: &OnBehalfOf,
+    parts: &Parts,
+) -> Result<Option<Viewer>, ApiError> {
+    allowed(need, found)?;
+    if let (Some(found), Some(app), Some(NeedsStepUp)) = (found, parts.extensions.get::<App>(), parts.extensions.get())
     {
         stepped_up(found, app.clock().now())?;
     }
-    let is_of_customers = match need {
-        Need::May(function) => function.is_for_customers() || function == Function::AuditRead,
-        Need::Identity => parts.uri.path().starts_with("/v1/users") || parts.uri.path().starts_with("/v1/access-log"),
-        Need::Nothing | Need::Begun | Need::Signature => false,
-    };
-    if let Some(found) = &found
-        && is_of_customers
-        && parts.method.is_safe()
-    {
-        note_view(found, &parts).await?;
-    }
-    // Only the tests come with a viewer already.
-    if let (Some(found), None) = (&found, parts.extensions.get::<Viewer>()) {
-        let viewer = viewer(found, &parts.headers)?;
-        parts.extensions.insert(viewer);
-    }
-    Ok(next.run(Request::from_parts(parts, body)).await)
+    found.map(|found| viewer(found, on_behalf_of)).transpose()
 }
 
-/// Writes down that one of the provider's people looks at what is a customer's, before anything is shown.
-async fn note_view(found: &Authenticated, parts: &Parts) -> Result<(), ApiError> {
-    let (Some(Principal { user, party: Party::Provider, token }), Some(app)) =
-        (&found.principal, parts.extensions.get::<App>())
-    else {
-        return Ok(());
-    };
-    let template = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
-    let of_path = || {
-        let mut segments = template.split('/').zip(parts.uri.path().split('/'));
-        segments
-            .find(|(name, _)| *name == "{id}")
-            .map(|(_, id)| percent_decode_str(id).decode_utf8_lossy().into_owned())
-    };
-    let asked = |name: &str| {
-        let query = parts.uri.query().unwrap_or_default();
-        form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
-    };
-    let entity = of_path().or_else(|| asked("entity")).or_else(|| asked("account"));
-    let named = parts.headers.get(ON_BEHALF_OF).and_then(|value| value.to_str().ok());
-    let named =
-        named.and_then(|named| named.strip_prefix("customer:")).map(str::to_owned).or_else(|| asked("customer"));
-    let customer = match (named, &entity) {
-        (Some(customer), _) => Some(customer),
-        (None, Some(entity)) if entity.starts_with("cus_") => Some(entity.clone()),
-        (None, Some(entity)) if entity.starts_with("acc_") => {
-            let mut connection = app.store().pool().acquire().await?;
-            account::customer_of(&mut connection, entity).await?
-        }
-        (None, _) => None,
-    };
-    let header = |name: HeaderName| parts.headers.get(name).and_then(|value| value.to_str().ok());
-    let line = Access {
-        user: Some(user.as_str()),
-        customer: customer.as_deref().map(bounded),
-        address: parts.extensions.get::<Peer>().map(|Peer(address)| *address),
-        agent: header(header::USER_AGENT),
-        credential: found.session().map(|session| session.id.as_str()).or(token.as_ref().map(|token| token.as_str())),
-        what: Some(template),
-        entity: entity.as_deref().map(bounded),
-        ..Access::new(AccessKind::Viewed)
-    };
-    Ok(app.identity().access_log.write(&line, app.clock().now()).await?)
-}
-
-/// No identifier is so long.
-fn bounded(text: &str) -> &str {
-    text.char_indices().nth(700).map_or(text, |(end, _)| &text[..end])
+/// Refuses what the one who asks may not do.
+fn allowed(need: Need, found: Option<&Authenticated>) -> Result<(), ApiError> {
+    match (need, found) {
+        (Need::Nothing | Need::Signature, _) | (Need::Begun, Some(_)) => Ok(()),
+        (_, None) => Err(unauthenticated("a token or a session is needed")),
+        (_, Some(found)) if found.is_half => Err(unauthenticated("the second factor is still to be shown")),
+        (Need::Identity, Some(_)) => Ok(()),
+        (Need::May(function), Some(found)) if found.may(function) => Ok(()),
+        (Need::May(function), Some(_)) => Err(forbidden(function)),
+    }
 }
 
 /// What the caller sees of the ledger: what is of the customer in whose membership, or in whose name, is asked.
-fn viewer(found: &Authenticated, headers: &HeaderMap) -> Result<Viewer, ApiError> {
-    let named = headers.get(ON_BEHALF_OF).map(|value| value.to_str().unwrap_or_default());
-    match (found.customer(), named.and_then(|named| named.strip_prefix("customer:")), &found.principal) {
-        (Some(_), Some(_), _) => {
-            Err(ApiError::new("impersonation-read-only", "nobody but the provider's people stands in for a customer"))
-        }
-        (Some(customer), None, _) | (None, Some(customer), Some(_)) => Ok(Viewer::of_customers([customer.to_owned()])),
-        (None, _, _) => Ok(Viewer::Provider),
+fn viewer(found: &Authenticated, on_behalf_of: &OnBehalfOf) -> Result<Viewer, ApiError> {
+    let read_only = |detail: &str| Err(ApiError::new("impersonation-read-only", detail));
+    match (found.customer(), &on_behalf_of.0, &found.principal) {
+        (Some(_), Some(_), _) => read_only("only the provider's people stand in for a customer"),
+        (Some(customer), None, _) => Ok(Viewer::of_customers([customer.to_owned()])),
+        (None, Some(_), Some(_)) => match on_behalf_of.customer() {
+            Some(customer) => Ok(Viewer::of_customers([customer.to_owned()])),
+            None => read_only("the provider's people stand in for customers alone"),
+        },
+        (None, _, None) | (None, None, _) => Ok(Viewer::Provider),
     }
 }
 
@@ -432,7 +401,7 @@ pub fn address(parts: &Parts) -> IpAddr {
     parts.extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |Peer(address)| *address)
 }
 
-/// Whoever asks, as a handler takes it.
+/// The one who asks, as a handler takes it.
 #[derive(Clone, Debug)]
 pub struct Asker(pub Arc<Authenticated>);
 

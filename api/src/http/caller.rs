@@ -1,4 +1,4 @@
-//! The one who asks, as what is recorded names them.
+//! The one who asks, and whom they stand in for, as what is recorded names them.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use axum::{
     http::{HeaderMap, request::Parts},
 };
 use chrono::{DateTime, SubsecRound, Utc};
-use daybook_core::{Actor, Context};
+use daybook_core::{Actor, ActorKind, Context};
 use utoipa::{
     PartialSchema,
     openapi::{RefOr, schema::Schema},
@@ -23,11 +23,26 @@ use crate::http::{
 
 pub const ON_BEHALF_OF: &str = "daybook-on-behalf-of";
 
+/// Whom the one who asks stands in for, as a header names them. It is read once, before any handler runs.
+#[derive(Clone, Debug, Default)]
+pub struct OnBehalfOf(pub Option<Actor>);
+
+impl OnBehalfOf {
+    pub fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
+        Ok(Self(actor(headers, ON_BEHALF_OF)?))
+    }
+
+    /// The customer, if it is one.
+    pub fn customer(&self) -> Option<&str> {
+        self.0.as_ref().filter(|actor| actor.kind == ActorKind::Customer).map(|actor| &*actor.name)
+    }
+}
+
 /// The one who asks, and the request that all of its events will refer to.
 #[derive(Clone, Debug)]
 pub struct Caller {
     pub who: Arc<Authenticated>,
-    on_behalf_of: Option<Actor>,
+    on_behalf_of: OnBehalfOf,
     correlation_id: Uuid,
 }
 
@@ -37,7 +52,7 @@ impl Caller {
         Context {
             actor: self.who.actor.clone(),
             principal: self.who.principal.clone(),
-            on_behalf_of: self.on_behalf_of,
+            on_behalf_of: self.on_behalf_of.0,
             reason: reason.filter(|reason| !reason.trim().is_empty()),
             correlation_id: self.correlation_id,
             causation_id: None,
@@ -52,7 +67,7 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let Asker(who) = Asker::from_request_parts(parts, state).await?;
-        let on_behalf_of = actor(&parts.headers, ON_BEHALF_OF)?;
+        let on_behalf_of = parts.extensions.get::<OnBehalfOf>().cloned().unwrap_or_default();
         let given = parts.extensions.get::<RequestId>().and_then(RequestId::uuid);
         Ok(Self { who, on_behalf_of, correlation_id: given.unwrap_or_else(Uuid::now_v7) })
     }

@@ -104,6 +104,10 @@ impl ApiError {
         &self.detail
     }
 
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
     pub fn code(&self) -> &'static str {
         self.kind.code
     }

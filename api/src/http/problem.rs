@@ -126,7 +126,7 @@ const OWN: &[Kind] = &[
     at(BAD, "invalid-cursor", "The cursor was not given by this listing with these filters"),
     at(BAD, "idempotency-key-missing", "A request that moves money needs a header `Idempotency-Key`"),
     at(INVALID, "read-too-long", "The answer takes longer than a request may"),
-    at(StatusCode::UNAUTHORIZED, "unauthenticated", "Whoever asks has to show who it is"),
+    at(StatusCode::UNAUTHORIZED, "unauthenticated", "The request needs a token or a session that is valid"),
     at(StatusCode::UNAUTHORIZED, "sign-in-refused", "The name, the password or the code is not right"),
     at(StatusCode::TOO_MANY_REQUESTS, "too-many-attempts", "Too many attempts to show who one is have failed"),
     at(StatusCode::GONE, "link-used", "The link was used already, or another one was made after it"),

@@ -7,7 +7,7 @@ use std::{
 
 use axum::{
     extract::FromRequestParts,
-    http::{HeaderName, HeaderValue, Uri, request::Parts},
+    http::{HeaderMap, HeaderName, HeaderValue, Uri, request::Parts},
     response::{IntoResponse, Response},
 };
 use daybook_core::Position;
@@ -48,14 +48,18 @@ impl<S: Sync> FromRequestParts<S> for Fresh {
         let position = position.to_str().ok().and_then(wire::position).ok_or_else(|| {
             ApiError::new("malformed-header", "a position is a whole number").with("header", MIN_POSITION)
         })?;
-        let preferences = parts.headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
-        // What a preference says beyond that is none of ours (RFC 7240).
-        let wait = preferences
-            .flat_map(|value| value.split(','))
-            .find_map(|preference| preference.trim().strip_prefix("wait=")?.trim_matches('"').parse().ok())
-            .map_or(WAIT, |seconds: u64| Duration::from_secs(seconds.min(LONGEST_WAIT)));
-        Ok(Self(Some(Freshness { position, wait })))
+        Ok(Self(Some(Freshness { position, wait: waiting(&parts.headers) })))
     }
+}
+
+/// How long the caller wants to wait for rows, as `Prefer` says.
+pub fn waiting(headers: &HeaderMap) -> Duration {
+    let preferences = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
+    // What a preference says beyond that is none of ours (RFC 7240).
+    preferences
+        .flat_map(|value| value.split(','))
+        .find_map(|preference| preference.trim().strip_prefix("wait=")?.trim_matches('"').parse().ok())
+        .map_or(WAIT, |seconds: u64| Duration::from_secs(seconds.min(LONGEST_WAIT)))
 }
 
 impl Fresh {

@@ -24,9 +24,9 @@ use crate::{
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct AccessQuery {
-    /// What happened in the area of this customer; that of whoever asks, unless told.
+    /// What happened in the area of this customer. A customer's user need not name it.
     customer: Option<CustomerRef>,
-    /// What this person did; whoever asks may always see what he or she did.
+    /// What this person did. Everybody may read the lines about themselves.
     #[param(inline)]
     user: Option<UserRef>,
     /// The `next_cursor` of the page before.
@@ -40,8 +40,9 @@ pub struct AccessQuery {
 /// A line of the log.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LineShown {
+    /// Of an attempt that was refused, the minute: the same attempts within a minute share a line.
     at: DateTime<Utc>,
-    /// Such as `signed_in` or `viewed`.
+    /// `signed_in`, `sign_in_refused`, `signed_out`, `stepped_up`, `step_up_refused`, `viewed`, `link_made` or `denied`.
     kind: String,
     user: Option<String>,
     customer: Option<String>,
@@ -53,6 +54,7 @@ pub struct LineShown {
     what: Option<String>,
     /// What it was about.
     entity: Option<String>,
+    /// Of what was denied, the code of the problem.
     reason: Option<String>,
 }
 
@@ -101,7 +103,7 @@ impl From<AccessLine> for LineShown {
     }
 }
 
-/// Where a line stands is no secret to whoever sees the line.
+/// Where a line stands is no secret to a reader of the line.
 fn write(Cursor { at, id }: Cursor) -> String {
     let bytes = [&at.timestamp_micros().to_be_bytes()[..], id.as_bytes()].concat();
     BASE64_URL_SAFE_NO_PAD.encode(bytes)

@@ -20,12 +20,12 @@ use daybook_core::{
     store::read_events,
     writer::Command,
 };
-use daybook_identity::{Access, AccessKind, Level, NewLink, NewSession, Purpose, Secret, Standing};
+use daybook_identity::{AccessKind, Level, NewLink, NewSession, Purpose, Secret, Standing};
 use daybook_projections::{customer, user};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::cookie;
+use super::{cookie, log};
 use crate::{
     app::App,
     http::{authentication::Client, error::ApiError},
@@ -159,14 +159,7 @@ pub async fn use_link(
     let (session, secret) = app.identity().sessions.begin(new, now).await?;
     // Nor have they anything to show once more.
     let secret = app.identity().sessions.step_up(&Secret::new(secret.expose()), now).await?.unwrap_or(secret);
-    let line = Access {
-        user: Some(&found.user),
-        address: Some(client.address),
-        agent: client.agent.as_deref(),
-        credential: Some(&session.id),
-        ..Access::new(AccessKind::SignedIn)
-    };
-    app.identity().access_log.write(&line, now).await?;
+    log(&app, &client, AccessKind::SignedIn, &found.user, Some(&session.id)).await?;
     let mut response = (private(), Redirect::to("/docs/")).into_response();
     response.headers_mut().append(header::SET_COOKIE, cookie(&app, &secret));
     Ok(response)

@@ -12,12 +12,13 @@ pub mod token;
 
 use axum::http::HeaderValue;
 use daybook_core::domain::UserId;
-use daybook_identity::{GuessingError, IdentityError, PasswordError, Shown};
+use daybook_identity::{Access, AccessKind, GuessingError, IdentityError, PasswordError, Shown};
+use daybook_projections::user;
 
 use crate::{
     app::App,
     http::{
-        authentication::{COOKIE, PLAIN_COOKIE},
+        authentication::{COOKIE, Client, PLAIN_COOKIE},
         error::ApiError,
     },
 };
@@ -43,6 +44,53 @@ fn set_cookie(app: &App, value: &str, seconds: i64) -> HeaderValue {
 /// The identifier of a user as the rows have it.
 fn user_id(id: &str) -> Result<UserId, ApiError> {
     id.parse().map_err(|_| ApiError::new("internal", "the identifier of a user cannot be read"))
+}
+
+/// Writes a line about a person, who did it, into the area of each customer where the person is a member: each customer sees
+/// when its people sign in.
+async fn log(
+    app: &App,
+    client: &Client,
+    kind: AccessKind,
+    user: &str,
+    credential: Option<&str>,
+) -> Result<(), ApiError> {
+    let line = Access { user: Some(user), credential, ..line_of(client, kind) };
+    let areas = areas(app, user).await?;
+    Ok(app.identity().access_log.write_all(&in_each(&areas, line), app.clock().now()).await?)
+}
+
+/// Counts an attempt to prove who somebody is that failed, and notes it in the areas of the person, if there is one of that
+/// name. That happens in the background: the time of the answer does not say whether the name is somebody's.
+async fn count_refused(app: &App, client: &Client, kind: AccessKind, user: Option<String>) -> Result<(), ApiError> {
+    let now = app.clock().now();
+    app.identity().guessing.refused(client.address, now).await?;
+    if let Some(user) = user {
+        let (noting, client) = (app.clone(), client.clone());
+        app.identity().note("a refused sign-in", async move {
+            let areas = areas(&noting, &user).await.map_err(|error| error.detail().to_owned())?;
+            let line = Access { user: Some(&user), ..line_of(&client, kind) };
+            let written = noting.identity().access_log.write_refused(&in_each(&areas, line), now).await;
+            written.map_err(|error| daybook_core::chain(&error))
+        });
+    }
+    Ok(())
+}
+
+fn line_of(client: &Client, kind: AccessKind) -> Access<'_> {
+    Access { address: Some(client.address), agent: client.agent.as_deref(), ..Access::new(kind) }
+}
+
+/// The customers where a person is a member; nobody's area, if there is none.
+async fn areas(app: &App, user: &str) -> Result<Vec<Option<String>>, ApiError> {
+    let mut connection = app.store().pool().acquire().await?;
+    let memberships = user::memberships(&mut connection, user).await?;
+    let customers: Vec<_> = memberships.into_iter().filter_map(|membership| membership.customer_id).map(Some).collect();
+    Ok(if customers.is_empty() { vec![None] } else { customers })
+}
+
+fn in_each<'a>(areas: &'a [Option<String>], line: Access<'a>) -> Vec<Access<'a>> {
+    areas.iter().map(|customer| Access { customer: customer.as_deref(), ..line }).collect()
 }
 
 impl From<IdentityError> for ApiError {

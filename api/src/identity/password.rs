@@ -16,7 +16,7 @@ use daybook_core::{
     operations::{ChangeCredentials, Operation},
     writer::{Command, Idempotency},
 };
-use daybook_identity::{Attempt, Ended, NewLink, PasswordOf, Purpose, Secret, Standing};
+use daybook_identity::{Access, AccessKind, Attempt, Ended, NewLink, PasswordOf, Purpose, Secret, Standing};
 use daybook_projections::user::{self, MembershipRow, UserRow};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -24,7 +24,7 @@ use tokio::time::sleep;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{sign_in::SecretText, user_id};
+use super::{areas, count_refused, in_each, line_of, sign_in::SecretText, user_id};
 use crate::{
     app::App,
     http::{
@@ -63,6 +63,7 @@ pub async fn change(
     let admitted = app.identity().guessing.admit(attempt, now).await?;
     let of = user.password_id.as_deref().map(|password| PasswordOf { user: &user.id, password });
     if !app.identity().passwords.verify(of, &Secret::new(current.0)).await? {
+        count_refused(&app, &client, AccessKind::StepUpRefused, Some(user.id)).await?;
         return Err(ApiError::new("sign-in-refused", "the present password is another one"));
     }
     app.identity().guessing.succeeded(admitted, now).await?;
@@ -137,6 +138,7 @@ pub struct LinkMade {
 #[utoipa::path(post, path = "/v1/users/{id}/password-link", responses((status = 201, body = LinkMade)))]
 pub async fn make_link(
     State(app): State<App>,
+    client: Client,
     Asker(asker): Asker,
     Named(Ref(id)): Named<UserRef>,
 ) -> Result<Response, ApiError> {
@@ -147,6 +149,7 @@ pub async fn make_link(
     let not_found = || ApiError::new("user-not-found", "there is no such user");
     let user = user.ok_or_else(not_found)?;
     may_let_in(&asker, &memberships, not_found)?;
+    log_link(&app, &client, &asker, &user.id).await?;
     let purpose = if user.password_id.is_some() { Purpose::PasswordReset } else { Purpose::Invitation };
     handed_over(&app, &user.id, purpose).await
 }
@@ -162,7 +165,22 @@ pub async fn handed_over(app: &App, user: &str, purpose: Purpose) -> Result<Resp
     Ok(response)
 }
 
-/// Whoever lets somebody in may do all that the person may: a link would be a way to more.
+/// Writes down, before the link is made, that somebody gets the means to sign in as this person. Each customer of the person
+/// sees it.
+async fn log_link(app: &App, client: &Client, asker: &Authenticated, user: &str) -> Result<(), ApiError> {
+    let token = asker.principal.as_ref().and_then(|principal| principal.token.as_ref());
+    let line = Access {
+        user: asker.principal.as_ref().map(|principal| principal.user.as_str()),
+        credential: asker.session().map(|session| session.id.as_str()).or(token.map(|token| token.as_str())),
+        what: Some("/v1/users/{id}/password-link"),
+        entity: Some(user),
+        ..line_of(client, AccessKind::LinkMade)
+    };
+    let areas = areas(app, user).await?;
+    Ok(app.identity().access_log.write_all(&in_each(&areas, line), app.clock().now()).await?)
+}
+
+/// A link lets its maker in as the person, so the maker must hold every right of the person.
 fn may_let_in(
     asker: &Authenticated,
     memberships: &[MembershipRow],

@@ -6,7 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use chrono::{DateTime, Utc};
-use daybook_identity::{Access, AccessKind, Ended, Session};
+use daybook_identity::{AccessKind, Ended, Session};
 use daybook_projections::user;
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use tokio::time::sleep;
@@ -15,7 +15,7 @@ use utoipa::{
     openapi::{RefOr, schema::Schema},
 };
 
-use super::no_cookie;
+use super::{log, no_cookie};
 use crate::{
     app::App,
     http::{
@@ -127,14 +127,7 @@ pub async fn sign_out(State(app): State<App>, client: Client, headers: HeaderMap
     if let Some(session) = current(&app, &headers).await? {
         let now = app.clock().now();
         app.identity().sessions.end(&session.user, &session.id, Ended::SignedOut, now).await?;
-        let line = Access {
-            user: Some(&session.user),
-            address: Some(client.address),
-            agent: client.agent.as_deref(),
-            credential: Some(&session.id),
-            ..Access::new(AccessKind::SignedOut)
-        };
-        app.identity().access_log.write(&line, now).await?;
+        log(&app, &client, AccessKind::SignedOut, &session.user, Some(&session.id)).await?;
     }
     let mut response = ended().await?;
     response.headers_mut().append(header::SET_COOKIE, no_cookie(&app));

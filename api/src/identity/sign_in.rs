@@ -1,5 +1,5 @@
-//! Signing in: by the password, then by the second factor, if the person has one. Whoever is nobody gets the same answer
-//! after the same time as whoever has a wrong password.
+//! Signing in: by the password, then by the second factor, if the person has one. A name that nobody has gets the same answer
+//! after the same time as a wrong password.
 
 use axum::{
     Json,
@@ -7,17 +7,16 @@ use axum::{
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
-use daybook_identity::{
-    Access, AccessKind, Attempt, Ended, FactorOf, Level, NewSession, PasswordOf, RecoveryOf, Secret, Verdict,
-};
-use daybook_projections::user::{self, UserRow};
+use daybook_identity::{AccessKind, Attempt, Ended, FactorOf, Level, NewSession, PasswordOf, RecoveryOf, Secret, Verdict};
+use daybook_projections::user::{self, FactorRow, UserRow};
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 use utoipa::ToSchema;
 
 use super::{
-    cookie,
+    cookie, count_refused,
     factor_reset::{self, FactorResetShown},
+    log,
     session::current,
 };
 use crate::{
@@ -80,8 +79,9 @@ pub async fn sign_in(
             return Err(error.into());
         }
     };
-    let (true, Some(user)) = (is_right, known) else {
-        return Err(refused(&app, &client, None).await?);
+    let user = match known {
+        Some(user) if is_right => user,
+        known => return Err(refused(&app, &client, AccessKind::SignInRefused, known.map(|user| user.id)).await?),
     };
     let has_factor = {
         let mut connection = app.store().pool().acquire().await?;
@@ -170,7 +170,7 @@ pub async fn step_up(
         let of = user.password_id.as_deref().map(|password| PasswordOf { user: &user.id, password });
         let typed = Secret::new(password.map(|password| password.0).unwrap_or_default());
         if !app.identity().passwords.verify(of, &typed).await? {
-            return Err(refused(&app, &client, Some(&session.user)).await?);
+            return Err(refused(&app, &client, AccessKind::StepUpRefused, Some(session.user)).await?);
         }
         app.identity().guessing.succeeded(admitted, now).await?;
     }
@@ -207,22 +207,16 @@ async fn prove_factor(
         let factors = user::factors(&mut connection, &session.user).await?;
         (user, factors)
     };
-    let mut is_right = false;
-    if let Some(code) = code {
-        let code = Secret::new(code.0);
-        for factor in &factors {
-            let of = FactorOf { user: &session.user, factor: &factor.id };
-            if app.identity().factors.verify(of, &code, now).await? == Verdict::Accepted {
-                is_right = true;
-                break;
-            }
+    let is_right = match is_shown(app, &user, &factors, SecondFactor { code, recovery_code }).await {
+        Ok(is_right) => is_right,
+        Err(error) => {
+            app.identity().guessing.not_made(admitted).await?;
+            return Err(error);
         }
-    } else if let (Some(code), Some(set)) = (recovery_code, &user.recovery_codes_id) {
-        let of = RecoveryOf { user: &session.user, set };
-        is_right = app.identity().recovery.redeem(of, &Secret::new(code.0), now).await?;
-    }
+    };
     if !is_right {
-        return Err(refused(app, client, Some(&session.user)).await?);
+        let kind = if shown.is_some() { AccessKind::StepUpRefused } else { AccessKind::SignInRefused };
+        return Err(refused(app, client, kind, Some(session.user.clone())).await?);
     }
     app.identity().guessing.succeeded(admitted, now).await?;
     Ok(())
@@ -233,6 +227,29 @@ async fn still_signs_in_so(app: &App, shown: &UserRow) -> Result<bool, ApiError>
     let mut connection = app.store().pool().acquire().await?;
     let now = user::user(&mut connection, &shown.id).await?;
     Ok(now.is_some_and(|now| now.enabled && now.password_id == shown.password_id))
+}
+
+/// Whether what is shown is a code of one of the factors, or a recovery code that has not been used.
+async fn is_shown(
+    app: &App,
+    user: &UserRow,
+    factors: &[FactorRow],
+    SecondFactor { code, recovery_code }: SecondFactor,
+) -> Result<bool, ApiError> {
+    let now = app.clock().now();
+    if let Some(code) = code {
+        let code = Secret::new(code.0);
+        for factor in factors {
+            let of = FactorOf { user: &user.id, factor: &factor.id };
+            if app.identity().factors.verify(of, &code, now).await? == Verdict::Accepted {
+                return Ok(true);
+            }
+        }
+    } else if let (Some(code), Some(set)) = (recovery_code, &user.recovery_codes_id) {
+        let of = RecoveryOf { user: &user.id, set };
+        return Ok(app.identity().recovery.redeem(of, &Secret::new(code.0), now).await?);
+    }
+    Ok(false)
 }
 
 async fn begin(
@@ -247,41 +264,10 @@ async fn begin(
     Ok((session.id, secret))
 }
 
-/// Counts and logs an attempt that failed; the answer says nothing of why.
-async fn refused(app: &App, client: &Client, user: Option<&str>) -> Result<ApiError, ApiError> {
-    let now = app.clock().now();
-    app.identity().guessing.refused(client.address, now).await?;
-    if let Some(user) = user {
-        log(app, client, AccessKind::StepUpRefused, user, None).await?;
-    }
+/// The answer to an attempt that failed, which says nothing of why.
+async fn refused(app: &App, client: &Client, kind: AccessKind, user: Option<String>) -> Result<ApiError, ApiError> {
+    count_refused(app, client, kind, user).await?;
     Ok(ApiError::new("sign-in-refused", "the name, the password or the code is not right"))
-}
-
-async fn log(
-    app: &App,
-    client: &Client,
-    kind: AccessKind,
-    user: &str,
-    credential: Option<&str>,
-) -> Result<(), ApiError> {
-    let mut connection = app.store().pool().acquire().await?;
-    let memberships = user::memberships(&mut connection, user).await?;
-    drop(connection);
-    let customers: Vec<_> = memberships.into_iter().filter_map(|membership| membership.customer_id).collect();
-    let areas = if customers.is_empty() { vec![None] } else { customers.iter().map(Some).collect() };
-    // Each customer sees when its people sign in.
-    for customer in areas {
-        let line = Access {
-            user: Some(user),
-            customer: customer.map(String::as_str),
-            address: Some(client.address),
-            agent: client.agent.as_deref(),
-            credential,
-            ..Access::new(kind)
-        };
-        app.identity().access_log.write(&line, app.clock().now()).await?;
-    }
-    Ok(())
 }
 
 fn with_cookie(app: &App, secret: &daybook_identity::Shown, answer: SignedIn) -> Response {

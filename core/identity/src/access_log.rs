@@ -1,17 +1,20 @@
 //! The access log: who signed in and from where, and who looked at what in whose area. It is append-only for every role, and
-//! a customer may read the lines of his own area.
+//! a customer may read the lines of its own area.
+//!
+//! What somebody did has a line each time. What was refused has one line per minute and network, so that a storm of attempts
+//! does not fill the disk; [`Guessing`](crate::Guessing) counts them all.
 
 use std::net::IpAddr;
 
-use chrono::{DateTime, Months, Utc};
+use chrono::{DateTime, Duration, DurationRound, Months, Utc};
 use daybook_core::store::Store;
 use sqlx::{Connection, Executor, FromRow, PgPool, Row, postgres::PgRow};
 use strum::IntoStaticStr;
-use uuid::Uuid;
+use uuid::{Builder, Uuid};
 
-use crate::{IdentityError, session::bounded, uuid_at};
+use crate::{IdentityError, guessing::network, secret::hash_of, session::bounded, uuid_at};
 
-/// For how many months lines are kept, unless somebody says otherwise.
+/// For how many months lines are kept, unless the operator sets another number.
 pub const MONTHS_KEPT: u32 = 13;
 
 /// PostgreSQL has no part of the log for the line.
@@ -28,7 +31,9 @@ pub enum AccessKind {
     StepUpRefused,
     Viewed,
     Acted,
-    /// Something was asked for that the principal may not.
+    /// A link was made by which a person chooses a password.
+    LinkMade,
+    /// The principal asked for something that it may not do or see.
     Denied,
 }
 
@@ -100,38 +105,58 @@ impl AccessLog {
         Self { pool: store.pool().clone() }
     }
 
-    /// Writes a line, durably. Whoever is about to sign in, or is of the provider's staff and about to see or do something in a
-    /// customer's area, must be refused if this fails: what they do would stand nowhere.
+    /// Writes a line, durably. A sign-in, and what the provider's staff see or do in a customer's area, must be refused if
+    /// this fails: it would stand nowhere.
     pub async fn write(&self, access: &Access<'_>, now: DateTime<Utc>) -> Result<(), IdentityError> {
-        match self.insert(access, now).await {
+        self.write_all(&[*access], now).await
+    }
+
+    /// Writes the lines together or not at all, such as one for each customer that is concerned.
+    pub async fn write_all(&self, lines: &[Access<'_>], now: DateTime<Utc>) -> Result<(), IdentityError> {
+        let ids = lines.iter().map(|_| uuid_at(now)).collect();
+        self.append(lines, now, ids).await
+    }
+
+    /// Writes the lines of something that was refused. Of the same person, customer, network, kind and route there is one
+    /// line a minute, which has the time of the minute: the first attempt makes it.
+    pub async fn write_refused(&self, lines: &[Access<'_>], now: DateTime<Utc>) -> Result<(), IdentityError> {
+        let minute = now.duration_trunc(Duration::minutes(1)).expect("a moment of this age has a minute");
+        self.append(lines, minute, lines.iter().map(subject).collect()).await
+    }
+
+    async fn append(&self, lines: &[Access<'_>], at: DateTime<Utc>, ids: Vec<Uuid>) -> Result<(), IdentityError> {
+        match self.insert(lines, at, &ids).await {
             Err(sqlx::Error::Database(error))
                 if error.code().as_deref() == Some(NO_PART) && error.constraint().is_none() =>
             {
                 // The first line of a month.
-                sqlx::query("select access_log_month($1)").bind(now).execute(&self.pool).await?;
-                Ok(self.insert(access, now).await?)
+                sqlx::query("select access_log_month($1)").bind(at).execute(&self.pool).await?;
+                Ok(self.insert(lines, at, &ids).await?)
             }
             written => Ok(written?),
         }
     }
 
-    async fn insert(&self, access: &Access<'_>, now: DateTime<Utc>) -> Result<(), sqlx::Error> {
+    async fn insert(&self, lines: &[Access<'_>], at: DateTime<Utc>, ids: &[Uuid]) -> Result<(), sqlx::Error> {
+        let each = |column: fn(&Access<'_>) -> Option<String>| lines.iter().map(column).collect::<Vec<_>>();
         sqlx::query(
             "insert into access_log
                  (at, id, kind, user_id, customer_id, address, agent, credential, what, entity, reason)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+             select $1, line.* from unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
+                 $8::text[], $9::text[], $10::text[], $11::text[]) as line
+             on conflict do nothing",
         )
-        .bind(now)
-        .bind(uuid_at(now))
-        .bind(<&str>::from(access.kind))
-        .bind(access.user)
-        .bind(access.customer)
-        .bind(access.address.map(|address| address.to_string()))
-        .bind(access.agent.map(bounded))
-        .bind(access.credential)
-        .bind(access.what)
-        .bind(access.entity)
-        .bind(access.reason)
+        .bind(at)
+        .bind(ids)
+        .bind(lines.iter().map(|line| <&str>::from(line.kind)).collect::<Vec<_>>())
+        .bind(each(|line| line.user.map(Into::into)))
+        .bind(each(|line| line.customer.map(Into::into)))
+        .bind(each(|line| line.address.map(|address| address.to_string())))
+        .bind(each(|line| line.agent.map(bounded)))
+        .bind(each(|line| line.credential.map(Into::into)))
+        .bind(each(|line| line.what.map(Into::into)))
+        .bind(each(|line| line.entity.map(Into::into)))
+        .bind(each(|line| line.reason.map(Into::into)))
         .execute(&self.pool)
         .await?;
         Ok(())
@@ -184,12 +209,22 @@ impl AccessLog {
     pub async fn forget(store: &Store, months: u32, now: DateTime<Utc>) -> Result<Vec<String>, IdentityError> {
         let Some(before) = now.checked_sub_months(Months::new(months)) else { return Ok(Vec::new()) };
         let mut owner = store.owner_connection().await?;
-        // Rather none is removed for now than that all wait who sign in, behind somebody who reads for long.
+        // A reader that takes long must not hold up every sign-in: then no month is removed for now.
         owner.execute("set lock_timeout = '5s'").await?;
         let removed = sqlx::query_scalar("select access_log_forget($1)").bind(before).fetch_all(&mut owner).await?;
         owner.close().await?;
         Ok(removed)
     }
+}
+
+/// Names what was refused: the same for each attempt that shares a line.
+fn subject(line: &Access<'_>) -> Uuid {
+    let network = line.address.map(network).unwrap_or_default();
+    let of = |text: Option<&str>| text.unwrap_or_default().to_owned();
+    let parts = [<&str>::from(line.kind).to_owned(), of(line.user), of(line.customer), network, of(line.what)];
+    let hash = hash_of(&parts.each_ref().map(String::as_str));
+    let (first, _) = hash.split_first_chunk().expect("a hash has 32 bytes");
+    Builder::from_custom_bytes(*first).into_uuid()
 }
 
 impl FromRow<'_, PgRow> for AccessLine {

@@ -13,7 +13,7 @@
 //! 4. [`AccessLog::write`]: a sign-in that cannot be written down is refused.
 //! 5. [`Sessions::begin`], or [`Sessions::raise`] after the second factor; then [`Guessing::succeeded`].
 //!
-//! A refusal is counted by [`Guessing::refused`].
+//! A refusal is counted by [`Guessing::refused`], and written by [`AccessLog::write_refused`] if the name is somebody's.
 //!
 //! Nothing here asks the clock: `now` comes in with the request.
 
@@ -34,7 +34,7 @@ mod strength;
 mod sweep;
 mod token;
 
-use std::path::PathBuf;
+use std::{fmt::Display, path::PathBuf};
 
 use chrono::{DateTime, Utc};
 use daybook_core::store::{Store, StoreError};
@@ -120,6 +120,15 @@ impl Identity {
             store: store.clone(),
             notes,
         }
+    }
+
+    /// Notes something in the background, so that the time of an answer says nothing of it.
+    pub fn note<E: Display + Send + 'static>(
+        &self,
+        what: &'static str,
+        note: impl Future<Output = Result<(), E>> + Send + 'static,
+    ) {
+        self.notes.queue(what, note);
     }
 
     /// Waits until what was noted in the background, such as the last use of a token, is written.

@@ -1,6 +1,6 @@
-//! What is noted in the background, such as when a token was used last: nobody waits for it, and it may be left out.
+//! What is noted in the background, such as when a token was used last: no request waits for it.
 
-use std::sync::Arc;
+use std::{fmt::Display, sync::Arc};
 
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
@@ -23,12 +23,25 @@ impl Notes {
         Self { tracker: TaskTracker::new(), places: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
+    /// Notes something that may be left out.
     pub fn write(&self, what: &'static str, note: impl Future<Output = Result<(), IdentityError>> + Send + 'static) {
         let Ok(place) = self.places.clone().try_acquire_owned() else { return };
         self.tracker.spawn(async move {
-            if let Err(error) = note.await {
-                tracing::warn!(%error, "{what} is not noted");
-            }
+            noted(what, note).await;
+            drop(place);
+        });
+    }
+
+    /// Notes something that waits for its turn, and is not left out.
+    pub fn queue<E: Display + Send + 'static>(
+        &self,
+        what: &'static str,
+        note: impl Future<Output = Result<(), E>> + Send + 'static,
+    ) {
+        let places = self.places.clone();
+        self.tracker.spawn(async move {
+            let place = places.acquire_owned().await;
+            noted(what, note).await;
             drop(place);
         });
     }
@@ -38,5 +51,11 @@ impl Notes {
         self.tracker.close();
         self.tracker.wait().await;
         self.tracker.reopen();
+    }
+}
+
+async fn noted<E: Display>(what: &'static str, note: impl Future<Output = Result<(), E>>) {
+    if let Err(error) = note.await {
+        tracing::warn!(%error, "{what} is not noted");
     }
 }

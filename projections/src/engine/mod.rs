@@ -32,6 +32,7 @@ pub use follow::projector::{NewVersions, Projector, ProjectorOptions};
 pub use follow::standing::{Building, Kept, Standing, standings};
 pub use memory::Memory;
 pub use read::chosen::{Chosen, Value};
+pub use read::owners::Owners;
 pub use read::past::{Candidate, Known, Moment};
 pub use read::snapshot::{Freshness, Plans, ReadError, Reader, Snapshot};
 pub use read::viewer::{Owner, Viewer, Walls};

@@ -18,7 +18,8 @@ use daybook_core::{
     writer::{Command, WriterHandle},
 };
 use daybook_identity::{
-    Hashing, Identity, IdentityOptions, LoginKey, NewLink, PasswordOf, Purpose, Secret, SessionOptions, TokenOf,
+    Access, AccessKind, Hashing, Identity, IdentityOptions, LoginKey, NewLink, PasswordOf, Purpose, Secret,
+    SessionOptions, TokenOf,
 };
 use daybook_projections::user;
 use uuid::Uuid;
@@ -132,6 +133,7 @@ pub async fn run(options: &LedgerOptions, verb: &User) -> Result<ExitCode, ToolE
             drop(connection);
             let known = known.ok_or_else(|| format!("nobody signs in as `{login}`"))?;
             let purpose = if known.password_id.is_some() { Purpose::PasswordReset } else { Purpose::Invitation };
+            desk.log_link(ledger, &known.id).await?;
             desk.print_link(&known.id.parse()?, purpose).await
         }
     })
@@ -230,6 +232,21 @@ impl Desk {
     async fn print_link(&self, user: &UserId, purpose: Purpose) -> Result<(), ToolError> {
         let link = self.identity.links.make(NewLink { user: user.as_str(), purpose, about: None }, Utc::now()).await?;
         println!("{}", link.expose());
+        Ok(())
+    }
+
+    /// Each customer of the person sees in the access log that somebody got the means to sign in as the person.
+    async fn log_link(&self, ledger: &Ledger, user: &str) -> Result<(), ToolError> {
+        let mut connection = ledger.store().pool().acquire().await?;
+        let memberships = user::memberships(&mut connection, user).await?;
+        drop(connection);
+        let customers: Vec<String> = memberships.into_iter().filter_map(|one| one.customer_id).collect();
+        let line = Access { what: Some("daybook user link"), entity: Some(user), ..Access::new(AccessKind::LinkMade) };
+        let lines: Vec<Access<'_>> =
+            customers.iter().map(|customer| Access { customer: Some(customer), ..line }).collect();
+        if !lines.is_empty() {
+            self.identity.access_log.write_all(&lines, Utc::now()).await?;
+        }
         Ok(())
     }
 
