@@ -10,7 +10,7 @@ use daybook_core::domain::{
 use daybook_tests::{
     api::{Answer, TestApp},
     history::LONG,
-    people::Person,
+    people::{Browser, Person},
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -158,4 +158,32 @@ async fn a_look_in_the_name_of_a_customer_stands_under_that_customer_alone() {
     Answer::to(request).await.refused(403, "impersonation-read-only");
     let denied = of_kind(lines(&app, &other, "").await, "denied");
     assert_eq!((denied.len(), &denied[0]["reason"]), (1, &"impersonation-read-only".into()));
+}
+
+#[tokio::test]
+async fn one_key_of_a_person_in_two_customers_stands_for_two_requests() {
+    let app = TestApp::guarded().await;
+    let parties = [Party::Customer(app.customer("Ada").await), Party::Customer(app.customer("Bob").await)];
+    let user = app.invited("both@example.org", &parties[0], vec![M::GrantSuperuser]).await;
+    app.with_password(&user).await;
+    app.with_membership(&user, &parties[1]).await;
+    app.grant(&user, &parties[1], M::GrantSuperuser).await;
+    let [here, elsewhere] = [app.signed_in("both@example.org").await, app.signed_in("both@example.org").await];
+    let open = async |browser: &Browser, acts_in: &Party, customer: &Party| {
+        let body = json!({ "customer": customer.key(), "category": "billing", "subject": "a", "message": "b" });
+        let request = app.from_page(browser, Method::POST, "/v1/tickets").header("daybook-membership", acts_in.key());
+        Answer::to(request.header("idempotency-key", "once").json(&body)).await
+    };
+    let first = open(&here, &parties[0], &parties[0]).await;
+    let second = open(&here, &parties[1], &parties[1]).await;
+    assert_eq!((first.status, second.status), (201, 201), "{} {}", first.text, second.text);
+    assert_ne!(first.body["id"], second.body["id"]);
+    // By another session of the same person, the same request has the same answer.
+    for (party, before) in parties.iter().zip([&first, &second]) {
+        let again = open(&elsewhere, party, party).await;
+        assert_eq!((&again.body, again.header("idempotent-replayed")), (&before.body, "true"));
+    }
+    // The very same request, in the name of the other customer, has no answer of before.
+    let foreign = open(&here, &parties[1], &parties[0]).await;
+    foreign.refused(422, "idempotency-mismatch");
 }

@@ -47,6 +47,18 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// In whose name a key of idempotency counts: the person, and the party for which the person asks. Neither a token nor a
+    /// session is part of it, so that a retry may come by another one.
+    pub fn scope(&self) -> String {
+        let party = match (&self.on_behalf_of.0, &self.who.principal) {
+            (Some(other), _) => other.to_string(),
+            (None, Some(principal)) => principal.party.key().to_owned(),
+            (None, None) => String::new(),
+        };
+        // None of them has a line feed, so that no two scopes read the same.
+        format!("{}\n{party}", self.who.actor)
+    }
+
     /// What the events of this request carry.
     pub fn context(self, occurred_at: DateTime<Utc>, reason: Option<String>) -> Context {
         Context {

@@ -183,7 +183,7 @@ fn idempotency(parts: &Parts, caller: &Caller, content: &Bytes) -> Result<Option
     // Neither a method nor a path has a line feed, so that no two requests read the same.
     fingerprint.update(format!("{}\n{}\n", parts.method, parts.uri.path()));
     fingerprint.update(content);
-    let scope = format!("{} {} {template}", caller.who.actor, parts.method);
+    let scope = format!("{}\n{} {template}", caller.scope(), parts.method);
     Ok(Some(Idempotency { scope, key, fingerprint: fingerprint.finalize().into() }))
 }
 
