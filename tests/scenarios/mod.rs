@@ -8,6 +8,7 @@ mod orders;
 mod payments;
 mod projections;
 mod refunds;
+mod rights;
 mod schema;
 mod statements;
 mod tampering;
