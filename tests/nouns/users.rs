@@ -16,7 +16,7 @@ use daybook_tests::{
     api::{Answer, TestApp},
     commands,
     history::LONG,
-    people::{Browser, PASSWORD},
+    people::{Browser, PASSWORD, totp},
 };
 use reqwest::{Client, Method, redirect::Policy};
 use serde_json::{Value, json};
@@ -250,29 +250,6 @@ async fn a_second_factor_is_asked_for_once_it_is_there() {
         let half = Browser::of(&app.sign_in("ada@example.org", PASSWORD).await);
         assert_eq!(app.page_posts(&half, second, recovery.clone()).await.status, expected, "a code works once");
     }
-}
-
-/// RFC 6238 with SHA-1, six digits and 30 seconds, computed here for itself.
-fn totp(secret: &str, now: i64) -> String {
-    use hmac::{Hmac, KeyInit, Mac};
-
-    let mut bits = 0_u64;
-    let (mut kept, mut key) = (0, Vec::new());
-    for sign in secret.bytes() {
-        let value = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567".iter().position(|known| *known == sign).unwrap();
-        bits = bits << 5 | value as u64;
-        kept += 5;
-        if kept >= 8 {
-            kept -= 8;
-            key.push((bits >> kept) as u8);
-        }
-    }
-    let mut mac = Hmac::<sha1::Sha1>::new_from_slice(&key).unwrap();
-    mac.update(&(now / 30).to_be_bytes());
-    let digest = mac.finalize().into_bytes();
-    let at = usize::from(digest[19] & 15);
-    let number = u32::from_be_bytes(digest[at..at + 4].try_into().unwrap()) & 0x7fff_ffff;
-    format!("{:06}", number % 1_000_000)
 }
 
 #[tokio::test]

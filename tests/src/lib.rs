@@ -10,6 +10,7 @@ pub mod load;
 pub mod log;
 pub mod operator;
 pub mod people;
+pub mod served;
 pub mod timing;
 pub mod viewer;
 

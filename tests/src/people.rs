@@ -196,3 +196,33 @@ pub fn client(token: &str) -> Client {
     let headers = [(AUTHORIZATION, value)].into_iter().collect();
     Client::builder().default_headers(headers).build().expect("a client can be made")
 }
+
+/// RFC 6238 with SHA-1, six digits and 30 seconds, computed here for itself.
+pub fn totp(secret: &str, now: i64) -> String {
+    use hmac::{Hmac, KeyInit, Mac};
+
+    let key = totp_key(secret);
+    let mut mac = Hmac::<sha1::Sha1>::new_from_slice(&key).expect("a key of any length will do");
+    mac.update(&(now / 30).to_be_bytes());
+    let digest = mac.finalize().into_bytes();
+    let at = usize::from(digest[19] & 15);
+    let number = u32::from_be_bytes(digest[at..at + 4].try_into().expect("four bytes")) & 0x7fff_ffff;
+    format!("{:06}", number % 1_000_000)
+}
+
+/// The bytes that an authenticator gets in base32.
+pub fn totp_key(secret: &str) -> Vec<u8> {
+    let mut bits = 0_u64;
+    let (mut kept, mut key) = (0, Vec::new());
+    for sign in secret.bytes() {
+        let value = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567".iter().position(|known| *known == sign);
+        let value = value.expect("a digit of base32");
+        bits = bits << 5 | value as u64;
+        kept += 5;
+        if kept >= 8 {
+            kept -= 8;
+            key.push((bits >> kept) as u8);
+        }
+    }
+    key
+}

@@ -3,6 +3,7 @@
 mod diff;
 pub mod exports;
 mod import;
+mod keys;
 mod replay;
 mod restore;
 mod schema;

@@ -103,6 +103,7 @@ async fn serve_ledger(
         options.keeper.key = Some(open_key(&store, &path).await?);
     }
     let running = App::start(store, options).await?;
+    warn_of_lost_factors(running.app(), config).await;
     let guests = guests(running.app()).await.map_err(|error| error.detail().to_owned())?;
     let scheme = if certificates.is_some() { "https" } else { "http" };
     let address = format!("{scheme}://{}", listener.local_addr()?);
@@ -126,6 +127,20 @@ async fn serve_ledger(
     running.shutdown().await;
     tracing::info!("stopped");
     ended
+}
+
+/// The log says at the start what a restore without the keys of second factors has cost.
+async fn warn_of_lost_factors(app: &App, config: &Config) {
+    match app.identity().factors.lost().await {
+        Ok(0) => {}
+        Ok(lost) => tracing::warn!(
+            lost,
+            home = %config.home.display(),
+            "second factors were sealed by keys that are not in the home: nobody can sign in by their codes until the files \
+             `totp.key`, `totp.2.key` … are put back; recovery codes work, and a factor that is removed can be set up anew"
+        ),
+        Err(error) => tracing::warn!(error = %chain(&error), "the keys of second factors cannot be read"),
+    }
 }
 
 /// Serves until the end, and then for as long as requests are under way, but not longer than `patience`.

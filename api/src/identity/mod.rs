@@ -12,7 +12,7 @@ pub mod token;
 
 use axum::http::HeaderValue;
 use daybook_core::domain::UserId;
-use daybook_identity::{Access, AccessKind, GuessingError, IdentityError, PasswordError, Shown};
+use daybook_identity::{Access, AccessKind, GuessingError, IdentityError, KeyError, PasswordError, Shown};
 use daybook_projections::user;
 
 use crate::{
@@ -102,7 +102,14 @@ impl From<IdentityError> for ApiError {
             }
             IdentityError::Keys(_) | IdentityError::Unreadable { .. } => {
                 tracing::error!(error = %daybook_core::chain(&error), "a secret cannot be read");
-                Self::new("internal", "what this needs to know in secret cannot be read")
+                let detail = match error {
+                    IdentityError::Keys(KeyError::Missing { .. }) => {
+                        "the server lacks the key of this second factor, so that no code can be checked: a recovery code works \
+                         without it, and the operator can put the key back"
+                    }
+                    _ => "what this needs to know in secret cannot be read",
+                };
+                Self::new("internal", detail)
             }
         }
     }

@@ -130,6 +130,12 @@ impl Factors {
         Ok(if used.rows_affected() == 1 { Verdict::Accepted } else { Verdict::UsedBefore })
     }
 
+    /// How many factors were sealed at all.
+    pub async fn stored(&self) -> Result<u64, IdentityError> {
+        let stored = sqlx::query_scalar("select count(*) from factor_secrets where key_id is not null");
+        Ok(stored.fetch_one(&self.pool).await.map(i64::unsigned_abs)?)
+    }
+
     /// How many factors were sealed by a key that is not there, such as after a restore without the keys: their owners
     /// must set them up anew.
     pub async fn lost(&self) -> Result<u64, IdentityError> {

@@ -16,6 +16,7 @@ use daybook_core::{
     store::{Head, Store, StoreOptions, Upcasters, head},
     transparency::standing,
 };
+use daybook_identity::{Hashing, Identity, IdentityOptions, SessionOptions};
 use daybook_log::{Checkpoint, PublicKey};
 use daybook_projections::engine::Room;
 use serde::Serialize;
@@ -65,6 +66,15 @@ struct Report {
     recorded_at: DateTime<Utc>,
     outside: Vec<Outside>,
     live: Option<Live>,
+    second_factors: SecondFactors,
+}
+
+/// The secrets of authenticators, which the keys of the home open.
+#[derive(Debug, Serialize)]
+struct SecondFactors {
+    stored: u64,
+    /// Of these, sealed by a key that is not in the home: their owners could not sign in by a code.
+    lost: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -147,18 +157,29 @@ async fn drill(
     let store = store.unlocked_to_read(&options.master_key()).await?;
     let verified = verify_all(&store, arguments).await;
     let Head { recorded_at, .. } = store.head().await?;
+    let second_factors = SecondFactors::of(&store, options).await;
     store.close().await;
-    let (verification, log, outside) = verified?;
+    let ((verification, log, outside), second_factors) = (verified?, second_factors?);
     let goes_on = live.as_ref().is_none_or(|live| live.comparison.equal && live.lost == 0);
     let compared = live.is_some() || outside.is_empty() || outside.iter().any(|outside| outside.missing == 0);
     let undecided = verification.undecided || log.undecided;
     let nothing_wrong = (verification.sound || verification.undecided) && (log.sound || log.undecided);
     let verdict = match nothing_wrong && goes_on {
         false => Verdict::NotSound,
-        true if undecided || !compared => Verdict::Undecided,
+        true if undecided || !compared || second_factors.lost > 0 => Verdict::Undecided,
         true => Verdict::Sound,
     };
-    Ok(Report { verdict, sound: verdict == Verdict::Sound, verification, log, recorded_at, outside, live })
+    let sound = verdict == Verdict::Sound;
+    Ok(Report { verdict, sound, verification, log, recorded_at, outside, live, second_factors })
+}
+
+impl SecondFactors {
+    async fn of(store: &Store, options: &LedgerOptions) -> Result<Self, ToolError> {
+        let keys = options.home().to_owned();
+        let (hashing, sessions) = (Hashing::default(), SessionOptions::default());
+        let factors = Identity::new(store, IdentityOptions { keys, hashing, sessions }).factors;
+        Ok(Self { stored: factors.stored().await?, lost: factors.lost().await? })
+    }
 }
 
 async fn verify_all(
@@ -289,9 +310,17 @@ fn tell(report: &Report) {
         }
         println!("{missing} events are missing in the backup");
     }
+    let SecondFactors { stored, lost } = report.second_factors;
+    match lost {
+        0 => println!("sound  the keys of all {stored} second factors are in the home"),
+        lost => println!(
+            "undecided  {lost} of {stored} second factors were sealed by keys that are not in the home: put `totp.key` back, \
+             or their owners sign in by recovery codes and set them up anew"
+        ),
+    }
     let verdict = match report.verdict {
         Verdict::Sound => "the backup is sound",
-        Verdict::Undecided if report.verification.undecided || report.log.undecided => {
+        Verdict::Undecided if report.verification.undecided || report.log.undecided || lost > 0 => {
             "nothing wrong was found in the backup, but some checks could not be made"
         }
         Verdict::Undecided => {
