@@ -17,6 +17,7 @@ pub mod reference;
 mod representable;
 mod rights;
 mod sealed;
+mod secrets;
 mod shapes;
 mod time_travel;
 mod walls;

@@ -6,6 +6,7 @@ pub mod commands;
 pub mod copy;
 pub mod equality;
 pub mod history;
+pub mod leak;
 pub mod load;
 pub mod log;
 pub mod operator;
