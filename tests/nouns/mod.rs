@@ -5,4 +5,5 @@ mod books;
 mod factor_resets;
 mod notices;
 mod reading;
+mod sign_in;
 mod users;
