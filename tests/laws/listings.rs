@@ -22,6 +22,7 @@ use daybook_projections::{
     service::ServiceRow,
     statement,
     ticket::{TicketMessageRow, TicketRow},
+    user::{ContactRow, FactorRow, MembershipRow, TokenRow, UserRow},
 };
 use daybook_tests::history::Ledger;
 use rust_decimal::{Decimal, dec};
@@ -292,6 +293,71 @@ async fn discounts_and_tickets_are_listed() {
         let sides: Vec<&str> = messages.iter().map(|message| message.side.as_str()).collect();
         assert_eq!(sides, ["customer", "provider", "customer", "provider"]);
         assert_eq!((tickets[0].messages, tickets[0].last_message_at), (4, messages[3].written_at));
+    }
+}
+
+#[tokio::test]
+async fn users_are_listed_with_all_that_is_theirs() {
+    let ledger = Ledger::varied_and_projected().await;
+    let mut rows = all_projections(&ledger).await;
+
+    let users = walk::<UserRow>(&mut rows, &all()).await;
+    let shown: Vec<_> =
+        users.iter().map(|row| (row.login.as_str(), row.login_name.as_str(), row.name.as_str(), row.enabled)).collect();
+    assert_eq!(
+        shown,
+        [
+            ("olga@example.org", "una_olga", "olga the person", false),
+            ("clerk@example.org", "una_clerk", "clerk the person", true),
+            ("lovelace@example.org", "una_lovelace", "Ada Lovelace", true),
+        ]
+    );
+    let (olga, clerk, ada) = (&users[0], &users[1], &users[2]);
+    assert_eq!((ada.password_id.as_deref(), ada.recovery_codes_id.as_deref()), (Some("pwd_second"), Some("rec_codes")));
+    assert_eq!((&clerk.password_id, &clerk.recovery_codes_id, &clerk.address), (&None, &None, &None));
+    let address = &ada.address.as_ref().unwrap().0;
+    assert_eq!((address.country.as_str(), address.city.as_str()), ("GB", "London upon Thames"));
+    assert!(ada.invited_at < clerk.invited_at && ada.position < ada.changed_position, "{ada:?}");
+    for user in &users {
+        assert_eq!(&get::<UserRow>(&mut rows, &user.id).await, user);
+    }
+    assert_eq!(list::<UserRow>(&mut rows, &all().now("enabled", Some(false))).await, users[..1]);
+
+    let customer = list::<CustomerSummary>(&mut rows, &all()).await.remove(0).customer.id;
+    let pieces = ["exists (select from memberships m where m.user_id = users.id and m.customer_id = ", ")"];
+    let members = all().now_where(pieces.into(), vec![customer.clone().into()]);
+    assert_eq!(list::<UserRow>(&mut rows, &members).await, [clerk.clone(), ada.clone()]);
+    for (user, superuser, function) in [(ada, false, Some("orders.read")), (clerk, true, None)] {
+        let [membership] = &belonging::<MembershipRow>(&mut rows, &user.id).await[..] else { panic!("one") };
+        let functions: Vec<&str> = membership.functions.0.iter().map(|function| function.name()).collect();
+        assert_eq!((membership.superuser, functions), (superuser, function.into_iter().collect()));
+        assert_eq!((&membership.party, &membership.customer_id), (&customer, &Some(customer.clone())));
+        assert_eq!(membership.given_at, user.invited_at);
+        assert!(membership.roles.0.is_empty() && membership.position > user.position, "{membership:?}");
+    }
+    let [of_provider] = &belonging::<MembershipRow>(&mut rows, &olga.id).await[..] else { panic!("one") };
+    assert_eq!((of_provider.party.as_str(), &of_provider.customer_id), ("provider", &None));
+    assert!(of_provider.roles.0.is_empty() && of_provider.allowed().is_empty(), "{of_provider:?}");
+
+    let contacts = belonging::<ContactRow>(&mut rows, &ada.id).await;
+    let shown: Vec<_> = contacts.iter().map(|row| (row.number, row.kind.as_str(), row.value.as_str())).collect();
+    assert_eq!(shown, [(2, "telephone", "+44 20 7946 0000")]);
+    let factors = belonging::<FactorRow>(&mut rows, &ada.id).await;
+    let shown: Vec<_> = factors.iter().map(|row| (row.id.as_str(), row.kind.as_str())).collect();
+    assert_eq!(shown, [("fac_telephone", "totp")]);
+    assert!(contacts[0].added_at > ada.invited_at && factors[0].added_at > contacts[0].added_at);
+    let tokens = belonging::<TokenRow>(&mut rows, &ada.id).await;
+    let shown: Vec<_> =
+        tokens.iter().map(|row| (row.id.as_str(), row.name.as_str(), row.revoked_at.is_some())).collect();
+    assert_eq!(shown, [("tok_kept", "kept", false), ("tok_revoked", "revoked", true)]);
+    for token in &tokens {
+        let functions: Vec<&str> = token.functions.iter().flat_map(|scope| &scope.0).map(|one| one.name()).collect();
+        assert_eq!(
+            (&token.party, &token.customer_id, functions),
+            (&customer, &Some(customer.clone()), vec!["orders.read"])
+        );
+        assert!(token.made_at > factors[0].added_at && token.expires_at > Some(token.made_at), "{token:?}");
+        assert_eq!(token.revoked_at.is_some(), token.changed_position > token.position);
     }
 }
 
