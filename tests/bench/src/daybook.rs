@@ -2,15 +2,23 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::serve::ListenerExt as _;
+use axum::{
+    Router,
+    extract::Request,
+    middleware::{Next, from_fn},
+    response::Response,
+    serve::ListenerExt as _,
+};
 use chrono::{SubsecRound, Utc};
-use daybook_api::{App, AppOptions, Running};
+use daybook_api::{
+    App, AppOptions, Authenticated, ConnectionOptions, Hosts, Running, authenticated, routes_of, with_layers,
+};
 use daybook_core::{
     Actor, Context,
     domain::{
         AccountId, CustomerId, Id, Money, Party, UserId,
         function::Role,
-        user::{CredentialChange, MembershipChange, Token, TokenGrant},
+        user::{CredentialChange, MembershipChange, Password, Token, TokenGrant},
     },
     operations::{
         AccountOpening, AdjustAccount, Answer, ChangeCredentials, Invitation, InviteUser, Operation, Registration,
@@ -18,13 +26,14 @@ use daybook_core::{
     store::{MasterKey, Store, StoreOptions},
     writer::{Command, ExecuteError, Failure as WriterFailure, Idempotency, Writer, WriterHandle, WriterOptions},
 };
-use daybook_identity::TokenOf;
+use daybook_identity::{PasswordOf, Secret, TokenOf};
 use daybook_projections::BOARD;
 use futures::{StreamExt, TryStreamExt, stream};
 use hyper::{StatusCode, body::Bytes};
 use serde_json::json;
 use sqlx::Connection as _;
-use tokio::{net::TcpListener, time};
+use tokio::{net::TcpListener, task::JoinHandle, time};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
@@ -245,6 +254,7 @@ pub async fn over_http(server: &Server, ledger: &Ledger, play: Play<'_>) -> Resu
             client,
             accounts,
             deposits,
+            starts: false,
             path: String::new(),
             key: String::new(),
             body: Bytes::new(),
@@ -260,17 +270,25 @@ pub async fn over_http(server: &Server, ledger: &Ledger, play: Play<'_>) -> Resu
 
 /// A token of the provider's staff.
 pub async fn staff_token(running: &Running) -> Result<String, Failure> {
+    let user = user(running, "bench", Party::Provider, MembershipChange::GrantRole(Role::Staff)).await?;
+    token(running, user, Party::Provider).await
+}
+
+async fn user(running: &Running, login: &str, party: Party, right: MembershipChange) -> Result<UserId, Failure> {
     let app = running.app();
     let invitation =
-        Invitation { login: "bench".into(), login_name: app.logins().name("bench"), name: "the benchmark".into() };
-    let rights = vec![MembershipChange::GrantRole(Role::Staff)];
-    let invite = InviteUser { invitation, party: Party::Provider, rights };
+        Invitation { login: login.into(), login_name: app.logins().name(login), name: "the benchmark".into() };
+    let invite = InviteUser { invitation, party, rights: vec![right] };
     let done = app.writer().execute(command(Operation::InviteUser(invite), None)).await?;
-    let user: UserId = done.answer["id"].as_str().ok_or("a user has an identifier")?.parse()?;
+    id(&done.answer)
+}
+
+async fn token(running: &Running, user: UserId, party: Party) -> Result<String, Failure> {
+    let app = running.app();
     let token = Id::<Token>::from_uuid(Uuid::now_v7());
     let of = TokenOf { user: user.as_str(), token: token.as_str() };
     let secret = app.identity().tokens.make(of, app.clock().now()).await?;
-    let (name, party) = ("the benchmark".into(), Party::Provider);
+    let name = "the benchmark".into();
     let change = CredentialChange::MakeToken(TokenGrant { token, party, name, functions: None, expires_at: None });
     let operation = Operation::ChangeCredentials(ChangeCredentials { user, change });
     let done = app.writer().execute(command(operation, None)).await?;
@@ -278,8 +296,139 @@ pub async fn staff_token(running: &Running) -> Result<String, Failure> {
     Ok(secret.expose().to_owned())
 }
 
+/// A good password.
+pub const PASSWORD: &str = "ferrous lantern 41 drizzle";
+
+/// A ledger with people, served to those who show who they are and, at another address, to everybody: there a request comes
+/// from a program of the ledger's own, as in the tests.
+pub struct Ground {
+    database: String,
+    running: Running,
+    /// Where it is asked who asks.
+    pub address: SocketAddr,
+    open: SocketAddr,
+    serving: Vec<JoinHandle<()>>,
+    stop: CancellationToken,
+    accounts: Arc<[AccountId]>,
+    staff: String,
+    /// Of the customer whose the first account is.
+    customer: String,
+    /// Who signs in by the password.
+    pub login: String,
+}
+
+/// Who asks, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asking {
+    Staff,
+    Customer,
+    OpenStaff,
+    OpenCustomer,
+}
+
+impl Ground {
+    pub async fn new(server: &Server, ledger: &Ledger) -> Result<Self, Failure> {
+        let database = server.fresh(Some(&ledger.template)).await?;
+        let running = start(server, &database).await?;
+        let staff = staff_token(&running).await?;
+        let account = &ledger.accounts[0];
+        let mut connection = server.connection(&database).await?;
+        let customer: String = sqlx::query_scalar("select customer_id from accounts where id = $1")
+            .bind(account.as_str())
+            .fetch_one(&mut connection)
+            .await?;
+        connection.close().await?;
+        let party = Party::Customer(customer.parse()?);
+        let login = "customer@example.org".to_owned();
+        let person = user(&running, &login, party.clone(), MembershipChange::GrantSuperuser).await?;
+        let password = Id::<Password>::from_uuid(Uuid::now_v7());
+        let of = PasswordOf { user: person.as_str(), password: password.as_str() };
+        let (identity, now) = (running.app().identity(), running.app().clock().now());
+        identity.passwords.keep(of, &Secret::new(PASSWORD), &[], now).await?;
+        let change = CredentialChange::SetPassword { password };
+        let operation = Operation::ChangeCredentials(ChangeCredentials { user: person.clone(), change });
+        running.app().writer().execute(command(operation, None)).await?;
+        let customer = token(&running, person, party).await?;
+        for _ in 0..20 {
+            deposit(running.app().writer(), account, 1_000).await?;
+        }
+        follow(&running).await?;
+        let stop = CancellationToken::new();
+        let (address, guarded) = serve_as_the_server(running.router(), &stop).await?;
+        let (open, unguarded) = serve_as_the_server(open_router(&running), &stop).await?;
+        let (serving, accounts) = (vec![guarded, unguarded], Arc::clone(&ledger.accounts));
+        Ok(Self { database, running, address, open, serving, stop, accounts, staff, customer, login })
+    }
+
+    /// The account whose customer asks.
+    pub fn account(&self) -> &str {
+        self.accounts[0].as_str()
+    }
+
+    pub async fn client(&self, asking: Asking) -> Result<Client, Failure> {
+        match asking {
+            Asking::Staff => Client::connect(self.address).await?.showing(&self.staff),
+            Asking::Customer => Client::connect(self.address).await?.showing(&self.customer),
+            Asking::OpenStaff | Asking::OpenCustomer => Client::connect(self.open).await,
+        }
+    }
+
+    /// Staff deposit on all accounts; a customer starts payments on the own one.
+    pub async fn writes(&self, name: &str, asking: Asking, span: Span) -> Result<Vec<Run>, Failure> {
+        let starts = matches!(asking, Asking::Customer | Asking::OpenCustomer);
+        let mut callers = Vec::new();
+        for number in 0..32 {
+            let accounts = if starts { self.accounts[..1].into() } else { Arc::clone(&self.accounts) };
+            callers.push(Customer {
+                client: self.client(asking).await?,
+                deposits: Deposits::of(number, accounts.len()),
+                accounts,
+                starts,
+                path: String::new(),
+                key: String::new(),
+                body: Bytes::new(),
+            });
+        }
+        memory::forget_peak();
+        let run = closed_loop(callers, span).await?.run(name);
+        follow(&self.running).await?;
+        Ok(vec![run])
+    }
+
+    pub async fn end(self, server: &Server) -> Result<(), Failure> {
+        self.stop.cancel();
+        for serving in self.serving {
+            serving.abort();
+        }
+        self.running.shutdown().await;
+        server.drop(&self.database).await
+    }
+}
+
+/// Everything that an application answers, to a program of the ledger's own.
+fn open_router(running: &Running) -> Router {
+    async fn as_a_program(mut request: Request, next: Next) -> Response {
+        request.extensions_mut().insert(Arc::new(Authenticated::program(Actor::system("bench"))));
+        next.run(request).await
+    }
+    let app = running.app().clone();
+    let routes = routes_of(app.clone()).layer(from_fn(as_a_program));
+    with_layers(authenticated(routes, app), Hosts::default())
+}
+
+/// Serves with what the server has around its connections: it knows from where somebody asks.
+async fn serve_as_the_server(
+    router: Router,
+    stop: &CancellationToken,
+) -> Result<(SocketAddr, JoinHandle<()>), Failure> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let options = ConnectionOptions { limit: 4_000, ..ConnectionOptions::default() };
+    Ok((address, tokio::spawn(daybook_api::serve(listener, router, options, stop.clone()))))
+}
+
 /// Serves on a port of its own, in this process.
-pub async fn serve(router: axum::Router) -> Result<(SocketAddr, tokio::task::JoinHandle<()>), Failure> {
+pub async fn serve(router: Router) -> Result<(SocketAddr, JoinHandle<()>), Failure> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     // As the server does.
@@ -367,6 +516,8 @@ struct Customer {
     client: Client,
     accounts: Arc<[AccountId]>,
     deposits: Deposits,
+    /// Whether payments are started, and not deposits made.
+    starts: bool,
     path: String,
     key: String,
     body: Bytes,
@@ -375,9 +526,12 @@ struct Customer {
 impl Caller for Customer {
     fn next(&mut self) {
         let deposit = self.deposits.draw();
-        self.path = adjustments(self.accounts[deposit.account].as_str());
+        let account = self.accounts[deposit.account].as_str();
         self.key = Uuid::now_v7().to_string();
-        self.body = adjustment(deposit.cents);
+        (self.path, self.body) = match self.starts {
+            true => ("/v1/payments".into(), payment(account, deposit.cents)),
+            false => (adjustments(account), adjustment(deposit.cents)),
+        };
     }
 
     async fn attempt(&mut self) -> Attempt {
@@ -399,4 +553,10 @@ pub fn adjustments(account: &str) -> String {
 pub fn adjustment(cents: i64) -> Bytes {
     let amount = json!({ "amount": amount(cents), "currency": "USD" });
     json!({ "amount": amount, "description": DESCRIPTION, "reason": REASON }).to_string().into()
+}
+
+/// The body by which a customer starts a payment.
+fn payment(account: &str, cents: i64) -> Bytes {
+    let amount = json!({ "amount": amount(cents), "currency": "USD" });
+    json!({ "account": account, "amount": amount, "method": "card" }).to_string().into()
 }

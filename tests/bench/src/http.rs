@@ -1,6 +1,6 @@
 //! One connection to a server: HTTP/1.1, one request at a time, as a load generator has many of.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use http_body_util::{BodyExt, Full};
 use hyper::{
@@ -10,7 +10,7 @@ use hyper::{
     header::{self, HeaderValue},
 };
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::Failure;
 
@@ -23,7 +23,17 @@ pub struct Client {
 
 impl Client {
     pub async fn connect(address: SocketAddr) -> Result<Self, Failure> {
-        let stream = TcpStream::connect(address).await?;
+        Self::over(TcpStream::connect(address).await?, address).await
+    }
+
+    /// The same from another address of this machine.
+    pub async fn connect_from(from: Ipv4Addr, address: SocketAddr) -> Result<Self, Failure> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((from, 0).into())?;
+        Self::over(socket.connect(address).await?, address).await
+    }
+
+    async fn over(stream: TcpStream, address: SocketAddr) -> Result<Self, Failure> {
         stream.set_nodelay(true)?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         // It ends with the sender, or with an error that the sender meets, too.

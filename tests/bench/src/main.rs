@@ -28,7 +28,7 @@ use cluster::{Machine, Server};
 use load::Span;
 use measure::{Section, Unit};
 use rivals::{cala, postgres_es, sql_function};
-use sections::{appending, deposits, rebuild, start_up, statement, verify};
+use sections::{appending, deposits, identity, rebuild, start_up, statement, verify};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -66,13 +66,14 @@ enum Child {
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const SECTIONS: [&str; 13] = [
+const SECTIONS: [&str; 14] = [
     "spread",
     "bytes",
     "hot",
     "one-caller",
     "full",
     "http",
+    "identity",
     "rebuild",
     "verify",
     "statement",
@@ -259,6 +260,7 @@ impl Bench {
             "one-caller" => deposits::one_caller(self).await,
             "full" => deposits::full(self).await,
             "http" => deposits::http(self).await,
+            "identity" => identity::identity(self).await,
             "rebuild" | "verify" => {
                 let book = match rebuilt.take() {
                     Some(book) => book,

@@ -2,6 +2,7 @@
 
 pub mod appending;
 pub mod deposits;
+pub mod identity;
 pub mod rebuild;
 pub mod start_up;
 pub mod statement;
