@@ -178,7 +178,10 @@ impl SecondFactors {
         let keys = options.home().to_owned();
         let (hashing, sessions) = (Hashing::default(), SessionOptions::default());
         let factors = Identity::new(store, IdentityOptions { keys, hashing, sessions }).factors;
-        Ok(Self { stored: factors.stored().await?, lost: factors.lost().await? })
+        let stored = factors.stored().await?;
+        // Where there are none, no key is asked for, not even one that cannot be read.
+        let lost = if stored == 0 { 0 } else { factors.lost().await? };
+        Ok(Self { stored, lost })
     }
 }
 
