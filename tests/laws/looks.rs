@@ -154,7 +154,7 @@ async fn a_look_by_any_route_stands_under_the_customer_whose_it_is() {
         let is_looked_at = match need {
             Need::May(function) => function.is_for_customers() || function == Function::AuditRead,
             Need::Identity => true,
-            Need::Nothing | Need::Begun => false,
+            Need::Nothing | Need::Signature | Need::Begun => false,
         };
         if method != "get" || !is_looked_at || path.starts_with("/log/") {
             continue;

@@ -7,7 +7,9 @@ use axum::{
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
-use daybook_identity::{AccessKind, Attempt, Ended, FactorOf, Level, NewSession, PasswordOf, RecoveryOf, Secret, Verdict};
+use daybook_identity::{
+    AccessKind, Attempt, Ended, FactorOf, Level, NewSession, PasswordOf, RecoveryOf, Secret, Verdict,
+};
 use daybook_projections::user::{self, FactorRow, UserRow};
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
@@ -92,7 +94,7 @@ pub async fn sign_in(
     // Whoever took the password away meanwhile has ended the sessions that there were, and this one began after that.
     if !still_signs_in_so(&app, &user).await? {
         app.identity().sessions.end(&user.id, &session, Ended::PasswordChanged, now).await?;
-        return Err(refused(&app, &client, None).await?);
+        return Err(refused(&app, &client, AccessKind::SignInRefused, Some(user.id)).await?);
     }
     if !has_factor {
         log(&app, &client, AccessKind::SignedIn, &user.id, Some(&session)).await?;
