@@ -127,10 +127,13 @@ impl Senders {
             return Err(SignatureError::Stale);
         }
         let secrets = self.secrets(sender)?;
+        if secrets.is_empty() {
+            tracing::warn!(%sender, "a message is refused because its sender has no secret here");
+        }
         let given = signatures.split(' ').filter_map(|signature| signature.strip_prefix("v1,"));
         let given = given.take(MOST_SIGNATURES).filter_map(|signature| BASE64_STANDARD.decode(signature).ok());
         let is_right = |signature: &[u8]| {
-            secrets.iter().any(|(_, secret)| {
+            secrets.iter().any(|secret| {
                 // Neither an id nor a time has a full stop, so that no two messages read the same.
                 let signing = secret.signing().chain_update(format!("{id}.{timestamp}.")).chain_update(body);
                 signing.verify_slice(signature).is_ok()
@@ -141,7 +144,7 @@ impl Senders {
 
     /// Gives a sender a further secret, which is shown once. Earlier ones still verify.
     pub fn add(&self, sender: &SenderName) -> Result<Shown, SenderSecretError> {
-        let number = self.secrets(sender)?.last().map_or(1, |(newest, _)| newest + 1);
+        let number = self.numbers(sender)?.last().map_or(1, |newest| newest + 1);
         let bytes = random::<32>();
         let text = Zeroizing::new(format!("{PREFIX}{}", BASE64_STANDARD.encode(*bytes)));
         let path = self.directory.join(file_of(sender, number));
@@ -152,14 +155,14 @@ impl Senders {
 
     /// Takes all secrets but the newest from a sender, and answers how many they were.
     pub fn retire(&self, sender: &SenderName) -> Result<usize, SenderSecretError> {
-        let mut secrets = self.secrets(sender)?;
-        secrets.pop();
-        self.remove(sender, &secrets)
+        let mut numbers = self.numbers(sender)?;
+        numbers.pop();
+        self.remove(sender, &numbers)
     }
 
     /// Takes all secrets from a sender: nothing that comes from it is believed any more.
     pub fn forget(&self, sender: &SenderName) -> Result<usize, SenderSecretError> {
-        self.remove(sender, &self.secrets(sender)?)
+        self.remove(sender, &self.numbers(sender)?)
     }
 
     /// The senders, with the number of their secrets.
@@ -169,22 +172,38 @@ impl Senders {
         Ok(names.chunk_by(|one, next| one == next).map(|same| (same[0].clone(), same.len())).collect())
     }
 
-    fn remove(&self, sender: &SenderName, secrets: &[(u32, SenderSecret)]) -> Result<usize, SenderSecretError> {
-        for (number, _) in secrets {
+    fn remove(&self, sender: &SenderName, numbers: &[u32]) -> Result<usize, SenderSecretError> {
+        for number in numbers {
             let path = self.directory.join(file_of(sender, *number));
             fs::remove_file(&path).map_err(|source| SenderSecretError::File { path, source })?;
         }
-        Ok(secrets.len())
+        Ok(numbers.len())
     }
 
-    /// Of one sender, by their numbers.
-    fn secrets(&self, sender: &SenderName) -> Result<Vec<(u32, SenderSecret)>, SenderSecretError> {
-        let mut secrets = Vec::new();
-        for (_, number) in self.files()?.into_iter().filter(|(name, _)| name == sender) {
-            secrets.push((number, SenderSecret::read(&self.directory.join(file_of(sender, number)))?));
+    /// The numbers of the secrets of one sender, in order.
+    fn numbers(&self, sender: &SenderName) -> Result<Vec<u32>, SenderSecretError> {
+        let mut numbers: Vec<_> =
+            self.files()?.into_iter().filter(|(name, _)| name == sender).map(|(_, number)| number).collect();
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// The secrets of one sender that can be read. If one cannot, the others still verify; if none can, that is an error.
+    fn secrets(&self, sender: &SenderName) -> Result<Vec<SenderSecret>, SenderSecretError> {
+        let (mut secrets, mut failed) = (Vec::new(), None);
+        for number in self.numbers(sender)? {
+            match SenderSecret::read(&self.directory.join(file_of(sender, number))) {
+                Ok(secret) => secrets.extend(secret),
+                Err(error) => {
+                    tracing::warn!(error = %daybook_core::chain(&error), %sender, "a secret of a sender is passed over");
+                    failed = Some(error);
+                }
+            }
         }
-        secrets.sort_by_key(|(number, _)| *number);
-        Ok(secrets)
+        match failed {
+            Some(error) if secrets.is_empty() => Err(error),
+            _ => Ok(secrets),
+        }
     }
 
     fn files(&self) -> Result<Vec<(SenderName, u32)>, SenderSecretError> {
@@ -205,19 +224,19 @@ impl Senders {
 struct SenderSecret(Zeroizing<Vec<u8>>);
 
 impl SenderSecret {
-    fn read(path: &Path) -> Result<Self, SenderSecretError> {
+    /// `None` if it has been removed meanwhile.
+    fn read(path: &Path) -> Result<Option<Self>, SenderSecretError> {
         let found = private_file::read(path).map_err(|source| SenderSecretError::File { path: path.into(), source })?;
         let unreadable = || SenderSecretError::Unreadable { path: path.into() };
         let text = match found {
             Found::Text(text) => Zeroizing::new(text),
             Found::Exposed => return Err(SenderSecretError::Exposed { path: path.into() }),
-            // It was removed after the folder was read.
-            Found::Nothing => return Err(unreadable()),
+            Found::Nothing => return Ok(None),
         };
         let encoded = text.trim_end().strip_prefix(PREFIX).ok_or_else(unreadable)?;
         let secret = Zeroizing::new(BASE64_STANDARD.decode(encoded).map_err(|_| unreadable())?);
         // An empty or short secret signs for everybody: the specification asks for 24 bytes.
-        if secret.len() < 24 { Err(unreadable()) } else { Ok(Self(secret)) }
+        if secret.len() < 24 { Err(unreadable()) } else { Ok(Some(Self(secret))) }
     }
 
     fn signing(&self) -> Hmac<Sha256> {
@@ -344,6 +363,17 @@ mod tests {
             fs::write(&file, short).expect("it is ours");
             assert!(refused().contains("does not hold"), "{short}");
         }
+    }
+
+    #[test]
+    fn a_secret_that_cannot_be_read_keeps_no_other_from_verifying() {
+        let Setting { senders, stripe, .. } = &setting();
+        let earlier = senders.add(stripe).expect("a secret is made");
+        senders.add(stripe).expect("another is made");
+        fs::set_permissions(senders.directory.join("stripe.2.key"), Permissions::from_mode(0o644)).expect("it is ours");
+        let at = noon().timestamp();
+        let signature = signed(&earlier, "msg_1", at, BODY);
+        senders.verify(stripe, message("msg_1", at, &signature), noon()).expect("the earlier one is right");
     }
 
     #[test]
