@@ -187,3 +187,17 @@ async fn one_key_of_a_person_in_two_customers_stands_for_two_requests() {
     let foreign = open(&here, &parties[1], &parties[0]).await;
     foreign.refused(422, "idempotency-mismatch");
 }
+
+#[tokio::test]
+async fn a_look_stands_under_the_customer_whose_it_is_in_whoevers_name_it_was_asked_for() {
+    let app = TestApp::guarded().await;
+    let (ada, bob) = (app.customer("Ada").await, app.customer("Bob").await);
+    let owner = app.person("owner", &Party::Customer(ada.clone()), vec![M::GrantSuperuser]).await;
+    let anna = app.person("anna", &Party::Provider, vec![M::GrantRole(Role::Auditor)]).await;
+    let asked = app.by(&anna, Method::GET, &format!("/v1/access-log?customer={ada}"));
+    let seen = Answer::to(asked.header("daybook-on-behalf-of", format!("customer:{bob}"))).await;
+    assert_eq!(seen.status, 200, "{}", seen.text);
+    let looks = of_kind(lines(&app, &owner, "").await, "viewed");
+    assert_eq!(looks[0]["what"], "/v1/access-log", "{looks:?}");
+    assert_eq!(looks[0]["user"], anna.user.as_str());
+}

@@ -15,7 +15,7 @@ use axum::{
 };
 use daybook_core::{
     Position, chain,
-    domain::{Principal, function::Function},
+    domain::{Principal, function::Function, is_prefix},
 };
 use daybook_identity::{Access, AccessKind};
 use daybook_projections::engine::Owners;
@@ -32,6 +32,9 @@ use crate::{
     },
     routes::Need,
 };
+
+/// So many things of one address are looked up. No route names more of them, and each costs a query.
+const MOST_THINGS: usize = 8;
 
 /// No identifier is longer.
 const LONGEST: usize = 700;
@@ -122,8 +125,11 @@ impl Asked {
             }
         }
         if let Some(customer) = self.on_behalf_of.customer() {
-            // Nothing of any other customer is shown.
-            seen = [(customer.to_owned(), first)].into();
+            if self.is_narrowed() {
+                // Nothing of any other customer is shown.
+                seen.clear();
+            }
+            seen.entry(customer.to_owned()).or_insert(first);
         }
         let mut lines: Vec<Access<'_>> = seen
             .iter()
@@ -158,6 +164,12 @@ impl Asked {
         }
     }
 
+    /// Whether the route shows nothing but what is of the customer in whose name it is asked. Others, such as those of the log,
+    /// show what they are asked for.
+    fn is_narrowed(&self) -> bool {
+        matches!(self.need, Need::May(function) if function.is_for_customers())
+    }
+
     /// Whether the route shows things of customers, even if the address names none of them.
     fn is_about_customers(&self) -> bool {
         match self.need {
@@ -171,7 +183,13 @@ impl Asked {
         let of_path = self.of_path(|name| name.starts_with('{'));
         let query = form_urlencoded::parse(self.uri.query().unwrap_or_default().as_bytes());
         let of_query = query.map(|(_, value)| value.into_owned());
-        of_path.chain(of_query).filter(|text| is_identifier(text)).collect()
+        let mut things: Vec<String> = Vec::new();
+        for thing in of_path.chain(of_query).filter(|text| is_identifier(text)) {
+            if things.len() < MOST_THINGS && !things.contains(&thing) {
+                things.push(thing);
+            }
+        }
+        things
     }
 
     fn of_path(&self, is_asked: impl Fn(&str) -> bool) -> impl Iterator<Item = String> {
@@ -218,13 +236,12 @@ impl Asked {
     }
 }
 
-/// Whether a text of an address can be an identifier: a prefix of small letters, then `_` and a name.
+/// Whether a text of an address can be an identifier: the prefix of a noun, then `_` and a name. Other words of a query, such
+/// as `in_progress`, are none.
 fn is_identifier(text: &str) -> bool {
     text.len() <= LONGEST
         && !text.contains(char::is_control)
-        && text.split_once('_').is_some_and(|(prefix, name)| {
-            (2..=8).contains(&prefix.len()) && prefix.bytes().all(|byte| byte.is_ascii_lowercase()) && !name.is_empty()
-        })
+        && text.split_once('_').is_some_and(|(prefix, name)| is_prefix(prefix) && !name.is_empty())
 }
 
 #[cfg(test)]
@@ -233,10 +250,10 @@ mod tests {
 
     #[test]
     fn an_identifier_has_a_prefix_and_a_name() {
-        for text in ["cus_1", "ord_01JD8Z2Q4Y0000000000000001", "books_all", "inv_2024:7"] {
+        for text in ["cus_1", "ord_01JD8Z2Q4Y0000000000000001", "rfd_1", "inv_2024:7"] {
             assert!(is_identifier(text), "{text}");
         }
-        for text in ["", "_1", "cus_", "accounts", "2024-01-01", "Cus_1", "c_1", "cus_\0", "in-progress_x"] {
+        for text in ["", "_1", "cus_", "accounts", "2024-01-01", "Cus_1", "c_1", "cus_\0", "in_progress"] {
             assert!(!is_identifier(text), "{text}");
         }
         assert!(!is_identifier(&format!("cus_{}", "x".repeat(LONGEST))));

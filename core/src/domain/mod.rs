@@ -183,6 +183,36 @@ pub fn with_aggregate<V: Visitor>(aggregate_type: &str, visitor: V) -> Option<V:
     })
 }
 
+/// Whether identifiers of the ledger begin so, before the `_`.
+pub fn is_prefix(text: &str) -> bool {
+    prefixes().any(|prefix| prefix == text)
+}
+
+fn prefixes() -> impl Iterator<Item = &'static str> {
+    struct PrefixOf;
+
+    impl Visitor for PrefixOf {
+        type Output = &'static str;
+
+        fn visit<A: LedgerAggregate>(self) -> &'static str {
+            A::PREFIX
+        }
+    }
+
+    let parts = [
+        account::Hold::PREFIX,
+        account::Transfer::PREFIX,
+        Refund::PREFIX,
+        Dispute::PREFIX,
+        Discount::PREFIX,
+        user::Password::PREFIX,
+        user::Factor::PREFIX,
+        user::RecoveryCodes::PREFIX,
+        user::Token::PREFIX,
+    ];
+    AGGREGATE_TYPES.into_iter().filter_map(|of| with_aggregate(of, PrefixOf)).chain(parts)
+}
+
 /// Every event of the ledger.
 #[derive(Clone, Debug, PartialEq, EnumCount, From, TryInto)]
 pub enum Event {
@@ -382,31 +412,9 @@ mod tests {
         }
     }
 
-    struct PrefixOf;
-
-    impl Visitor for PrefixOf {
-        type Output = &'static str;
-
-        fn visit<A: LedgerAggregate>(self) -> &'static str {
-            A::PREFIX
-        }
-    }
-
     #[test]
     fn no_two_nouns_share_a_prefix() {
-        let parts = [
-            account::Hold::PREFIX,
-            account::Transfer::PREFIX,
-            Refund::PREFIX,
-            Dispute::PREFIX,
-            Discount::PREFIX,
-            user::Password::PREFIX,
-            user::Factor::PREFIX,
-            user::RecoveryCodes::PREFIX,
-            user::Token::PREFIX,
-        ];
-        let prefixes: Vec<_> =
-            AGGREGATE_TYPES.into_iter().filter_map(|of| with_aggregate(of, PrefixOf)).chain(parts).collect();
+        let prefixes: Vec<_> = prefixes().collect();
         let different: BTreeSet<_> = prefixes.iter().collect();
         assert_eq!(different.len(), prefixes.len(), "{prefixes:?}");
     }
