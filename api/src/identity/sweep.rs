@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
-use daybook_core::chain;
+use chrono::DateTime;
+use daybook_core::{chain, store::StoreError};
 use daybook_identity::{AccessLog, IdentityError, MONTHS_KEPT, Named};
-use daybook_projections::{ReadError, Viewer, engine::Projection, user};
+use daybook_projections::{Freshness, Viewer, engine::Projection, user};
 use tokio::time::sleep;
 
 use crate::app::App;
@@ -27,33 +28,44 @@ impl Default for SweepOptions {
 #[derive(Debug, thiserror::Error)]
 enum SweepError {
     #[error(transparent)]
-    Read(#[from] ReadError),
+    Store(#[from] StoreError),
     #[error(transparent)]
     Identity(#[from] IdentityError),
     #[error(transparent)]
     Database(#[from] sqlx::Error),
 }
 
+/// When it is looked for first.
+const SOON: Duration = Duration::from_secs(60);
+
+/// How long the rows may take to name what was made before the sweep began.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Never ends by itself.
 pub async fn run(app: App, SweepOptions { pause, months_kept }: SweepOptions) {
+    // Soon after the start, so that a server that is restarted often sweeps, too.
+    sleep(pause.min(SOON)).await;
     loop {
-        sleep(pause).await;
         if let Err(error) = sweep(&app, months_kept).await {
             tracing::warn!(error = %chain(&error), "what has ended of sessions and secrets stays for now");
         }
+        sleep(pause).await;
     }
 }
 
 async fn sweep(app: &App, months_kept: u32) -> Result<(), SweepError> {
     let now = app.clock().now();
-    let mut rows = app.reader().snapshot(&Viewer::Provider, &[user::Users::NAME], None).await?;
-    let head: i64 = sqlx::query_scalar("select position from book_head").fetch_one(&mut *rows).await?;
-    // As long as the rows lag, they do not name yet what was made last.
-    if rows.position() == head.unsigned_abs() {
-        let ids = user::secrets(&mut rows).await?;
-        drop(rows);
-        app.identity().sweep(&Named { ids, complete_to: now }, now).await?;
-    }
+    // What was made before now is named by an event up to here, or by none.
+    let position = app.store().head().await?.position;
+    let fresh = Freshness { position, wait: PATIENCE };
+    let named = match app.reader().snapshot(&Viewer::Provider, &[user::Users::NAME], Some(fresh)).await {
+        Ok(mut rows) => Named { ids: user::secrets(&mut rows).await?, complete_to: now },
+        Err(error) => {
+            tracing::warn!(error = %chain(&error), "secrets that nothing names stay, because the rows of users lag");
+            Named { ids: Vec::new(), complete_to: DateTime::UNIX_EPOCH }
+        }
+    };
+    app.identity().sweep(&named, now).await?;
     AccessLog::forget(app.store(), months_kept, now).await?;
     Ok(())
 }
