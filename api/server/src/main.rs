@@ -104,11 +104,16 @@ async fn serve_ledger(
     }
     let running = App::start(store, options).await?;
     warn_of_lost_factors(running.app(), config).await;
-    let guests = guests(running.app()).await.map_err(|error| error.detail().to_owned())?;
+    let guests = guests(running.app()).await.unwrap_or_else(|error| {
+        tracing::warn!(error = error.detail(), "there are no links into the demonstration");
+        Vec::new()
+    });
     let scheme = if certificates.is_some() { "https" } else { "http" };
     let address = format!("{scheme}://{}", listener.local_addr()?);
     let ways = if config.proxies().is_empty() { ways_in(&address) } else { WAY_OF_PROXIES.to_owned() };
-    introduce(&address, &ways, &guests)?;
+    if let Err(error) = introduce(&address, &ways, &guests) {
+        tracing::warn!(%error, %address, "the server has started, and nobody reads its standard output");
+    }
 
     let stopping = CancellationToken::new();
     let serving = daybook_api::serve(listener, running.router(), config.callers(certificates), stopping.clone());
