@@ -206,10 +206,15 @@ pub async fn disable(
     Named(user): Named<UserRef>,
     Writing { body: Reasoned { reason }, request }: Writing<Reasoned>,
 ) -> Result<Written, ApiError> {
-    let id = user.0.to_string();
-    let written = change(&app, user, UserChange::Disable, request, reason).await?;
-    withdraw_links(&app, &id).await?;
-    app.identity().sessions.end_all(&id, Ended::UserDisabled, app.clock().now()).await?;
+    let Ref(user) = user;
+    let id = user.to_string();
+    let operation = Operation::ChangeUser(ChangeUser { user, change: UserChange::Disable });
+    let cut_off = async || {
+        withdraw_links(&app, &id).await?;
+        app.identity().sessions.end_all(&id, Ended::UserDisabled, app.clock().now()).await?;
+        Ok(())
+    };
+    let written = app.change_and(request.command(operation, None, reason)?, &[], cut_off).await?;
     sleep(BELIEVED).await;
     Ok(written)
 }
@@ -275,9 +280,7 @@ pub async fn change_membership(
     let id = user.to_string();
     let operation = Operation::ChangeMembership(ChangeMembership { user, party: party.into(), change });
     let named = [("customer-not-found", "/party/customer")];
-    let written = app.change(request.command(operation, None, reason)?, &named).await?;
-    withdraw_links(&app, &id).await?;
-    Ok(written)
+    app.change_and(request.command(operation, None, reason)?, &named, async || withdraw_links(&app, &id).await).await
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

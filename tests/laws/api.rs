@@ -136,7 +136,7 @@ async fn a_request_that_was_recorded_under_other_limits_is_answered_as_before() 
         let mut fingerprint = Sha256::new();
         fingerprint.update(format!("POST\n{path}\n{body}"));
         let fingerprint = fingerprint.finalize().into();
-        let idempotency = Idempotency { scope: format!("system:api\n\nPOST {path}"), key: key.into(), fingerprint };
+        let idempotency = Idempotency { scope: format!("system:api POST {path}"), key: key.into(), fingerprint };
         app.writer().execute(Command { idempotency: Some(idempotency), ..command(operation) }).await.unwrap()
     };
     let sent = async |path: &str, key: &str, body: &str| {

@@ -314,6 +314,8 @@ async fn everything(house: &mut House) {
     let wrong = json!({ "login": "nobody.known@mail.example", "password": WRONG });
     house.ask(&By::Nobody, "POST", "/v1/sign-in", "", Some(wrong)).await.refused(401, "sign-in-refused");
     let session = house.sign_in(LOGIN, PASSWORD).await;
+    let raised = house.post(&session, "/v1/session/step-up", "", json!({ "password": PASSWORD })).await;
+    let session = cookie(&raised);
     misplaced(house, &session, &customer).await;
     // What is known of the person.
     let address = json!({ "country": "DE", "postal_code": "98765", "city": PERSONAL[7].1, "street": PERSONAL[6].1 });

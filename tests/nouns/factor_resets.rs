@@ -232,3 +232,48 @@ async fn a_reset_is_asked_for_by_staff_in_a_session_with_a_reason_and_not_for_on
     let cancelled = app.page_posts(&eve.browser, "/v1/me/factor-reset/cancel", json!({})).await;
     assert_eq!(cancelled.status, 204, "{}", cancelled.text);
 }
+
+/// What is recorded takes effect, although nobody can say yet that every process knows of it.
+#[tokio::test]
+async fn a_reset_that_the_rows_do_not_follow_ends_the_sessions_all_the_same() {
+    let lost = Lost::factor().await;
+    let app = &lost.app;
+    let (anna, ben) =
+        (lost.staff("anna@example.org", Role::Staff).await, lost.staff("ben@example.org", Role::Staff).await);
+    let root = app.person("root", &Party::Provider, vec![M::GrantRole(Role::Operator)]).await;
+    lost.half_session().await;
+    lost.was_requested(&anna, TimeDelta::hours(25)).await;
+    let paused = app.post_by(&root, "/v1/ops/projections/users/pause", json!({})).await;
+    assert_eq!(paused.body["state"], "paused", "{}", paused.text);
+    let completed = lost.completes(&ben).await;
+    assert_eq!(completed.status, 503, "{}", completed.text);
+    let open = "select count(*) from sessions where user_id = $1 and ended_at is null";
+    let open: i64 = sqlx::query_scalar(open).bind(lost.ada.as_str()).fetch_one(app.database.pool()).await.unwrap();
+    assert_eq!(open, 0);
+}
+
+#[tokio::test]
+async fn what_the_people_of_one_customer_do_shows_nothing_of_them_to_another() {
+    let lost = Lost::factor().await;
+    let app = &lost.app;
+    let anna = lost.staff("anna@example.org", Role::Staff).await;
+    let other = Party::Customer(app.customer("Bob Ltd").await);
+    app.with_membership(&lost.ada, &other).await;
+    let boss = app.person("boss", &lost.party, vec![M::GrantSuperuser]).await;
+    let foreign = app.person("foreign", &other, vec![M::GrantSuperuser]).await;
+    assert_eq!(lost.requests(&anna).await.status, 201);
+    let cancelled = app.post_by(&boss, &lost.path("/cancel"), json!({ "reason": "it was not Ada" })).await;
+    assert_eq!(cancelled.status, 200, "{}", cancelled.text);
+    let line = async |reader| {
+        let log = app.read_by(reader, "/v1/access-log").await;
+        let lines = log.body["lines"].as_array().unwrap().clone();
+        let of_cancelling = |line: &Value| line["what"] == "/v1/users/{id}/factor-reset/cancel";
+        lines.into_iter().find(of_cancelling).expect("each customer of the person sees it")
+    };
+    assert_eq!(line(&boss).await["user"], boss.user.as_str());
+    let seen = line(&foreign).await;
+    assert_eq!(seen["entity"], lost.ada.as_str());
+    for member in ["user", "address", "agent", "credential", "reason"] {
+        assert_eq!(seen[member], Value::Null, "{member}: {seen}");
+    }
+}

@@ -7,7 +7,10 @@ use axum::{
     http::{HeaderMap, request::Parts},
 };
 use chrono::{DateTime, SubsecRound, Utc};
-use daybook_core::{Actor, ActorKind, Context};
+use daybook_core::{
+    Actor, ActorKind, Context,
+    domain::{Party, Principal},
+};
 use utoipa::{
     PartialSchema,
     openapi::{RefOr, schema::Schema},
@@ -52,11 +55,12 @@ impl Caller {
     pub fn scope(&self) -> String {
         let party = match (&self.on_behalf_of.0, &self.who.principal) {
             (Some(other), _) => other.to_string(),
-            (None, Some(principal)) => principal.party.key().to_owned(),
-            (None, None) => String::new(),
+            (None, Some(Principal { party: Party::Customer(customer), .. })) => customer.to_string(),
+            // The provider is the only party of its own people. Their keys of before read the same.
+            (None, _) => return format!("{} ", self.who.actor),
         };
         // None of them has a line feed, so that no two scopes read the same.
-        format!("{}\n{party}", self.who.actor)
+        format!("{}\n{party}\n", self.who.actor)
     }
 
     /// What the events of this request carry.
@@ -100,4 +104,36 @@ fn actor(headers: &HeaderMap, name: &'static str) -> Result<Option<Actor>, ApiEr
     let malformed = |detail: String| ApiError::new("malformed-header", detail).with("header", name);
     let text = value.to_str().map_err(|_| malformed("an actor is written in visible ASCII".into()))?;
     text.parse().map(Some).map_err(|error: daybook_core::event::ActorError| malformed(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use daybook_core::domain::function::Functions;
+
+    use super::*;
+    use crate::http::authentication::Means;
+
+    #[test]
+    fn a_key_counts_for_a_person_and_the_party_that_is_asked_for() {
+        let scope = |kind, party: Option<Party>, header: Option<&str>| {
+            let user: daybook_core::domain::UserId = "usr_1".parse().expect("an identifier");
+            let principal = party.map(|party| Principal { user, party, token: None });
+            let (actor, functions) = (Actor::new(kind, "usr_1"), Functions::new());
+            let who = Authenticated { actor, principal, functions, means: Means::Token, is_half: false };
+            let on_behalf_of = OnBehalfOf(header.map(|text| text.parse().expect("an actor")));
+            Caller { who: Arc::new(who), on_behalf_of, correlation_id: Uuid::nil() }.scope()
+        };
+        let customer = |id: &str| Some(Party::Customer(id.parse().expect("an identifier")));
+        // Keys of before there were parties read so, and are still found.
+        assert_eq!(scope(ActorKind::Staff, Some(Party::Provider), None), "staff:usr_1 ");
+        assert_eq!(scope(ActorKind::System, None, None), "system:usr_1 ");
+        let all = [
+            scope(ActorKind::Customer, customer("cus_1"), None),
+            scope(ActorKind::Customer, customer("cus_2"), None),
+            scope(ActorKind::Staff, Some(Party::Provider), None),
+            scope(ActorKind::Staff, Some(Party::Provider), Some("customer:cus_1")),
+        ];
+        let different: std::collections::BTreeSet<_> = all.iter().collect();
+        assert_eq!(different.len(), all.len(), "{all:?}");
+    }
 }

@@ -101,15 +101,16 @@ impl WriteRequest {
 /// How long a change of rights waits for the rows that every request reads.
 const KNOWN_BY: Duration = Duration::from_secs(10);
 
-fn changes_rights(operation: &Operation) -> bool {
-    matches!(
-        operation,
+/// The projections that the next request reads of a command that changes what somebody may do.
+fn followers(operation: &Operation) -> &'static [&'static str] {
+    match operation {
+        Operation::ResetFactors(_) => &[Users::NAME, FactorResets::NAME],
         Operation::InviteUser(_)
-            | Operation::ChangeUser(_)
-            | Operation::ChangeMembership(_)
-            | Operation::ChangeCredentials(_)
-            | Operation::ResetFactors(_)
-    )
+        | Operation::ChangeUser(_)
+        | Operation::ChangeMembership(_)
+        | Operation::ChangeCredentials(_) => &[Users::NAME],
+        _ => &[],
+    }
 }
 
 /// Why a request is not done now.
@@ -183,7 +184,7 @@ fn idempotency(parts: &Parts, caller: &Caller, content: &Bytes) -> Result<Option
     // Neither a method nor a path has a line feed, so that no two requests read the same.
     fingerprint.update(format!("{}\n{}\n", parts.method, parts.uri.path()));
     fingerprint.update(content);
-    let scope = format!("{}\n{} {template}", caller.scope(), parts.method);
+    let scope = format!("{}{} {template}", caller.scope(), parts.method);
     Ok(Some(Idempotency { scope, key, fingerprint: fingerprint.finalize().into() }))
 }
 
@@ -263,6 +264,22 @@ impl App {
         Ok(Written { done, status: StatusCode::OK, made_in: None })
     }
 
+    /// Runs a command that takes from a person what lets the person in. `cut_off` ends what that could still be used by: at
+    /// once, also if the rows do not follow in time, and again for what began before every process knew of it.
+    pub async fn change_and<F: Future<Output = Result<(), ApiError>>>(
+        &self,
+        command: Command,
+        named: &[(&str, &str)],
+        cut_off: impl Fn() -> F,
+    ) -> Result<Written, ApiError> {
+        let followers = followers(&command.operation);
+        let done = self.record(command, named).await?;
+        cut_off().await?;
+        self.followed(followers, done.position).await?;
+        cut_off().await?;
+        Ok(Written { done, status: StatusCode::OK, made_in: None })
+    }
+
     /// What this very request was answered when it was recorded, if it was.
     async fn recorded(&self, parts: &Parts, asked: Option<&Idempotency>) -> Result<Option<Written>, ApiError> {
         let (Some(asked), Some(recorded)) = (asked, parts.extensions.get::<Recorded>()) else { return Ok(None) };
@@ -278,6 +295,14 @@ impl App {
     }
 
     async fn execute(&self, command: Command, named: &[(&str, &str)]) -> Result<Done, ApiError> {
+        let followers = followers(&command.operation);
+        let done = self.record(command, named).await?;
+        self.followed(followers, done.position).await?;
+        Ok(done)
+    }
+
+    /// Runs a command and does not wait for what every request reads.
+    async fn record(&self, command: Command, named: &[(&str, &str)]) -> Result<Done, ApiError> {
         let kept = self.kept();
         if kept.forked {
             let why = kept.trouble.as_deref().unwrap_or("the ledger lacks events that its log has signed").to_owned();
@@ -287,21 +312,23 @@ impl App {
             let detail = "the ledger was written by an earlier version, and is being brought to this one";
             return Err(ApiError::new("ledger-upgrading", detail).retry_after(5));
         }
-        let changes_rights = changes_rights(&command.operation);
         let done = self.writer().execute(command).await.map_err(|error| ApiError::of_command(error, named))?;
-        if changes_rights {
-            self.rights_are_known(done.position).await?;
-        }
         Ok(done)
     }
 
     /// Waits until every process knows of a right, a password or a token that was changed at this position.
     pub async fn rights_are_known(&self, position: Position) -> Result<(), ApiError> {
-        for projection in [Users::NAME, FactorResets::NAME] {
+        self.followed(&[Users::NAME], position).await
+    }
+
+    async fn followed(&self, followers: &[&'static str], position: Position) -> Result<(), ApiError> {
+        for projection in followers {
             self.reader().wait_for(projection, position, KNOWN_BY).await?;
         }
-        // What was found out before is believed no longer.
-        sleep(BELIEVED).await;
+        if !followers.is_empty() {
+            // What was found out before is believed no longer.
+            sleep(BELIEVED).await;
+        }
         Ok(())
     }
 }

@@ -42,7 +42,8 @@ pub struct AccessQuery {
 pub struct LineShown {
     /// Of an attempt that was refused, the minute: the same attempts within a minute share a line.
     at: DateTime<Utc>,
-    /// `signed_in`, `sign_in_refused`, `signed_out`, `stepped_up`, `step_up_refused`, `viewed`, `link_made` or `denied`.
+    /// `signed_in`, `sign_in_refused`, `signed_out`, `stepped_up`, `step_up_refused`, `viewed`, `acted`,
+    /// `link_made` or `denied`.
     kind: String,
     user: Option<String>,
     customer: Option<String>,
@@ -54,7 +55,7 @@ pub struct LineShown {
     what: Option<String>,
     /// What it was about.
     entity: Option<String>,
-    /// Of what was denied, the code of the problem.
+    /// Of what was denied, the code of the problem; of an act, the reason that was given.
     reason: Option<String>,
 }
 

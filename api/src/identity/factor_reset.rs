@@ -12,15 +12,15 @@ use daybook_core::{
     operations::{FactorResetStep, Operation, ResetFactors},
 };
 use daybook_identity::{Access, AccessKind, Ended, Purpose};
-use daybook_projections::{
-    factor_reset::{self, FactorResetRow},
-    user,
-};
+use daybook_projections::factor_reset::{self, FactorResetRow};
 use serde::Serialize;
 use tokio::time::sleep;
 use utoipa::ToSchema;
 
-use super::password::{LinkMade, handed_over, withdraw_links};
+use super::{
+    areas, in_each, line_of,
+    password::{LinkMade, handed_over, log_link, withdraw_links},
+};
 use crate::{
     app::App,
     http::{
@@ -33,6 +33,8 @@ use crate::{
     },
     user::Reasoned,
 };
+
+const COMPLETE: &str = "/v1/users/{id}/factor-reset/complete";
 
 /// A reset of the second factor that somebody of the staff has asked for.
 #[derive(Debug, Serialize, ToSchema)]
@@ -100,11 +102,14 @@ pub async fn complete(
 ) -> Result<Response, ApiError> {
     asker.in_session()?;
     let operation = step(&user, FactorResetStep::Complete);
-    app.change(request.command(operation, None, reason.clone())?, &[]).await?;
-    app.identity().sessions.end_all(user.as_str(), Ended::FactorChanged, app.clock().now()).await?;
-    withdraw_links(&app, user.as_str()).await?;
+    let cut_off = async || {
+        app.identity().sessions.end_all(user.as_str(), Ended::FactorChanged, app.clock().now()).await?;
+        withdraw_links(&app, user.as_str()).await
+    };
+    app.change_and(request.command(operation, None, reason.clone())?, &[], cut_off).await?;
     sleep(BELIEVED).await;
-    note(&app, &client, &asker, &user, "/v1/users/{id}/factor-reset/complete", reason).await?;
+    note(&app, &client, &asker, &user, COMPLETE, reason).await?;
+    log_link(&app, &client, &asker, user.as_str(), COMPLETE).await?;
     handed_over(&app, user.as_str(), Purpose::PasswordReset).await
 }
 
@@ -155,32 +160,28 @@ async fn note(
     reason: Option<Sentence>,
 ) -> Result<(), ApiError> {
     let (acts, person) = (asker.person()?, person.as_str());
-    let mut connection = app.store().pool().acquire().await?;
-    let memberships = user::memberships(&mut connection, person).await?;
-    drop(connection);
     let token = acts.token.as_ref().map(|token| token.as_str());
     let line = Access {
         user: Some(acts.user.as_str()),
-        address: Some(client.address),
-        agent: client.agent.as_deref(),
         credential: asker.session().map(|session| session.id.as_str()).or(token),
         what: Some(what),
         entity: Some(person),
         reason: reason.as_ref().map(|reason| reason.0.as_str()),
-        ..Access::new(AccessKind::Acted)
+        ..line_of(client, AccessKind::Acted)
     };
-    let now = app.clock().now();
-    let customers = memberships.iter().filter_map(|membership| membership.customer_id.as_deref()).map(Some);
-    let areas: Vec<_> = customers.collect();
-    for customer in if areas.is_empty() { vec![None] } else { areas } {
-        app.identity().access_log.write(&Access { customer, ..line }, now).await?;
+    // What one customer's people do is no other customer's to know, beyond what it did to the person.
+    let bare = Access { user: None, address: None, agent: None, credential: None, reason: None, ..line };
+    let areas = areas(app, person).await?;
+    let mut lines = in_each(&areas, line);
+    for line in &mut lines {
+        if asker.customer().is_some_and(|own| line.customer != Some(own)) {
+            *line = Access { customer: line.customer, ..bare };
+        }
     }
+    let told = format!("by {}", acts.user);
     if acts.user.as_str() != person {
-        // The lines of a person go by the person. Where this one came from is none of the person's.
-        let told = format!("by {}", acts.user);
-        let own =
-            Access { user: Some(person), address: None, agent: None, credential: None, reason: Some(&told), ..line };
-        app.identity().access_log.write(&own, now).await?;
+        // The lines of a person go by the person.
+        lines.push(Access { user: Some(person), reason: Some(&told), ..bare });
     }
-    Ok(())
+    Ok(app.identity().access_log.write_all(&lines, app.clock().now()).await?)
 }

@@ -12,7 +12,9 @@ pub mod token;
 
 use axum::http::HeaderValue;
 use daybook_core::domain::UserId;
-use daybook_identity::{Access, AccessKind, GuessingError, IdentityError, KeyError, PasswordError, Shown};
+use daybook_identity::{
+    Access, AccessKind, Admitted, GuessingError, IdentityError, KeyError, PasswordError, PasswordOf, Secret, Shown,
+};
 use daybook_projections::user;
 
 use crate::{
@@ -39,6 +41,22 @@ fn set_cookie(app: &App, value: &str, seconds: i64) -> HeaderValue {
     let mut line = HeaderValue::from_str(&line).expect("a secret is written in plain ASCII");
     line.set_sensitive(true);
     line
+}
+
+/// Whether the password is right. An attempt that could not be made, because too many are being made, is no failure.
+async fn verified(
+    app: &App,
+    of: Option<PasswordOf<'_>>,
+    typed: &Secret,
+    admitted: Admitted,
+) -> Result<(bool, Admitted), ApiError> {
+    match app.identity().passwords.verify(of, typed).await {
+        Ok(is_right) => Ok((is_right, admitted)),
+        Err(error) => {
+            app.identity().guessing.not_made(admitted).await?;
+            Err(error.into())
+        }
+    }
 }
 
 /// The identifier of a user as the rows have it.

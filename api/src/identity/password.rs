@@ -24,7 +24,7 @@ use tokio::time::sleep;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{areas, count_refused, in_each, line_of, sign_in::SecretText, user_id};
+use super::{areas, count_refused, in_each, line_of, sign_in::SecretText, user_id, verified};
 use crate::{
     app::App,
     http::{
@@ -62,7 +62,8 @@ pub async fn change(
     let attempt = Attempt { account: account.as_str(), address: client.address, session: Some(&session.id) };
     let admitted = app.identity().guessing.admit(attempt, now).await?;
     let of = user.password_id.as_deref().map(|password| PasswordOf { user: &user.id, password });
-    if !app.identity().passwords.verify(of, &Secret::new(current.0)).await? {
+    let (is_right, admitted) = verified(&app, of, &Secret::new(current.0), admitted).await?;
+    if !is_right {
         count_refused(&app, &client, AccessKind::StepUpRefused, Some(user.id)).await?;
         return Err(ApiError::new("sign-in-refused", "the present password is another one"));
     }
@@ -114,15 +115,18 @@ pub async fn choose(
         change: CredentialChange::SetPassword { password: id },
     });
     let command = Command { idempotency: Some(once), ..of_itself(&user_id(&user.id)?, operation, now) };
-    let changed = app.change(command, &[]).await;
+    let cut_off = async || {
+        app.identity().sessions.end_all(&user.id, Ended::PasswordChanged, app.clock().now()).await?;
+        withdraw_links(&app, &user.id).await
+    };
+    let changed = app.change_and(command, &[], cut_off).await;
     if changed.as_ref().is_err_and(|error| error.code() == "idempotency-mismatch") {
         return Err(no_use());
     }
-    // Those that began meanwhile; also where it is not known whether it was recorded.
+    // Also where it is not known whether it was recorded.
     app.identity().sessions.end_all(&user.id, Ended::PasswordChanged, now).await?;
     sleep(BELIEVED).await;
     changed?;
-    withdraw_links(&app, &user.id).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -149,7 +153,7 @@ pub async fn make_link(
     let not_found = || ApiError::new("user-not-found", "there is no such user");
     let user = user.ok_or_else(not_found)?;
     may_let_in(&asker, &memberships, not_found)?;
-    log_link(&app, &client, &asker, &user.id).await?;
+    log_link(&app, &client, &asker, &user.id, "/v1/users/{id}/password-link").await?;
     let purpose = if user.password_id.is_some() { Purpose::PasswordReset } else { Purpose::Invitation };
     handed_over(&app, &user.id, purpose).await
 }
@@ -167,12 +171,18 @@ pub async fn handed_over(app: &App, user: &str, purpose: Purpose) -> Result<Resp
 
 /// Writes down, before the link is made, that somebody gets the means to sign in as this person. Each customer of the person
 /// sees it.
-async fn log_link(app: &App, client: &Client, asker: &Authenticated, user: &str) -> Result<(), ApiError> {
+pub async fn log_link(
+    app: &App,
+    client: &Client,
+    asker: &Authenticated,
+    user: &str,
+    what: &str,
+) -> Result<(), ApiError> {
     let token = asker.principal.as_ref().and_then(|principal| principal.token.as_ref());
     let line = Access {
         user: asker.principal.as_ref().map(|principal| principal.user.as_str()),
         credential: asker.session().map(|session| session.id.as_str()).or(token.map(|token| token.as_str())),
-        what: Some("/v1/users/{id}/password-link"),
+        what: Some(what),
         entity: Some(user),
         ..line_of(client, AccessKind::LinkMade)
     };

@@ -20,6 +20,7 @@ use super::{
     factor_reset::{self, FactorResetShown},
     log,
     session::current,
+    verified,
 };
 use crate::{
     app::App,
@@ -74,13 +75,7 @@ pub async fn sign_in(
         .as_ref()
         .filter(|user| user.enabled)
         .and_then(|user| user.password_id.as_deref().map(|password| PasswordOf { user: &user.id, password }));
-    let is_right = match app.identity().passwords.verify(of, &Secret::new(password.0)).await {
-        Ok(is_right) => is_right,
-        Err(error) => {
-            app.identity().guessing.not_made(admitted).await?;
-            return Err(error.into());
-        }
-    };
+    let (is_right, admitted) = verified(&app, of, &Secret::new(password.0), admitted).await?;
     let user = match known {
         Some(user) if is_right => user,
         known => return Err(refused(&app, &client, AccessKind::SignInRefused, known.map(|user| user.id)).await?),
@@ -171,7 +166,8 @@ pub async fn step_up(
         let admitted = app.identity().guessing.admit(attempt, now).await?;
         let of = user.password_id.as_deref().map(|password| PasswordOf { user: &user.id, password });
         let typed = Secret::new(password.map(|password| password.0).unwrap_or_default());
-        if !app.identity().passwords.verify(of, &typed).await? {
+        let (is_right, admitted) = verified(&app, of, &typed, admitted).await?;
+        if !is_right {
             return Err(refused(&app, &client, AccessKind::StepUpRefused, Some(session.user)).await?);
         }
         app.identity().guessing.succeeded(admitted, now).await?;
