@@ -68,6 +68,8 @@ struct Shared {
     believed: Believed,
     logins: LoginKey,
     factor_reset_wait: TimeDelta,
+    /// What goes on to its end although its caller has hung up.
+    unfinished: TaskTracker,
 }
 
 #[derive(Clone, Debug)]
@@ -201,8 +203,10 @@ impl App {
             believed: Believed::default(),
             logins,
             factor_reset_wait: options.factor_reset_wait,
+            unfinished: TaskTracker::new(),
         };
         let app = Self(Arc::new(shared));
+        background.run(sweep::cut_offs(app.clone()));
         background.run(sweep::run(app.clone(), options.sweep));
         Ok(Running { app, writer, projector, keeper, background })
     }
@@ -270,6 +274,11 @@ impl App {
         self.0.factor_reset_wait
     }
 
+    /// What goes on to its end although its caller has hung up.
+    pub fn unfinished(&self) -> &TaskTracker {
+        &self.0.unfinished
+    }
+
     pub fn reader(&self) -> &Reader {
         &self.0.reader
     }
@@ -326,6 +335,8 @@ impl Running {
     /// Answers what was accepted, then ends. To be called when no request is under way any more.
     pub async fn shutdown(self) {
         let Self { app, writer, projector, keeper, background } = self;
+        app.unfinished().close();
+        app.unfinished().wait().await;
         background.end().await;
         app.identity().settle().await;
         // A writer that has fallen passes its panic on, which must not keep the rest from ending.

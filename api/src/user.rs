@@ -10,20 +10,19 @@ use daybook_core::{
     },
     operations::{ChangeMembership, ChangeUser, Invitation, InviteUser, Operation, UserChange},
 };
-use daybook_identity::Ended;
+use daybook_identity::{CutOff, Ended};
 use daybook_projections::{
     Chosen,
     user::{ContactRow, FactorRow, MembershipRow, Postal, UserRow},
 };
 use serde::{Deserialize, Serialize};
-use tokio::time::sleep;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     app::App,
     http::{
         address::Named,
-        authentication::{Asker, BELIEVED, forbidden},
+        authentication::{Asker, forbidden},
         error::ApiError,
         listing::{Asking, Listing, Paging, Question},
         moment::AskedMoment,
@@ -31,7 +30,6 @@ use crate::{
         wire::{CustomerRef, Email, Label, Name, Nothing, OneOf, Ref, Sentence, UserRef, WordList, text},
         write::{Made, WriteRequest, Writing, Written},
     },
-    identity::password::withdraw_links,
     payer::Address,
 };
 
@@ -207,16 +205,9 @@ pub async fn disable(
     Writing { body: Reasoned { reason }, request }: Writing<Reasoned>,
 ) -> Result<Written, ApiError> {
     let Ref(user) = user;
-    let id = user.to_string();
+    let cut_off = CutOff::all(user.as_str(), Ended::UserDisabled);
     let operation = Operation::ChangeUser(ChangeUser { user, change: UserChange::Disable });
-    let cut_off = async || {
-        withdraw_links(&app, &id).await?;
-        app.identity().sessions.end_all(&id, Ended::UserDisabled, app.clock().now()).await?;
-        Ok(())
-    };
-    let written = app.change_and(request.command(operation, None, reason)?, &[], cut_off).await?;
-    sleep(BELIEVED).await;
-    Ok(written)
+    app.change_and(request.command(operation, None, reason)?, &[], cut_off).await
 }
 
 /// A body that says only why.
@@ -277,10 +268,10 @@ pub async fn change_membership(
         RightChange::GrantRole(role) => MembershipChange::GrantRole(role.word()),
         RightChange::RevokeRole(role) => MembershipChange::RevokeRole(role.word()),
     };
-    let id = user.to_string();
+    let cut_off = CutOff::links(user.as_str());
     let operation = Operation::ChangeMembership(ChangeMembership { user, party: party.into(), change });
-    let named = [("customer-not-found", "/party/customer")];
-    app.change_and(request.command(operation, None, reason)?, &named, async || withdraw_links(&app, &id).await).await
+    let command = request.command(operation, None, reason)?;
+    app.change_and(command, &[("customer-not-found", "/party/customer")], cut_off).await
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

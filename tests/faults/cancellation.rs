@@ -9,6 +9,7 @@ use axum::{
 };
 use daybook_api::{App, AppOptions, openapi};
 use daybook_core::store::Store;
+use daybook_identity::{Level, NewSession};
 use daybook_tests::{TestDatabase, database};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use serde_json::{Value, json};
@@ -51,6 +52,42 @@ async fn a_request_that_is_cut_at_any_point_leaves_every_connection_clean_and_ev
         assert_eq!(status, StatusCode::OK, "{events}");
         assert!(events.to_string().contains(newest), "a read lacks the newest event");
     }
+    running.shutdown().await;
+}
+
+/// A session that outlived it would be good again once the person is enabled.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_is_signed_out_however_early_whoever_disables_the_person_hangs_up() {
+    let database = database().await;
+    let running = App::start(database.store().await, AppOptions::default()).await.unwrap();
+    let (router, app) = (daybook_tests::api::open_router(&running), running.app().clone());
+    let mut recorded = 0;
+    for polls in 1..=16 {
+        let body = json!({ "login": format!("ada{polls}@example.org"), "name": "Ada", "party": "provider" });
+        let (_, user) = answered(&router, post("/v1/users", &body)).await;
+        let user = user["id"].as_str().unwrap();
+        let (level, address) = (Level::Password, [192, 0, 2, 7].into());
+        let new = NewSession { user, membership: None, level, address, agent: None };
+        app.identity().sessions.begin(new, app.clock().now()).await.unwrap();
+        polled(router.clone().oneshot(post(&format!("/v1/users/{user}/disable"), &json!({}))), polls).await;
+        app.unfinished().close();
+        app.unfinished().wait().await;
+        app.unfinished().reopen();
+        // Whatever was on its way to the writer is recorded before this.
+        registered(&router, "Grace Hopper").await;
+        let (is_disabled, sessions, plans): (bool, i64, i64) = sqlx::query_as(
+            "select exists (select from events where aggregate_id = $1 and event_type = 'user.disabled'),
+                 (select count(*) from sessions where user_id = $1 and ended_at is null),
+                 (select count(*) from cut_offs)",
+        )
+        .bind(user)
+        .fetch_one(database.pool())
+        .await
+        .unwrap();
+        assert_eq!((sessions, plans), (i64::from(!is_disabled), 0), "after {polls} polls");
+        recorded += u32::from(is_disabled);
+    }
+    assert!(recorded > 0, "no request came far enough");
     running.shutdown().await;
 }
 

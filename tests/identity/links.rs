@@ -95,6 +95,6 @@ async fn an_invitation_can_be_taken_back() {
     let ground = Ground::new().await;
     let links = &ground.identity.links;
     let link = sent(&links.make(NewLink { purpose: Purpose::Invitation, ..RESET }, start()).await.unwrap());
-    links.withdraw(ADA, Purpose::Invitation).await.unwrap();
+    links.withdraw_all(ADA).await.unwrap();
     assert_eq!(links.redeem(&link, Purpose::Invitation, start()).await.unwrap(), None);
 }

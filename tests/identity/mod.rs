@@ -1,6 +1,7 @@
 //! What is secret about signing in, on PostgreSQL.
 
 mod access_log;
+mod cut_off;
 mod demonstration;
 mod factors;
 mod guessing;

@@ -3,8 +3,9 @@
 use super::Ground;
 
 /// By table: what the application may do to all columns, and to some.
-const GRANTED: [(&str, &str, &str); 10] = [
+const GRANTED: [(&str, &str, &str); 12] = [
     ("access_log", "INSERT SELECT", ""),
+    ("cut_offs", "DELETE INSERT SELECT", ""),
     ("factor_secrets", "DELETE INSERT SELECT", "key_id last_step sealed"),
     ("one_time_links", "DELETE INSERT SELECT", "about expires_at hash made_at used_at"),
     ("password_secrets", "DELETE INSERT SELECT", "hash"),
@@ -17,6 +18,7 @@ const GRANTED: [(&str, &str, &str); 10] = [
     ("sign_in_failures", "DELETE INSERT SELECT UPDATE", ""),
     ("sign_in_origins", "DELETE INSERT SELECT UPDATE", ""),
     ("sign_in_refusals", "DELETE INSERT SELECT UPDATE", ""),
+    ("sign_ups", "DELETE INSERT SELECT", ""),
     ("token_secrets", "DELETE INSERT SELECT", "last_used_at last_used_from"),
 ];
 

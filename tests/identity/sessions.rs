@@ -1,7 +1,7 @@
 //! Sessions: found by what the cookie carries, renewed when their level changes, and ended.
 
 use chrono::{DateTime, Duration, Utc};
-use daybook_identity::{Ended, Level, NewSession, Session, Shown};
+use daybook_identity::{CutOff, Ended, Level, NewSession, Session, Shown};
 
 use super::{ADA, BOB, Ground, address, after, secret, sent, start};
 
@@ -134,7 +134,7 @@ async fn sessions_are_listed_and_ended_by_their_user_only() {
 
     assert_eq!(sessions.end_others(ADA, &second.id, Ended::PasswordChanged, start()).await.unwrap(), 1);
     assert_eq!(listed(ADA).await, [second.id]);
-    assert_eq!(sessions.end_all(ADA, Ended::UserDisabled, start()).await.unwrap(), 1);
+    ground.identity.cut_off(&CutOff::all(ADA, Ended::UserDisabled), start()).await.unwrap();
     assert_eq!(sessions.find(&sent(&second_cookie), start()).await.unwrap(), None);
     assert!(sessions.find(&sent(&cookie_of_bob), start()).await.unwrap().is_some());
     let why: Vec<String> = sqlx::query_scalar("select ended_by from sessions where ended_by is not null order by id")

@@ -1,6 +1,6 @@
 //! Requests that write: from the body and its idempotency key to a command, and from its outcome to an answer.
 
-use std::time::Duration;
+use std::{panic::resume_unwind, time::Duration};
 
 use axum::{
     Json,
@@ -18,10 +18,12 @@ use daybook_core::{
     store::idempotency::{digest, given},
     writer::{Command, Done, Idempotency},
 };
+use daybook_identity::CutOff;
 use daybook_projections::{engine::Projection, factor_reset::FactorResets, user::Users};
 use serde::{Deserialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use tokio::time::sleep;
+use tracing::Instrument;
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{RefOr, schema::Schema},
@@ -264,20 +266,44 @@ impl App {
         Ok(Written { done, status: StatusCode::OK, made_in: None })
     }
 
-    /// Runs a command that takes from a person what lets the person in. `cut_off` ends what that could still be used by: at
-    /// once, also if the rows do not follow in time, and again for what began before every process knew of it.
-    pub async fn change_and<F: Future<Output = Result<(), ApiError>>>(
+    /// Runs a command that takes from a person what lets the person in, and ends what that could still be used by: at once,
+    /// also if the rows do not follow in time, and again for what began before every process knew of it.
+    ///
+    /// A caller who hangs up does not keep it from its end. What a process that is killed leaves, the next one ends.
+    pub async fn change_and(
         &self,
         command: Command,
-        named: &[(&str, &str)],
-        cut_off: impl Fn() -> F,
+        named: &'static [(&'static str, &'static str)],
+        cut_off: CutOff,
     ) -> Result<Written, ApiError> {
-        let followers = followers(&command.operation);
-        let done = self.record(command, named).await?;
-        cut_off().await?;
-        self.followed(followers, done.position).await?;
-        cut_off().await?;
-        Ok(Written { done, status: StatusCode::OK, made_in: None })
+        let app = self.clone();
+        self.to_the_end(async move {
+            let planned = app.identity().plan_cut_off(&cut_off, app.clock().now()).await?;
+            let followers = followers(&command.operation);
+            let done = match app.record(command, named).await {
+                Err(error) if error.code() != "outcome-unknown" => {
+                    app.identity().forget_cut_off(planned).await?;
+                    return Err(error);
+                }
+                outcome => outcome,
+            };
+            app.identity().cut_off(&cut_off, app.clock().now()).await?;
+            let done = done?;
+            app.rows_follow(followers, done.position).await?;
+            app.identity().cut_off(&cut_off, app.clock().now()).await?;
+            app.identity().forget_cut_off(planned).await?;
+            sleep(BELIEVED).await;
+            Ok(Written { done, status: StatusCode::OK, made_in: None })
+        })
+        .await
+    }
+
+    /// Does something that belongs together, also if the caller hangs up meanwhile.
+    pub async fn to_the_end<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
+        match self.unfinished().spawn(work.in_current_span()).await {
+            Ok(outcome) => outcome,
+            Err(error) => resume_unwind(error.into_panic()),
+        }
     }
 
     /// What this very request was answered when it was recorded, if it was.
@@ -322,12 +348,17 @@ impl App {
     }
 
     async fn followed(&self, followers: &[&'static str], position: Position) -> Result<(), ApiError> {
-        for projection in followers {
-            self.reader().wait_for(projection, position, KNOWN_BY).await?;
-        }
+        self.rows_follow(followers, position).await?;
         if !followers.is_empty() {
             // What was found out before is believed no longer.
             sleep(BELIEVED).await;
+        }
+        Ok(())
+    }
+
+    async fn rows_follow(&self, followers: &[&'static str], position: Position) -> Result<(), ApiError> {
+        for projection in followers {
+            self.reader().wait_for(projection, position, KNOWN_BY).await?;
         }
         Ok(())
     }

@@ -11,21 +11,20 @@ use daybook_core::{
     domain::UserId,
     operations::{FactorResetStep, Operation, ResetFactors},
 };
-use daybook_identity::{Access, AccessKind, Ended, Purpose};
+use daybook_identity::{Access, AccessKind, CutOff, Ended, Purpose};
 use daybook_projections::factor_reset::{self, FactorResetRow};
 use serde::Serialize;
-use tokio::time::sleep;
 use utoipa::ToSchema;
 
 use super::{
     areas, in_each, line_of,
-    password::{LinkMade, handed_over, log_link, withdraw_links},
+    password::{LinkMade, handed_over, log_link},
 };
 use crate::{
     app::App,
     http::{
         address::Named,
-        authentication::{Asker, Authenticated, BELIEVED, Client},
+        authentication::{Asker, Authenticated, Client},
         body::JsonBody,
         error::ApiError,
         wire::{Ref, Sentence, UserRef},
@@ -101,16 +100,16 @@ pub async fn complete(
     JsonBody(Reasoned { reason }): JsonBody<Reasoned>,
 ) -> Result<Response, ApiError> {
     asker.in_session()?;
-    let operation = step(&user, FactorResetStep::Complete);
-    let cut_off = async || {
-        app.identity().sessions.end_all(user.as_str(), Ended::FactorChanged, app.clock().now()).await?;
-        withdraw_links(&app, user.as_str()).await
-    };
-    app.change_and(request.command(operation, None, reason.clone())?, &[], cut_off).await?;
-    sleep(BELIEVED).await;
-    note(&app, &client, &asker, &user, COMPLETE, reason).await?;
-    log_link(&app, &client, &asker, user.as_str(), COMPLETE).await?;
-    handed_over(&app, user.as_str(), Purpose::PasswordReset).await
+    let command = request.command(step(&user, FactorResetStep::Complete), None, reason.clone())?;
+    let cut_off = CutOff::all(user.as_str(), Ended::FactorChanged);
+    let completing = app.clone();
+    app.to_the_end(async move {
+        completing.change_and(command, &[], cut_off).await?;
+        note(&completing, &client, &asker, &user, COMPLETE, reason).await?;
+        log_link(&completing, &client, &asker, user.as_str(), COMPLETE).await?;
+        handed_over(&completing, user.as_str(), Purpose::PasswordReset).await
+    })
+    .await
 }
 
 /// Cancels the reset that a user waits for.

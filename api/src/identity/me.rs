@@ -15,10 +15,9 @@ use daybook_core::{
     },
     operations::{ChangeCredentials, Operation},
 };
-use daybook_identity::{Ended, FactorOf, Level, RecoveryOf, Secret, Verdict};
+use daybook_identity::{CutOff, Ended, FactorOf, Level, RecoveryOf, Secret, Verdict};
 use daybook_projections::user::{self, UserRow};
 use serde::{Deserialize, Serialize};
-use tokio::time::sleep;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -31,7 +30,7 @@ use crate::{
     app::App,
     http::{
         address::Named,
-        authentication::{self, Asker, Authenticated, BELIEVED, session_needed},
+        authentication::{self, Asker, Authenticated, session_needed},
         body::JsonBody,
         error::ApiError,
         wire::{FactorRef, Ref, json},
@@ -192,13 +191,13 @@ async fn record(
     ends_others: Option<Ended>,
 ) -> Result<Response, ApiError> {
     let user = asker.person()?.user.clone();
-    let operation = Operation::ChangeCredentials(ChangeCredentials { user: user.clone(), change });
-    let changed = app.change(request.command(operation, None, None)?, &[]).await;
-    if let (Some(ended), Some(session)) = (ends_others, asker.session()) {
-        app.identity().sessions.end_others(user.as_str(), &session.id, ended, app.clock().now()).await?;
-        sleep(BELIEVED).await;
-    }
-    changed?;
+    let cut_off = ends_others.zip(asker.session()).map(|(ended, kept)| CutOff::others(user.as_str(), &kept.id, ended));
+    let operation = Operation::ChangeCredentials(ChangeCredentials { user, change });
+    let command = request.command(operation, None, None)?;
+    match cut_off {
+        Some(cut_off) => app.change_and(command, &[], cut_off).await?,
+        None => app.change(command, &[]).await?,
+    };
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

@@ -16,11 +16,10 @@ use daybook_core::{
     operations::{ChangeCredentials, Operation},
     writer::{Command, Idempotency},
 };
-use daybook_identity::{Access, AccessKind, Attempt, Ended, NewLink, PasswordOf, Purpose, Secret, Standing};
+use daybook_identity::{Access, AccessKind, Attempt, CutOff, Ended, NewLink, PasswordOf, Purpose, Secret, Standing};
 use daybook_projections::user::{self, MembershipRow, UserRow};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use tokio::time::sleep;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -29,7 +28,7 @@ use crate::{
     app::App,
     http::{
         address::Named,
-        authentication::{Asker, Authenticated, BELIEVED, Client, forbidden, unauthenticated},
+        authentication::{Asker, Authenticated, Client, forbidden, unauthenticated},
         body::JsonBody,
         error::ApiError,
         wire::{Ref, UserRef, json},
@@ -73,11 +72,8 @@ pub async fn change(
         user: principal.user.clone(),
         change: CredentialChange::SetPassword { password: id },
     });
-    let changed = app.change(request.command(operation, None, None)?, &[]).await;
-    app.identity().sessions.end_others(&user.id, &session.id, Ended::PasswordChanged, now).await?;
-    withdraw_links(&app, &user.id).await?;
-    sleep(BELIEVED).await;
-    changed?;
+    let cut_off = CutOff::others(&user.id, &session.id, Ended::PasswordChanged);
+    app.change_and(request.command(operation, None, None)?, &[], cut_off).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -107,26 +103,14 @@ pub async fn choose(
     let user = known(&app, &found.ok_or_else(no_use)?.user).await?;
     // Before the link is used up: whoever chooses a bad one chooses again.
     let id = keep(&app, &user, password).await?;
-    // None of before is there any more when there is a password again.
-    app.identity().sessions.end_all(&user.id, Ended::PasswordChanged, now).await?;
     let once = used_once(&link, &id);
     let operation = Operation::ChangeCredentials(ChangeCredentials {
         user: user_id(&user.id)?,
         change: CredentialChange::SetPassword { password: id },
     });
     let command = Command { idempotency: Some(once), ..of_itself(&user_id(&user.id)?, operation, now) };
-    let cut_off = async || {
-        app.identity().sessions.end_all(&user.id, Ended::PasswordChanged, app.clock().now()).await?;
-        withdraw_links(&app, &user.id).await
-    };
-    let changed = app.change_and(command, &[], cut_off).await;
-    if changed.as_ref().is_err_and(|error| error.code() == "idempotency-mismatch") {
-        return Err(no_use());
-    }
-    // Also where it is not known whether it was recorded.
-    app.identity().sessions.end_all(&user.id, Ended::PasswordChanged, now).await?;
-    sleep(BELIEVED).await;
-    changed?;
+    let changed = app.change_and(command, &[], CutOff::all(&user.id, Ended::PasswordChanged)).await;
+    changed.map_err(|error| if error.code() == "idempotency-mismatch" { no_use() } else { error })?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -224,14 +208,6 @@ async fn known(app: &App, id: &str) -> Result<UserRow, ApiError> {
     let mut connection = app.store().pool().acquire().await?;
     let user = user::user(&mut connection, id).await?;
     user.filter(|user| user.enabled).ok_or_else(|| unauthenticated("the person cannot sign in"))
-}
-
-/// Links that were handed over are worth nothing once a password was chosen, or what the person may do has changed.
-pub async fn withdraw_links(app: &App, user: &str) -> Result<(), ApiError> {
-    for purpose in [Purpose::Invitation, Purpose::PasswordReset] {
-        app.identity().links.withdraw(user, purpose).await?;
-    }
-    Ok(())
 }
 
 /// Writes the hash of a password under a name that the event is about to carry.

@@ -41,6 +41,21 @@ const SOON: Duration = Duration::from_secs(60);
 /// How long the rows may take to name what was made before the sweep began.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How often it is looked for what a killed process was about to end.
+const CUT_OFF_EVERY: Duration = Duration::from_secs(30);
+
+/// Ends what a killed process was about to end. Never ends by itself.
+pub async fn cut_offs(app: App) {
+    loop {
+        match app.identity().cut_off_left(app.clock().now()).await {
+            Ok(0) => {}
+            Ok(done) => tracing::warn!(done, "ended sessions and links that another process has left"),
+            Err(error) => tracing::warn!(error = %chain(&error), "sessions that a change was to end may go on"),
+        }
+        sleep(CUT_OFF_EVERY).await;
+    }
+}
+
 /// Never ends by itself.
 pub async fn run(app: App, SweepOptions { pause, months_kept }: SweepOptions) {
     // Soon after the start, so that a server that is restarted often sweeps, too.

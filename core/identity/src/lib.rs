@@ -18,6 +18,7 @@
 //! Nothing here asks the clock: `now` comes in with the request.
 
 mod access_log;
+mod cut_off;
 mod factor;
 mod guessing;
 mod hashing;
@@ -44,6 +45,7 @@ use uuid::{Builder, Uuid};
 use notes::Notes;
 
 pub use access_log::{Access, AccessKind, AccessLine, AccessLog, Cursor, MONTHS_KEPT};
+pub use cut_off::{CutOff, LEFT_AFTER};
 pub use factor::{Enrolment, FactorKind, FactorOf, Factors, Verdict};
 pub use guessing::{Admitted, Attempt, Guessing, GuessingError, RefusedMinute};
 pub use hashing::{Busy, Hashing};

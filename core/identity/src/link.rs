@@ -127,11 +127,12 @@ impl Links {
         Ok(row.as_ref().map(found).transpose()?)
     }
 
-    /// Takes back what was sent for a purpose, such as an invitation.
-    pub async fn withdraw(&self, user: &str, purpose: Purpose) -> Result<(), IdentityError> {
-        sqlx::query("delete from one_time_links where user_id = $1 and purpose = $2")
+    /// Takes back every link by which the person could choose a password.
+    pub async fn withdraw_all(&self, user: &str) -> Result<(), IdentityError> {
+        let purposes = [Purpose::Invitation, Purpose::PasswordReset].map(<&str>::from);
+        sqlx::query("delete from one_time_links where user_id = $1 and purpose = any($2)")
             .bind(user)
-            .bind(<&str>::from(purpose))
+            .bind(purposes.as_slice())
             .execute(&self.pool)
             .await?;
         Ok(())

@@ -42,7 +42,7 @@ pub enum Level {
 }
 
 /// Why a session ended before its time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, EnumString)]
 #[strum(serialize_all = "snake_case")]
 pub enum Ended {
     SignedOut,
@@ -246,9 +246,27 @@ impl Sessions {
         self.end_where("id <> $4", user, kept, by, now).await
     }
 
-    /// Ends all sessions of a user, and answers how many.
-    pub async fn end_all(&self, user: &str, by: Ended, now: DateTime<Utc>) -> Result<u64, IdentityError> {
-        self.end_where("id <> $4", user, "", by, now).await
+    /// Ends the sessions of a user, or those that began by a moment, all but the one that is kept.
+    pub(crate) async fn end_those_before(
+        &self,
+        user: &str,
+        kept: Option<&str>,
+        by: Ended,
+        began_by: Option<DateTime<Utc>>,
+        now: DateTime<Utc>,
+    ) -> Result<(), IdentityError> {
+        sqlx::query(
+            "update sessions set ended_at = $2, ended_by = $3
+             where user_id = $1 and ended_at is null and ($4 is null or began_at <= $4) and id is distinct from $5",
+        )
+        .bind(user)
+        .bind(now)
+        .bind(<&str>::from(by))
+        .bind(began_by)
+        .bind(kept)
+        .execute(&self.pool)
+        .await?;
+        Ok(())
     }
 
     async fn end_where(
