@@ -28,5 +28,10 @@ create table sign_ups (
     expires_at timestamptz not null
 );
 
--- How many came from one place in a while.
-create index sign_ups_of_network on sign_ups (network, made_at);
+-- How many of one network were taken in an hour.
+create table sign_up_counts (
+    hour timestamptz not null,
+    network text not null,
+    taken integer not null,
+    primary key (hour, network)
+);

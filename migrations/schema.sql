@@ -452,6 +452,14 @@ CREATE VIEW public.customers AS
     customers_v1.changed_position
    FROM public.customers_v1;
 
+CREATE TABLE public.cut_offs (
+    id uuid NOT NULL,
+    user_id text NOT NULL,
+    ended_by text,
+    kept_session text,
+    made_at timestamp with time zone NOT NULL
+);
+
 CREATE TABLE public.discounts_v1 (
     id text NOT NULL,
     audience text NOT NULL,
@@ -1220,6 +1228,25 @@ CREATE TABLE public.sign_in_refusals (
     refused bigint NOT NULL
 );
 
+CREATE TABLE public.sign_up_counts (
+    hour timestamp with time zone NOT NULL,
+    network text NOT NULL,
+    taken integer NOT NULL
+);
+
+CREATE TABLE public.sign_ups (
+    id text NOT NULL,
+    login_name text NOT NULL,
+    mail text NOT NULL,
+    name text NOT NULL,
+    password_hash text NOT NULL,
+    terms_dated date NOT NULL,
+    terms_hash text NOT NULL,
+    network text NOT NULL,
+    made_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL
+);
+
 CREATE TABLE public.ticket_messages_v1 (
     ticket_id text NOT NULL,
     "position" bigint NOT NULL,
@@ -1439,6 +1466,9 @@ ALTER TABLE ONLY public.customer_groups_v1
 ALTER TABLE ONLY public.customers_v1
     ADD CONSTRAINT customers_v1_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY public.cut_offs
+    ADD CONSTRAINT cut_offs_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY public.discounts_v1
     ADD CONSTRAINT discounts_v1_pkey PRIMARY KEY (id);
 
@@ -1584,6 +1614,12 @@ ALTER TABLE ONLY public.sign_in_origins
 
 ALTER TABLE ONLY public.sign_in_refusals
     ADD CONSTRAINT sign_in_refusals_pkey PRIMARY KEY (minute, network);
+
+ALTER TABLE ONLY public.sign_up_counts
+    ADD CONSTRAINT sign_up_counts_pkey PRIMARY KEY (hour, network);
+
+ALTER TABLE ONLY public.sign_ups
+    ADD CONSTRAINT sign_ups_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY public.ticket_messages_v1
     ADD CONSTRAINT ticket_messages_v1_pkey PRIMARY KEY (ticket_id, "position");
@@ -1815,6 +1851,8 @@ GRANT SELECT,INSERT,DELETE,TRUNCATE,UPDATE ON TABLE public.customers_v1 TO daybo
 
 GRANT SELECT ON TABLE public.customers TO daybook_app;
 
+GRANT SELECT,INSERT,DELETE ON TABLE public.cut_offs TO daybook_app;
+
 GRANT SELECT,INSERT,DELETE,TRUNCATE,UPDATE ON TABLE public.discounts_v1 TO daybook_app;
 
 GRANT SELECT ON TABLE public.discounts TO daybook_app;
@@ -1972,6 +2010,10 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.sign_in_failures TO daybook_ap
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.sign_in_origins TO daybook_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.sign_in_refusals TO daybook_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.sign_up_counts TO daybook_app;
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.sign_ups TO daybook_app;
 
 GRANT SELECT,INSERT,DELETE,TRUNCATE,UPDATE ON TABLE public.ticket_messages_v1 TO daybook_app;
 

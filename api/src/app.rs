@@ -36,7 +36,10 @@ use crate::{
         past::{Gate, PastOptions},
         tls::Certificates,
     },
-    identity::sweep::{self, SweepOptions},
+    identity::{
+        sign_up::Terms,
+        sweep::{self, SweepOptions},
+    },
     operate::{health::Room, rebuild::Rebuilds},
     routes,
 };
@@ -68,6 +71,7 @@ struct Shared {
     believed: Believed,
     logins: LoginKey,
     factor_reset_wait: TimeDelta,
+    terms: Option<Terms>,
     /// What goes on to its end although its caller has hung up.
     unfinished: TaskTracker,
 }
@@ -94,6 +98,8 @@ pub struct AppOptions {
     pub identity: IdentityOptions,
     /// How long the reset of a lost second factor waits before it can be completed.
     pub factor_reset_wait: TimeDelta,
+    /// What whoever signs up accepts; without it nobody can.
+    pub terms: Option<Terms>,
     pub sweep: SweepOptions,
     /// The pause between two looks at rows whose events are picked at random; `None` for no looks.
     pub watch: Option<Duration>,
@@ -120,6 +126,7 @@ impl Default for AppOptions {
                 sessions: SessionOptions::default(),
             },
             factor_reset_wait: TimeDelta::hours(24),
+            terms: None,
             sweep: SweepOptions::default(),
             watch: None,
         }
@@ -203,6 +210,7 @@ impl App {
             believed: Believed::default(),
             logins,
             factor_reset_wait: options.factor_reset_wait,
+            terms: options.terms,
             unfinished: TaskTracker::new(),
         };
         let app = Self(Arc::new(shared));
@@ -272,6 +280,11 @@ impl App {
     /// How long the reset of a lost second factor waits.
     pub fn factor_reset_wait(&self) -> TimeDelta {
         self.0.factor_reset_wait
+    }
+
+    /// What whoever signs up accepts; nobody can sign up where there is none.
+    pub fn terms(&self) -> Option<&Terms> {
+        self.0.terms.as_ref()
     }
 
     /// What goes on to its end although its caller has hung up.

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use chrono::TimeDelta;
+use chrono::{Datelike, NaiveDate, TimeDelta};
 use clap::{Parser, ValueEnum};
 use daybook_identity::SessionOptions;
 use daybook_projections::NewVersions;
@@ -15,7 +15,7 @@ use crate::{
         connections::ConnectionOptions,
         tls::{Certificates, TlsError},
     },
-    identity::sweep::SweepOptions,
+    identity::{sign_up::Terms, sweep::SweepOptions},
 };
 
 /// The billing ledger of a service provider, served over HTTP.
@@ -131,6 +131,15 @@ pub struct Config {
     /// How long, in hours, the reset of a lost second factor waits before another one of the staff can complete it.
     #[arg(long, env = "DAYBOOK_FACTOR_RESET_WAIT", default_value_t = 24, value_name = "HOURS", value_parser = clap::value_parser!(u32).range(1..=720))]
     factor_reset_wait: u32,
+
+    /// Let people sign up without an invitation. The file has the terms that they accept, as text in UTF-8 of at most 200,000
+    /// bytes; the ledger keeps the SHA-256 of the text that each person accepted.
+    #[arg(long, env = "DAYBOOK_SIGN_UP_TERMS", value_name = "FILE", requires = "sign_up_terms_dated")]
+    sign_up_terms: Option<PathBuf>,
+
+    /// The date that these terms bear. A new text needs a new date.
+    #[arg(long, env = "DAYBOOK_SIGN_UP_TERMS_DATED", value_name = "YYYY-MM-DD", requires = "sign_up_terms", value_parser = date)]
+    sign_up_terms_dated: Option<NaiveDate>,
 
     /// Go by the database's clock where nothing would be recorded otherwise: after more than 31 days without a record,
     /// although this machine's differs from it by more than five minutes; and where the last event was recorded more than
@@ -255,6 +264,13 @@ impl Config {
         TimeDelta::hours(self.factor_reset_wait.into())
     }
 
+    /// What whoever signs up accepts, if people can sign up.
+    pub fn terms(&self) -> Result<Option<Terms>, String> {
+        let (Some(path), Some(dated)) = (&self.sign_up_terms, self.sign_up_terms_dated) else { return Ok(None) };
+        let read = Terms::read(path, dated);
+        read.map(Some).map_err(|error| format!("--sign-up-terms {}: {error}", path.display()))
+    }
+
     /// The pause between two looks at the rows.
     pub fn watch(&self) -> Option<Duration> {
         (self.watch > 0).then(|| Duration::from_secs(self.watch.into()))
@@ -285,6 +301,12 @@ fn host_name(text: &str) -> Result<String, String> {
     } else {
         Err("a host is a name alone, such as billing.example.com, without scheme, port or path".into())
     }
+}
+
+fn date(text: &str) -> Result<NaiveDate, String> {
+    let written = text.parse::<NaiveDate>().ok().filter(|date| date.to_string() == text);
+    let date = written.filter(|date| (1900..=9998).contains(&date.year()));
+    date.ok_or_else(|| "a date looks like 2026-11-30, in the years 1900 to 9998".to_owned())
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
@@ -411,6 +433,26 @@ mod tests {
         assert_eq!(config.factor_reset_wait(), TimeDelta::hours(24));
         for hours in ["0", "721"] {
             assert!(Config::try_parse_from(["daybook-server", "--factor-reset-wait", hours]).is_err(), "{hours}");
+        }
+    }
+
+    #[test]
+    fn terms_have_a_text_and_a_date() {
+        let terms = |arguments: &[&str]| config(arguments).expect("the settings are well written").terms();
+        assert!(terms(&[]).expect("nobody signs up").is_none());
+        let directory = tempfile::tempdir().expect("a directory can be made");
+        let path = directory.path().join("terms.txt");
+        let path = path.to_str().expect("the path is text");
+        let with = ["--sign-up-terms", path, "--sign-up-terms-dated", "2026-11-30"];
+        assert!(terms(&with).expect_err("there is no file").contains("--sign-up-terms"));
+        for (text, is_good) in [("", false), (" \n", false), ("Pay in time.", true)] {
+            std::fs::write(path, text).expect("a file can be written");
+            assert_eq!(terms(&with).is_ok_and(|terms| terms.is_some()), is_good, "{text:?}");
+        }
+        std::fs::write(path, "a".repeat(200_001)).expect("a file can be written");
+        assert!(terms(&with).is_err());
+        for wrong in [&with[..2], &with[2..], &["--sign-up-terms", path, "--sign-up-terms-dated", "30.11.2026"]] {
+            assert!(config(wrong).is_err(), "{wrong:?}");
         }
     }
 

@@ -32,5 +32,6 @@ pub use http::layers::with_layers;
 pub use http::past::PastOptions;
 pub use http::tls::{Certificates, TlsError};
 pub use identity::demonstration::{Guest, guests};
+pub use identity::sign_up::Terms;
 pub use identity::sweep::SweepOptions;
 pub use routes::{Need, authenticated, needing_step_up, needs, openapi, router, routes_of};

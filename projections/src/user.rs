@@ -315,6 +315,8 @@ impl Projection for Users {
             }
             // A projection of its own has them.
             E::FactorResetRequested(_) | E::FactorResetCancelled {} => {}
+            // The history of the person shows them.
+            E::TermsAccepted(_) => {}
             E::TokenMade(TokenGrant { token, party, name, functions, expires_at }) => changes.insert(TokenRow {
                 id: token.to_string(),
                 user_id,
@@ -404,6 +406,15 @@ pub struct TokenMember {
     pub expires_at: Option<DateTime<Utc>>,
     #[sqlx(flatten)]
     pub member: Member,
+}
+
+/// Those of these names that somebody signs in by.
+pub async fn known_logins(connection: &mut PgConnection, names: &[String]) -> Result<BTreeSet<String>, sqlx::Error> {
+    let known: Vec<String> = sqlx::query_scalar("select login_name from users where login_name = any($1)")
+        .bind(names)
+        .fetch_all(connection)
+        .await?;
+    Ok(known.into_iter().collect())
 }
 
 /// The token of this user, unless it is revoked. A membership that was given anew brings no token of before back.

@@ -3,7 +3,7 @@
 use super::Ground;
 
 /// By table: what the application may do to all columns, and to some.
-const GRANTED: [(&str, &str, &str); 12] = [
+const GRANTED: [(&str, &str, &str); 13] = [
     ("access_log", "INSERT SELECT", ""),
     ("cut_offs", "DELETE INSERT SELECT", ""),
     ("factor_secrets", "DELETE INSERT SELECT", "key_id last_step sealed"),
@@ -18,6 +18,7 @@ const GRANTED: [(&str, &str, &str); 12] = [
     ("sign_in_failures", "DELETE INSERT SELECT UPDATE", ""),
     ("sign_in_origins", "DELETE INSERT SELECT UPDATE", ""),
     ("sign_in_refusals", "DELETE INSERT SELECT UPDATE", ""),
+    ("sign_up_counts", "DELETE INSERT SELECT UPDATE", ""),
     ("sign_ups", "DELETE INSERT SELECT", ""),
     ("token_secrets", "DELETE INSERT SELECT", "last_used_at last_used_from"),
 ];

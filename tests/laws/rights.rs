@@ -199,6 +199,7 @@ async fn a_token_needs_no_password_once_more() {
 #[test]
 fn what_needs_the_password_once_more_is_on_this_page() {
     let known = [
+        ("post", "/v1/sign-ups/{id}/link"),
         ("post", "/v1/me/factors"),
         ("post", "/v1/me/factors/{id}/confirm"),
         ("delete", "/v1/me/factors/{id}"),
@@ -228,6 +229,9 @@ fn what_needs_nobody_is_on_this_page() {
         "/v1/sign-in",
         "/v1/sign-out",
         "/v1/password",
+        "/v1/sign-up",
+        "/v1/sign-up",
+        "/v1/sign-up/confirm",
         "/log/checkpoint",
         "/log/tile/{level}/{*index}",
         "/log/format",

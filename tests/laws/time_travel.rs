@@ -58,6 +58,8 @@ pub(super) fn has_past(path: &str) -> bool {
         "/v1/audit/proofs/",
         "/v1/access-log",
         "/v1/me",
+        "/v1/sign-up",
+        "/v1/sign-ups",
         "/v1/sessions",
         "/v1/tokens",
     ];

@@ -6,4 +6,5 @@ mod factor_resets;
 mod notices;
 mod reading;
 mod sign_in;
+mod sign_up;
 mod users;

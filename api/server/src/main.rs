@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use daybook_api::{App, AppOptions, Certificates, Config, Guest, LogFormat, guests};
+use daybook_api::{App, AppOptions, Certificates, Config, Guest, LogFormat, Terms, guests};
 use daybook_cluster::{Cluster, ClusterOptions, DATABASE};
 use daybook_core::{
     chain,
@@ -57,7 +57,7 @@ async fn serve(config: &Config) -> Result<(), Failure> {
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", config.listen))?;
-    let certificates = config.certificates()?;
+    let (certificates, terms) = (config.certificates()?, config.terms()?);
     let stop = stop_on_signals()?;
     let mut cluster = match config.database_url() {
         Some(_) => None,
@@ -69,7 +69,7 @@ async fn serve(config: &Config) -> Result<(), Failure> {
         (None, None) => unreachable!("without a database of the user's own there is a cluster"),
     };
 
-    let served = serve_ledger(config, logins, (listener, certificates), cluster.as_mut(), &stop).await;
+    let served = serve_ledger(config, logins, (listener, certificates, terms), cluster.as_mut(), &stop).await;
     let Some(cluster) = cluster else { return served };
     match (served, cluster.stop().await) {
         (Ok(()), stopped) => Ok(stopped.map(drop)?),
@@ -84,7 +84,7 @@ async fn serve(config: &Config) -> Result<(), Failure> {
 async fn serve_ledger(
     config: &Config,
     logins: Logins,
-    (listener, certificates): (TcpListener, Option<Certificates>),
+    (listener, certificates, terms): (TcpListener, Option<Certificates>, Option<Terms>),
     cluster: Option<&mut Cluster>,
     stop: &CancellationToken,
 ) -> Result<(), Failure> {
@@ -98,7 +98,7 @@ async fn serve_ledger(
              login that owns nothing by --database-url, and the owner's by --owner-url"
         );
     }
-    let mut options = AppOptions { certificates: certificates.clone(), ..options(config) };
+    let mut options = AppOptions { certificates: certificates.clone(), terms, ..options(config) };
     if let Some(path) = config.log_key() {
         options.keeper.key = Some(open_key(&store, &path).await?);
     }

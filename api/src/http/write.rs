@@ -108,6 +108,7 @@ fn followers(operation: &Operation) -> &'static [&'static str] {
     match operation {
         Operation::ResetFactors(_) => &[Users::NAME, FactorResets::NAME],
         Operation::InviteUser(_)
+        | Operation::SignUp(_)
         | Operation::ChangeUser(_)
         | Operation::ChangeMembership(_)
         | Operation::ChangeCredentials(_) => &[Users::NAME],
@@ -264,6 +265,11 @@ impl App {
     pub async fn change(&self, command: Command, named: &[(&str, &str)]) -> Result<Written, ApiError> {
         let done = self.execute(command, named).await?;
         Ok(Written { done, status: StatusCode::OK, made_in: None })
+    }
+
+    /// Runs a command that is given without a session.
+    pub async fn run(&self, command: Command) -> Result<Done, ApiError> {
+        self.execute(command, &[]).await
     }
 
     /// Runs a command that takes from a person what lets the person in, and ends what that could still be used by: at once,

@@ -42,7 +42,7 @@ pub struct AccessQuery {
 pub struct LineShown {
     /// Of an attempt that was refused, the minute: the same attempts within a minute share a line.
     at: DateTime<Utc>,
-    /// `signed_in`, `sign_in_refused`, `signed_out`, `stepped_up`, `step_up_refused`, `viewed`, `acted`,
+    /// `signed_up`, `signed_in`, `sign_in_refused`, `signed_out`, `stepped_up`, `step_up_refused`, `viewed`, `acted`,
     /// `link_made` or `denied`.
     kind: String,
     user: Option<String>,

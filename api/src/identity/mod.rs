@@ -7,6 +7,7 @@ pub mod me;
 pub mod password;
 pub mod session;
 pub mod sign_in;
+pub mod sign_up;
 pub mod sweep;
 pub mod token;
 
@@ -14,6 +15,7 @@ use axum::http::HeaderValue;
 use daybook_core::domain::UserId;
 use daybook_identity::{
     Access, AccessKind, Admitted, GuessingError, IdentityError, KeyError, PasswordError, PasswordOf, Secret, Shown,
+    SignUpError,
 };
 use daybook_projections::user;
 
@@ -141,6 +143,20 @@ impl From<GuessingError> for ApiError {
                 Self::new("too-many-attempts", "too many attempts have failed").retry_after(seconds)
             }
             GuessingError::Failed(error) => error.into(),
+        }
+    }
+}
+
+impl From<SignUpError> for ApiError {
+    fn from(error: SignUpError) -> Self {
+        match error {
+            SignUpError::TooMany { retry_after } => {
+                let seconds = u64::try_from(retry_after.num_seconds()).unwrap_or(1);
+                Self::new("too-many-sign-ups", error.to_string()).retry_after(seconds)
+            }
+            SignUpError::Full => Self::new("overloaded", error.to_string()).retry_after(3_600),
+            SignUpError::Password(error) => error.into(),
+            SignUpError::Failed(error) => error.into(),
         }
     }
 }

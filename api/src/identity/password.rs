@@ -16,7 +16,9 @@ use daybook_core::{
     operations::{ChangeCredentials, Operation},
     writer::{Command, Idempotency},
 };
-use daybook_identity::{Access, AccessKind, Attempt, CutOff, Ended, NewLink, PasswordOf, Purpose, Secret, Standing};
+use daybook_identity::{
+    Access, AccessKind, Attempt, CutOff, Ended, NewLink, PasswordOf, Purpose, Secret, Shown, Standing,
+};
 use daybook_projections::user::{self, MembershipRow, UserRow};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -122,6 +124,12 @@ pub struct LinkMade {
     expires_at: DateTime<Utc>,
 }
 
+impl LinkMade {
+    pub fn new(link: &Shown, expires_at: DateTime<Utc>) -> Self {
+        Self { link: link.expose().to_owned(), expires_at }
+    }
+}
+
 /// Makes a link by which a person chooses a first password, or another one, to be handed over by whoever asks for it.
 #[utoipa::path(post, path = "/v1/users/{id}/password-link", responses((status = 201, body = LinkMade)))]
 pub async fn make_link(
@@ -146,7 +154,7 @@ pub async fn make_link(
 pub async fn handed_over(app: &App, user: &str, purpose: Purpose) -> Result<Response, ApiError> {
     let now = app.clock().now();
     let link = app.identity().links.make(NewLink { user, purpose, about: None }, now).await?;
-    let made = LinkMade { link: link.expose().to_owned(), expires_at: now + purpose.life() };
+    let made = LinkMade::new(&link, now + purpose.life());
     let mut response = json(&made);
     *response.status_mut() = StatusCode::CREATED;
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -227,7 +235,7 @@ fn used_once(link: &Secret, password: &Id<Password>) -> Idempotency {
 }
 
 /// A command that a person gives about himself or herself without a session, by what was sent to that person alone.
-fn of_itself(user: &UserId, operation: Operation, now: DateTime<Utc>) -> Command {
+pub fn of_itself(user: &UserId, operation: Operation, now: DateTime<Utc>) -> Command {
     let context = Context {
         actor: Actor::new(ActorKind::Customer, user.as_str()),
         principal: None,

@@ -23,6 +23,8 @@ const NO_PART: &str = "23514";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum AccessKind {
+    /// Somebody has become a customer's first user by signing up.
+    SignedUp,
     SignedIn,
     SignInRefused,
     SignedOut,

@@ -85,7 +85,8 @@ impl Identity {
         let mut done = 0;
         for row in left {
             let (user, ended): (String, Option<String>) = (row.try_get("user_id")?, row.try_get("ended_by")?);
-            let (kept, made_at): (Option<String>, DateTime<Utc>) = (row.try_get("kept_session")?, row.try_get("made_at")?);
+            let (kept, made_at): (Option<String>, DateTime<Utc>) =
+                (row.try_get("kept_session")?, row.try_get("made_at")?);
             if let Some(ended) = ended {
                 let ended = ended.parse().map_err(|_| IdentityError::Unreadable { id: user.clone() })?;
                 self.sessions.end_those_before(&user, kept.as_deref(), ended, Some(made_at + LEFT_AFTER), now).await?;

@@ -31,6 +31,7 @@ mod recovery;
 mod secret;
 mod sender;
 mod session;
+mod sign_up;
 mod strength;
 mod sweep;
 mod token;
@@ -57,6 +58,7 @@ pub use recovery::{RecoveryCodes, RecoveryOf};
 pub use secret::{Secret, Shown};
 pub use sender::{SenderName, SenderNameError, SenderSecretError, Senders, SignatureError, SignedMessage};
 pub use session::{Ended, Level, NewSession, Session, SessionOptions, Sessions};
+pub use sign_up::{NewSignUp, SignUp, SignUpError, SignUps};
 pub use strength::Unsuitable;
 pub use sweep::{Named, Swept};
 pub use token::{FoundToken, TokenOf, TokenUse, Tokens};
@@ -78,6 +80,7 @@ pub struct Identity {
     pub tokens: Tokens,
     pub sessions: Sessions,
     pub links: Links,
+    pub sign_ups: SignUps,
     pub guessing: Guessing,
     pub senders: Senders,
     pub access_log: AccessLog,
@@ -109,13 +112,15 @@ impl Identity {
     pub fn new(store: &Store, options: IdentityOptions) -> Self {
         let notes = Notes::new();
         let senders = Senders::new(&options.keys);
+        let (passwords, links) = (Passwords::new(store, options.hashing), Links::new(store));
         Self {
-            passwords: Passwords::new(store, options.hashing),
+            sign_ups: SignUps::new(store, passwords.clone(), links.clone()),
+            passwords,
             factors: Factors::new(store, Keys::new(options.keys)),
             recovery: RecoveryCodes::new(store),
             tokens: Tokens::new(store, notes.clone()),
             sessions: Sessions::new(store, options.sessions, notes.clone()),
-            links: Links::new(store),
+            links,
             guessing: Guessing::new(store),
             senders,
             access_log: AccessLog::new(store),

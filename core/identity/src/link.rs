@@ -15,6 +15,7 @@ pub enum Purpose {
     PasswordReset,
     /// Into a demonstration, without a password.
     SignIn,
+    /// That the mail address of somebody who has signed up is theirs.
     ConfirmMail,
 }
 
@@ -125,6 +126,16 @@ impl Links {
         .fetch_optional(&self.pool)
         .await?;
         Ok(row.as_ref().map(found).transpose()?)
+    }
+
+    /// Takes back what was sent for a purpose.
+    pub(crate) async fn withdraw(&self, user: &str, purpose: Purpose) -> Result<(), IdentityError> {
+        sqlx::query("delete from one_time_links where user_id = $1 and purpose = $2")
+            .bind(user)
+            .bind(<&str>::from(purpose))
+            .execute(&self.pool)
+            .await?;
+        Ok(())
     }
 
     /// Takes back every link by which the person could choose a password.

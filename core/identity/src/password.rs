@@ -53,12 +53,7 @@ impl Passwords {
         names: &[String],
         now: DateTime<Utc>,
     ) -> Result<(), PasswordError> {
-        let (argon2, password, names) = (self.argon2.clone(), password.clone(), names.to_vec());
-        let checked = move || {
-            strength::check(&password, &names)?;
-            Ok::<_, Unsuitable>(hash(&argon2, &password))
-        };
-        let hash = self.hashing.run(checked).await.map_err(IdentityError::from)??;
+        let hash = self.hash(password, names).await?;
         sqlx::query("insert into password_secrets (id, user_id, hash, made_at) values ($1, $2, $3, $4)")
             .bind(of.password)
             .bind(of.user)
@@ -68,6 +63,21 @@ impl Passwords {
             .await
             .map_err(IdentityError::from)?;
         Ok(())
+    }
+
+    /// The hash of a password that may become somebody's.
+    pub(crate) async fn hash(&self, password: &Secret, names: &[String]) -> Result<String, PasswordError> {
+        let (argon2, password, names) = (self.argon2.clone(), password.clone(), names.to_vec());
+        let checked = move || {
+            strength::check(&password, &names)?;
+            Ok::<_, Unsuitable>(hash(&argon2, &password))
+        };
+        Ok(self.hashing.run(checked).await.map_err(IdentityError::from)??)
+    }
+
+    /// Whether the hash is that of this password. `None` takes as long.
+    pub(crate) async fn is_of_hash(&self, hash: Option<String>, attempt: &Secret) -> Result<bool, IdentityError> {
+        Ok(matches!(self.compare(hash, attempt).await?, Outcome::Right { .. }))
     }
 
     /// Whether this is the password. `None` is a user name that nobody has, or a user without a password: finding that

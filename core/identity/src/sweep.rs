@@ -33,6 +33,8 @@ pub struct Swept {
     pub secrets: u64,
     pub sessions: u64,
     pub links: u64,
+    /// Sign-ups that nobody has confirmed in time.
+    pub sign_ups: u64,
     /// Counters of failed and refused sign-ins, and known networks.
     pub counters: u64,
 }
@@ -56,11 +58,13 @@ impl Identity {
         let absolute = self.sessions.options().absolute;
         swept.sessions = self.remove("sessions where ended_at < $1 or began_at < $2", ended, ended - absolute).await?;
         swept.links = self.remove("one_time_links where used_at < $1 or expires_at < $2", ended, ended).await?;
+        swept.sign_ups = self.remove("sign_ups where expires_at < $1 and expires_at < $2", now, now).await?;
         let failed = now - Duration::days(2);
         swept.counters = self.remove("sign_in_failures where failed_at < $1 and held_until < $2", failed, now).await?
             + self
                 .remove("sign_in_origins where signed_in_at < $1 and signed_in_at < $2", now - KNOWN_FOR, now)
                 .await?
+            + self.remove("sign_up_counts where hour < $1 and hour < $2", failed, failed).await?
             + self.remove("sign_in_refusals where minute < $1 and minute < $2", now - REFUSALS_KEPT, now).await?;
         Ok(swept)
     }

@@ -113,8 +113,8 @@ pub fn is_group_name(group: &str) -> bool {
     !group.is_empty() && group.len() <= 64 && group.chars().all(well_formed)
 }
 
-fn is_email(email: &Sealed) -> bool {
-    let Some(email) = email.plain() else { return false };
+/// Whether a text has the form of an e-mail address: one `@` between two texts without spaces.
+pub fn is_email(email: &str) -> bool {
     let mut parts = email.split('@');
     // The longest address that mail can be sent to, by RFC 5321.
     let fits = email.len() <= 254;
@@ -143,7 +143,9 @@ impl Aggregate for Customer {
 
         let event = match (&*self, command) {
             (Self::Unknown, C::Register(customer)) if customer.name.is_blank() => return Err(R::NameMissing),
-            (Self::Unknown, C::Register(customer)) if !customer.email.as_ref().is_none_or(is_email) => {
+            (Self::Unknown, C::Register(customer))
+                if !customer.email.as_ref().is_none_or(|email| email.plain().is_some_and(is_email)) =>
+            {
                 return Err(R::EmailMalformed);
             }
             (Self::Unknown, C::Register(customer)) => E::Registered(customer),

@@ -130,6 +130,7 @@ functions! {
     RefundsMake = "refunds.make", Provider(&[Staff]), "Make refunds, and record how they end.";
     RightsGrant = "rights.grant", Provider(&[Operator]), "Give roles of the provider, and take them away.";
     ServicesRead = "services.read", CustomerAnd(READERS), "See services.";
+    SignUpsManage = "sign-ups.manage", Provider(&[Staff]), "See who has signed up and waits to be confirmed, make their links, and throw sign-ups away.";
     TicketsAnswer = "tickets.answer", Provider(&[Staff]), "Take tickets up and answer them.";
     TicketsRead = "tickets.read", CustomerAnd(READERS), "See tickets.";
     TicketsWrite = "tickets.write", CustomerAnd(&[Staff]), "Open tickets, write on them and archive them.";

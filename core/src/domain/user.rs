@@ -6,7 +6,7 @@ mod factor_reset;
 
 use std::fmt;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
 use imbl::{OrdMap, OrdSet};
 use schemars::JsonSchema;
@@ -24,6 +24,7 @@ use crate::terms::{
     refusal::{NAME_MISSING, absent, conflict, forbidden, invalid, refusals},
     rule::Rule,
     sealed::{Sealed, Texts},
+    text_hash::TextHash,
 };
 
 pub use credential::{
@@ -61,6 +62,16 @@ pub struct Invitation {
     pub name: Sealed,
 }
 
+/// Which terms of the provider a person has accepted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Acceptance {
+    /// The date that the terms bear.
+    pub dated: NaiveDate,
+    /// SHA-256 of their text.
+    pub sha256: TextHash,
+    pub accepted_at: DateTime<Utc>,
+}
+
 /// A way to reach a person.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Contact {
@@ -84,6 +95,7 @@ pub enum UserCommand {
     ChangeMembership { party: Party, change: MembershipChange },
     ChangeCredentials(CredentialChange),
     ResetFactors(FactorResetCommand),
+    AcceptTerms(Acceptance),
 }
 
 /// What can be changed of a person.
@@ -137,6 +149,7 @@ pub enum UserEvent {
     FactorResetRequested(FactorReset),
     FactorResetCancelled {},
     FactorsReset { factors: Vec<FactorId> },
+    TermsAccepted(Acceptance),
 }
 
 refusals! {
@@ -441,7 +454,7 @@ impl Person {
             E::RoleRevoked { role } => self.change_membership(PROVIDER, |of| {
                 of.roles.remove(&role);
             }),
-            E::PasswordSet { .. } | E::RecoveryCodesMade { .. } => {}
+            E::PasswordSet { .. } | E::RecoveryCodesMade { .. } | E::TermsAccepted(_) => {}
             E::FactorAdded { factor, kind } => {
                 self.factors.insert(factor.as_str().into(), kind);
             }
@@ -523,6 +536,7 @@ impl Aggregate for User {
             }
             (Self::Invited(person), C::ChangeCredentials(change)) => person.decide_credentials(change)?,
             (Self::Invited(person), C::ResetFactors(command)) => person.decide_factor_reset(command)?,
+            (Self::Invited(_), C::AcceptTerms(acceptance)) => UserEvent::TermsAccepted(acceptance),
         };
         sink.write(event, self).await;
         Ok(())
@@ -574,6 +588,7 @@ impl DomainEvent for UserEvent {
             Self::FactorResetRequested(_) => "user.factor_reset_requested",
             Self::FactorResetCancelled {} => "user.factor_reset_cancelled",
             Self::FactorsReset { .. } => "user.factors_reset",
+            Self::TermsAccepted(_) => "user.terms_accepted",
         }
         .into()
     }
@@ -609,6 +624,7 @@ impl LedgerEvent for UserEvent {
         ("user.role_revoked", "1.0"),
         ("user.superuser_granted", "1.0"),
         ("user.superuser_revoked", "1.0"),
+        ("user.terms_accepted", "1.0"),
         ("user.token_made", "1.0"),
         ("user.token_revoked", "1.0"),
     ];
@@ -650,7 +666,8 @@ impl LedgerEvent for UserEvent {
             | Self::RoleRevoked { .. }
             | Self::PasswordSet { .. }
             | Self::RecoveryCodesMade { .. }
-            | Self::FactorResetCancelled {} => {}
+            | Self::FactorResetCancelled {}
+            | Self::TermsAccepted(_) => {}
         }
     }
 
@@ -679,7 +696,8 @@ impl LedgerEvent for UserEvent {
             | Self::TokenRevoked { .. }
             | Self::FactorResetRequested(_)
             | Self::FactorResetCancelled {}
-            | Self::FactorsReset { .. } => Vec::new(),
+            | Self::FactorsReset { .. }
+            | Self::TermsAccepted(_) => Vec::new(),
         }
     }
 }

@@ -71,7 +71,7 @@ impl Operation {
 
         let own = |user: &UserId| principal.user == *user;
         Some(match self {
-            Self::RegisterCustomer(_) => F::CustomersRegister,
+            Self::RegisterCustomer(_) | Self::SignUp(_) => F::CustomersRegister,
             Self::JoinGroup(_) | Self::LeaveGroup(_) => F::CustomersGroup,
             Self::CreatePayer(_) | Self::ChangePayer(_) => F::PayersChange,
             Self::OpenAccount(_) => F::AccountsOpen,

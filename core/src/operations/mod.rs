@@ -41,7 +41,7 @@ pub use refund::{FailRefund, SettleRefund, StartRefund};
 pub use ticket::WriteOnTicket;
 pub use transfer::TransferFunds;
 pub use upgrade::{FoldGateway, KeepNumber};
-pub use user::{ChangeCredentials, ChangeMembership, ChangeUser, InviteUser, ResetFactors};
+pub use user::{ChangeCredentials, ChangeMembership, ChangeUser, InviteUser, ResetFactors, SignUp};
 
 pub use crate::domain::{
     account::{AccountOpening, Terms},
@@ -49,7 +49,7 @@ pub use crate::domain::{
     payer::{PayerChange, Profile},
     payment::PaymentRequest,
     ticket::{TicketAction, TicketOpening},
-    user::{CredentialChange, FactorResetStep, Invitation, MembershipChange, UserChange},
+    user::{Acceptance, CredentialChange, FactorResetStep, Invitation, MembershipChange, UserChange},
 };
 use crate::{
     domain::{
@@ -105,6 +105,7 @@ pub enum Operation {
     WriteOnTicket(WriteOnTicket),
     ClosePeriod(ClosePeriod),
     InviteUser(InviteUser),
+    SignUp(SignUp),
     ChangeUser(ChangeUser),
     ChangeMembership(ChangeMembership),
     ChangeCredentials(ChangeCredentials),
@@ -268,6 +269,7 @@ impl Operation {
             Self::WriteOnTicket(operation) => operation.decide(books),
             Self::ClosePeriod(operation) => operation.decide(books),
             Self::InviteUser(operation) => operation.decide(books),
+            Self::SignUp(operation) => operation.decide(books),
             Self::ChangeUser(operation) => operation.decide(books),
             Self::ChangeMembership(operation) => operation.decide(books),
             Self::ChangeCredentials(operation) => operation.decide(books),
@@ -330,6 +332,7 @@ impl Operation {
             | Self::WriteOnTicket(_)
             | Self::ClosePeriod(_)
             | Self::InviteUser(_)
+            | Self::SignUp(_)
             | Self::ChangeUser(_)
             | Self::ChangeMembership(_)
             | Self::ChangeCredentials(_)

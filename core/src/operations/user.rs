@@ -9,12 +9,13 @@ use super::{
 };
 use crate::{
     domain::{
-        Party, Team, User, UserId,
+        Customer, Party, Team, User, UserId,
+        customer::{CustomerCommand, Registration},
         function::Function,
         team::{TeamCommand, TeamRejection},
         user::{
-            CredentialChange, FactorResetCommand, FactorResetStep, Invitation, MembershipChange, UserChange,
-            UserCommand, UserRejection,
+            Acceptance, CredentialChange, FactorResetCommand, FactorResetStep, Invitation, MembershipChange,
+            PasswordId, UserChange, UserCommand, UserRejection,
         },
         user_name::UserNameCommand,
     },
@@ -49,6 +50,18 @@ pub struct ChangeCredentials {
     pub change: CredentialChange,
 }
 
+/// A person becomes the first user of a new customer, having signed up without anybody's help.
+///
+/// Whoever asks for it has made sure that the person reads the mail of the address that is the name to sign in by.
+#[derive(Clone, Debug)]
+pub struct SignUp {
+    /// A new one. The row of the password names it already.
+    pub user: UserId,
+    pub invitation: Invitation,
+    pub password: PasswordId,
+    pub terms: Acceptance,
+}
+
 /// Takes the second factor off somebody who has lost it, in two steps of two persons with a waiting time between them.
 #[derive(Clone, Debug)]
 pub struct ResetFactors {
@@ -68,6 +81,25 @@ impl InviteUser {
             change_membership(books, &user, &self.party, change)?;
         }
         Ok(answer(json!({ "id": user })))
+    }
+}
+
+impl SignUp {
+    pub(super) fn decide(&self, books: &mut UnitOfWork<'_>) -> Result<Answer, Refusal> {
+        let Self { user, invitation, password, terms } = self;
+        books.execute(&invitation.login_name, UserNameCommand::Claim { user: user.clone() })?;
+        let customer = books.new_id::<Customer>();
+        let registration = Registration { name: invitation.name.clone(), email: Some(invitation.login.clone()) };
+        books.execute(&customer, CustomerCommand::Register(registration))?;
+        books.execute(user, UserCommand::Invite(invitation.clone()))?;
+        let party = Party::Customer(customer.clone());
+        for change in [MembershipChange::Give, MembershipChange::GrantSuperuser] {
+            change_membership(books, user, &party, &change)?;
+        }
+        books.execute(user, UserCommand::AcceptTerms(terms.clone()))?;
+        let set = CredentialChange::SetPassword { password: password.clone() };
+        books.execute(user, UserCommand::ChangeCredentials(set))?;
+        Ok(answer(json!({ "customer": customer, "user": user })))
     }
 }
 

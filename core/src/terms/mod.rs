@@ -9,3 +9,4 @@ pub mod refusal;
 pub mod rule;
 pub mod sealed;
 pub mod tax;
+pub mod text_hash;

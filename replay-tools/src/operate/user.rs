@@ -19,7 +19,7 @@ use daybook_core::{
 };
 use daybook_identity::{
     Access, AccessKind, Hashing, Identity, IdentityOptions, LoginKey, NewLink, PasswordOf, Purpose, Secret,
-    SessionOptions, TokenOf,
+    SessionOptions, SignUp, TokenOf,
 };
 use daybook_projections::user;
 use uuid::Uuid;
@@ -36,6 +36,16 @@ pub enum User {
     Create(Create),
     /// Print a link by which a user chooses a password
     Link(Link),
+    /// List who has signed up and waits to be confirmed
+    SignUps,
+    /// Print the link by which somebody who has signed up confirms the mail address; send it to that address alone
+    SignUpLink(SignUpLink),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct SignUpLink {
+    /// The sign-up, as the list names it: sup_…
+    id: String,
 }
 
 #[derive(Debug, clap::Args)]
@@ -135,6 +145,36 @@ pub async fn run(options: &LedgerOptions, verb: &User) -> Result<ExitCode, ToolE
             let purpose = if known.password_id.is_some() { Purpose::PasswordReset } else { Purpose::Invitation };
             desk.log_link(ledger, &known.id).await?;
             desk.print_link(&known.id.parse()?, purpose).await
+        }
+        User::SignUps => {
+            for SignUp { id, mail, name, made_at, expires_at, .. } in
+                desk.identity.sign_ups.waiting(Utc::now(), 10_000).await?
+            {
+                let (made_at, expires_at) = (made_at.trunc_subsecs(0), expires_at.trunc_subsecs(0));
+                // What was typed may hold what a terminal obeys.
+                println!("{id}  {}  {}  {made_at:?}  {expires_at:?}", mail.escape_debug(), name.escape_debug());
+            }
+            Ok(())
+        }
+        User::SignUpLink(SignUpLink { id }) => {
+            let found = desk.identity.sign_ups.find(id, Utc::now()).await?;
+            let found = found.ok_or_else(|| format!("there is no sign-up `{id}` that waits"))?;
+            let mut connection = ledger.store().pool().acquire().await?;
+            let known = user::of_login(&mut connection, &found.login_name).await?;
+            drop(connection);
+            if known.is_some() {
+                return Err(format!("somebody signs in as {} already", found.mail.escape_debug()).into());
+            }
+            let line = Access {
+                what: Some("daybook user sign-up-link"),
+                entity: Some(&found.id),
+                ..Access::new(AccessKind::LinkMade)
+            };
+            desk.identity.access_log.write_all(&[line], Utc::now()).await?;
+            let (link, expires_at) = desk.identity.sign_ups.link(&found, Utc::now()).await?;
+            println!("{}", link.expose());
+            eprintln!("for {}, until {:?}", found.mail.escape_debug(), expires_at.trunc_subsecs(0));
+            Ok(())
         }
     })
     .await
