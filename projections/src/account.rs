@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use daybook_core::{
     RecordedEvent,
-    domain::{Account, AccountEvent, Event, account::AccountOpening},
+    domain::{Account, AccountEvent, Event, Noun, account::AccountOpening},
 };
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
@@ -45,6 +45,7 @@ impl Row for AccountRow {
     type Key = String;
     const TABLE: &'static str = "accounts";
     const KEY: &'static [&'static str] = &["id"];
+    const PREFIX: Option<&'static str> = Some(Account::PREFIX);
     const OWNER: Owner = Owner::Customer("customer_id");
     const SHOWN: Shown = Shown::NEWEST_FIRST;
 

@@ -4,7 +4,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use cqrs_es::Aggregate;
 use daybook_core::{
     RecordedEvent,
-    domain::{CreditNote, CreditNoteEvent, Event, credit_note::CreditDocument, payer::PayerSnapshot},
+    domain::{CreditNote, CreditNoteEvent, Event, Noun, credit_note::CreditDocument, payer::PayerSnapshot},
     terms::tax::TaxedAmount,
 };
 use rust_decimal::Decimal;
@@ -64,6 +64,7 @@ impl Row for CreditNoteRow {
     type Key = String;
     const TABLE: &'static str = "credit_notes";
     const KEY: &'static [&'static str] = &["id"];
+    const PREFIX: Option<&'static str> = Some(CreditNote::PREFIX);
     const OWNER: Owner = Owner::Customer("customer_id");
     const SHOWN: Shown = Shown::NEWEST_FIRST;
 

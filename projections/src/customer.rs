@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use daybook_core::{
     RecordedEvent,
-    domain::{Customer, CustomerEvent, Event, customer::Registration},
+    domain::{Customer, CustomerEvent, Event, Noun, customer::Registration},
     terms::sealed::{Sealed, StillSealed},
 };
 use serde::{Deserialize, Serialize};
@@ -41,6 +41,7 @@ impl Row for CustomerRow {
     type Key = String;
     const TABLE: &'static str = "customers";
     const KEY: &'static [&'static str] = &["id"];
+    const PREFIX: Option<&'static str> = Some(Customer::PREFIX);
     const OWNER: Owner = Owner::Customer("id");
     const SHOWN: Shown = Shown::NEWEST_FIRST;
 

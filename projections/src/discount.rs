@@ -5,7 +5,7 @@ use cqrs_es::Aggregate;
 use daybook_core::{
     RecordedEvent,
     domain::{
-        Discounts as Granted, DiscountsEvent, Event,
+        Discount, Discounts as Granted, DiscountsEvent, Event, Noun,
         discount::{Audience, AudienceKind, Grant, Scope, Value},
     },
 };
@@ -60,6 +60,7 @@ impl Row for DiscountRow {
     type Key = String;
     const TABLE: &'static str = "discounts";
     const KEY: &'static [&'static str] = &["id"];
+    const PREFIX: Option<&'static str> = Some(Discount::PREFIX);
     const OWNER: Owner = Owner::AnyOf(&[
         Owner::Where { column: "audience", is: "everyone", owner: &Owner::Everybody },
         Owner::Where { column: "audience", is: "customer", owner: &Owner::Customer("audience_id") },

@@ -5,7 +5,7 @@ use cqrs_es::Aggregate;
 use daybook_core::{
     RecordedEvent,
     domain::{
-        Account, AccountEvent, Event, Expense, ExpenseEvent, ExpenseId,
+        Account, AccountEvent, Event, Expense, ExpenseEvent, ExpenseId, Noun,
         account::{ChargeOrigin, FundsOrigin},
         expense::{Amounts, Status},
     },
@@ -72,6 +72,7 @@ impl Row for ExpenseRow {
     type Key = String;
     const TABLE: &'static str = "expenses";
     const KEY: &'static [&'static str] = &["id"];
+    const PREFIX: Option<&'static str> = Some(Expense::PREFIX);
     const OWNER: Owner = Owner::Account("account_id");
     const SHOWN: Shown = Shown::NEWEST_FIRST;
 

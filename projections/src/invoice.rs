@@ -5,7 +5,7 @@ use cqrs_es::Aggregate;
 use daybook_core::{
     RecordedEvent,
     domain::{
-        Event, Invoice, InvoiceEvent,
+        Event, Invoice, InvoiceEvent, Noun,
         invoice::{Document, DocumentDiscount, Status},
         payer::PayerSnapshot,
     },
@@ -79,6 +79,7 @@ impl Row for InvoiceRow {
     type Key = String;
     const TABLE: &'static str = "invoices";
     const KEY: &'static [&'static str] = &["id"];
+    const PREFIX: Option<&'static str> = Some(Invoice::PREFIX);
     const OWNER: Owner = Owner::Customer("customer_id");
     const SHOWN: Shown = Shown::NEWEST_FIRST;
 

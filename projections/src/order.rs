@@ -5,7 +5,7 @@ use cqrs_es::Aggregate;
 use daybook_core::{
     RecordedEvent,
     domain::{
-        Event, Order, OrderEvent,
+        Event, Noun, Order, OrderEvent,
         order::{ItemResult, OrderItem, Placement, Stage, Status},
     },
 };
@@ -70,6 +70,7 @@ impl Row for OrderRow {
     type Key = String;
     const TABLE: &'static str = "orders";
     const KEY: &'static [&'static str] = &["id"];
+    const PREFIX: Option<&'static str> = Some(Order::PREFIX);
     const OWNER: Owner = Owner::Customer("customer_id");
     const SHOWN: Shown = Shown::NEWEST_FIRST;
 

@@ -5,7 +5,7 @@ use cqrs_es::Aggregate;
 use daybook_core::{
     RecordedEvent,
     domain::{
-        Event, Payer, PayerEvent,
+        Event, Noun, Payer, PayerEvent,
         payer::{Address, PayerKind, Profile},
     },
     terms::sealed::StillSealed,
@@ -46,6 +46,7 @@ impl Row for PayerRow {
     type Key = String;
     const TABLE: &'static str = "payers";
     const KEY: &'static [&'static str] = &["id"];
+    const PREFIX: Option<&'static str> = Some(Payer::PREFIX);
     const OWNER: Owner = Owner::Customer("customer_id");
     const SHOWN: Shown = Shown::NEWEST_FIRST;
 

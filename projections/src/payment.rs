@@ -5,7 +5,7 @@ use cqrs_es::Aggregate;
 use daybook_core::{
     RecordedEvent,
     domain::{
-        Account, AccountEvent, Event, Payment, PaymentEvent,
+        Account, AccountEvent, Dispute, Event, Noun, Payment, PaymentEvent, Refund,
         account::{ChargeOrigin, FundsOrigin},
         payment::{DisputeStage, PaymentRequest, Purpose, RefundStatus, Status},
     },
@@ -118,6 +118,7 @@ impl Row for PaymentRow {
     type Key = String;
     const TABLE: &'static str = "payments";
     const KEY: &'static [&'static str] = &["id"];
+    const PREFIX: Option<&'static str> = Some(Payment::PREFIX);
     const OWNER: Owner = Owner::Account("account_id");
     const SHOWN: Shown = Shown::NEWEST_FIRST;
 
@@ -165,6 +166,7 @@ impl Row for RefundRow {
     type Key = String;
     const TABLE: &'static str = "refunds";
     const KEY: &'static [&'static str] = &["id"];
+    const PREFIX: Option<&'static str> = Some(Refund::PREFIX);
     const OWNER: Owner = Owner::parent::<PaymentRow>("payment_id");
 
     const NEW_COLUMNS: &'static [(&'static str, &'static str)] =
@@ -185,6 +187,7 @@ impl Row for DisputeRow {
     type Key = String;
     const TABLE: &'static str = "disputes";
     const KEY: &'static [&'static str] = &["id"];
+    const PREFIX: Option<&'static str> = Some(Dispute::PREFIX);
     const OWNER: Owner = Owner::parent::<PaymentRow>("payment_id");
 
     fn key(&self) -> String {

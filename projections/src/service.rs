@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use daybook_core::{
     RecordedEvent,
-    domain::{Event, Service, ServiceEvent, service::Status},
+    domain::{Event, Noun, Service, ServiceEvent, service::Status},
 };
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
@@ -36,6 +36,7 @@ impl Row for ServiceRow {
     type Key = String;
     const TABLE: &'static str = "services";
     const KEY: &'static [&'static str] = &["id"];
+    const PREFIX: Option<&'static str> = Some(Service::PREFIX);
     const OWNER: Owner = Owner::Customer("customer_id");
     const SHOWN: Shown = Shown::NEWEST_FIRST;
 

@@ -5,7 +5,7 @@ use cqrs_es::Aggregate;
 use daybook_core::{
     RecordedEvent,
     domain::{
-        Event, Ticket, TicketEvent,
+        Event, Noun, Ticket, TicketEvent,
         ticket::{Status, Subject, TicketOpening},
     },
     terms::sealed::{Sealed, StillSealed},
@@ -59,6 +59,7 @@ impl Row for TicketRow {
     type Key = String;
     const TABLE: &'static str = "tickets";
     const KEY: &'static [&'static str] = &["id"];
+    const PREFIX: Option<&'static str> = Some(Ticket::PREFIX);
     const OWNER: Owner = Owner::Customer("customer_id");
     const SHOWN: Shown = Shown::NEWEST_FIRST;
 

@@ -7,10 +7,10 @@ use cqrs_es::Aggregate;
 use daybook_core::{
     RecordedEvent,
     domain::{
-        Event, Party, User, UserEvent,
+        Event, Noun, Party, User, UserEvent,
         function::{Function, Functions, Role},
         payer::Address,
-        user::{Contact, ContactKind, FactorKind, TokenGrant},
+        user::{Contact, ContactKind, FactorKind, Token, TokenGrant},
     },
     terms::sealed::StillSealed,
 };
@@ -107,6 +107,7 @@ impl Row for UserRow {
     type Key = String;
     const TABLE: &'static str = "users";
     const KEY: &'static [&'static str] = &["id"];
+    const PREFIX: Option<&'static str> = Some(User::PREFIX);
     /// Of each customer in which the person is a member.
     const OWNER: Owner = Owner::AnyOf(&[Owner::Parent {
         column: "id",
@@ -173,6 +174,7 @@ impl Row for TokenRow {
     type Key = String;
     const TABLE: &'static str = "user_tokens";
     const KEY: &'static [&'static str] = &["id"];
+    const PREFIX: Option<&'static str> = Some(Token::PREFIX);
     const BELONGS_TO: &'static str = "user_id";
     /// The history of a token is its owner's, who may be a member elsewhere, too.
     const OWNER: Owner = Owner::AnyOf(&[Owner::Customer("customer_id")]);

@@ -37,6 +37,7 @@ impl Row for Sample {
     type Key = String;
     const TABLE: &'static str = "samples";
     const KEY: &'static [&'static str] = &["id"];
+    const PREFIX: Option<&'static str> = Some("smp");
     const OWNER: Owner = Owner::Nobody;
 
     fn key(&self) -> String {

@@ -79,7 +79,7 @@ impl House {
     /// The identifiers of each table whose rows have one.
     async fn things(&self) -> BTreeMap<&'static str, Vec<String>> {
         let mut things = BTreeMap::new();
-        for table in BOARD.iter().flat_map(|projection| projection.tables).filter(|table| table.key() == ["id"]) {
+        for table in BOARD.iter().flat_map(|projection| projection.tables).filter(|table| table.prefix().is_some()) {
             let ids = format!("select id from {} order by id", table.name());
             let mut ids: Vec<String> = sqlx::query_scalar(&ids).fetch_all(self.app.database.pool()).await.unwrap();
             ids.retain(|id| *id != self.eve && *id != self.stranger.user.as_str());
@@ -92,6 +92,21 @@ impl House {
     async fn of_everybody(&self) -> Vec<String> {
         let ids = "select id from discounts where audience = 'everyone'";
         sqlx::query_scalar(ids).fetch_all(self.app.database.pool()).await.unwrap()
+    }
+}
+
+/// A table is asked whose a thing is by the prefix that it declares, so another prefix would be a look that nobody sees.
+#[tokio::test]
+async fn identifiers_begin_as_their_table_says() {
+    let (_, database) = Ledger::varied_and_projected().await.stopped().await;
+    for table in BOARD.iter().flat_map(|projection| projection.tables) {
+        let Some(prefix) = table.prefix() else { continue };
+        let ids: Vec<String> =
+            sqlx::query_scalar(&format!("select id from {}", table.name())).fetch_all(database.pool()).await.unwrap();
+        let others: Vec<_> =
+            ids.iter().filter(|id| id.split_once('_').map(|(begin, _)| begin) != Some(prefix)).collect();
+        assert!(others.is_empty(), "{} has identifiers that do not begin with `{prefix}_`: {others:?}", table.name());
+        assert!(!ids.is_empty(), "the history has no row of {}", table.name());
     }
 }
 

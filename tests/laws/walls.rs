@@ -115,7 +115,7 @@ fn written(answer: Answer) -> Value {
 }
 
 async fn identifiers(pool: &PgPool) -> BTreeSet<String> {
-    let tables = BOARD.iter().flat_map(|projection| projection.tables).filter(|table| table.key() == ["id"]);
+    let tables = BOARD.iter().flat_map(|projection| projection.tables).filter(|table| table.prefix().is_some());
     let mut found = BTreeSet::new();
     for table in tables {
         let ids: Vec<String> =

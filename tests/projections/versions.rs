@@ -4,7 +4,7 @@
 use cqrs_es::Aggregate;
 use daybook_core::{
     RecordedEvent,
-    domain::{Customer, CustomerEvent, Event},
+    domain::{Customer, CustomerEvent, Event, Noun},
     operations::{Operation, Registration},
 };
 use daybook_projections::{
@@ -37,6 +37,7 @@ impl Row for Name {
     type Key = String;
     const TABLE: &'static str = "names";
     const KEY: &'static [&'static str] = &["id"];
+    const PREFIX: Option<&'static str> = Some(Customer::PREFIX);
     const OWNER: Owner = Owner::Nobody;
 
     fn key(&self) -> String {
@@ -52,6 +53,7 @@ impl Row for Length {
     type Key = String;
     const TABLE: &'static str = "lengths";
     const KEY: &'static [&'static str] = &["id"];
+    const PREFIX: Option<&'static str> = Some(Customer::PREFIX);
     const OWNER: Owner = Owner::Nobody;
 
     fn key(&self) -> String {
@@ -111,6 +113,7 @@ impl Row for NameLength {
     type Key = String;
     const TABLE: &'static str = Name::TABLE;
     const KEY: &'static [&'static str] = Name::KEY;
+    const PREFIX: Option<&'static str> = Name::PREFIX;
     const OWNER: Owner = Owner::Nobody;
 
     fn key(&self) -> String {

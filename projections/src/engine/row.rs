@@ -18,6 +18,8 @@ pub trait Row:
     const TABLE: &'static str;
     /// The columns of the primary key.
     const KEY: &'static [&'static str];
+    /// Before the `_` of its identifiers, where its key is one `id`: that of its noun.
+    const PREFIX: Option<&'static str> = None;
     /// Whose the row is.
     const OWNER: Owner;
 

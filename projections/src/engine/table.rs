@@ -75,6 +75,7 @@ const ROWS_PER_STATEMENT: usize = 4_000;
 trait AnyTable: Sync {
     fn name(&self) -> &'static str;
     fn key(&self) -> &'static [&'static str];
+    fn prefix(&self) -> Option<&'static str>;
     fn owner(&self) -> Owner;
     fn shown(&self) -> Shown;
     fn stays_but_for(&self) -> Option<&'static [&'static str]>;
@@ -123,6 +124,10 @@ pub(super) struct Related {
 
 impl Table {
     pub const fn of<R: Row>() -> Self {
+        const {
+            let has_id = matches!(R::KEY, [only] if matches!(only.as_bytes(), b"id"));
+            assert!(has_id == R::PREFIX.is_some(), "a row whose key is one `id` says the prefix of its identifiers");
+        }
         Self(&Typed::<R>(PhantomData))
     }
 
@@ -133,6 +138,11 @@ impl Table {
     /// The columns of the primary key.
     pub fn key(&self) -> &'static [&'static str] {
         self.0.key()
+    }
+
+    /// How the identifiers of its rows begin, before the `_`. `None` if its key is anything but one `id`.
+    pub fn prefix(&self) -> Option<&'static str> {
+        self.0.prefix()
     }
 
     /// Whose its rows are.
@@ -262,6 +272,10 @@ struct Typed<R>(PhantomData<fn() -> R>);
 impl<R: Row> AnyTable for Typed<R> {
     fn name(&self) -> &'static str {
         R::TABLE
+    }
+
+    fn prefix(&self) -> Option<&'static str> {
+        R::PREFIX
     }
 
     fn owner(&self) -> Owner {

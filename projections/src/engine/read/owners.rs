@@ -1,6 +1,7 @@
 //! Whose a thing is, by its identifier alone: the owner rules read from the row to its customers, for the access log.
 //!
-//! Every table whose key is one `id` takes part by its declaration. A noun that is added later needs nothing here.
+//! A table whose key is one `id` says how its identifiers begin (`Row::PREFIX`), and is asked for those alone. A noun that is
+//! added later needs nothing here.
 
 use std::collections::BTreeSet;
 
@@ -23,7 +24,7 @@ pub struct Owners {
     /// Whether there is a row of that identifier at all.
     pub is_there: bool,
     /// Whether the rows say all of it. They do not if there is no row of that identifier, or if it names another row that is
-    /// not there: a projection may be behind.
+    /// not there: a projection may be behind. Of an identifier that no row can have, nothing more will be known.
     pub is_known: bool,
 }
 
@@ -43,10 +44,27 @@ impl Reader {
 
 /// The tables whose rows are found by an identifier.
 fn things(definition: &Definition) -> impl Iterator<Item = &'static Table> + use<> {
-    definition.tables.iter().filter(|table| table.key() == ["id"])
+    definition.tables.iter().filter(|table| table.prefix().is_some())
 }
 
 async fn owners(board: &[Definition], id: &str, connection: &mut PgConnection) -> Result<Owners, sqlx::Error> {
+    let prefix = id.split_once('_').map(|(prefix, _)| prefix);
+    let Some(query) = prefix.and_then(|prefix| query(board, prefix)) else {
+        return Ok(Owners { is_known: true, ..Owners::default() });
+    };
+    let rows: Vec<(Option<String>, Option<bool>)> = sqlx::query_as(&query).bind(id).fetch_all(connection).await?;
+    let is_there = !rows.is_empty();
+    let is_known = is_there && rows.iter().all(|(_, is_missing)| *is_missing != Some(true));
+    let mut customers: BTreeSet<String> = rows.into_iter().filter_map(|(customer, _)| customer).collect();
+    if customers.len() > MOST {
+        customers.clear();
+    }
+    Ok(Owners { customers, is_there, is_known })
+}
+
+/// A query of the rows of an identifier with this prefix. There is one text for each prefix, which a connection prepares
+/// once. `None` if no row has such an identifier.
+fn query(board: &[Definition], prefix: &str) -> Option<String> {
     let of_table = |table: &Table| {
         let name = table.name();
         format!(
@@ -57,16 +75,9 @@ async fn owners(board: &[Definition], id: &str, connection: &mut PgConnection) -
         )
     };
     let definitions = latest(board);
-    let tables: Vec<String> = definitions.iter().flat_map(things).map(of_table).collect();
-    let rows: Vec<(Option<String>, Option<bool>)> =
-        sqlx::query_as(&tables.join(" union all ")).bind(id).fetch_all(connection).await?;
-    let is_there = !rows.is_empty();
-    let is_known = is_there && rows.iter().all(|(_, is_missing)| *is_missing != Some(true));
-    let mut customers: BTreeSet<String> = rows.into_iter().filter_map(|(customer, _)| customer).collect();
-    if customers.len() > MOST {
-        customers.clear();
-    }
-    Ok(Owners { customers, is_there, is_known })
+    let asked = definitions.iter().flat_map(things).filter(|table| table.prefix() == Some(prefix));
+    let tables: Vec<String> = asked.map(of_table).collect();
+    (!tables.is_empty()).then(|| tables.join(" union all "))
 }
 
 /// A query of the customers whose a row is, and whether a row is missing that it leads to.
