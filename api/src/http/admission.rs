@@ -22,6 +22,7 @@ use crate::http::{
     authentication::MEMBERSHIP,
     caller::ON_BEHALF_OF,
     error::{ApiError, shortened},
+    header::{malformed, single},
     layers::REQUEST_ID,
     read::MIN_POSITION,
     write::IDEMPOTENCY_KEY,
@@ -29,7 +30,7 @@ use crate::http::{
 
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
 
-/// Headers of which a request has one at most: of two, nobody knows which one its sender meant.
+/// Headers of which every request has one at most.
 const SINGLE: [&str; 11] = [
     "host",
     "origin",
@@ -69,8 +70,8 @@ impl Hosts {
 /// The layer that refuses what does not keep to it.
 pub async fn admit(State(hosts): State<Hosts>, request: Request, next: Next) -> Result<Response, ApiError> {
     let headers = request.headers();
-    if let Some(name) = SINGLE.into_iter().find(|name| headers.get_all(*name).iter().count() > 1) {
-        return Err(malformed(name, format!("`{name}` stands more than once")));
+    for name in SINGLE {
+        single(headers, name)?;
     }
     let own = host(&request)?;
     let arrival = request.extensions().get::<Arrival>();
@@ -96,13 +97,13 @@ fn host(request: &Request) -> Result<Option<Authority>, ApiError> {
         Some(host)
             if target.is_some_and(|target| !host.as_bytes().eq_ignore_ascii_case(target.as_str().as_bytes())) =>
         {
-            Err(malformed("host", "the request addresses two hosts".into()))
+            Err(malformed("host", "the request addresses two hosts"))
         }
         None if request.version() < Version::HTTP_11 => Ok(None),
-        None => Err(malformed("host", "the request does not say whom it addresses".into())),
+        None => Err(malformed("host", "the request does not say whom it addresses")),
         Some(host) => match Authority::try_from(host.as_bytes()) {
             Ok(host) if !host.as_str().contains('@') => Ok(Some(host)),
-            _ => Err(malformed("host", "a host is written as `name` or `name:port`".into())),
+            _ => Err(malformed("host", "a host is written as `name` or `name:port`")),
         },
     }
 }
@@ -163,10 +164,6 @@ fn is_text(uri: &Uri) -> Result<(), ApiError> {
         Ok(_) => Ok(()),
         Err(_) => Err(ApiError::new("malformed-parameter", "the query is not UTF-8, percent-encoded")),
     }
-}
-
-fn malformed(name: &str, detail: String) -> ApiError {
-    ApiError::new("malformed-header", detail).with("header", name)
 }
 
 #[cfg(test)]

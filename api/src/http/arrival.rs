@@ -12,7 +12,7 @@ use std::{
 use axum::{
     extract::{Request, State},
     http::{
-        HeaderMap, HeaderName, HeaderValue, header,
+        HeaderMap, HeaderValue, header,
         uri::{Authority, Scheme},
     },
     middleware::Next,
@@ -20,11 +20,16 @@ use axum::{
 };
 use ipnet::IpNet;
 
-use crate::http::{admission::Hosts, authentication::Peer, error::ApiError};
+use crate::http::{
+    admission::Hosts,
+    authentication::Peer,
+    error::ApiError,
+    header::{malformed, single_text},
+};
 
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_FOR: &str = "x-forwarded-for";
+const FORWARDED_PROTO: &str = "x-forwarded-proto";
+const FORWARDED_HOST: &str = "x-forwarded-host";
 
 /// A browser that has seen this asks by `https` only, for a year.
 const ENCRYPTED_ONLY: HeaderValue = HeaderValue::from_static("max-age=31536000");
@@ -191,7 +196,7 @@ impl Arrival {
             None if is_sign_of_life => peer,
             None => {
                 let detail = format!("the proxy {peer} does not say who asks: it must send `X-Forwarded-For` along");
-                return Err(malformed(&FORWARDED_FOR, detail));
+                return Err(malformed(FORWARDED_FOR, detail));
             }
         };
         Ok(Self { address, scheme, host: forwarded_host(headers)? })
@@ -202,12 +207,12 @@ impl Arrival {
 /// are of proxies, the first of them asks. Empty entries count for nothing.
 fn forwarded_for(headers: &HeaderMap, proxies: &Proxies) -> Result<Option<IpAddr>, ApiError> {
     let mut first = None;
-    let lines = headers.get_all(&FORWARDED_FOR).iter().map(HeaderValue::as_bytes).rev();
+    let lines = headers.get_all(FORWARDED_FOR).iter().map(HeaderValue::as_bytes).rev();
     let entries = lines.flat_map(|line| line.rsplit(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
     for entry in entries.filter(|entry| !entry.is_empty()) {
         let address = str::from_utf8(entry).ok().and_then(address);
-        let address = address
-            .ok_or_else(|| malformed(&FORWARDED_FOR, "an entry that a named proxy wrote is no IP address".into()))?;
+        let address =
+            address.ok_or_else(|| malformed(FORWARDED_FOR, "an entry that a named proxy wrote is no IP address"))?;
         if !proxies.include(address) {
             return Ok(Some(address));
         }
@@ -226,42 +231,28 @@ fn address(text: &str) -> Option<IpAddr> {
     Some(address.to_canonical())
 }
 
+/// A proxy sets this header and the next one, and adds nothing to what others sent.
 fn forwarded_proto(headers: &HeaderMap) -> Result<Option<Scheme>, ApiError> {
-    let Some(text) = single(headers, &FORWARDED_PROTO)? else { return Ok(None) };
-    match text.to_ascii_lowercase().as_str() {
+    let Some(text) = single_text(headers, FORWARDED_PROTO)? else { return Ok(None) };
+    match text.trim().to_ascii_lowercase().as_str() {
         "https" => Ok(Some(Scheme::HTTPS)),
         "http" => Ok(Some(Scheme::HTTP)),
-        _ => Err(malformed(&FORWARDED_PROTO, "it is `https` or `http`, once".into())),
+        _ => Err(malformed(FORWARDED_PROTO, "it is `https` or `http`, once")),
     }
 }
 
 fn forwarded_host(headers: &HeaderMap) -> Result<Option<Authority>, ApiError> {
-    let Some(text) = single(headers, &FORWARDED_HOST)? else { return Ok(None) };
+    let Some(text) = single_text(headers, FORWARDED_HOST)?.map(str::trim) else { return Ok(None) };
     match text.parse::<Authority>() {
         Ok(host) if !text.contains(['@', ',']) => Ok(Some(host)),
-        _ => Err(malformed(&FORWARDED_HOST, "a host is written as `name` or `name:port`, once".into())),
+        _ => Err(malformed(FORWARDED_HOST, "a host is written as `name` or `name:port`, once")),
     }
-}
-
-/// The header that a proxy sets, and does not add to what others sent: of two values, nobody knows which one is the proxy's.
-fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, ApiError> {
-    let mut values = headers.get_all(name).iter();
-    match (values.next(), values.next()) {
-        (None, _) => Ok(None),
-        (Some(value), None) => match value.to_str() {
-            Ok(text) => Ok(Some(text.trim())),
-            Err(_) => Err(malformed(name, format!("`{name}` is written in visible ASCII"))),
-        },
-        (Some(_), Some(_)) => Err(malformed(name, format!("`{name}` stands more than once"))),
-    }
-}
-
-fn malformed(name: &HeaderName, detail: String) -> ApiError {
-    ApiError::new("malformed-header", detail).with("header", name.as_str())
 }
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderName;
+
     use super::*;
 
     const PROXY: &str = "10.0.0.7";

@@ -35,7 +35,7 @@ use tokio::time::Instant;
 
 use crate::{
     app::App,
-    http::{access::Asked, caller::OnBehalfOf, error::ApiError, signature::signed},
+    http::{access::Asked, caller::OnBehalfOf, error::ApiError, header::malformed, signature::signed},
     routes::Need,
 };
 
@@ -345,7 +345,7 @@ fn stepped_up(asker: &Authenticated, now: DateTime<Utc>) -> Result<(), ApiError>
 }
 
 fn no_member() -> ApiError {
-    ApiError::new("malformed-header", "there is no such membership").with("header", MEMBERSHIP)
+    malformed(MEMBERSHIP, "there is no such membership")
 }
 
 fn principal(membership: &user::MembershipRow, token: Option<&str>) -> Result<Principal, ApiError> {

@@ -20,6 +20,7 @@ use uuid::Uuid;
 use crate::http::{
     authentication::{Asker, Authenticated},
     error::ApiError,
+    header::malformed,
     layers::RequestId,
     wire::pattern_text,
 };
@@ -101,9 +102,8 @@ impl PartialSchema for ActorHeader {
 
 fn actor(headers: &HeaderMap, name: &'static str) -> Result<Option<Actor>, ApiError> {
     let Some(value) = headers.get(name) else { return Ok(None) };
-    let malformed = |detail: String| ApiError::new("malformed-header", detail).with("header", name);
-    let text = value.to_str().map_err(|_| malformed("an actor is written in visible ASCII".into()))?;
-    text.parse().map(Some).map_err(|error: daybook_core::event::ActorError| malformed(error.to_string()))
+    let text = value.to_str().map_err(|_| malformed(name, "an actor is written in visible ASCII"))?;
+    text.parse().map(Some).map_err(|error: daybook_core::event::ActorError| malformed(name, error.to_string()))
 }
 
 #[cfg(test)]

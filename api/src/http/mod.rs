@@ -10,6 +10,7 @@ pub mod browsers;
 pub mod caller;
 pub mod connections;
 pub mod error;
+pub mod header;
 pub mod layers;
 pub mod listing;
 pub mod moment;

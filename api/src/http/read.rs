@@ -22,6 +22,7 @@ use crate::{
     app::App,
     http::{
         error::ApiError,
+        header::malformed,
         listing::{Asking, Paging},
         page::{CursorKey, Page, Wanted},
         past::Admitted,
@@ -45,9 +46,8 @@ impl<S: Sync> FromRequestParts<S> for Fresh {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         let Some(position) = parts.headers.get(MIN_POSITION) else { return Ok(Self(None)) };
-        let position = position.to_str().ok().and_then(wire::position).ok_or_else(|| {
-            ApiError::new("malformed-header", "a position is a whole number").with("header", MIN_POSITION)
-        })?;
+        let position = position.to_str().ok().and_then(wire::position);
+        let position = position.ok_or_else(|| malformed(MIN_POSITION, "a position is a whole number"))?;
         Ok(Self(Some(Freshness { position, wait: waiting(&parts.headers) })))
     }
 }

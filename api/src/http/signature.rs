@@ -20,6 +20,7 @@ use crate::{
         body,
         caller::ON_BEHALF_OF,
         error::ApiError,
+        header::{malformed, single_text},
         wire::pattern_text,
         write::IDEMPOTENCY_KEY,
     },
@@ -41,7 +42,7 @@ pub async fn signed(app: &App, request: Request) -> Result<(Parts, Body), ApiErr
     let (mut parts, content) = request.into_parts();
     let sender = sender(&parts).ok_or_else(refused)?;
     let (id, timestamp) = (message_id(&parts.headers)?, timestamp(&parts.headers)?);
-    let signatures = single(&parts.headers, SIGNATURE)?.to_owned();
+    let signatures = signed_text(&parts.headers, SIGNATURE)?.to_owned();
     // The limit of its length travels in the extensions.
     let content = body::content(Request::from_parts(parts.clone(), content), app).await?;
     let message = SignedMessage { id: &id, timestamp, signatures: &signatures, body: &content };
@@ -69,23 +70,23 @@ fn sender(parts: &Parts) -> Option<SenderName> {
 }
 
 fn message_id(headers: &HeaderMap) -> Result<String, ApiError> {
-    let id = single(headers, ID)?;
+    let id = signed_text(headers, ID)?;
     let is_id = (1..=255).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'.');
     if is_id {
         return Ok(id.to_owned());
     }
     let detail = "the id of a message has 1 to 255 visible ASCII characters, and no full stop";
-    Err(ApiError::new("malformed-header", detail).with("header", ID))
+    Err(malformed(ID, detail))
 }
 
 /// In digits only, so that one time is written in one way.
 fn timestamp(headers: &HeaderMap) -> Result<i64, ApiError> {
-    let text = single(headers, TIMESTAMP)?;
+    let text = signed_text(headers, TIMESTAMP)?;
     let is_time = (1..=12).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
     let seconds = text.parse().ok().filter(|_| is_time && !text.starts_with('0'));
     seconds.ok_or_else(|| {
         let detail = "the time of a message is written in seconds since 1970";
-        ApiError::new("malformed-header", detail).with("header", TIMESTAMP)
+        malformed(TIMESTAMP, detail)
     })
 }
 
@@ -99,17 +100,9 @@ pub fn timestamp_schema() -> RefOr<Schema> {
     pattern_text("^[1-9][0-9]{0,11}$", "1790000000")
 }
 
-/// The value of a header that stands there once.
-fn single<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a str, ApiError> {
-    let mut values = headers.get_all(name).iter();
-    match (values.next().map(HeaderValue::to_str), values.next()) {
-        (None, _) => Err(unauthenticated("the message is not signed").with("header", name)),
-        (Some(Ok(value)), None) => Ok(value),
-        (Some(_), _) => {
-            let detail = format!("`{name}` stands there once, in visible ASCII characters");
-            Err(ApiError::new("malformed-header", detail).with("header", name))
-        }
-    }
+/// What a signed message has in one of its headers.
+fn signed_text<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a str, ApiError> {
+    single_text(headers, name)?.ok_or_else(|| unauthenticated("the message is not signed").with("header", name))
 }
 
 fn refused() -> ApiError {
