@@ -19,11 +19,11 @@ use daybook_core::{
 };
 use daybook_identity::{Access, AccessKind};
 use daybook_projections::engine::Owners;
-use percent_encoding::percent_decode_str;
 
 use crate::{
     app::App,
     http::{
+        address::in_path,
         authentication::{Authenticated, address},
         caller::OnBehalfOf,
         error::ApiError,
@@ -180,7 +180,7 @@ impl Asked {
 
     /// The identifiers in the address: first those of the path, then those of the query.
     fn things(&self) -> Vec<String> {
-        let of_path = self.of_path(|name| name.starts_with('{'));
+        let of_path = self.of_path(|_| true);
         let query = form_urlencoded::parse(self.uri.query().unwrap_or_default().as_bytes());
         let of_query = query.map(|(_, value)| value.into_owned());
         let mut things: Vec<String> = Vec::new();
@@ -193,15 +193,12 @@ impl Asked {
     }
 
     fn of_path(&self, is_asked: impl Fn(&str) -> bool) -> impl Iterator<Item = String> {
-        let segments = self.template.split('/').zip(self.uri.path().split('/'));
-        segments
-            .filter(move |(name, _)| is_asked(name))
-            .map(|(_, text)| percent_decode_str(text).decode_utf8_lossy().into_owned())
+        in_path(&self.template, self.uri.path(), is_asked)
     }
 
     /// The aggregate of the event whose position is in the path.
     async fn of_position(&self) -> Result<Option<String>, ApiError> {
-        let asked = self.of_path(|name| name == "{position}").next();
+        let asked = self.of_path(|name| name == "position").next();
         let Some(position) = asked.and_then(|text| text.parse::<i64>().ok()) else { return Ok(None) };
         let aggregate = sqlx::query_scalar("select aggregate_id from events where position = $1").bind(position);
         Ok(aggregate.fetch_optional(self.app.store().pool()).await?)

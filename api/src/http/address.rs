@@ -4,6 +4,7 @@ use axum::{
     extract::{FromRequestParts, Path},
     http::request::Parts,
 };
+use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
 use crate::http::{
@@ -54,6 +55,15 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Asked<T> {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         read_pairs(parts.uri.query().unwrap_or_default(), |_| true, &[]).map(Self)
     }
+}
+
+/// The texts in a path that stand where the template of its route has a parameter of such a name. Who reads them does not
+/// know yet what a handler will make of them.
+pub fn in_path(template: &str, path: &str, is_asked: impl Fn(&str) -> bool) -> impl Iterator<Item = String> {
+    let segments = template.split('/').zip(path.split('/'));
+    let asked = segments
+        .filter(move |(name, _)| name.strip_prefix('{').and_then(|name| name.strip_suffix('}')).is_some_and(&is_asked));
+    asked.map(|(_, text)| percent_decode_str(text).decode_utf8_lossy().into_owned())
 }
 
 fn read<T: DeserializeOwned>(query: &str) -> Result<(T, AskedMoment), ApiError> {

@@ -10,12 +10,12 @@ use axum::{
 };
 use daybook_core::{Actor, ActorKind, domain::function::Function};
 use daybook_identity::{SenderName, SignatureError, SignedMessage};
-use percent_encoding::percent_decode_str;
 use utoipa::openapi::{RefOr, schema::Schema};
 
 use crate::{
     app::App,
     http::{
+        address::in_path,
         authentication::{Authenticated, Means, unauthenticated},
         body,
         caller::ON_BEHALF_OF,
@@ -64,9 +64,7 @@ pub async fn signed(app: &App, request: Request) -> Result<(Parts, Body), ApiErr
 /// The sender that the address names.
 fn sender(parts: &Parts) -> Option<SenderName> {
     let template = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
-    let mut segments = template.split('/').zip(parts.uri.path().split('/'));
-    let (_, name) = segments.find(|(name, _)| *name == "{gateway}")?;
-    percent_decode_str(name).decode_utf8().ok()?.parse().ok()
+    in_path(template, parts.uri.path(), |name| name == "gateway").next()?.parse().ok()
 }
 
 fn message_id(headers: &HeaderMap) -> Result<String, ApiError> {
