@@ -1,7 +1,7 @@
 //! Files of secrets: made once, and read by their owner only.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, DirBuilder, File, Metadata, OpenOptions},
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::Path,
@@ -24,14 +24,18 @@ pub fn read(path: &Path) -> io::Result<Secret> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Secret::Nothing),
         opened => opened?,
     };
-    // As ssh has it: a file that is another's is his to look after, such as one that is mounted here.
-    let metadata = file.metadata()?;
-    if metadata.uid() == geteuid().as_raw() && metadata.mode() & 0o077 != 0 {
+    if !is_private(&file.metadata()?) {
         return Ok(Secret::Exposed);
     }
     let mut text = String::new();
     file.read_to_string(&mut text)?;
     Ok(Secret::Text(text))
+}
+
+/// Whether nobody but its owner may read or write a file. As ssh has it: a file that is another's is his to look after, such
+/// as one that is mounted here.
+pub fn is_private(metadata: &Metadata) -> bool {
+    metadata.uid() != geteuid().as_raw() || metadata.mode() & 0o077 == 0
 }
 
 /// Writes a file that is there as a whole or not at all, for its owner only; one that is there stays as it is.

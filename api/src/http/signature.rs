@@ -46,7 +46,7 @@ pub async fn signed(app: &App, request: Request) -> Result<(Parts, Body), ApiErr
     // The limit of its length travels in the extensions.
     let content = body::content(Request::from_parts(parts.clone(), content), app).await?;
     let message = SignedMessage { id: &id, timestamp, signatures: &signatures, body: &content };
-    app.identity().senders.verify(&sender, message, app.clock().now())?;
+    app.identity().senders.verify(&sender, message, app.clock().now()).await?;
     let found = Authenticated {
         actor: Actor::new(ActorKind::Gateway, sender.as_str()),
         principal: None,

@@ -2,16 +2,14 @@
 //! needs no restart.
 
 use std::{
-    fs::File,
+    fs::{File, Metadata},
     io::{self, Read},
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use daybook_core::chain;
-use rustix::process::geteuid;
+use daybook_core::{chain, private_file};
 use rustls::{
     Error, InconsistentKeys, ServerConfig,
     crypto::{CryptoProvider, ring},
@@ -169,12 +167,10 @@ struct Files {
 
 impl Files {
     fn read(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
-        let (certificate, _) = read(certificate, |_| true)?;
-        // A file of another owner is that owner's to look after, such as one that is mounted for a container.
-        let (found, is_private) =
-            read(key, |metadata| metadata.uid() != geteuid().as_raw() || metadata.mode() & 0o077 == 0)?;
+        let (certificate, _) = read(certificate)?;
+        let (found, metadata) = read(key)?;
         let found = Zeroizing::new(found);
-        if !is_private {
+        if !private_file::is_private(&metadata) {
             return Err(TlsError::Exposed { path: key.into() });
         }
         Ok(Self { certificate, key: found })
@@ -216,8 +212,8 @@ impl Files {
     }
 }
 
-/// What a file holds, and whether it is as it should be.
-fn read(path: &Path, is_well: impl FnOnce(&std::fs::Metadata) -> bool) -> Result<(Vec<u8>, bool), TlsError> {
+/// What a file holds, and whose it is.
+fn read(path: &Path) -> Result<(Vec<u8>, Metadata), TlsError> {
     let failed = |source| TlsError::File { path: path.into(), source };
     let file = File::open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
@@ -226,7 +222,7 @@ fn read(path: &Path, is_well: impl FnOnce(&std::fs::Metadata) -> bool) -> Result
     if bytes.len() as u64 > LARGEST {
         return Err(TlsError::TooLarge { path: path.into() });
     }
-    Ok((bytes, is_well(&metadata)))
+    Ok((bytes, metadata))
 }
 
 #[cfg(test)]

@@ -5,12 +5,12 @@ use chrono::{DateTime, Utc};
 use daybook_core::store::Store;
 use sqlx::{PgPool, Row};
 use strum::IntoStaticStr;
-use tokio::task;
 use totp_rs::{Algorithm, Builder, Totp};
 use zeroize::Zeroizing;
 
 use crate::{
     IdentityError, Keys, Secret, Shown,
+    key_folder::with_files,
     keys::{KeyError, Sealed},
     secret::random,
 };
@@ -139,9 +139,11 @@ impl Factors {
     /// How many factors were sealed by a key that is not there, such as after a restore without the keys: their owners
     /// must set them up anew.
     pub async fn lost(&self) -> Result<u64, IdentityError> {
+        let keys = self.keys.clone();
+        let ids = with_files(move || keys.ids()).await?;
         let lost: i64 =
             sqlx::query_scalar("select count(*) from factor_secrets where key_id is not null and not key_id = any($1)")
-                .bind(self.keys.ids()?)
+                .bind(ids)
                 .fetch_one(&self.pool)
                 .await?;
         Ok(lost.unsigned_abs())
@@ -156,13 +158,6 @@ impl Factors {
         let (keys, place) = (self.keys.clone(), place(of));
         with_files(move || keys.open(&sealed, &place)).await
     }
-}
-
-/// Files are read and written on a thread that may wait for them.
-async fn with_files<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, KeyError> + Send + 'static,
-) -> Result<T, KeyError> {
-    task::spawn_blocking(work).await.expect("it does not panic, and is not cancelled while the program runs")
 }
 
 fn place(of: FactorOf<'_>) -> String {

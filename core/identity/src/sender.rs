@@ -5,21 +5,18 @@
 //! The secrets of a sender are files of a folder beside the other keys. Each of them verifies, so that a secret can be
 //! changed while messages arrive: add one, give it to the sender, then retire the earlier ones.
 
-use std::{
-    fmt, fs,
-    io::{self, ErrorKind},
-    path::{Path, PathBuf},
-    str::FromStr,
-};
+use std::{fmt, path::Path, str::FromStr};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use chrono::{DateTime, TimeDelta, Utc};
-use daybook_core::private_file::{self, Secret as Found};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use crate::secret::{Shown, random};
+use crate::{
+    key_folder::{Held, Kept, KeyFileError, KeyFolder, with_files},
+    secret::{Shown, random},
+};
 
 /// How much earlier or later than now a message may say that it was sent.
 pub const TOLERANCE: TimeDelta = TimeDelta::minutes(5);
@@ -27,7 +24,7 @@ pub const TOLERANCE: TimeDelta = TimeDelta::minutes(5);
 /// The folder beside the keys.
 const FOLDER: &str = "senders";
 
-const SUFFIX: &str = ".key";
+const HELD: Held = Held { one: "the secret of a sender", if_exposed: "give the sender a new secret" };
 
 /// What a secret begins with, as senders are used to it.
 const PREFIX: &str = "whsec_";
@@ -64,27 +61,12 @@ pub enum SignatureError {
     #[error("no signature of the message is right")]
     Wrong,
     #[error(transparent)]
-    Secrets(#[from] SenderSecretError),
+    Secrets(#[from] KeyFileError),
 }
 
-#[derive(Debug, thiserror::Error)]
-pub enum SenderSecretError {
-    #[error("the secrets of senders cannot be kept at {}", path.display())]
-    File { path: PathBuf, source: io::Error },
-    #[error("{} does not hold the secret of a sender", path.display())]
-    Unreadable { path: PathBuf },
-    #[error(
-        "{} may be read or written by others than its owner: run `chmod 600 {}`, and if anybody may have read it, give the sender a new secret",
-        path.display(), path.display()
-    )]
-    Exposed { path: PathBuf },
-}
-
-/// The secrets of all senders. They are read whenever a message comes, so that one that another process has added is found.
+/// The secrets of all senders.
 #[derive(Clone, Debug)]
-pub struct Senders {
-    directory: PathBuf,
-}
+pub struct Senders(KeyFolder);
 
 impl SenderName {
     pub fn as_str(&self) -> &str {
@@ -111,11 +93,11 @@ impl FromStr for SenderName {
 impl Senders {
     /// The secrets beside these keys.
     pub fn new(keys: &Path) -> Self {
-        Self { directory: keys.join(FOLDER) }
+        Self(KeyFolder::new(keys.join(FOLDER), HELD))
     }
 
     /// Whether the sender signed the message, and not long ago.
-    pub fn verify(
+    pub async fn verify(
         &self,
         sender: &SenderName,
         message: SignedMessage<'_>,
@@ -126,7 +108,8 @@ impl Senders {
         if sent.is_none_or(|sent| (now - sent).abs() > TOLERANCE) {
             return Err(SignatureError::Stale);
         }
-        let secrets = self.secrets(sender)?;
+        let (senders, name) = (self.clone(), sender.clone());
+        let secrets = with_files(move || senders.secrets(&name)).await?;
         if secrets.is_empty() {
             tracing::warn!(%sender, "a message is refused because its sender has no secret here");
         }
@@ -143,57 +126,34 @@ impl Senders {
     }
 
     /// Gives a sender a further secret, which is shown once. Earlier ones still verify.
-    pub fn add(&self, sender: &SenderName) -> Result<Shown, SenderSecretError> {
-        let number = self.numbers(sender)?.last().map_or(1, |newest| newest + 1);
-        let bytes = random::<32>();
-        let text = Zeroizing::new(format!("{PREFIX}{}", BASE64_STANDARD.encode(*bytes)));
-        let path = self.directory.join(file_of(sender, number));
-        private_file::write_new(&path, &format!("{}\n", *text))
-            .map_err(|source| SenderSecretError::File { path, source })?;
+    pub fn add(&self, sender: &SenderName) -> Result<Shown, KeyFileError> {
+        let text = Zeroizing::new(format!("{PREFIX}{}", BASE64_STANDARD.encode(*random::<32>())));
+        self.0.add(sender.as_str(), &text)?;
         Ok(Shown::new(text.as_str()))
     }
 
     /// Takes all secrets but the newest from a sender, and answers how many they were.
-    pub fn retire(&self, sender: &SenderName) -> Result<usize, SenderSecretError> {
-        let mut numbers = self.numbers(sender)?;
-        numbers.pop();
-        self.remove(sender, &numbers)
+    pub fn retire(&self, sender: &SenderName) -> Result<usize, KeyFileError> {
+        self.0.remove(sender.as_str(), Kept::Newest)
     }
 
     /// Takes all secrets from a sender: nothing that comes from it is believed any more.
-    pub fn forget(&self, sender: &SenderName) -> Result<usize, SenderSecretError> {
-        self.remove(sender, &self.numbers(sender)?)
+    pub fn forget(&self, sender: &SenderName) -> Result<usize, KeyFileError> {
+        self.0.remove(sender.as_str(), Kept::None)
     }
 
     /// The senders, with the number of their secrets.
-    pub fn list(&self) -> Result<Vec<(SenderName, usize)>, SenderSecretError> {
-        let mut names: Vec<_> = self.files()?.into_iter().map(|(name, _)| name).collect();
-        names.sort();
-        Ok(names.chunk_by(|one, next| one == next).map(|same| (same[0].clone(), same.len())).collect())
-    }
-
-    fn remove(&self, sender: &SenderName, numbers: &[u32]) -> Result<usize, SenderSecretError> {
-        for number in numbers {
-            let path = self.directory.join(file_of(sender, *number));
-            fs::remove_file(&path).map_err(|source| SenderSecretError::File { path, source })?;
-        }
-        Ok(numbers.len())
-    }
-
-    /// The numbers of the secrets of one sender, in order.
-    fn numbers(&self, sender: &SenderName) -> Result<Vec<u32>, SenderSecretError> {
-        let mut numbers: Vec<_> =
-            self.files()?.into_iter().filter(|(name, _)| name == sender).map(|(_, number)| number).collect();
-        numbers.sort_unstable();
-        Ok(numbers)
+    pub fn list(&self) -> Result<Vec<(SenderName, usize)>, KeyFileError> {
+        let names = self.0.names()?.into_iter();
+        Ok(names.filter_map(|(name, count)| Some((name.parse().ok()?, count))).collect())
     }
 
     /// The secrets of one sender that can be read. If one cannot, the others still verify; if none can, that is an error.
-    fn secrets(&self, sender: &SenderName) -> Result<Vec<SenderSecret>, SenderSecretError> {
+    fn secrets(&self, sender: &SenderName) -> Result<Vec<SenderSecret>, KeyFileError> {
         let (mut secrets, mut failed) = (Vec::new(), None);
-        for number in self.numbers(sender)? {
-            match SenderSecret::read(&self.directory.join(file_of(sender, number))) {
-                Ok(secret) => secrets.extend(secret),
+        for secret in self.0.read(sender.as_str(), SenderSecret::parse)? {
+            match secret {
+                Ok(secret) => secrets.push(secret),
                 Err(error) => {
                     tracing::warn!(error = %daybook_core::chain(&error), %sender, "a secret of a sender is passed over");
                     failed = Some(error);
@@ -205,38 +165,16 @@ impl Senders {
             _ => Ok(secrets),
         }
     }
-
-    fn files(&self) -> Result<Vec<(SenderName, u32)>, SenderSecretError> {
-        let failed = |source| SenderSecretError::File { path: self.directory.clone(), source };
-        let files = match fs::read_dir(&self.directory) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            files => files.map_err(failed)?,
-        };
-        let mut found = Vec::new();
-        for file in files {
-            found.extend(file.map_err(failed)?.file_name().to_str().and_then(named));
-        }
-        Ok(found)
-    }
 }
 
 /// A secret that verifies.
 struct SenderSecret(Zeroizing<Vec<u8>>);
 
 impl SenderSecret {
-    /// `None` if it has been removed meanwhile.
-    fn read(path: &Path) -> Result<Option<Self>, SenderSecretError> {
-        let found = private_file::read(path).map_err(|source| SenderSecretError::File { path: path.into(), source })?;
-        let unreadable = || SenderSecretError::Unreadable { path: path.into() };
-        let text = match found {
-            Found::Text(text) => Zeroizing::new(text),
-            Found::Exposed => return Err(SenderSecretError::Exposed { path: path.into() }),
-            Found::Nothing => return Ok(None),
-        };
-        let encoded = text.trim_end().strip_prefix(PREFIX).ok_or_else(unreadable)?;
-        let secret = Zeroizing::new(BASE64_STANDARD.decode(encoded).map_err(|_| unreadable())?);
+    fn parse(text: &str) -> Option<Self> {
+        let secret = Zeroizing::new(BASE64_STANDARD.decode(text.strip_prefix(PREFIX)?).ok()?);
         // An empty or short secret signs for everybody: the specification asks for 24 bytes.
-        if secret.len() < 24 { Err(unreadable()) } else { Ok(Some(Self(secret))) }
+        (secret.len() >= 24).then_some(Self(secret))
     }
 
     fn signing(&self) -> Hmac<Sha256> {
@@ -244,20 +182,12 @@ impl SenderSecret {
     }
 }
 
-fn file_of(sender: &SenderName, number: u32) -> String {
-    format!("{sender}.{number}{SUFFIX}")
-}
-
-/// The sender and the number of a secret, by the name of its file; `None` if it is another file.
-fn named(file: &str) -> Option<(SenderName, u32)> {
-    let (name, number) = file.strip_suffix(SUFFIX)?.rsplit_once('.')?;
-    let (name, number) = (name.parse().ok()?, number.parse().ok()?);
-    (file_of(&name, number) == file).then_some((name, number))
-}
-
 #[cfg(test)]
 mod tests {
-    use std::{fs::Permissions, os::unix::fs::PermissionsExt};
+    use std::{
+        fs::{self, Permissions},
+        os::unix::fs::PermissionsExt,
+    };
 
     use standardwebhooks::Webhook;
 
@@ -290,16 +220,18 @@ mod tests {
         SignedMessage { id, timestamp, signatures, body: BODY }
     }
 
-    #[test]
-    fn what_another_implementation_signs_is_taken_and_nothing_else() {
+    #[tokio::test]
+    async fn what_another_implementation_signs_is_taken_and_nothing_else() {
         let Setting { senders, stripe, .. } = &setting();
         let secret = senders.add(stripe).expect("a secret is made");
         let at = noon().timestamp();
         let signature = signed(&secret, "msg_1", at, BODY);
-        let verify = |message: SignedMessage<'_>| senders.verify(stripe, message, noon());
+        let verify = async |message: SignedMessage<'_>| senders.verify(stripe, message, noon()).await;
         let right = message("msg_1", at, &signature);
-        verify(right).expect("it is signed");
-        verify(SignedMessage { signatures: &format!("v1a,AAAA v1,AAAA {signature}"), ..right }).expect("one is right");
+        verify(right).await.expect("it is signed");
+        verify(SignedMessage { signatures: &format!("v1a,AAAA v1,AAAA {signature}"), ..right })
+            .await
+            .expect("one is right");
         for (what, wrong) in [
             ("another id", SignedMessage { id: "msg_2", ..right }),
             ("another time", SignedMessage { timestamp: at + 1, ..right }),
@@ -308,72 +240,74 @@ mod tests {
             ("another version", SignedMessage { signatures: &signature.replace("v1,", "v2,"), ..right }),
             ("a part of it", SignedMessage { signatures: &signature[..20], ..right }),
         ] {
-            assert!(matches!(verify(wrong), Err(SignatureError::Wrong)), "{what}");
+            assert!(matches!(verify(wrong).await, Err(SignatureError::Wrong)), "{what}");
         }
         let unknown = "stripe-test".parse().expect("a name");
-        assert!(matches!(senders.verify(&unknown, right, noon()), Err(SignatureError::Wrong)));
+        assert!(matches!(senders.verify(&unknown, right, noon()).await, Err(SignatureError::Wrong)));
     }
 
-    #[test]
-    fn a_message_of_another_time_is_stale() {
+    #[tokio::test]
+    async fn a_message_of_another_time_is_stale() {
         let Setting { senders, stripe, .. } = &setting();
         let secret = senders.add(stripe).expect("a secret is made");
         for (seconds, is_stale) in [(-301, true), (-300, false), (300, false), (301, true)] {
             let at = noon().timestamp() + seconds;
             let signature = signed(&secret, "msg_1", at, BODY);
-            let verified = senders.verify(stripe, message("msg_1", at, &signature), noon());
+            let verified = senders.verify(stripe, message("msg_1", at, &signature), noon()).await;
             assert_eq!(matches!(verified, Err(SignatureError::Stale)), is_stale, "{seconds}");
             assert_eq!(verified.is_ok(), !is_stale, "{seconds}");
         }
         for at in [i64::MIN, -1, 0, i64::MAX] {
-            let verified = senders.verify(stripe, message("msg_1", at, "v1,AAAA"), noon());
+            let verified = senders.verify(stripe, message("msg_1", at, "v1,AAAA"), noon()).await;
             assert!(matches!(verified, Err(SignatureError::Stale)), "{at}");
         }
     }
 
-    #[test]
-    fn each_secret_verifies_until_it_is_retired() {
+    #[tokio::test]
+    async fn each_secret_verifies_until_it_is_retired() {
         let Setting { senders, stripe, .. } = &setting();
         let (earlier, later) = (senders.add(stripe).expect("a secret"), senders.add(stripe).expect("another"));
         let at = noon().timestamp();
-        let verified = |secret: &Shown| {
-            senders.verify(stripe, message("msg_1", at, &signed(secret, "msg_1", at, BODY)), noon()).is_ok()
+        let verified = async |secret: &Shown| {
+            senders.verify(stripe, message("msg_1", at, &signed(secret, "msg_1", at, BODY)), noon()).await.is_ok()
         };
-        assert_eq!((verified(&earlier), verified(&later)), (true, true));
+        assert_eq!((verified(&earlier).await, verified(&later).await), (true, true));
         assert_eq!(senders.list().expect("a sender"), [(stripe.clone(), 2)]);
         assert_eq!(senders.retire(stripe).expect("one is retired"), 1);
-        assert_eq!((verified(&earlier), verified(&later)), (false, true));
+        assert_eq!((verified(&earlier).await, verified(&later).await), (false, true));
         assert_eq!(senders.forget(stripe).expect("the last is forgotten"), 1);
-        assert!(!verified(&later) && senders.list().expect("nobody").is_empty());
+        assert!(!verified(&later).await && senders.list().expect("nobody").is_empty());
     }
 
-    #[test]
-    fn a_secret_that_others_may_read_or_that_is_short_verifies_nothing() {
+    #[tokio::test]
+    async fn a_secret_that_others_may_read_or_that_is_short_verifies_nothing() {
         let Setting { senders, stripe, .. } = &setting();
         senders.add(stripe).expect("a secret is made");
-        let file = senders.directory.join("stripe.1.key");
-        let refused = || {
+        let file = senders.0.directory().join("stripe.key");
+        let refused = async || {
             let message = message("msg_1", noon().timestamp(), "v1,AAAA");
-            senders.verify(stripe, message, noon()).expect_err("it is refused").to_string()
+            senders.verify(stripe, message, noon()).await.expect_err("it is refused").to_string()
         };
         fs::set_permissions(&file, Permissions::from_mode(0o640)).expect("it is ours");
-        assert!(refused().contains("chmod 600"), "{}", refused());
+        let exposed = refused().await;
+        assert!(exposed.contains("chmod 600"), "{exposed}");
         fs::set_permissions(&file, Permissions::from_mode(0o600)).expect("it is ours");
         for short in ["", "whsec_", "whsec_AAAA", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="] {
             fs::write(&file, short).expect("it is ours");
-            assert!(refused().contains("does not hold"), "{short}");
+            assert!(refused().await.contains("does not hold"), "{short}");
         }
     }
 
-    #[test]
-    fn a_secret_that_cannot_be_read_keeps_no_other_from_verifying() {
+    #[tokio::test]
+    async fn a_secret_that_cannot_be_read_keeps_no_other_from_verifying() {
         let Setting { senders, stripe, .. } = &setting();
         let earlier = senders.add(stripe).expect("a secret is made");
         senders.add(stripe).expect("another is made");
-        fs::set_permissions(senders.directory.join("stripe.2.key"), Permissions::from_mode(0o644)).expect("it is ours");
+        fs::set_permissions(senders.0.directory().join("stripe.2.key"), Permissions::from_mode(0o644))
+            .expect("it is ours");
         let at = noon().timestamp();
         let signature = signed(&earlier, "msg_1", at, BODY);
-        senders.verify(stripe, message("msg_1", at, &signature), noon()).expect("the earlier one is right");
+        senders.verify(stripe, message("msg_1", at, &signature), noon()).await.expect("the earlier one is right");
     }
 
     #[test]
@@ -381,9 +315,5 @@ mod tests {
         for wrong in ["", "Stripe", "a.b", "../log", "a/b", "ä", &"a".repeat(65)] {
             assert_eq!(wrong.parse::<SenderName>(), Err(SenderNameError), "{wrong}");
         }
-        for other in ["stripe.key", "stripe.01.key", "stripe.1.key.0193", ".1.key", "stripe.-1.key", "log.key.signed"] {
-            assert_eq!(named(other), None, "{other}");
-        }
-        assert_eq!(named("bank-transfer_2.12.key"), Some(("bank-transfer_2".parse().expect("a name"), 12)));
     }
 }
