@@ -139,11 +139,13 @@ impl FromRow<'_, PgRow> for HistoryEntry {
     }
 }
 
-/// Newest first; `before` is the position of the last row of the page before this one.
+/// Those that happened to aggregates of these types, the newest first; `before` is the position of the last row of the page
+/// before this one.
 pub async fn list(
     connection: &mut PgConnection,
     viewer: &Viewer,
     entity_id: &str,
+    types: &[&str],
     moment: &Moment,
     before: Option<i64>,
     limit: i64,
@@ -156,7 +158,7 @@ pub async fn list(
         query.push(format_args!(", {event}.{column}"));
     }
     query.push(format_args!(", {event}.metadata::text as metadata from history{joined} where history.entity_id = "));
-    query.push_bind(entity_id);
+    query.push_bind(entity_id).push(format_args!(" and {event}.aggregate_type = any(")).push_bind(types).push(")");
     viewer.push(HistoryRow::TABLE, &HistoryRow::OWNER, &mut query);
     before.map(|before| query.push(" and history.position < ").push_bind(before));
     moment.position().map(|known_at| query.push(" and history.position <= ").push_bind(known_at));

@@ -4,6 +4,7 @@
 use std::fmt::Debug;
 
 use chrono::TimeDelta;
+use daybook_core::domain::AGGREGATE_TYPES;
 use daybook_projections::{
     BOARD, Chosen, Moment, Reader, Snapshot, Viewer,
     account::AccountRow,
@@ -450,10 +451,12 @@ async fn the_journal_balances_and_the_history_tells_who_and_why() {
     let filter = all().lasting("currency", Some("USD"));
     let dollars = list::<AccountRow>(&mut rows, &filter).await.remove(0);
     let id = &dollars.id;
-    let history = history::list(&mut rows, &Viewer::Provider, id, &now, None, 1_000).await.unwrap();
+    let history = history::list(&mut rows, &Viewer::Provider, id, &AGGREGATE_TYPES, &now, None, 1_000).await.unwrap();
     let (newest, older) = history.split_first().unwrap();
     assert_eq!(
-        history::list(&mut rows, &Viewer::Provider, id, &now, Some(newest.position), 1_000).await.unwrap(),
+        history::list(&mut rows, &Viewer::Provider, id, &AGGREGATE_TYPES, &now, Some(newest.position), 1_000)
+            .await
+            .unwrap(),
         older
     );
     assert_eq!(

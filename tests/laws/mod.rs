@@ -7,6 +7,7 @@ mod crates;
 mod description;
 mod docs;
 pub mod golden;
+mod history;
 mod input;
 mod listings;
 mod looks;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use daybook_core::{
-    domain::{AccountId, CustomerId, function::Function},
+    domain::{AGGREGATE_TYPES, AccountId, CustomerId, function::Function},
     operations::{JoinGroup, Operation},
     store::{Store, StoreOptions},
 };
@@ -580,7 +580,9 @@ async fn a_page_of_a_large_customer_takes_its_rows_alone() {
             let tickets: Vec<TicketRow> =
                 listing::list(connection, viewer, &Chosen::default(), None, 20).await.unwrap();
             assert_eq!(tickets.len(), 20);
-            let history = history::list(connection, viewer, account, &Moment::default(), None, 20).await.unwrap();
+            let history = history::list(connection, viewer, account, &AGGREGATE_TYPES, &Moment::default(), None, 20)
+                .await
+                .unwrap();
             assert_eq!(history.len(), 20);
             let from = Some("2024-01-10T00:00:00Z".parse().unwrap());
             let to = Some("2024-01-10T10:00:00Z".parse().unwrap());

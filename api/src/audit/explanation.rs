@@ -2,7 +2,11 @@
 
 use axum::{extract::State, response::Response};
 use chrono::{DateTime, Utc};
-use daybook_core::{Position, RecordedEvent, domain::posting::Posting, terms::rule::Rule};
+use daybook_core::{
+    Position, RecordedEvent,
+    domain::{posting::Posting, type_read_by},
+    terms::rule::Rule,
+};
 use daybook_projections::{
     explanation::{self as read_model, Step},
     invoice::InvoiceRow,
@@ -15,6 +19,7 @@ use crate::{
     app::App,
     http::{
         address::Named,
+        authentication::{Asker, Authenticated},
         error::ApiError,
         listing::{Listing, Paging},
         moment::AskedMoment,
@@ -48,7 +53,7 @@ pub struct ExplanationStep {
     command_id: Option<String>,
     /// The request that brought the command, as its caller called it.
     correlation_id: Option<String>,
-    /// What else the command did: up to 100 events before this one and 100 after it.
+    /// What else the command did, as far as the caller may read it: of up to 100 events before this one and 100 after it.
     together: Vec<EventTogether>,
     /// Where the event is shown as it was written.
     event: String,
@@ -85,9 +90,13 @@ pub struct EventTogether {
 }
 
 impl ExplanationStep {
-    fn of(step: Step, currency: &str) -> Self {
+    /// As it is shown to one who asks: of what else the command did, what that one may read.
+    fn of(step: Step, currency: &str, asker: &Authenticated) -> Self {
         let Step { number, event, before, after, together } = step;
         let (occurred_at, metadata) = (event.occurred_at(), event.metadata);
+        let may_be_read = |event: &RecordedEvent| {
+            type_read_by(event.event.aggregate_type()).is_some_and(|function| asker.may(function))
+        };
         Self {
             number,
             position: event.position,
@@ -105,7 +114,7 @@ impl ExplanationStep {
             postings: event.event.postings().into_iter().map(PostingShown::from).collect(),
             command_id: metadata.command_id.map(|id| id.to_string()),
             correlation_id: metadata.correlation_id.map(|id| id.to_string()),
-            together: together.into_iter().map(EventTogether::from).collect(),
+            together: together.into_iter().filter(may_be_read).map(EventTogether::from).collect(),
             event: link_to_event(event.position),
         }
     }
@@ -149,6 +158,7 @@ pub fn link_to_event(position: Position) -> String {
 )]
 pub async fn explain_balance(
     State(app): State<App>,
+    Asker(asker): Asker,
     Named(Ref(id)): Named<AccountRef>,
     Listing { question: Nothing {}, paging, asking, uri }: Listing<Nothing>,
 ) -> Result<Response, ApiError> {
@@ -159,7 +169,7 @@ pub async fn explain_balance(
     let (after, limit) = (walk.before(), walk.rows());
     let upcasters = app.store().upcasters();
     let steps = read_model::of_balance(&mut rows, upcasters, &account.id, &at, after, limit).await?;
-    let show = |step| ExplanationStep::of(step, &account.currency);
+    let show = |step| ExplanationStep::of(step, &account.currency, &asker);
     Ok(rows.tell(walk.page(steps, |step| step.number, show)))
 }
 
@@ -172,6 +182,7 @@ pub async fn explain_balance(
 )]
 pub async fn explain_due(
     State(app): State<App>,
+    Asker(asker): Asker,
     Named(Ref(id)): Named<InvoiceRef>,
     Listing { question: Nothing {}, paging, asking, uri }: Listing<Nothing>,
 ) -> Result<Response, ApiError> {
@@ -181,6 +192,6 @@ pub async fn explain_due(
     let (after, limit) = (walk.before().unwrap_or(0), walk.rows());
     let upcasters = app.store().upcasters();
     let steps = read_model::of_due(&mut rows, upcasters, &invoice.id, &at, after, limit).await?;
-    let show = |step| ExplanationStep::of(step, &invoice.currency);
+    let show = |step| ExplanationStep::of(step, &invoice.currency, &asker);
     Ok(rows.tell(walk.page(steps, |step| step.number, show)))
 }

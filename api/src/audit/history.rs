@@ -2,6 +2,7 @@
 
 use axum::{extract::State, response::Response};
 use chrono::{DateTime, Utc};
+use daybook_core::domain::{AGGREGATE_TYPES, function::Function, read_by, type_read_by};
 use daybook_projections::history::{self as read_model, HistoryEntry};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -9,6 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     app::App,
     http::{
+        authentication::Asker,
         error::ApiError,
         listing::{Listing, Paging},
         moment::AskedMoment,
@@ -63,16 +65,23 @@ impl From<HistoryEntry> for EventOfHistory {
 }
 
 /// The events that concern something, the newest first.
+///
+/// Only events of what the caller may read are shown, and none if that is not so of the thing itself.
 #[utoipa::path(get, path = "/v1/history", params(HistoryQuery, Paging, AskedMoment), responses((status = 200, body = Page<EventOfHistory>)))]
 pub async fn list(
     State(app): State<App>,
+    Asker(asker): Asker,
     Listing { question: HistoryQuery { entity }, paging, asking, uri }: Listing<HistoryQuery>,
 ) -> Result<Response, ApiError> {
     let walk = app.walk(uri, paging)?;
     let mut rows = app.read_kept(&["history"], asking).await?;
     let entity = String::from(entity);
+    let may = |function: Option<Function>| function.is_some_and(|function| asker.may(function));
+    // What may not be read is answered as what is not there.
+    let types = if may(read_by(&entity)) { AGGREGATE_TYPES.to_vec() } else { Vec::new() };
+    let types: Vec<&str> = types.into_iter().filter(|of| may(type_read_by(of))).collect();
     let at = rows.moment();
     let (connection, viewer) = rows.parts();
-    let found = read_model::list(connection, viewer, &entity, &at, walk.before(), walk.rows()).await?;
+    let found = read_model::list(connection, viewer, &entity, &types, &at, walk.before(), walk.rows()).await?;
     Ok(rows.tell(walk.page(found, |entry| entry.position, EventOfHistory::from)))
 }

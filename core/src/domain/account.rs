@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     CreditNoteId, Currency, CustomerId, ExpenseId, Id, InvoiceId, LedgerAggregate, Money, MoneyError, Noun, Owner,
-    PaymentId, RefundId,
+    PaymentId, RefundId, function::Function,
 };
 use crate::terms::refusal::{
     AMOUNT_NOT_POSITIVE, CURRENCY_MISMATCH, UNKNOWN_TIME_ZONE, absent, conflict, invalid, refusals,
@@ -403,6 +403,7 @@ impl Noun for Account {
 
 impl LedgerAggregate for Account {
     const FOLD_VERSION: i32 = 2;
+    const READ_BY: Function = Function::AccountsRead;
 
     fn owner(&self) -> Owner<'_> {
         match self {

@@ -7,7 +7,10 @@ use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Id, LedgerAggregate, LedgerEvent, Mentions, Noun, Owner, posting::JournalEntry, version::written_version};
+use super::{
+    Id, LedgerAggregate, LedgerEvent, Mentions, Noun, Owner, function::Function, posting::JournalEntry,
+    version::written_version,
+};
 use crate::terms::{
     refusal::{DATE_OUT_OF_RANGE, UNKNOWN_TIME_ZONE, conflict, refusals},
     rule::Rule,
@@ -76,6 +79,7 @@ impl Noun for Books {
 
 impl LedgerAggregate for Books {
     const FOLD_VERSION: i32 = 1;
+    const READ_BY: Function = Function::BooksRead;
 
     fn owner(&self) -> Owner<'_> {
         Owner::Everybody

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AccountId, Currency, CustomerId, Id, InvoiceId, LedgerAggregate, LedgerEvent, Mentions, Noun, Owner,
-    account::Entry, payer::PayerSnapshot, posting::JournalEntry, version::written_version,
+    account::Entry, function::Function, payer::PayerSnapshot, posting::JournalEntry, version::written_version,
 };
 use crate::terms::{
     refusal::{LINE_OUT_OF_RANGE, NO_LINES, NUMBER_MISSING, conflict, invalid, refusals},
@@ -105,6 +105,7 @@ impl Noun for CreditNote {
 
 impl LedgerAggregate for CreditNote {
     const FOLD_VERSION: i32 = 2;
+    const READ_BY: Function = Function::CreditNotesRead;
 
     fn owner(&self) -> Owner<'_> {
         match self {

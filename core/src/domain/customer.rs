@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AccountId, Currency, Id, LedgerAggregate, LedgerEvent, Mentions, Noun, Owner, posting::JournalEntry,
-    version::written_version,
+    AccountId, Currency, Id, LedgerAggregate, LedgerEvent, Mentions, Noun, Owner, function::Function,
+    posting::JournalEntry, version::written_version,
 };
 use crate::terms::{
     refusal::{GROUP_MALFORMED, NAME_MISSING, absent, conflict, invalid, refusals},
@@ -92,6 +92,7 @@ impl Noun for Customer {
 
 impl LedgerAggregate for Customer {
     const FOLD_VERSION: i32 = 1;
+    const READ_BY: Function = Function::CustomersRead;
 
     fn owner(&self) -> Owner<'_> {
         Owner::Itself

@@ -10,7 +10,7 @@ use strum::{IntoStaticStr, VariantNames};
 
 use super::{
     Currency, CustomerId, Id, IdError, LedgerAggregate, LedgerEvent, Mentions, Money, Noun, Owner, Rounding,
-    customer::is_group_name, posting::JournalEntry, version::written_version,
+    customer::is_group_name, function::Function, posting::JournalEntry, version::written_version,
 };
 use crate::terms::{
     refusal::{GROUP_MALFORMED, NAME_MISSING, PRODUCT_MISSING, absent, conflict, invalid, refusals},
@@ -143,6 +143,7 @@ impl Noun for Discounts {
 
 impl LedgerAggregate for Discounts {
     const FOLD_VERSION: i32 = 1;
+    const READ_BY: Function = Function::DiscountsRead;
 
     fn owner(&self) -> Owner<'_> {
         // An audience may be a group, and its name is the identifier.

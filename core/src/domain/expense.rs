@@ -8,7 +8,7 @@ use strum::{IntoStaticStr, VariantNames};
 
 use super::{
     AccountId, Id, LedgerAggregate, LedgerEvent, Mentions, Money, Noun, OrderId, Owner, ServiceId, account::Entry,
-    posting::JournalEntry, version::written_version,
+    function::Function, posting::JournalEntry, version::written_version,
 };
 use crate::terms::{
     refusal::{absent, conflict, invalid, refusals},
@@ -145,6 +145,7 @@ impl Noun for Expense {
 
 impl LedgerAggregate for Expense {
     const FOLD_VERSION: i32 = 1;
+    const READ_BY: Function = Function::ExpensesRead;
 
     fn owner(&self) -> Owner<'_> {
         match self {

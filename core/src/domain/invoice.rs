@@ -9,7 +9,8 @@ use strum::{IntoStaticStr, VariantNames};
 
 use super::{
     AccountId, CreditNoteId, Currency, CustomerId, ExactMoney, Id, LedgerAggregate, LedgerEvent, Mentions, Money, Noun,
-    Owner, Rounding, account::Entry, payer::PayerSnapshot, posting::JournalEntry, version::written_version,
+    Owner, Rounding, account::Entry, function::Function, payer::PayerSnapshot, posting::JournalEntry,
+    version::written_version,
 };
 use crate::terms::{
     money::proportion,
@@ -244,6 +245,7 @@ impl Noun for Invoice {
 
 impl LedgerAggregate for Invoice {
     const FOLD_VERSION: i32 = 2;
+    const READ_BY: Function = Function::InvoicesRead;
 
     fn owner(&self) -> Owner<'_> {
         match self {

@@ -28,6 +28,7 @@ use std::{collections::BTreeSet, fmt};
 
 use cqrs_es::{Aggregate, DomainEvent};
 use derive_more::{From, TryInto};
+use function::Function;
 use posting::JournalEntry;
 use schemars::JsonSchema;
 use strum::EnumCount;
@@ -60,6 +61,9 @@ use crate::terms::{rule::Rule, sealed::Texts};
 pub trait LedgerAggregate: Aggregate<Services = (), Event: LedgerEvent> + Noun + Clone + fmt::Debug + 'static {
     /// Raise it whenever `apply` or the state's shape changes: snapshots of another version are discarded.
     const FOLD_VERSION: i32;
+
+    /// What whoever reads it may do. Its events are shown to nobody else, wherever they are shown.
+    const READ_BY: Function;
 
     /// Whether the state keeps texts about a person. Then it is folded from opened events only, and never written as a
     /// snapshot.
@@ -185,32 +189,44 @@ pub fn with_aggregate<V: Visitor>(aggregate_type: &str, visitor: V) -> Option<V:
 
 /// Whether identifiers of the ledger begin so, before the `_`.
 pub fn is_prefix(text: &str) -> bool {
-    prefixes().any(|prefix| prefix == text)
+    nouns().any(|(prefix, _)| prefix == text)
 }
 
-fn prefixes() -> impl Iterator<Item = &'static str> {
-    struct PrefixOf;
+/// What whoever reads the thing with this identifier may do. `None` if no identifier of the ledger begins so.
+pub fn read_by(id: &str) -> Option<Function> {
+    let (begin, _) = id.split_once('_')?;
+    nouns().find(|(prefix, _)| *prefix == begin).map(|(_, function)| function)
+}
 
-    impl Visitor for PrefixOf {
-        type Output = &'static str;
+/// What whoever reads aggregates of this type may do. `None` for a type that this program does not know.
+pub fn type_read_by(aggregate_type: &str) -> Option<Function> {
+    with_aggregate(aggregate_type, NounOf).map(|(_, function)| function)
+}
 
-        fn visit<A: LedgerAggregate>(self) -> &'static str {
-            A::PREFIX
-        }
+struct NounOf;
+
+impl Visitor for NounOf {
+    type Output = (&'static str, Function);
+
+    fn visit<A: LedgerAggregate>(self) -> Self::Output {
+        (A::PREFIX, A::READ_BY)
     }
+}
 
+/// How the identifiers of each noun begin, and what whoever reads it may do.
+fn nouns() -> impl Iterator<Item = (&'static str, Function)> {
     let parts = [
-        account::Hold::PREFIX,
-        account::Transfer::PREFIX,
-        Refund::PREFIX,
-        Dispute::PREFIX,
-        Discount::PREFIX,
-        user::Password::PREFIX,
-        user::Factor::PREFIX,
-        user::RecoveryCodes::PREFIX,
-        user::Token::PREFIX,
+        (account::Hold::PREFIX, Account::READ_BY),
+        (account::Transfer::PREFIX, Account::READ_BY),
+        (Refund::PREFIX, Payment::READ_BY),
+        (Dispute::PREFIX, Payment::READ_BY),
+        (Discount::PREFIX, Discounts::READ_BY),
+        (user::Password::PREFIX, User::READ_BY),
+        (user::Factor::PREFIX, User::READ_BY),
+        (user::RecoveryCodes::PREFIX, User::READ_BY),
+        (user::Token::PREFIX, User::READ_BY),
     ];
-    AGGREGATE_TYPES.into_iter().filter_map(|of| with_aggregate(of, PrefixOf)).chain(parts)
+    AGGREGATE_TYPES.into_iter().filter_map(|of| with_aggregate(of, NounOf)).chain(parts)
 }
 
 /// Every event of the ledger.
@@ -414,7 +430,7 @@ mod tests {
 
     #[test]
     fn no_two_nouns_share_a_prefix() {
-        let prefixes: Vec<_> = prefixes().collect();
+        let prefixes: Vec<_> = nouns().map(|(prefix, _)| prefix).collect();
         let different: BTreeSet<_> = prefixes.iter().collect();
         assert_eq!(different.len(), prefixes.len(), "{prefixes:?}");
     }

@@ -7,7 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Id, IdError, LedgerAggregate, LedgerEvent, Mentions, Noun, Owner, posting::JournalEntry, version::written_version,
+    Id, IdError, LedgerAggregate, LedgerEvent, Mentions, Noun, Owner, function::Function, posting::JournalEntry,
+    version::written_version,
 };
 use crate::terms::{
     refusal::{conflict, invalid, refusals},
@@ -79,6 +80,7 @@ impl Noun for NumberSeries {
 
 impl LedgerAggregate for NumberSeries {
     const FOLD_VERSION: i32 = 2;
+    const READ_BY: Function = Function::InvoicesRead;
 
     fn owner(&self) -> Owner<'_> {
         Owner::Everybody

@@ -11,6 +11,7 @@ use super::{
     AccountId, Currency, CustomerId, ExpenseId, Id, LedgerAggregate, LedgerEvent, Mentions, Money, Noun, Owner,
     PaymentId, ServiceId,
     discount::AppliedDiscount,
+    function::Function,
     invoice::{exact_amount, is_tax_rate},
     posting::JournalEntry,
     version::written_version,
@@ -224,6 +225,7 @@ impl Noun for Order {
 
 impl LedgerAggregate for Order {
     const FOLD_VERSION: i32 = 1;
+    const READ_BY: Function = Function::OrdersRead;
 
     fn owner(&self) -> Owner<'_> {
         match self {

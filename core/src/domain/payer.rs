@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantNames};
 
 use super::{
-    CustomerId, Id, LedgerAggregate, LedgerEvent, Mentions, Noun, Owner, posting::JournalEntry,
+    CustomerId, Id, LedgerAggregate, LedgerEvent, Mentions, Noun, Owner, function::Function, posting::JournalEntry,
     version::written_version,
 };
 use crate::terms::{
@@ -136,6 +136,7 @@ impl Noun for Payer {
 
 impl LedgerAggregate for Payer {
     const FOLD_VERSION: i32 = 3;
+    const READ_BY: Function = Function::PayersRead;
     const HOLDS_TEXTS: bool = true;
 
     fn owner(&self) -> Owner<'_> {

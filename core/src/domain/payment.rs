@@ -9,7 +9,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantNames};
 
-use super::{AccountId, Id, InvoiceId, LedgerAggregate, Money, Noun, OrderId, Owner, PayerId, account::Entry};
+use super::{
+    AccountId, Id, InvoiceId, LedgerAggregate, Money, Noun, OrderId, Owner, PayerId, account::Entry, function::Function,
+};
 use crate::terms::refusal::{AMOUNT_NOT_POSITIVE, Kind, absent, conflict, invalid, refusals};
 
 pub type PaymentId = Id<Payment>;
@@ -417,6 +419,7 @@ impl Noun for Payment {
 
 impl LedgerAggregate for Payment {
     const FOLD_VERSION: i32 = 2;
+    const READ_BY: Function = Function::PaymentsRead;
 
     fn owner(&self) -> Owner<'_> {
         match self {

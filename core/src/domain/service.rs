@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantNames};
 
 use super::{
-    AccountId, CustomerId, Id, LedgerAggregate, LedgerEvent, Mentions, Noun, OrderId, Owner, posting::JournalEntry,
-    version::written_version,
+    AccountId, CustomerId, Id, LedgerAggregate, LedgerEvent, Mentions, Noun, OrderId, Owner, function::Function,
+    posting::JournalEntry, version::written_version,
 };
 use crate::terms::{
     refusal::{absent, conflict, refusals},
@@ -80,6 +80,7 @@ impl Noun for Service {
 
 impl LedgerAggregate for Service {
     const FOLD_VERSION: i32 = 1;
+    const READ_BY: Function = Function::ServicesRead;
 
     fn owner(&self) -> Owner<'_> {
         match self {

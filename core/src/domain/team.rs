@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Id, LedgerAggregate, LedgerEvent, Mentions, Noun, Owner, UserId, posting::JournalEntry, user::Party,
-    version::written_version,
+    Id, LedgerAggregate, LedgerEvent, Mentions, Noun, Owner, UserId, function::Function, posting::JournalEntry,
+    user::Party, version::written_version,
 };
 use crate::terms::{
     refusal::{conflict, refusals},
@@ -76,6 +76,7 @@ impl Noun for Team {
 
 impl LedgerAggregate for Team {
     const FOLD_VERSION: i32 = 1;
+    const READ_BY: Function = Function::UsersRead;
 
     fn owner(&self) -> Owner<'_> {
         Owner::Everybody

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantNames};
 
 use super::{
-    CustomerId, Id, LedgerAggregate, LedgerEvent, Mentions, Noun, OrderId, Owner, ServiceId, posting::JournalEntry,
-    version::written_version,
+    CustomerId, Id, LedgerAggregate, LedgerEvent, Mentions, Noun, OrderId, Owner, ServiceId, function::Function,
+    posting::JournalEntry, version::written_version,
 };
 use crate::terms::{
     refusal::{absent, conflict, invalid, refusals},
@@ -135,6 +135,7 @@ impl Noun for Ticket {
 
 impl LedgerAggregate for Ticket {
     const FOLD_VERSION: i32 = 3;
+    const READ_BY: Function = Function::TicketsRead;
 
     fn owner(&self) -> Owner<'_> {
         match self {

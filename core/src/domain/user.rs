@@ -258,6 +258,7 @@ impl Noun for User {
 
 impl LedgerAggregate for User {
     const FOLD_VERSION: i32 = 2;
+    const READ_BY: Function = Function::UsersRead;
 
     fn owner(&self) -> Owner<'_> {
         match self {

@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Id, LedgerAggregate, LedgerEvent, Mentions, Noun, Owner, UserId, posting::JournalEntry, version::written_version,
+    Id, LedgerAggregate, LedgerEvent, Mentions, Noun, Owner, UserId, function::Function, posting::JournalEntry,
+    version::written_version,
 };
 use crate::terms::{
     refusal::{conflict, refusals},
@@ -45,6 +46,7 @@ impl Noun for UserName {
 
 impl LedgerAggregate for UserName {
     const FOLD_VERSION: i32 = 1;
+    const READ_BY: Function = Function::UsersRead;
 
     fn owner(&self) -> Owner<'_> {
         Owner::Everybody
