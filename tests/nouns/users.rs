@@ -294,6 +294,31 @@ async fn whoever_guesses_is_held_up() {
 }
 
 #[tokio::test]
+async fn whoever_guesses_at_a_factor_to_be_added_is_held_up() {
+    let app = TestApp::guarded().await;
+    let (_, ada) = with_superuser(&app).await;
+    let ada = app.stepped_up(&ada).await;
+    let enrolled = app.page_posts(&ada, "/v1/me/factors", json!({})).await;
+    let confirm = format!("/v1/me/factors/{}/confirm", enrolled.body["id"].as_str().unwrap());
+    let mut refused = 0;
+    let held = loop {
+        let answer = app.page_posts(&ada, &confirm, json!({ "code": "none" })).await;
+        if answer.status == 429 {
+            break answer;
+        }
+        answer.refused(401, "sign-in-refused");
+        refused += 1;
+        assert!(refused < 100, "somebody who guesses is held up at last");
+    };
+    held.refused(429, "too-many-attempts");
+    // Also with the right code, and when the factor of the session is asked for.
+    let code = totp(enrolled.body["secret"].as_str().unwrap(), app.app().clock().now().timestamp());
+    app.page_posts(&ada, &confirm, json!({ "code": code })).await.refused(429, "too-many-attempts");
+    let me = app.page_reads(&ada, "/v1/me").await;
+    assert_eq!(me.body["factors"], json!([]), "{}", me.text);
+}
+
+#[tokio::test]
 async fn a_password_that_is_none_is_refused() {
     let app = TestApp::guarded().await;
     let (_, ada) = with_superuser(&app).await;

@@ -15,14 +15,14 @@ use daybook_core::{
     },
     operations::{ChangeCredentials, Operation},
 };
-use daybook_identity::{CutOff, Ended, FactorOf, Level, RecoveryOf, Secret, Verdict};
+use daybook_identity::{AccessKind, Attempt, CutOff, Ended, FactorOf, Level, RecoveryOf, Secret, Session, Verdict};
 use daybook_projections::user::{self, UserRow};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    cookie,
+    cookie, count_refused, factor_account,
     factor_reset::{self, FactorResetShown},
     sign_in::SecretText,
 };
@@ -30,7 +30,7 @@ use crate::{
     app::App,
     http::{
         address::Named,
-        authentication::{self, Asker, Authenticated, session_needed},
+        authentication::{self, Asker, Authenticated, Client, session_needed},
         body::JsonBody,
         error::ApiError,
         wire::{FactorRef, Ref, json},
@@ -121,18 +121,17 @@ pub struct FirstCode {
 #[utoipa::path(post, path = "/v1/me/factors/{id}/confirm", request_body = FirstCode, responses((status = 204)))]
 pub async fn confirm(
     State(app): State<App>,
+    client: Client,
     Asker(asker): Asker,
     request: WriteRequest,
     headers: HeaderMap,
     Named(Ref(factor)): Named<FactorRef>,
     JsonBody(FirstCode { code }): JsonBody<FirstCode>,
 ) -> Result<Response, ApiError> {
-    asker.in_session()?;
-    let principal = asker.person()?;
-    let of = FactorOf { user: principal.user.as_str(), factor: factor.as_str() };
-    if app.identity().factors.verify(of, &Secret::new(code.0), app.clock().now()).await? != Verdict::Accepted {
-        return Err(ApiError::new("sign-in-refused", "the code is not right"));
-    }
+    let session = asker.in_session()?;
+    let user = asker.person()?.user.as_str();
+    let of = FactorOf { user, factor: factor.as_str() };
+    is_of_now(&app, &client, session, of, &Secret::new(code.0)).await?;
     let change = CredentialChange::AddFactor { factor, kind: domain::FactorKind::Totp };
     let mut response = record(&app, &asker, request, change, Some(Ended::FactorChanged)).await?;
     // This session has just shown the factor.
@@ -141,6 +140,31 @@ pub async fn confirm(
     let raised = raised.ok_or_else(session_needed)?;
     response.headers_mut().append(header::SET_COOKIE, cookie(&app, &raised));
     Ok(response)
+}
+
+/// Refuses a code that the factor does not show now. Guessing at it is held up as at any second factor of the person.
+async fn is_of_now(
+    app: &App,
+    client: &Client,
+    session: &Session,
+    of: FactorOf<'_>,
+    code: &Secret,
+) -> Result<(), ApiError> {
+    let now = app.clock().now();
+    let account = factor_account(of.user);
+    let attempt = Attempt { account: &account, address: client.address, session: Some(&session.id) };
+    let admitted = app.identity().guessing.admit(attempt, now).await?;
+    match app.identity().factors.verify(of, code, now).await {
+        Ok(Verdict::Accepted) => Ok(app.identity().guessing.succeeded(admitted, now).await?),
+        Ok(Verdict::Wrong | Verdict::UsedBefore) => {
+            count_refused(app, client, AccessKind::StepUpRefused, Some(of.user.to_owned())).await?;
+            Err(ApiError::new("sign-in-refused", "the code is not right"))
+        }
+        Err(error) => {
+            app.identity().guessing.not_made(admitted).await?;
+            Err(error.into())
+        }
+    }
 }
 
 /// Removes a factor. Every other session of the person ends.

@@ -61,6 +61,11 @@ async fn verified(
     }
 }
 
+/// What guessing at the second factors of a person is counted for.
+fn factor_account(user: &str) -> String {
+    format!("factor of {user}")
+}
+
 /// The identifier of a user as the rows have it.
 fn user_id(id: &str) -> Result<UserId, ApiError> {
     id.parse().map_err(|_| ApiError::new("internal", "the identifier of a user cannot be read"))

@@ -16,7 +16,7 @@ use tokio::time::sleep;
 use utoipa::ToSchema;
 
 use super::{
-    cookie, count_refused,
+    cookie, count_refused, factor_account,
     factor_reset::{self, FactorResetShown},
     log,
     session::current,
@@ -194,7 +194,7 @@ async fn prove_factor(
     SecondFactor { code, recovery_code }: SecondFactor,
 ) -> Result<(), ApiError> {
     let now = app.clock().now();
-    let account = format!("factor of {}", session.user);
+    let account = factor_account(&session.user);
     // A session that has shown no factor yet is made anew by whoever has the password: it counts for nothing.
     let shown = (session.level == Level::SecondFactor).then_some(session.id.as_str());
     let attempt = Attempt { account: &account, address: client.address, session: shown };
