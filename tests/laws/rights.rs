@@ -206,6 +206,8 @@ fn what_needs_the_password_once_more_is_on_this_page() {
         ("post", "/v1/me/recovery-codes"),
         ("post", "/v1/tokens"),
         ("post", "/v1/users"),
+        ("post", "/v1/users/{id}/contacts"),
+        ("delete", "/v1/users/{id}/contacts/{number}"),
         ("post", "/v1/users/{id}/enable"),
         ("post", "/v1/users/{id}/memberships"),
         ("post", "/v1/users/{id}/password-link"),
