@@ -276,6 +276,30 @@ async fn a_person_in_two_customers_acts_in_one_of_them() {
 }
 
 #[tokio::test]
+async fn a_customer_sees_its_users_as_they_were() {
+    let app = TestApp::guarded().await;
+    let (_, ada) = with_superuser(&app).await;
+    let other = Party::Customer(app.customer("Bob Ltd").await);
+    let foreign = app.person("bob", &other, vec![M::GrantSuperuser]).await;
+    let me = app.page_reads(&ada, "/v1/me").await.body;
+    let (user, at) = (me["user"].as_str().unwrap(), app.position().await);
+    let renamed = app.page_posts(&ada, &format!("/v1/users/{user}/rename"), json!({ "name": "Ada King" })).await;
+    assert_eq!(renamed.status, 200, "{}", renamed.text);
+    let one = format!("/v1/users/{user}?as_known_at={at}");
+    let shown = app.page_reads(&ada, &one).await;
+    assert_eq!((&shown.body["name"], shown.status), (&me["name"], 200), "{}", shown.text);
+    assert_eq!(shown.body["memberships"][0]["superuser"], true, "{}", shown.text);
+    let all = format!("/v1/users?as_known_at={at}");
+    let listed = app.page_reads(&ada, &all).await;
+    assert_eq!(listed.body["data"][0]["name"], me["name"], "{}", listed.text);
+
+    app.read_by(&foreign, &one).await.refused(404, "user-not-found");
+    let listed = app.read_by(&foreign, &all).await;
+    let ids: Vec<_> = listed.body["data"].as_array().unwrap().iter().map(|user| &user["id"]).collect();
+    assert_eq!(ids, [foreign.user.as_str()], "{}", listed.text);
+}
+
+#[tokio::test]
 async fn whoever_guesses_is_held_up() {
     let app = TestApp::guarded().await;
     with_superuser(&app).await;

@@ -232,8 +232,8 @@ impl Snapshot {
         let until = i64::try_from(past.until).unwrap_or(i64::MAX);
         let mut query = QueryBuilder::new("select ");
         query.push(format_args!("{key} as key, position from {made} where position <= ")).push_bind(until);
-        viewer.push(&made, &table.owner(), &mut query);
-        viewer.push_wall(&made, &table.owner(), &mut query);
+        viewer.push_over(&made, &table.owner(), &past.of_now(), &mut query);
+        viewer.push_wall(&made, &table.owner(), &past.of_now(), &mut query);
         chosen.push_lasting(&mut query);
         if let Some(before) = before {
             query.push(" and position < ").push_bind(before);
@@ -252,7 +252,7 @@ impl Snapshot {
     async fn fill(&mut self, name: &str, keys: &[String]) -> Result<(), ReadError> {
         let (past, viewer, connection) = self.past();
         let Some(target) = past.targets.get(name) else { return Ok(()) };
-        let keys = own(viewer, target, keys, connection).await?;
+        let keys = own(viewer, past, target, keys, connection).await?;
         let mut rows = past.folded(target, &keys, connection).await?;
         for table in target.definition.tables {
             let name = table.name();
@@ -272,6 +272,7 @@ impl Snapshot {
 /// not there at all. A row never changes its owner, so that the row of now tells.
 async fn own(
     viewer: &Viewer,
+    past: &Past,
     target: &Target,
     keys: &[String],
     connection: &mut PgConnection,
@@ -284,11 +285,19 @@ async fn own(
     let mut query = QueryBuilder::new(format!("select {key}::text from {made} where "));
     // The keys are its only parameter.
     query.push(Table::among(&made, key));
-    viewer.push_wall(&made, &table.owner(), &mut query);
+    viewer.push_wall(&made, &table.owner(), &past.of_now(), &mut query);
     query.build_query_scalar().bind(keys).fetch_all(connection).await
 }
 
 impl Past {
+    /// Where the rows of now of a table are. By its name it is the table of those that are brought back.
+    fn of_now(&self) -> impl Fn(&'static str) -> String {
+        let targets = self.targets.values();
+        let tables = targets.flat_map(|target| target.definition.tables.iter().map(move |table| (target, table)));
+        let made: BTreeMap<&str, String> = tables.map(|(target, table)| (table.name(), target.table(table))).collect();
+        move |name| made.get(name).map_or_else(|| name.to_owned(), String::clone)
+    }
+
     /// The rows of these keys, and what belongs to them, as they were.
     async fn folded(
         &self,

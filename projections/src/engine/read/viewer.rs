@@ -147,6 +147,7 @@ pub(in crate::engine) enum Parent {
 /// The first wall: the condition of a query, with the customers and accounts as its parameters.
 struct Asked<'a, 'q> {
     own: &'a Own,
+    relation: &'a dyn Fn(&'static str) -> String,
     query: &'a mut QueryBuilder<'q, Postgres>,
 }
 
@@ -164,7 +165,7 @@ impl Condition for Asked<'_, '_> {
     }
 
     fn parent(&self, table: &'static str) -> Parent {
-        Parent::Open(table.into())
+        Parent::Open((self.relation)(table))
     }
 }
 
@@ -185,18 +186,36 @@ impl Viewer {
 
     /// Adds ` and …`, so that a query of this table chooses what the viewer may see.
     pub(crate) fn push(&self, table: &str, owner: &Owner, query: &mut QueryBuilder<'_, Postgres>) {
+        self.push_over(table, owner, &str::to_owned, query);
+    }
+
+    /// The same, where the rows of another table are in the relation that is named for it.
+    pub(in crate::engine) fn push_over(
+        &self,
+        table: &str,
+        owner: &Owner,
+        relation: &dyn Fn(&'static str) -> String,
+        query: &mut QueryBuilder<'_, Postgres>,
+    ) {
         let Self::Customer(own) = self else { return };
         if own.walls != Walls::Second {
             query.push(" and ");
-            owner.write(table, &mut Asked { own, query });
+            owner.write(table, &mut Asked { own, relation, query });
         }
     }
 
     /// Adds ` and …` to a query that PostgreSQL does not hold behind the second wall, so that it chooses no more than that
-    /// would show. `row` is what the query calls the table.
-    pub(in crate::engine) fn push_wall(&self, row: &str, owner: &Owner, query: &mut QueryBuilder<'_, Postgres>) {
+    /// would show. `row` is what the query calls the table, and the rows of another table are in the relation that is named
+    /// for it.
+    pub(in crate::engine) fn push_wall(
+        &self,
+        row: &str,
+        owner: &Owner,
+        relation: &dyn Fn(&'static str) -> String,
+        query: &mut QueryBuilder<'_, Postgres>,
+    ) {
         if self.is_walled() {
-            query.push(" and ").push(wall::condition(owner, row, |table| Parent::Open(table.into())));
+            query.push(" and ").push(wall::condition(owner, row, |table| Parent::Open(relation(table))));
         }
     }
 
