@@ -13,6 +13,9 @@ use daybook_core::{
 use daybook_identity::{CutOff, Ended};
 use daybook_projections::{
     Chosen,
+    engine::Projection,
+    factor_reset::{FactorResetRow, FactorResets},
+    listing::Listed,
     user::{ContactRow, FactorRow, MembershipRow, Postal, UserRow},
 };
 use serde::{Deserialize, Serialize};
@@ -30,6 +33,7 @@ use crate::{
         wire::{CustomerRef, Email, Label, Name, Nothing, OneOf, Ref, Sentence, UserRef, WordList, text},
         write::{Made, WriteRequest, Writing, Written},
     },
+    identity::factor_reset::FactorResetShown,
     payer::Address,
 };
 
@@ -321,6 +325,9 @@ pub struct UserShown {
     contacts: Option<Vec<ContactShown>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     factors: Option<Vec<FactorShown>>,
+    /// That the factors are about to be taken off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    factor_reset: Option<FactorResetShown>,
 }
 
 /// Where a person is a member, and what the person may do there.
@@ -371,6 +378,7 @@ impl From<UserRow> for UserShown {
             memberships: None,
             contacts: None,
             factors: None,
+            factor_reset: None,
         }
     }
 }
@@ -406,7 +414,7 @@ pub async fn list(State(app): State<App>, asked: Listing<UserQuery>) -> Result<R
     app.list(asked).await
 }
 
-/// One user, with memberships, contacts and factors. Everybody may see himself or herself.
+/// One user, with memberships, contacts, factors, and a reset of the factors that waits. Everybody may see himself or herself.
 #[utoipa::path(get, path = "/v1/users/{id}", params(AskedMoment), responses((status = 200, body = UserShown)))]
 pub async fn show(
     State(app): State<App>,
@@ -418,14 +426,22 @@ pub async fn show(
     if !is_own && !asker.may(Function::UsersRead) {
         return Err(forbidden(Function::UsersRead));
     }
-    let (mut rows, found) = app.one::<UserRow>(id.as_str(), asking).await?;
+    let at = app.time_at(asking.moment).await?;
+    // A reset lies in a table of another projection.
+    let mut rows = app.read_at(&[UserRow::PROJECTION, FactorResets::NAME], asking).await?;
+    for projection in [UserRow::PROJECTION, FactorResets::NAME] {
+        rows.bring_back(projection, id.as_str()).await?;
+    }
+    let found = rows.get::<UserRow>(id.as_str()).await?;
     let memberships = rows.belonging::<MembershipRow>(id.as_str()).await?;
     let contacts = rows.belonging::<ContactRow>(id.as_str()).await?;
     let factors = rows.belonging::<FactorRow>(id.as_str()).await?;
+    let resets = rows.belonging::<FactorResetRow>(id.as_str()).await?;
     Ok(rows.show(UserShown {
         memberships: Some(memberships.into_iter().map(Into::into).collect()),
         contacts: Some(contacts.into_iter().map(Into::into).collect()),
         factors: Some(factors.into_iter().map(Into::into).collect()),
+        factor_reset: resets.into_iter().find(|reset| reset.is_waiting(at)).map(Into::into),
         ..found.into()
     }))
 }

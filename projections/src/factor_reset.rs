@@ -33,6 +33,13 @@ pub struct FactorResetRow {
     pub position: i64,
 }
 
+impl FactorResetRow {
+    /// One that nobody has completed in time is as if nobody had asked.
+    pub fn is_waiting(&self, at: DateTime<Utc>) -> bool {
+        self.lapses_at > at
+    }
+}
+
 impl Row for FactorResetRow {
     type Key = String;
     const TABLE: &'static str = "factor_resets";
@@ -86,9 +93,7 @@ pub async fn of_user(
     user_id: &str,
     at: DateTime<Utc>,
 ) -> Result<Option<FactorResetRow>, sqlx::Error> {
-    sqlx::query_as("select * from factor_resets where user_id = $1 and lapses_at > $2")
-        .bind(user_id)
-        .bind(at)
-        .fetch_optional(connection)
-        .await
+    let asked = sqlx::query_as("select * from factor_resets where user_id = $1").bind(user_id);
+    let found: Option<FactorResetRow> = asked.fetch_optional(connection).await?;
+    Ok(found.filter(|reset| reset.is_waiting(at)))
 }

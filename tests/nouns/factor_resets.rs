@@ -116,6 +116,15 @@ async fn a_reset_waits_and_the_person_cancels_it_by_the_password_alone() {
     assert_eq!(signed_in.body["factor_reset"]["completable_at"], requested.body["completable_at"]);
     let me = app.read_by(&token, "/v1/me").await;
     assert_eq!(me.body["factor_reset"], signed_in.body["factor_reset"], "{}", me.text);
+    // So does whoever may see the user, now and as it was then.
+    let path = format!("/v1/users/{}", lost.ada);
+    let boss = app.person("boss", &lost.party, vec![M::GrantFunction(Function::UsersRead)]).await;
+    for reader in [&token, &boss] {
+        let shown = app.read_by(reader, &path).await;
+        assert_eq!(shown.body["factor_reset"], signed_in.body["factor_reset"], "{}", shown.text);
+    }
+    let before = app.read_by(&boss, &format!("{path}?as_known_at={}", head - 1)).await;
+    assert_eq!((before.status, &before.body["factor_reset"]), (200, &Value::Null), "{}", before.text);
     let lines = app.read_by(&token, "/v1/access-log").await;
     let acted = &lines.body["lines"].as_array().unwrap().iter().find(|line| line["kind"] == "acted").unwrap();
     let expected = json!([anna.user, lost.ada, "has shown the passport", "/v1/users/{id}/factor-reset"]);
