@@ -3,8 +3,7 @@
 
 mod credential;
 mod factor_reset;
-
-use std::fmt;
+mod membership;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
@@ -32,16 +31,9 @@ pub use credential::{
     TokenGrant, TokenId,
 };
 pub use factor_reset::{FactorReset, FactorResetCommand, FactorResetStep};
+pub use membership::{Membership, MembershipChange, Party};
 
 pub type UserId = Id<User>;
-
-/// Where a person is a member.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Party {
-    Provider,
-    Customer(CustomerId),
-}
 
 /// Who asks: a person, in one of the memberships, perhaps by a token.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -107,19 +99,6 @@ pub enum UserChange {
     RemoveContact { number: u32 },
     Enable,
     Disable,
-}
-
-/// What can be changed of a membership.
-#[derive(Clone, Debug, PartialEq)]
-pub enum MembershipChange {
-    Give,
-    Withdraw,
-    GrantSuperuser,
-    RevokeSuperuser,
-    GrantFunction(Function),
-    DenyFunction(Function),
-    GrantRole(Role),
-    RevokeRole(Role),
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -219,8 +198,6 @@ refusals! {
 
 /// The most contacts of a person.
 const CONTACTS: usize = 20;
-/// The most memberships of a person.
-const MEMBERSHIPS: usize = 100;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum User {
@@ -243,15 +220,6 @@ pub struct Person {
     tokens: OrdMap<String, TokenGrant>,
 }
 
-/// What a person may do as a member.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Membership {
-    /// Holds all functions that the users of a customer can hold.
-    pub superuser: bool,
-    functions: OrdSet<Function>,
-    roles: OrdSet<Role>,
-}
-
 impl Noun for User {
     const PREFIX: &'static str = "usr";
 }
@@ -268,124 +236,7 @@ impl LedgerAggregate for User {
     }
 }
 
-impl Party {
-    /// As a text: `provider`, or the identifier of the customer.
-    pub fn key(&self) -> &str {
-        match self {
-            Self::Provider => "provider",
-            Self::Customer(customer) => customer.as_str(),
-        }
-    }
-
-    pub fn customer(&self) -> Option<&CustomerId> {
-        match self {
-            Self::Provider => None,
-            Self::Customer(customer) => Some(customer),
-        }
-    }
-}
-
-impl fmt::Display for Party {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.key())
-    }
-}
-
-impl Membership {
-    /// What the member may do.
-    pub fn allowed(&self) -> Functions {
-        let mut allowed = Function::of_roles(&self.roles);
-        if self.superuser {
-            allowed.extend(Function::of_customers());
-        }
-        allowed.extend(&self.functions);
-        allowed
-    }
-
-    /// Whether the member can give rights to all others there.
-    pub fn leads(&self) -> bool {
-        self.superuser || self.roles.contains(&Role::Operator)
-    }
-}
-
 impl Person {
-    pub fn membership(&self, party: &Party) -> Option<&Membership> {
-        self.memberships.get(party.key())
-    }
-
-    pub fn is_member_of(&self, customer: &CustomerId) -> bool {
-        self.memberships.contains_key(customer.as_str())
-    }
-
-    /// The parties of which the person is a leading member.
-    pub fn leads(&self) -> Vec<Party> {
-        let leading = self.memberships.iter().filter(|(_, membership)| membership.leads());
-        leading.filter_map(|(key, _)| party_of(key)).collect()
-    }
-
-    /// Whether the person is a member of that party and of no other.
-    pub fn is_only_of(&self, party: &Party) -> bool {
-        self.memberships.len() == 1 && self.membership(party).is_some()
-    }
-
-    fn member(&self, party: &Party) -> Result<&Membership, UserRejection> {
-        self.membership(party).ok_or_else(|| UserRejection::NoMember { party: party.clone() })
-    }
-
-    fn decide_membership(&self, party: Party, change: MembershipChange) -> Result<UserEvent, UserRejection> {
-        use MembershipChange as M;
-        use UserEvent as E;
-        use UserRejection as R;
-
-        if change == M::Give {
-            if self.membership(&party).is_some() {
-                return Err(R::AlreadyMember { party });
-            }
-            if self.memberships.len() >= MEMBERSHIPS {
-                return Err(R::TooManyMemberships { most: MEMBERSHIPS });
-            }
-            return Ok(E::MembershipGiven { party });
-        }
-        let membership = self.member(&party)?;
-        let fits = |present: bool, wanted: bool| match (present, wanted) {
-            (true, false) => Err(R::AlreadyGranted),
-            (false, true) => Err(R::NotGranted),
-            _ => Ok(()),
-        };
-        match (party, change) {
-            (_, M::Give) => unreachable!("it was looked at before"),
-            (party, M::Withdraw) => Ok(E::MembershipWithdrawn { party }),
-            (Party::Customer(customer), M::GrantSuperuser) => {
-                fits(membership.superuser, false)?;
-                Ok(E::SuperuserGranted { customer })
-            }
-            (Party::Customer(customer), M::RevokeSuperuser) => {
-                fits(membership.superuser, true)?;
-                Ok(E::SuperuserRevoked { customer })
-            }
-            (Party::Customer(_), M::GrantFunction(function)) if !function.is_for_customers() => {
-                Err(R::NotForCustomers { function })
-            }
-            (Party::Customer(customer), M::GrantFunction(function)) => {
-                fits(membership.functions.contains(&function), false)?;
-                Ok(E::FunctionGranted { customer, function })
-            }
-            (Party::Customer(customer), M::DenyFunction(function)) => {
-                fits(membership.functions.contains(&function), true)?;
-                Ok(E::FunctionDenied { customer, function })
-            }
-            (Party::Provider, M::GrantRole(role)) => {
-                fits(membership.roles.contains(&role), false)?;
-                Ok(E::RoleGranted { role })
-            }
-            (Party::Provider, M::RevokeRole(role)) => {
-                fits(membership.roles.contains(&role), true)?;
-                Ok(E::RoleRevoked { role })
-            }
-            (Party::Provider, _) | (Party::Customer(_), M::GrantRole(_) | M::RevokeRole(_)) => Err(R::OtherParty),
-        }
-    }
-
     fn decide(&self, change: UserChange) -> Result<UserEvent, UserRejection> {
         use UserChange as C;
         use UserEvent as E;
@@ -410,12 +261,6 @@ impl Person {
             C::Disable if !self.enabled => return Err(R::Disabled),
             C::Disable => E::Disabled {},
         })
-    }
-
-    fn change_membership(&mut self, party: &str, change: impl FnOnce(&mut Membership)) {
-        if let Some(membership) = self.memberships.get_mut(party) {
-            change(membership);
-        }
     }
 
     fn apply(&mut self, event: UserEvent) {
@@ -478,10 +323,6 @@ impl Person {
             }
         }
     }
-}
-
-fn party_of(key: &str) -> Option<Party> {
-    if key == "provider" { Some(Party::Provider) } else { key.parse().ok().map(Party::Customer) }
 }
 
 impl User {
