@@ -34,4 +34,4 @@ pub use http::tls::{Certificates, TlsError};
 pub use identity::demonstration::{Guest, guests};
 pub use identity::sign_up::Terms;
 pub use identity::sweep::SweepOptions;
-pub use routes::{Need, authenticated, needing_step_up, needs, openapi, router, routes_of};
+pub use routes::{Need, authenticated, editing, needing_step_up, needs, openapi, router, routes_of};

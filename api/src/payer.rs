@@ -8,7 +8,7 @@ use daybook_core::{
     terms::sealed::Sealed,
 };
 use daybook_projections::{Chosen, payer::PayerRow};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
@@ -102,6 +102,44 @@ pub async fn create(State(app): State<App>, Writing { body, request }: Writing<N
     app.create("/v1/payers", request.command(operation, effective_at, reason)?, &named).await
 }
 
+/// What is to be another.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PayerEdit {
+    #[schema(example = "Analytical Engines Ltd")]
+    name: Option<Name>,
+    /// The whole address.
+    #[schema(inline = false)]
+    address: Option<Address>,
+    /// `null` takes the number away; without the member it stays.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<Label>)]
+    tax_number: Option<Option<Label>>,
+    effective_at: Option<Time>,
+    reason: Option<Sentence>,
+}
+
+/// A member that is there, be it as `null`.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Label>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// Changes what is named of a payer, all of it or nothing. Documents issued before keep what they bear.
+#[utoipa::path(patch, path = "/v1/payers/{id}", request_body = PayerEdit, responses((status = 200, body = Made)))]
+pub async fn edit(
+    State(app): State<App>,
+    Named(Ref(payer)): Named<PayerRef>,
+    Writing { body, request }: Writing<PayerEdit>,
+) -> Result<Written, ApiError> {
+    let PayerEdit { name, address, tax_number, effective_at, reason } = body;
+    let name = name.map(|name| PayerChange::Rename { name: name.into() });
+    let address = address.map(|address| PayerChange::Move { address: address.into() });
+    let tax_number = tax_number.map(|number| PayerChange::ChangeTaxNumber { tax_number: number.map(Sealed::from) });
+    let changes = [name, address, tax_number].into_iter().flatten().collect();
+    let operation = Operation::ChangePayer(ChangePayer { payer, changes });
+    app.change(request.command(operation, effective_at, reason)?, &[]).await
+}
+
 /// Gives a payer another name. Documents issued before keep the name that they bear.
 #[utoipa::path(post, path = "/v1/payers/{id}/rename", request_body = NewName, responses((status = 200, body = Made)))]
 pub async fn rename(
@@ -110,7 +148,8 @@ pub async fn rename(
     Writing { body, request }: Writing<NewName>,
 ) -> Result<Written, ApiError> {
     let NewName { name, effective_at, reason } = body;
-    let operation = Operation::ChangePayer(ChangePayer { payer, change: PayerChange::Rename { name: name.into() } });
+    let operation =
+        Operation::ChangePayer(ChangePayer { payer, changes: vec![PayerChange::Rename { name: name.into() }] });
     app.change(request.command(operation, effective_at, reason)?, &[]).await
 }
 
@@ -123,7 +162,7 @@ pub async fn relocate(
 ) -> Result<Written, ApiError> {
     let NewAddress { address, effective_at, reason } = body;
     let change = PayerChange::Move { address: address.into() };
-    let operation = Operation::ChangePayer(ChangePayer { payer, change });
+    let operation = Operation::ChangePayer(ChangePayer { payer, changes: vec![change] });
     app.change(request.command(operation, effective_at, reason)?, &[]).await
 }
 
@@ -136,7 +175,7 @@ pub async fn change_tax_number(
 ) -> Result<Written, ApiError> {
     let NewTaxNumber { tax_number, effective_at, reason } = body;
     let change = PayerChange::ChangeTaxNumber { tax_number: tax_number.map(Sealed::from) };
-    let operation = Operation::ChangePayer(ChangePayer { payer, change });
+    let operation = Operation::ChangePayer(ChangePayer { payer, changes: vec![change] });
     app.change(request.command(operation, effective_at, reason)?, &[]).await
 }
 
@@ -148,7 +187,7 @@ pub async fn deactivate(
     Writing { body, request }: Writing<Occasion>,
 ) -> Result<Written, ApiError> {
     let Occasion { effective_at, reason } = body;
-    let operation = Operation::ChangePayer(ChangePayer { payer, change: PayerChange::Deactivate });
+    let operation = Operation::ChangePayer(ChangePayer { payer, changes: vec![PayerChange::Deactivate] });
     app.change(request.command(operation, effective_at, reason)?, &[]).await
 }
 

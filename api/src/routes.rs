@@ -4,7 +4,7 @@ use axum::{
     Extension, Router,
     body::Bytes,
     http::{StatusCode, header::CONTENT_TYPE},
-    middleware::from_fn_with_state,
+    middleware::{from_fn, from_fn_with_state},
     routing::get,
 };
 use daybook_core::domain::function::Function;
@@ -23,7 +23,10 @@ use crate::{
     http::{
         authentication::{NeedsStepUp, admit, authenticate},
         layers::with_layers,
-        openapi::{describe, describe_step_up, frame, operations},
+        openapi::{
+            describe, describe_expected, describe_step_up, describe_tag, frame, operations, takes_preconditions,
+        },
+        precondition::{self, Edits},
         problem,
         write::{MovesMoney, Recorded},
     },
@@ -70,6 +73,7 @@ struct Route {
     need: Need,
     moves_money: bool,
     needs_step_up: bool,
+    edits: bool,
     handler: UtoipaMethodRouter<App>,
 }
 
@@ -77,6 +81,22 @@ impl Route {
     /// It also needs a session to show the password or the second factor once more, within five minutes before.
     fn after_step_up(self) -> Self {
         Self { needs_step_up: true, ..self }
+    }
+
+    /// It edits what a person has seen: it also needs `If-Match`, or an idempotency key.
+    fn edits(self) -> Self {
+        Self { edits: true, ..self }
+    }
+
+    /// Whether it takes `If-Match`: it changes what the path names.
+    fn expects(&self) -> bool {
+        self.method != "get" && self.path.contains("/{id}") && takes_preconditions(self.path)
+    }
+
+    /// Whether it shows one thing, whose version its answer names.
+    fn shows_one(&self) -> bool {
+        let listing = self.path.strip_suffix("/{id}").filter(|_| self.method == "get");
+        listing.is_some_and(|listing| !listing.contains('{') && takes_preconditions(self.path))
     }
 }
 
@@ -97,14 +117,15 @@ fn table() -> Vec<Route> {
         route("get", "/v1/customers/{id}", May(F::CustomersRead), routes!(customer::show)),
         route("get", "/v1/customers/{id}/discounts", May(F::DiscountsRead), routes!(discount::list_of_customer)),
         route("post", "/v1/customers/{id}/groups", May(F::CustomersGroup), routes!(customer::join_group)),
-        route("delete", "/v1/customers/{id}/groups/{group}", May(F::CustomersGroup), routes!(customer::leave_group)),
+        route("delete", "/v1/customers/{id}/groups/{group}", May(F::CustomersGroup), routes!(customer::leave_group)).edits(),
         route("get", "/v1/payers", May(F::PayersRead), routes!(payer::list)),
         route("get", "/v1/payers/{id}", May(F::PayersRead), routes!(payer::show)),
         route("post", "/v1/payers", May(F::PayersChange), routes!(payer::create)),
-        route("post", "/v1/payers/{id}/rename", May(F::PayersChange), routes!(payer::rename)),
-        route("post", "/v1/payers/{id}/move", May(F::PayersChange), routes!(payer::relocate)),
-        route("post", "/v1/payers/{id}/tax-number", May(F::PayersChange), routes!(payer::change_tax_number)),
-        route("post", "/v1/payers/{id}/deactivate", May(F::PayersChange), routes!(payer::deactivate)),
+        route("patch", "/v1/payers/{id}", May(F::PayersChange), routes!(payer::edit)).edits(),
+        route("post", "/v1/payers/{id}/rename", May(F::PayersChange), routes!(payer::rename)).edits(),
+        route("post", "/v1/payers/{id}/move", May(F::PayersChange), routes!(payer::relocate)).edits(),
+        route("post", "/v1/payers/{id}/tax-number", May(F::PayersChange), routes!(payer::change_tax_number)).edits(),
+        route("post", "/v1/payers/{id}/deactivate", May(F::PayersChange), routes!(payer::deactivate)).edits(),
 
         // Who signs in, and what everybody does about himself or herself.
         route("post", "/v1/sign-in", Nothing, routes!(sign_in::sign_in)),
@@ -135,13 +156,13 @@ fn table() -> Vec<Route> {
         route("get", "/v1/users", May(F::UsersRead), routes!(user::list)),
         route("get", "/v1/users/{id}", Identity, routes!(user::show)),
         route("post", "/v1/users", May(F::UsersManage), routes!(user::invite)).after_step_up(),
-        route("post", "/v1/users/{id}/rename", Identity, routes!(user::rename)),
-        route("post", "/v1/users/{id}/move", Identity, routes!(user::relocate)),
-        route("post", "/v1/users/{id}/contacts", Identity, routes!(user::add_contact)).after_step_up(),
-        route("delete", "/v1/users/{id}/contacts/{number}", Identity, routes!(user::remove_contact)).after_step_up(),
-        route("post", "/v1/users/{id}/enable", May(F::UsersManage), routes!(user::enable)).after_step_up(),
+        route("post", "/v1/users/{id}/rename", Identity, routes!(user::rename)).edits(),
+        route("post", "/v1/users/{id}/move", Identity, routes!(user::relocate)).edits(),
+        route("post", "/v1/users/{id}/contacts", Identity, routes!(user::add_contact)).edits().after_step_up(),
+        route("delete", "/v1/users/{id}/contacts/{number}", Identity, routes!(user::remove_contact)).edits().after_step_up(),
+        route("post", "/v1/users/{id}/enable", May(F::UsersManage), routes!(user::enable)).edits().after_step_up(),
         route("post", "/v1/users/{id}/disable", May(F::UsersManage), routes!(user::disable)),
-        route("post", "/v1/users/{id}/memberships", May(F::UsersManage), routes!(user::change_membership)).after_step_up(),
+        route("post", "/v1/users/{id}/memberships", May(F::UsersManage), routes!(user::change_membership)).edits().after_step_up(),
         route("post", "/v1/users/{id}/password-link", May(F::UsersManage), routes!(password::make_link)).after_step_up(),
         route("post", "/v1/users/{id}/factor-reset", May(F::FactorsReset), routes!(factor_reset::request)).after_step_up(),
         route("post", "/v1/users/{id}/factor-reset/complete", May(F::FactorsReset), routes!(factor_reset::complete)).after_step_up(),
@@ -155,9 +176,9 @@ fn table() -> Vec<Route> {
         route("get", "/v1/accounts/{id}/balance/explanation", May(F::AccountsRead), routes!(explanation::explain_balance)),
         route("get", "/v1/accounts/{id}/statement", May(F::AccountsRead), routes!(statement::statement)),
         route("post", "/v1/accounts", May(F::AccountsOpen), routes!(account::open)),
-        route("post", "/v1/accounts/{id}/credit-limit", May(F::AccountsTerms), routes!(account::set_credit_limit)),
-        route("post", "/v1/accounts/{id}/post-paid", May(F::AccountsTerms), routes!(account::change_post_paid)),
-        route("post", "/v1/accounts/{id}/automatic-allocation", May(F::AccountsAllocate), routes!(account::switch_automatic_allocation)),
+        route("post", "/v1/accounts/{id}/credit-limit", May(F::AccountsTerms), routes!(account::set_credit_limit)).edits(),
+        route("post", "/v1/accounts/{id}/post-paid", May(F::AccountsTerms), routes!(account::change_post_paid)).edits(),
+        route("post", "/v1/accounts/{id}/automatic-allocation", May(F::AccountsAllocate), routes!(account::switch_automatic_allocation)).edits(),
         money("post", "/v1/accounts/{id}/holds", May(F::AccountsHold), routes!(account::hold)),
         money("post", "/v1/accounts/{id}/holds/{hold}/release", May(F::AccountsHold), routes!(account::release_hold)),
         money("post", "/v1/accounts/{id}/adjustments", May(F::AccountsAdjust), routes!(account::adjust)),
@@ -168,7 +189,7 @@ fn table() -> Vec<Route> {
         route("get", "/v1/orders/{id}", May(F::OrdersRead), routes!(order::show)),
         money("post", "/v1/orders", May(F::OrdersPlace), routes!(order::place)),
         money("post", "/v1/orders/{id}/items", May(F::OrdersPlace), routes!(order::add_item)),
-        route("delete", "/v1/orders/{id}/items/{number}", May(F::OrdersPlace), routes!(order::remove_item)),
+        route("delete", "/v1/orders/{id}/items/{number}", May(F::OrdersPlace), routes!(order::remove_item)).edits(),
         route("post", "/v1/orders/{id}/rename", May(F::OrdersChange), routes!(order::rename)),
         route("post", "/v1/orders/{id}/delete", May(F::OrdersChange), routes!(order::delete)),
         money("post", "/v1/orders/{id}/pay", May(F::OrdersPay), routes!(order::pay)),
@@ -315,6 +336,11 @@ pub fn needing_step_up() -> Vec<(&'static str, &'static str)> {
     table().iter().filter(|line| line.needs_step_up).map(|line| (line.method, line.path)).collect()
 }
 
+/// The routes that edit what a person has seen, by method and path: they need `If-Match` or an idempotency key.
+pub fn editing() -> Vec<(&'static str, &'static str)> {
+    table().iter().filter(|line| line.edits).map(|line| (line.method, line.path)).collect()
+}
+
 /// The description of the API that is served at `/openapi.json`.
 pub fn openapi() -> OpenApi {
     described().1
@@ -323,6 +349,7 @@ pub fn openapi() -> OpenApi {
 fn described() -> (Router<App>, OpenApi) {
     let mut router = OpenApiRouter::with_openapi(frame());
     for mut line in table() {
+        let (shows_one, expects) = (line.shows_one(), line.expects());
         let item = line.handler.1.paths.get_mut(line.path).expect("a handler is annotated with its path in the table");
         let (method, operation) = operations(item).next().expect("a handler is annotated with its method");
         assert_eq!(method, line.method, "the annotation of {} agrees with the table", line.path);
@@ -330,12 +357,22 @@ fn described() -> (Router<App>, OpenApi) {
         if line.needs_step_up {
             describe_step_up(operation);
         }
+        if shows_one {
+            describe_tag(operation);
+            line.handler.2 = line.handler.2.layer(from_fn(precondition::tag));
+        }
+        if expects {
+            describe_expected(operation, line.edits);
+        }
         line.handler.2 = line.handler.2.layer(from_fn_with_state(line.need, admit));
         if let Some(recorded) = recorded(operation, line.path) {
             line.handler.2 = line.handler.2.layer(Extension(recorded));
         }
         if line.moves_money {
             line.handler.2 = line.handler.2.layer(Extension(MovesMoney));
+        }
+        if line.edits {
+            line.handler.2 = line.handler.2.layer(Extension(Edits));
         }
         if line.needs_step_up {
             line.handler.2 = line.handler.2.layer(Extension(NeedsStepUp));
@@ -354,7 +391,7 @@ fn recorded(operation: &Operation, path: &'static str) -> Option<Recorded> {
 }
 
 fn route(method: &'static str, path: &'static str, need: Need, handler: UtoipaMethodRouter<App>) -> Route {
-    Route { method, path, need, moves_money: false, needs_step_up: false, handler }
+    Route { method, path, need, moves_money: false, needs_step_up: false, edits: false, handler }
 }
 
 /// A route that moves money: it needs an idempotency key.

@@ -97,7 +97,7 @@ fn command(operation: Operation, at: DateTime<Utc>) -> Command {
         causation_id: None,
         occurred_at: at.trunc_subsecs(6),
     };
-    Command { id, operation, context, idempotency: None }
+    Command { id, operation, context, idempotency: None, expected: None }
 }
 
 /// The numbers of documents of which no series knows, in the order of the book.

@@ -12,6 +12,7 @@ mod input;
 mod listings;
 mod looks;
 mod migrations;
+mod preconditions;
 mod problems;
 mod purity;
 pub mod reference;

@@ -476,7 +476,7 @@ async fn whatever_is_accepted_can_be_projected_exported_and_verified() {
         let commands: Vec<Command> = (0..64)
             .filter_map(|_| {
                 let (operation, context) = (dice.operation(&world)?, dice.context());
-                Some(Command { id: Uuid::now_v7(), operation, context, idempotency: None })
+                Some(Command { id: Uuid::now_v7(), operation, context, idempotency: None, expected: None })
             })
             .collect();
         let verdicts: Vec<_> =

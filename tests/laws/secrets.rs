@@ -5,6 +5,7 @@ mod acts;
 
 use std::{fs, io::Write, net::IpAddr, os::unix::fs::PermissionsExt, path::Path, process::Stdio};
 
+use daybook_api::editing;
 use daybook_cluster::{Cluster, ClusterOptions, DATABASE};
 use daybook_core::{
     Actor, Context,
@@ -195,6 +196,9 @@ impl House {
         let mut request = by.asks(self.client.request(method_of, format!("{}{path}", self.url)));
         if let Some(body) = body {
             request = request.json(&body);
+        }
+        if editing().contains(&(method.to_lowercase().as_str(), route)) {
+            request = request.header("if-match", "*");
         }
         if route == "/v1/invoices" {
             request = request.header("idempotency-key", "the-one-invoice");

@@ -90,11 +90,14 @@ async fn whoever_confirms_the_mail_address_is_the_first_user_of_a_new_customer()
     let kinds: Vec<_> = log.body["lines"].as_array().unwrap().iter().map(|line| &line["kind"]).collect();
     assert!(kinds.contains(&&"signed_up".into()), "{}", log.text);
 
-    let history = app.from_page(&browser, Method::GET, &format!("/v1/history?entity={user}"));
+    let history = app.by(&anna, Method::GET, &format!("/v1/history?entity={user}"));
     let history = history.header("min-position", confirmed.header("ledger-position")).header("prefer", "wait=30");
     let history = Answer::to(history).await;
     let events = history.body["data"].as_array().unwrap();
-    let accepted = events.iter().find(|event| event["event_type"] == "user.terms_accepted").expect("it is an event");
+    let accepted = events
+        .iter()
+        .find(|event| event["event_type"] == "user.terms_accepted")
+        .unwrap_or_else(|| panic!("{}", history.text));
     let position = accepted["position"].as_u64().unwrap();
     let stored = app.read_by(&anna, &format!("/v1/audit/events?after={}&limit=1", position - 1)).await;
     // As `printf 'Whoever orders pays.' | sha256sum` has it.

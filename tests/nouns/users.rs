@@ -99,7 +99,7 @@ async fn a_right_that_is_taken_away_is_gone_at_the_next_request() {
     let change = |change: Value| json!({ "party": { "customer": party.key() }, "change": change });
     let rights = format!("/v1/users/{}/memberships", clerk.user);
     let ada = app.stepped_up(&ada).await;
-    let denied = app.page_posts(&ada, &rights, change(json!({ "deny_function": "orders.read" }))).await;
+    let denied = app.page_edits(&ada, &rights, change(json!({ "deny_function": "orders.read" }))).await;
     assert_eq!(denied.status, 200, "{}", denied.text);
     app.read_by(&clerk, "/v1/orders").await.refused(403, "forbidden-by-role");
     app.page_posts(&ada, &rights, change(json!({ "grant_function": "orders.read" }))).await;
@@ -283,7 +283,7 @@ async fn a_customer_sees_its_users_as_they_were() {
     let foreign = app.person("bob", &other, vec![M::GrantSuperuser]).await;
     let me = app.page_reads(&ada, "/v1/me").await.body;
     let (user, at) = (me["user"].as_str().unwrap(), app.position().await);
-    let renamed = app.page_posts(&ada, &format!("/v1/users/{user}/rename"), json!({ "name": "Ada King" })).await;
+    let renamed = app.page_edits(&ada, &format!("/v1/users/{user}/rename"), json!({ "name": "Ada King" })).await;
     assert_eq!(renamed.status, 200, "{}", renamed.text);
     let one = format!("/v1/users/{user}?as_known_at={at}");
     let shown = app.page_reads(&ada, &one).await;
@@ -297,6 +297,22 @@ async fn a_customer_sees_its_users_as_they_were() {
     let listed = app.read_by(&foreign, &all).await;
     let ids: Vec<_> = listed.body["data"].as_array().unwrap().iter().map(|user| &user["id"]).collect();
     assert_eq!(ids, [foreign.user.as_str()], "{}", listed.text);
+}
+
+#[tokio::test]
+async fn whoever_was_disabled_signs_in_anew_once_enabled() {
+    let app = TestApp::guarded().await;
+    let (party, ada) = with_superuser(&app).await;
+    // One superuser is left.
+    app.invited("boss@example.org", &party, vec![M::GrantSuperuser]).await;
+    let anna = app.person("anna", &Party::Provider, vec![M::GrantRole(Role::Staff)]).await;
+    let user = app.page_reads(&ada, "/v1/me").await.body["user"].as_str().unwrap().to_owned();
+    for change in ["disable", "enable"] {
+        let changed = app.post_by(&anna, &format!("/v1/users/{user}/{change}"), json!({})).await;
+        assert_eq!(changed.status, 200, "{change}: {}", changed.text);
+        app.page_reads(&ada, "/v1/me").await.refused(401, "unauthenticated");
+    }
+    app.signed_in("ada@example.org").await;
 }
 
 #[tokio::test]

@@ -31,7 +31,7 @@ pub fn context() -> Context {
 }
 
 pub fn command(operation: Operation) -> Command {
-    Command { id: Uuid::now_v7(), operation, context: context(), idempotency: None }
+    Command { id: Uuid::now_v7(), operation, context: context(), idempotency: None, expected: None }
 }
 
 /// The same command under a key; `request` stands for the bytes of the request.

@@ -128,7 +128,7 @@ impl Ledger {
             causation_id: None,
             occurred_at,
         };
-        let command = Command { id: Uuid::now_v7(), operation, context, idempotency: None };
+        let command = Command { id: Uuid::now_v7(), operation, context, idempotency: None, expected: None };
         let done = self.writer.execute(command).await.expect("the history is one that the domain allows");
         self.last = done.position;
         done.answer
@@ -290,7 +290,7 @@ async fn documents(ledger: &mut Ledger, customer: &CustomerId, account: &Account
         PayerChange::ChangeTaxNumber { tax_number: Some("DE1".into()) },
     ];
     for change in changes {
-        ledger.act(Operation::ChangePayer(ChangePayer { payer: payer.clone(), change })).await;
+        ledger.act(Operation::ChangePayer(ChangePayer { payer: payer.clone(), changes: vec![change] })).await;
     }
 
     let line = |item: &str, quantity| DraftLine {
@@ -335,7 +335,7 @@ async fn documents(ledger: &mut Ledger, customer: &CustomerId, account: &Account
         ],
     };
     ledger.act(Operation::IssueCreditNote(credit)).await;
-    ledger.act(Operation::ChangePayer(ChangePayer { payer, change: PayerChange::Deactivate })).await;
+    ledger.act(Operation::ChangePayer(ChangePayer { payer, changes: vec![PayerChange::Deactivate] })).await;
 }
 
 async fn advance(ledger: &mut Ledger, payment: &PaymentId, step: PaymentStep) {

@@ -162,6 +162,11 @@ impl TestApp {
     pub async fn page_posts(&self, browser: &Browser, path: &str, body: Value) -> Answer {
         Answer::to(self.from_page(browser, Method::POST, path).json(&body)).await
     }
+
+    /// Edits something by a session, whatever stands there.
+    pub async fn page_edits(&self, browser: &Browser, path: &str, body: Value) -> Answer {
+        Answer::to(self.from_page(browser, Method::POST, path).header("if-match", "*").json(&body)).await
+    }
 }
 
 impl Browser {

@@ -245,7 +245,7 @@ async fn a_payer_that_another_process_renamed_stands_on_a_document_by_its_new_na
     assert_eq!(printed(&app).await, "Analytical Engines");
     let (other, running) = app.database.writer().await;
     let change = PayerChange::Rename { name: "Difference Engines".into() };
-    let rename = Operation::ChangePayer(ChangePayer { payer: books.payer.parse().unwrap(), change });
+    let rename = Operation::ChangePayer(ChangePayer { payer: books.payer.parse().unwrap(), changes: vec![change] });
     other.execute(command(rename)).await.unwrap();
     running.shutdown().await;
     assert_eq!(printed(&app).await, "Difference Engines");

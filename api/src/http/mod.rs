@@ -17,6 +17,7 @@ pub mod moment;
 pub mod openapi;
 pub mod page;
 pub mod past;
+pub mod precondition;
 pub mod problem;
 pub mod read;
 pub mod signature;

@@ -20,6 +20,7 @@ use crate::{
     http::{
         caller::{self, ActorHeader},
         error::{FieldError, Problem},
+        precondition::tags_schema,
         signature,
         wire::{
             AccountRef, AskedPosition, CreditNoteRef, CustomerRef, DiscountRef, DisputeRef, ExpenseRef, FactorRef,
@@ -96,6 +97,40 @@ pub fn describe_step_up(operation: &mut Operation) {
     refusal.description = description.into();
     refusal.extensions = Some(ExtensionsBuilder::new().add(NEEDS_STEP_UP, json!(true)).build());
     operation.responses.responses.insert("403".into(), refusal.into());
+}
+
+/// Whether what is at this address has versions: what is somebody's own way to sign in, and what runs the server, has none.
+pub fn takes_preconditions(path: &str) -> bool {
+    path.starts_with("/v1/") && !is_personal(path, "") && !is_operators(path)
+}
+
+/// Says of an operation that shows one thing that its answer has a tag, and is left out for whoever has it.
+pub fn describe_tag(operation: &mut Operation) {
+    let description =
+        "The version of the thing, and a hash of what is shown: what `If-Match` and `If-None-Match` name.";
+    let tag = HeaderBuilder::new().schema(Some(text())).description(Some(description)).build();
+    if let Some(RefOr::T(answer)) = operation.responses.responses.get_mut("200") {
+        answer.headers.insert("ETag".into(), tag.clone().into());
+    }
+    let unchanged = ResponseBuilder::new().description("it is what `If-None-Match` names").header("ETag", tag);
+    operation.responses.responses.insert("304".into(), unchanged.build().into());
+    let told = "A tag that the caller has: if it is still the one, the answer is 304 without a body.";
+    add_header(operation, "If-None-Match", told);
+}
+
+/// Says of an operation that changes what the path names that it takes `If-Match`, and whether it needs it.
+pub fn describe_expected(operation: &mut Operation, is_needed: bool) {
+    let told = if is_needed {
+        "The `ETag` that was read. It is needed where there is no `Idempotency-Key`: otherwise 428. 412 if the thing has changed."
+    } else {
+        "The `ETag` that was read: 412 if the thing has changed since."
+    };
+    add_header(operation, "If-Match", told);
+}
+
+fn add_header(operation: &mut Operation, name: &str, told: &str) {
+    let header = parameter(name, ParameterIn::Header, Required::False, tags_schema(), Some(told));
+    operation.parameters.get_or_insert_default().push(header.into());
 }
 
 /// Where that is said.

@@ -32,6 +32,7 @@ impl From<&refusal::Kind> for Kind {
             Class::Conflict => CONFLICT,
             Class::Invalid => INVALID,
             Class::Forbidden => StatusCode::FORBIDDEN,
+            Class::Stale => StatusCode::PRECONDITION_FAILED,
         };
         Self { code, status, title }
     }
@@ -81,6 +82,7 @@ impl Documentation {
                 "wait as long as Retry-After says, then send the same request with the same Idempotency-Key"
             }
             StatusCode::INTERNAL_SERVER_ERROR => "send the same request with the same Idempotency-Key",
+            StatusCode::PRECONDITION_FAILED => "read it again, and send what is still to be changed with the new ETag",
             StatusCode::CONFLICT => "the request fits another state of the ledger; look at it before you ask again",
             _ => "correct the request; nothing of it was recorded, so the Idempotency-Key may be used again",
         };
@@ -125,6 +127,11 @@ const OWN: &[Kind] = &[
     at(BAD, "malformed-parameter", "A parameter of the query does not have the form that it needs"),
     at(BAD, "invalid-cursor", "The cursor was not given by this listing with these filters"),
     at(BAD, "idempotency-key-missing", "A request that moves money needs a header `Idempotency-Key`"),
+    at(
+        StatusCode::PRECONDITION_REQUIRED,
+        "precondition-required",
+        "A request that edits what others may edit, too, says which version it has seen",
+    ),
     at(INVALID, "read-too-long", "The answer takes longer than a request may"),
     at(StatusCode::UNAUTHORIZED, "unauthenticated", "The request needs a token or a session that is valid"),
     at(StatusCode::UNAUTHORIZED, "sign-in-refused", "The name, the password or the code is not right"),

@@ -16,7 +16,7 @@ use daybook_core::{
     event::AHEAD,
     operations::Operation,
     store::idempotency::{digest, given},
-    writer::{Command, Done, Idempotency},
+    writer::{Command, Done, Expected, Idempotency},
 };
 use daybook_identity::CutOff;
 use daybook_projections::{engine::Projection, factor_reset::FactorResets, user::Users};
@@ -37,6 +37,7 @@ use crate::{
         body,
         caller::Caller,
         error::ApiError,
+        precondition::{self, Edits},
         time::Time,
         wire::{Sentence, pattern_text},
     },
@@ -70,6 +71,7 @@ pub struct Writing<T> {
 pub struct WriteRequest {
     caller: Caller,
     idempotency: Option<Idempotency>,
+    expected: Option<Expected>,
     clock: Clock,
 }
 
@@ -96,7 +98,7 @@ impl WriteRequest {
             return Err(ApiError::field("invalid-value", "/effective_at", detail));
         }
         let context = self.caller.context(effective_at.unwrap_or(now), reason.map(String::from));
-        Ok(Command { id: Uuid::now_v7(), operation, context, idempotency: self.idempotency })
+        Ok(Command { id: Uuid::now_v7(), operation, context, idempotency: self.idempotency, expected: self.expected })
     }
 }
 
@@ -136,7 +138,9 @@ impl<T: DeserializeOwned> FromRequest<App> for Writing<T> {
         let idempotency = idempotency(&parts, &caller, &content)?;
         let error = match body::read(&parts.headers, &content) {
             Ok(body) => {
-                return Ok(Self { body, request: WriteRequest { caller, idempotency, clock: app.clock().clone() } });
+                let expected = precondition(&parts, idempotency.is_some())?;
+                let clock = app.clock().clone();
+                return Ok(Self { body, request: WriteRequest { caller, idempotency, expected, clock } });
             }
             Err(error) => error,
         };
@@ -152,7 +156,8 @@ impl FromRequestParts<App> for WriteRequest {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
         let caller = Caller::from_request_parts(parts, app).await?;
-        Ok(Self { caller, idempotency: None, clock: app.clock().clone() })
+        let expected = precondition(parts, false)?;
+        Ok(Self { caller, idempotency: None, expected, clock: app.clock().clone() })
     }
 }
 
@@ -168,6 +173,16 @@ impl IntoResponse for NotDone {
             Self::Refused(error) => error.into_response(),
             Self::Recorded(written) => written.into_response(),
         }
+    }
+}
+
+/// What the caller expects to find. A retry by its key is answered as before, whatever stands there now.
+fn precondition(parts: &Parts, has_key: bool) -> Result<Option<Expected>, ApiError> {
+    let expected = precondition::expected(parts)?;
+    let is_given = has_key || parts.headers.contains_key(header::IF_MATCH);
+    match parts.extensions.get::<Edits>() {
+        Some(Edits) if !is_given => Err(precondition::required()),
+        _ => Ok(expected),
     }
 }
 

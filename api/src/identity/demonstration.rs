@@ -110,6 +110,7 @@ async fn known(app: &App, kind: &str, party: Party, rights: Vec<MembershipChange
             occurred_at: chrono::SubsecRound::trunc_subsecs(now, 6),
         },
         idempotency: None,
+        expected: None,
     };
     let done = app.writer().execute(command).await.map_err(|error| ApiError::of_command(error, &[]))?;
     app.rights_are_known(done.position).await?;

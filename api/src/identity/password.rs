@@ -245,5 +245,5 @@ pub fn of_itself(user: &UserId, operation: Operation, now: DateTime<Utc>) -> Com
         causation_id: None,
         occurred_at: chrono::SubsecRound::trunc_subsecs(now, 6),
     };
-    Command { id: Uuid::now_v7(), operation, context, idempotency: None }
+    Command { id: Uuid::now_v7(), operation, context, idempotency: None, expected: None }
 }

@@ -192,6 +192,12 @@ pub fn is_prefix(text: &str) -> bool {
     nouns().any(|(prefix, _)| prefix == text)
 }
 
+/// The type of the aggregate with this identifier. `None` for what is part of another, and for what is no identifier.
+pub fn aggregate_type_of(id: &str) -> Option<&'static str> {
+    let (begin, _) = id.split_once('_')?;
+    AGGREGATE_TYPES.into_iter().find(|of| with_aggregate(of, NounOf).is_some_and(|(prefix, _)| prefix == begin))
+}
+
 /// What whoever reads the thing with this identifier may do. `None` if no identifier of the ledger begins so.
 pub fn read_by(id: &str) -> Option<Function> {
     let (begin, _) = id.split_once('_')?;

@@ -60,7 +60,7 @@ use crate::{
         team::TeamRejection, ticket::TicketRejection, user::UserRejection, user_name::UserNameRejection,
     },
     state::UnitOfWork,
-    terms::refusal::{DATE_OUT_OF_RANGE, Kind, Rejection, invalid, refusals},
+    terms::refusal::{DATE_OUT_OF_RANGE, Kind, Rejection, invalid, refusals, stale},
 };
 
 /// Everything that can be asked of the ledger.
@@ -208,6 +208,8 @@ refusals! {
         #[error("an event would have {bytes} bytes, and an event has {most} at most: divide the document into several")]
         EventTooLarge { bytes: usize, most: usize } =
             invalid("event-too-large", "An event would be larger than one can be"),
+        #[error("it has been changed since: it has version {version} now")]
+        Stale { version: u64 } with { version } = stale("stale-version", "It has been changed since it was read"),
         #[error("a text cannot have the character U+0000")]
         TextWithNul = invalid("text-with-nul", "A text cannot have the character U+0000"),
     }

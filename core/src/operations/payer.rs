@@ -14,7 +14,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct ChangePayer {
     pub payer: PayerId,
-    pub change: PayerChange,
+    /// All of them, or none if one is refused.
+    pub changes: Vec<PayerChange>,
 }
 
 impl Profile {
@@ -28,7 +29,9 @@ impl Profile {
 
 impl ChangePayer {
     pub(super) fn decide(&self, books: &mut UnitOfWork<'_>) -> Result<Answer, Refusal> {
-        books.execute(&self.payer, PayerCommand::Change(self.change.clone()))?;
+        for change in &self.changes {
+            books.execute(&self.payer, PayerCommand::Change(change.clone()))?;
+        }
         Ok(answer(json!({ "id": self.payer })))
     }
 }

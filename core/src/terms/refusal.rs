@@ -14,6 +14,8 @@ pub enum Class {
     Invalid,
     /// Whoever asks may not do that.
     Forbidden,
+    /// The command was decided upon by its sender for another state than the present one.
+    Stale,
 }
 
 /// What refusals of one code have in common. Codes are stable: callers decide by them.
@@ -50,6 +52,10 @@ pub const fn invalid(code: &'static str, title: &'static str) -> Kind {
 
 pub const fn forbidden(code: &'static str, title: &'static str) -> Kind {
     Kind { code, class: Class::Forbidden, title }
+}
+
+pub const fn stale(code: &'static str, title: &'static str) -> Kind {
+    Kind { code, class: Class::Stale, title }
 }
 
 // Kinds that several nouns have.

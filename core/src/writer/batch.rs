@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use tokio::time::Instant;
 
-use super::{Command, Done, ExecuteError, Failure, Waiting, recent::Recorded};
+use super::{Command, Done, ExecuteError, Expected, Failure, Waiting, recent::Recorded};
 use crate::state::{Aggregates, Loaded, NewEvent, Outcome, StreamKey, UnitOfWork};
 #[cfg(debug_assertions)]
 use crate::store::Opener;
@@ -384,6 +384,9 @@ impl Batch {
             Err(refusal) => return Decision::Made(Err(refusal.into())),
         };
         let Outcome { mut events, touched } = books.finish();
+        if let Some(stale) = waiting.command.expected.as_ref().and_then(|expected| stale(expected, &events, &touched)) {
+            return Decision::Made(Err(Refusal::from(stale).into()));
+        }
         if let Err(unbalanced) = all_balanced(&events) {
             tracing::error!(command = %waiting.command.id, %unbalanced, "an operation made an event that does not balance");
             return Decision::Made(Err(Failure::Unbalanced(unbalanced).into()));
@@ -460,6 +463,19 @@ impl Batch {
         let persons = seals(&mut events, &touched, &self.person_keys).err().unwrap_or_default();
         Wanted { persons, ..Wanted::default() }
     }
+}
+
+/// The refusal of a command whose sender has seen another version than it would change. What the domain refuses anyway is
+/// refused for that reason (RFC 9110, section 13.2.1).
+fn stale(
+    Expected { aggregate_id, versions }: &Expected,
+    events: &[NewEvent],
+    touched: &HashMap<StreamKey, Loaded>,
+) -> Option<OperationRejection> {
+    let is_of_it = |stream: &StreamKey| *stream.aggregate_id == **aggregate_id;
+    let after = touched.iter().find(|(stream, _)| is_of_it(stream)).map_or(0, |(_, loaded)| loaded.sequence);
+    let version = after - events.iter().filter(|event| is_of_it(&event.stream)).count() as u64;
+    (!versions.contains(&version)).then_some(OperationRejection::Stale { version })
 }
 
 /// The keys for the texts of these events, or whose keys are not in memory.

@@ -46,6 +46,16 @@ pub struct Command {
     pub operation: Operation,
     pub context: Context,
     pub idempotency: Option<Idempotency>,
+    /// What its sender has seen, if that is to stand still.
+    pub expected: Option<Expected>,
+}
+
+/// The version of an aggregate that the sender of a command has seen. The command is refused if it has another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expected {
+    pub aggregate_id: String,
+    /// One of these: each is the number of its events.
+    pub versions: Vec<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -96,7 +96,7 @@ impl Teller {
         let scope = format!("demonstration:{}", self.seed);
         let idempotency = Some(Idempotency { scope, key: self.told.to_string(), fingerprint });
         let id = self.command_id(at);
-        let command = Command { id, operation, context, idempotency };
+        let command = Command { id, operation, context, idempotency, expected: None };
         match self.writer.execute(command).await {
             Ok(done) => {
                 self.position = self.position.max(done.position);

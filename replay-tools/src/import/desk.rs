@@ -134,6 +134,12 @@ impl Request {
             occurred_at: self.at,
         };
         let idempotency = Idempotency { scope: SCOPE.into(), key: self.key, fingerprint: self.fingerprint };
-        Command { id: Uuid::now_v7(), operation: self.operation, context, idempotency: Some(idempotency) }
+        Command {
+            id: Uuid::now_v7(),
+            operation: self.operation,
+            context,
+            idempotency: Some(idempotency),
+            expected: None,
+        }
     }
 }

@@ -300,7 +300,7 @@ impl Desk {
             causation_id: None,
             occurred_at: Utc::now().trunc_subsecs(6),
         };
-        let command = Command { id: Uuid::now_v7(), operation, context, idempotency: None };
+        let command = Command { id: Uuid::now_v7(), operation, context, idempotency: None, expected: None };
         Ok(self.writer.execute(command).await?.answer)
     }
 }

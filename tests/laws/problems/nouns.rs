@@ -28,7 +28,7 @@ pub async fn customers(app: &TestApp, parties: &Parties, raised: &mut Raised) {
         ("payer-deactivated", 409, "", rename(&gone), json!({ "name": "Ada" })),
     ];
     raised.post(app, rows).await;
-    let leave = app.request(Method::DELETE, &format!("{}/silver", groups(&parties.ada)));
+    let leave = app.request(Method::DELETE, &format!("{}/silver", groups(&parties.ada))).header("if-match", "*");
     raised.by(&Answer::to(leave.json(&json!({}))).await, (409, "not-in-group"));
 }
 
@@ -106,7 +106,10 @@ pub async fn orders(app: &TestApp, parties: &Parties, raised: &mut Raised) {
     ];
     raised.post(app, rows).await;
     for (number, status, code) in [(9, 404, "order-item-not-found"), (1, 409, "last-item")] {
-        let remove = app.request(Method::DELETE, &to(&open, &format!("items/{number}"))).json(&json!({}));
+        let remove = app
+            .request(Method::DELETE, &to(&open, &format!("items/{number}")))
+            .header("if-match", "*")
+            .json(&json!({}));
         raised.by(&Answer::to(remove).await, (status, code));
     }
 }
@@ -339,6 +342,6 @@ pub async fn users(app: &TestApp, parties: &Parties, raised: &mut Raised) {
         ("last-operator", 409, "", to(&root, "disable"), json!({})),
     ];
     raised.post(app, rows).await;
-    let contact = app.request(Method::DELETE, &to(&ada, "contacts/7"));
+    let contact = app.request(Method::DELETE, &to(&ada, "contacts/7")).header("if-match", "*");
     raised.by(&Answer::to(contact.json(&json!({}))).await, (404, "contact-not-found"));
 }

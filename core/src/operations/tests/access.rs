@@ -136,7 +136,7 @@ fn what_is_another_customers_is_as_if_it_were_not_there() {
     let (there, nowhere) = (books.refused(reply(&foreign)), books.refused(reply(&named("nowhere"))));
     assert_eq!((there.code(), there.to_string()), ("ticket-not-found", nowhere.to_string()));
     assert_eq!(books.refused(open_ticket(&bob)).code(), "customer-not-found");
-    let change = ChangePayer { payer: foreign_payer, change: PayerChange::Deactivate };
+    let change = ChangePayer { payer: foreign_payer, changes: vec![PayerChange::Deactivate] };
     assert_eq!(books.refused(Operation::ChangePayer(change)).code(), "payer-not-found");
     // What was refused has left nothing empty behind.
     books.act_by_itself();

@@ -139,12 +139,12 @@ fn s32_an_invoice_keeps_the_payer_as_it_was() {
     let issue = Operation::IssueInvoice(invoice(&account, &payer, &[("1.00", "0")]));
     let before: InvoiceId = id(&books.done(issue.clone()));
     let change = PayerChange::Rename { name: "Ada Lovelace".into() };
-    books.done(Operation::ChangePayer(ChangePayer { payer: payer.clone(), change }));
+    books.done(Operation::ChangePayer(ChangePayer { payer: payer.clone(), changes: vec![change] }));
     let after: InvoiceId = id(&books.done(issue.clone()));
     let name = |invoice| books.state::<Invoice>(invoice).standing().expect("it is final").payer.name.clone();
     assert_eq!((name(&before), name(&after)), ("Ada Byron".into(), "Ada Lovelace".into()));
     let change = PayerChange::Deactivate;
-    books.done(Operation::ChangePayer(ChangePayer { payer, change }));
+    books.done(Operation::ChangePayer(ChangePayer { payer, changes: vec![change] }));
     assert_eq!(books.refused(issue), PayerRejection::Deactivated.into());
 }
 

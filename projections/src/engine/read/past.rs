@@ -255,8 +255,13 @@ impl Snapshot {
         let keys = own(viewer, past, target, keys, connection).await?;
         let mut rows = past.folded(target, &keys, connection).await?;
         for table in target.definition.tables {
+            connection.execute(&*format!("truncate pg_temp.{}", table.name())).await?;
+        }
+        // No row is let in before those that say whose it is.
+        let mut tables: Vec<_> = target.definition.tables.iter().collect();
+        tables.sort_by_key(|table| table.owner().parents().len());
+        for table in tables {
             let name = table.name();
-            connection.execute(&*format!("truncate pg_temp.{name}")).await?;
             let statement = format!(
                 "insert into pg_temp.{name} select t.* from json_populate_recordset(null::pg_temp.{name}, $1::json) t"
             );
