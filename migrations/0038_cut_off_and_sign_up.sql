@@ -2,6 +2,8 @@
 -- change and removed when all of it is done, so that a process that is killed in between leaves it to the next one.
 create table cut_offs (
     id uuid primary key,
+    -- The command that makes the change: its events bear it.
+    command_id uuid not null,
     user_id text not null,
     -- Why the sessions end; null if only links are withdrawn.
     ended_by text,
@@ -28,10 +30,13 @@ create table sign_ups (
     expires_at timestamptz not null
 );
 
--- How many of one network were taken in an hour.
+create index sign_ups_of_name on sign_ups (login_name);
+
+-- How many of one network were tried, and how many were taken, in an hour.
 create table sign_up_counts (
     hour timestamptz not null,
     network text not null,
+    tried integer not null,
     taken integer not null,
     primary key (hour, network)
 );

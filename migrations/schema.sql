@@ -454,6 +454,7 @@ CREATE VIEW public.customers AS
 
 CREATE TABLE public.cut_offs (
     id uuid NOT NULL,
+    command_id uuid NOT NULL,
     user_id text NOT NULL,
     ended_by text,
     kept_session text,
@@ -847,6 +848,27 @@ CREATE TABLE public.one_time_links (
     used_at timestamp with time zone
 );
 
+CREATE TABLE public.operations (
+    id text NOT NULL,
+    kind text NOT NULL,
+    subject text NOT NULL,
+    request jsonb NOT NULL,
+    asked_by text NOT NULL,
+    asked_at timestamp with time zone NOT NULL,
+    begun_at timestamp with time zone,
+    ended_at timestamp with time zone,
+    status text NOT NULL,
+    done bigint,
+    total bigint,
+    phase text,
+    outcome jsonb,
+    cancelled_by text,
+    touched_at timestamp with time zone NOT NULL,
+    CONSTRAINT an_end_has_its_moment CHECK (((status = ANY (ARRAY['done'::text, 'failed'::text, 'cancelled'::text])) = (ended_at IS NOT NULL))),
+    CONSTRAINT operations_kind_check CHECK ((kind = ANY (ARRAY['rebuild'::text, 'verify'::text]))),
+    CONSTRAINT operations_status_check CHECK ((status = ANY (ARRAY['waiting'::text, 'running'::text, 'done'::text, 'failed'::text, 'cancelled'::text])))
+);
+
 CREATE TABLE public.order_items_v1 (
     order_id text NOT NULL,
     number integer NOT NULL,
@@ -1231,6 +1253,7 @@ CREATE TABLE public.sign_in_refusals (
 CREATE TABLE public.sign_up_counts (
     hour timestamp with time zone NOT NULL,
     network text NOT NULL,
+    tried integer NOT NULL,
     taken integer NOT NULL
 );
 
@@ -1552,6 +1575,9 @@ ALTER TABLE ONLY public.one_time_links
 ALTER TABLE ONLY public.one_time_links
     ADD CONSTRAINT one_time_links_pkey PRIMARY KEY (user_id, purpose);
 
+ALTER TABLE ONLY public.operations
+    ADD CONSTRAINT operations_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY public.order_items_v1
     ADD CONSTRAINT order_items_v1_pkey PRIMARY KEY (order_id, number);
 
@@ -1712,6 +1738,8 @@ CREATE INDEX journal_lines_v1_ledger_account_currency_position_leg_idx ON public
 
 CREATE INDEX memberships_v1_customer_id_idx ON public.memberships_v1 USING btree (customer_id);
 
+CREATE INDEX operations_in_order ON public.operations USING btree (asked_at DESC, id DESC);
+
 CREATE INDEX orders_v1_account_id_position_idx ON public.orders_v1 USING btree (account_id, "position");
 
 CREATE INDEX orders_v1_customer_id_position_idx ON public.orders_v1 USING btree (customer_id, "position");
@@ -1755,6 +1783,8 @@ CREATE INDEX services_v1_order_id_idx ON public.services_v1 USING btree (order_i
 CREATE INDEX services_v1_position_idx ON public.services_v1 USING btree ("position");
 
 CREATE INDEX sessions_of_user ON public.sessions USING btree (user_id) WHERE (ended_at IS NULL);
+
+CREATE INDEX sign_ups_of_name ON public.sign_ups USING btree (login_name);
 
 CREATE INDEX tickets_v1_about_id_idx ON public.tickets_v1 USING btree (about_id) WHERE (about_id IS NOT NULL);
 
@@ -1928,6 +1958,8 @@ GRANT UPDATE(made_at) ON TABLE public.one_time_links TO daybook_app;
 GRANT UPDATE(expires_at) ON TABLE public.one_time_links TO daybook_app;
 
 GRANT UPDATE(used_at) ON TABLE public.one_time_links TO daybook_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.operations TO daybook_app;
 
 GRANT SELECT,INSERT,DELETE,TRUNCATE,UPDATE ON TABLE public.order_items_v1 TO daybook_app;
 

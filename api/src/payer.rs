@@ -135,7 +135,11 @@ pub async fn edit(
     let name = name.map(|name| PayerChange::Rename { name: name.into() });
     let address = address.map(|address| PayerChange::Move { address: address.into() });
     let tax_number = tax_number.map(|number| PayerChange::ChangeTaxNumber { tax_number: number.map(Sealed::from) });
-    let changes = [name, address, tax_number].into_iter().flatten().collect();
+    let changes: Vec<PayerChange> = [name, address, tax_number].into_iter().flatten().collect();
+    if changes.is_empty() {
+        let detail = "one of `name`, `address` and `tax_number` is needed";
+        return Err(ApiError::new("missing-field", detail));
+    }
     let operation = Operation::ChangePayer(ChangePayer { payer, changes });
     app.change(request.command(operation, effective_at, reason)?, &[]).await
 }

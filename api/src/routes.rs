@@ -24,7 +24,8 @@ use crate::{
         authentication::{NeedsStepUp, admit, authenticate},
         layers::with_layers,
         openapi::{
-            describe, describe_expected, describe_step_up, describe_tag, frame, operations, takes_preconditions,
+            describe, describe_expected, describe_step_up, describe_tag, frame, has_versions, operations,
+            takes_preconditions,
         },
         precondition::{self, Edits},
         problem,
@@ -32,7 +33,7 @@ use crate::{
     },
     identity::{access_log, demonstration, factor_reset, me, password, session, sign_in, sign_up, token},
     invoice,
-    operate::{health, metrics, parking, projection, rebuild},
+    operate::{health, metrics, operation, parking, projection, rebuild},
     order, payer, payment,
     payment::{allocation, dispute, notice, refund},
     service, statement, ticket, user,
@@ -90,7 +91,7 @@ impl Route {
 
     /// Whether it takes `If-Match`: it changes what the path names.
     fn expects(&self) -> bool {
-        self.method != "get" && self.path.contains("/{id}") && takes_preconditions(self.path)
+        self.method != "get" && self.path.contains("/{id}") && has_versions(self.path)
     }
 
     /// Whether it shows one thing, whose version its answer names.
@@ -176,9 +177,9 @@ fn table() -> Vec<Route> {
         route("get", "/v1/accounts/{id}/balance/explanation", May(F::AccountsRead), routes!(explanation::explain_balance)),
         route("get", "/v1/accounts/{id}/statement", May(F::AccountsRead), routes!(statement::statement)),
         route("post", "/v1/accounts", May(F::AccountsOpen), routes!(account::open)),
-        route("post", "/v1/accounts/{id}/credit-limit", May(F::AccountsTerms), routes!(account::set_credit_limit)).edits(),
-        route("post", "/v1/accounts/{id}/post-paid", May(F::AccountsTerms), routes!(account::change_post_paid)).edits(),
-        route("post", "/v1/accounts/{id}/automatic-allocation", May(F::AccountsAllocate), routes!(account::switch_automatic_allocation)).edits(),
+        route("post", "/v1/accounts/{id}/credit-limit", May(F::AccountsTerms), routes!(account::set_credit_limit)),
+        route("post", "/v1/accounts/{id}/post-paid", May(F::AccountsTerms), routes!(account::change_post_paid)),
+        route("post", "/v1/accounts/{id}/automatic-allocation", May(F::AccountsAllocate), routes!(account::switch_automatic_allocation)),
         money("post", "/v1/accounts/{id}/holds", May(F::AccountsHold), routes!(account::hold)),
         money("post", "/v1/accounts/{id}/holds/{hold}/release", May(F::AccountsHold), routes!(account::release_hold)),
         money("post", "/v1/accounts/{id}/adjustments", May(F::AccountsAdjust), routes!(account::adjust)),
@@ -277,6 +278,7 @@ fn table() -> Vec<Route> {
         route("get", "/v1/ops/projections", May(F::ProjectionsRead), routes!(projection::list)),
         route("get", "/v1/ops/projections/{name}", May(F::ProjectionsRead), routes!(projection::show)),
         route("post", "/v1/ops/projections/{name}/rebuild", May(F::ProjectionsOperate), routes!(rebuild::rebuild)),
+        route("post", "/v1/ops/projections/{name}/verify", May(F::ProjectionsOperate), routes!(rebuild::verify)),
         route("post", "/v1/ops/projections/{name}/rollback", May(F::ProjectionsOperate), routes!(projection::roll_back)),
         route("post", "/v1/ops/projections/{name}/discard", May(F::ProjectionsOperate), routes!(projection::discard)),
         route("post", "/v1/ops/projections/{name}/pause", May(F::ProjectionsOperate), routes!(projection::pause)),
@@ -284,6 +286,9 @@ fn table() -> Vec<Route> {
         route("post", "/v1/ops/projections/{name}/park", May(F::ProjectionsOperate), routes!(parking::park)),
         route("post", "/v1/ops/projections/{name}/unpark", May(F::ProjectionsOperate), routes!(parking::unpark)),
         route("post", "/v1/ops/projections/{name}/repair", May(F::ProjectionsOperate), routes!(projection::repair)),
+        route("get", "/v1/operations", May(F::ProjectionsRead), routes!(operation::list)),
+        route("get", "/v1/operations/{id}", May(F::ProjectionsRead), routes!(operation::show)),
+        route("post", "/v1/operations/{id}/cancel", May(F::ProjectionsOperate), routes!(operation::cancel)),
         route("get", "/v1/ops/schema", May(F::ProjectionsRead), routes!(schema::list_versions)),
     ]
 }

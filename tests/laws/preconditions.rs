@@ -83,8 +83,34 @@ async fn an_edit_says_what_it_has_seen_or_bears_a_key() {
     // What is refused anyway is refused for that reason.
     let blank = edit(&app, &path, &json!({ "name": " " })).header("if-match", &tag);
     Answer::to(blank).await.refused(422, "name-missing");
-    let absent = edit(&app, "/v1/payers/pay_none", &body).header("if-match", &tag);
-    assert_eq!(Answer::to(absent).await.status, 404);
+    let absent = edit(&app, "/v1/payers/pyr_none", &body).header("if-match", &tag);
+    Answer::to(absent).await.refused(404, "payer-not-found");
+    let nothing = edit(&app, &path, &json!({ "reason": "none" })).header("if-match", "*");
+    Answer::to(nothing).await.refused(422, "missing-field");
+    // What has no version of its own takes no precondition.
+    let revoke = app.request(Method::POST, "/v1/discounts/dsc_1/revoke").json(&json!({})).header("if-match", &tag);
+    assert_ne!(Answer::to(revoke).await.status, 412);
+}
+
+/// Nothing loses its precondition without somebody noticing.
+#[test]
+fn what_edits_is_on_this_page() {
+    let known = [
+        ("delete", "/v1/customers/{id}/groups/{group}"),
+        ("patch", "/v1/payers/{id}"),
+        ("post", "/v1/payers/{id}/rename"),
+        ("post", "/v1/payers/{id}/move"),
+        ("post", "/v1/payers/{id}/tax-number"),
+        ("post", "/v1/payers/{id}/deactivate"),
+        ("post", "/v1/users/{id}/rename"),
+        ("post", "/v1/users/{id}/move"),
+        ("post", "/v1/users/{id}/contacts"),
+        ("delete", "/v1/users/{id}/contacts/{number}"),
+        ("post", "/v1/users/{id}/enable"),
+        ("post", "/v1/users/{id}/memberships"),
+        ("delete", "/v1/orders/{id}/items/{number}"),
+    ];
+    assert_eq!(editing(), known);
 }
 
 #[test]

@@ -60,6 +60,8 @@ pub(super) fn has_past(path: &str) -> bool {
         "/v1/me",
         "/v1/sign-up",
         "/v1/sign-ups",
+        "/v1/operations",
+        "/v1/operations/{id}",
         "/v1/sessions",
         "/v1/tokens",
     ];

@@ -1,6 +1,7 @@
 //! The engine of the projections, and its operators.
 
 mod drift;
+mod operations;
 mod ops;
 mod ops_rebuild;
 mod projecting;

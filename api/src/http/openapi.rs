@@ -29,7 +29,7 @@ use crate::{
         write::{self, IdempotencyKey},
     },
     identity::{session::SessionName, sign_up::SignUpName},
-    operate::operator::ProjectionName,
+    operate::{operation::OperationName, operator::ProjectionName},
     payment::notice::Sender,
     routes::Need,
 };
@@ -102,6 +102,11 @@ pub fn describe_step_up(operation: &mut Operation) {
 /// Whether what is at this address has versions: what is somebody's own way to sign in, and what runs the server, has none.
 pub fn takes_preconditions(path: &str) -> bool {
     path.starts_with("/v1/") && !is_personal(path, "") && !is_operators(path)
+}
+
+/// Whether what is at this address has a version of its own: a discount is part of another aggregate, and so is a token.
+pub fn has_versions(path: &str) -> bool {
+    takes_preconditions(path) && !["/v1/discounts/", "/v1/tokens/"].iter().any(|part| path.starts_with(part))
 }
 
 /// Says of an operation that shows one thing that its answer has a tag, and is left out for whoever has it.
@@ -212,6 +217,7 @@ fn in_path(path: &str, name: &str) -> RefOr<Schema> {
         ("me", "id") => FactorRef::schema(),
         ("sessions", "id") => SessionName::schema(),
         ("sign-ups", "id") => SignUpName::schema(),
+        ("operations", "id") => OperationName::schema(),
         ("tokens", "id") => TokenRef::schema(),
         ("users", "id") => UserRef::schema(),
         (_, "gateway") => Sender::schema(),
@@ -253,7 +259,12 @@ fn parameter(
 
 /// What operators ask is answered from how things stand now, and neither waits for a position nor is answered twice.
 fn is_operators(path: &str) -> bool {
-    path.starts_with("/v1/ops/")
+    path.starts_with("/v1/ops/") || is_of_operations(path)
+}
+
+/// Long work that was asked for, which no position belongs to.
+fn is_of_operations(path: &str) -> bool {
+    path.starts_with("/v1/operations") || path.ends_with("/rebuild") || path.ends_with("/verify")
 }
 
 /// What somebody sees and does about himself or herself, which no position belongs to.
@@ -278,7 +289,8 @@ fn add_answers(operation: &mut Operation, path: &str, method: &str) {
             if answer.description.is_empty() {
                 answer.description = if status == "201" { "made" } else { "done" }.into();
             }
-            let is_of_no_position = is_personal(path, method) || (is_operators(path) && method != "get");
+            let is_of_no_position =
+                is_personal(path, method) || is_of_operations(path) || (is_operators(path) && method != "get");
             if !path.starts_with("/v1/") || is_of_no_position {
                 continue;
             }

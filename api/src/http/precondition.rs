@@ -17,7 +17,7 @@ use utoipa::openapi::{RefOr, schema::Schema};
 
 use crate::{
     app::App,
-    http::{address::in_path, error::ApiError, wire::pattern_text, write::LEDGER_POSITION},
+    http::{address::in_path, error::ApiError, moment, wire::pattern_text, write::LEDGER_POSITION},
 };
 
 /// Marks a route that edits what a person has seen: it needs `If-Match`, or an idempotency key.
@@ -35,6 +35,9 @@ pub async fn tag(request: Request, next: Next) -> Result<Response, ApiError> {
     let app = request.extensions().get::<App>().cloned().expect("every request carries its application");
     let headers = request.headers().clone();
     let asked = Named::read(&headers, &header::IF_NONE_MATCH)?;
+    // What was is no version to edit.
+    let is_of_the_past = form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes())
+        .any(|(name, _)| moment::PARAMETERS.contains(&&*name));
     let id = identifier(request.extensions().get::<MatchedPath>(), request.uri().path());
     let response = next.run(request).await;
     if response.status() != StatusCode::OK {
@@ -43,7 +46,7 @@ pub async fn tag(request: Request, next: Next) -> Result<Response, ApiError> {
     let (mut parts, body) = response.into_parts();
     let body = to_bytes(body, usize::MAX).await.map_err(|error| ApiError::new("internal", error.to_string()))?;
     let version = match (&id, position(&parts.headers)) {
-        (Some(id), Some(position)) => version(&app, id, position).await?,
+        (Some(id), Some(position)) if !is_of_the_past => version(&app, id, position).await?,
         _ => None,
     };
     let tag = written(version, &body);
@@ -151,7 +154,8 @@ pub fn tags_schema() -> RefOr<Schema> {
 /// What the caller expects of the thing that the path names, by `If-Match`.
 pub fn expected(parts: &Parts) -> Result<Option<Expected>, ApiError> {
     let Some(Named::Tags(tags)) = Named::read(&parts.headers, &header::IF_MATCH)? else { return Ok(None) };
-    let Some(aggregate_id) = identifier(parts.extensions.get::<MatchedPath>(), parts.uri.path()) else {
+    let named = identifier(parts.extensions.get::<MatchedPath>(), parts.uri.path());
+    let Some(aggregate_id) = named.filter(|id| aggregate_type_of(id).is_some()) else {
         let detail = "nothing at this address has a version";
         return Err(ApiError::new("malformed-header", detail).with("header", "if-match"));
     };

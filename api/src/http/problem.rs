@@ -194,6 +194,8 @@ const OWN: &[Kind] = &[
     // What is not in the read models.
     at(ABSENT, "credit-note-not-found", "There is no such credit note"),
     // What operators ask of the projections.
+    at(ABSENT, "operation-not-found", "There is no such operation"),
+    at(CONFLICT, "operation-ended", "The operation has ended already"),
     at(ABSENT, "projection-not-found", "There is no such projection"),
     at(ABSENT, "build-not-found", "The projection has no such build"),
     at(CONFLICT, "other-build", "Another build serves than the one that was to be left"),

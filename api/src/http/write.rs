@@ -299,17 +299,18 @@ impl App {
     ) -> Result<Written, ApiError> {
         let app = self.clone();
         self.to_the_end(async move {
-            let planned = app.identity().plan_cut_off(&cut_off, app.clock().now()).await?;
+            let planned = app.identity().plan_cut_off(&cut_off, command.id, app.clock().now()).await?;
             let followers = followers(&command.operation);
             let done = match app.record(command, named).await {
-                Err(error) if error.code() != "outcome-unknown" => {
+                // It is found out whether it was recorded, and what it takes ends then.
+                Err(error) if error.code() == "outcome-unknown" => return Err(error),
+                Err(error) => {
                     app.identity().forget_cut_off(planned).await?;
                     return Err(error);
                 }
-                outcome => outcome,
+                Ok(done) => done,
             };
             app.identity().cut_off(&cut_off, app.clock().now()).await?;
-            let done = done?;
             app.rows_follow(followers, done.position).await?;
             app.identity().cut_off(&cut_off, app.clock().now()).await?;
             app.identity().forget_cut_off(planned).await?;

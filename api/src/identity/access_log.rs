@@ -39,7 +39,7 @@ pub struct AccessQuery {
 
 /// A line of the log.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct LineShown {
+pub struct AccessLineShown {
     /// Of an attempt that was refused, the minute: the same attempts within a minute share a line.
     at: DateTime<Utc>,
     /// `signed_up`, `signed_in`, `sign_in_refused`, `signed_out`, `stepped_up`, `step_up_refused`, `viewed`, `acted`,
@@ -60,13 +60,13 @@ pub struct LineShown {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-pub struct LinesShown {
-    lines: Vec<LineShown>,
+pub struct AccessLinesShown {
+    lines: Vec<AccessLineShown>,
     next_cursor: Option<String>,
 }
 
 /// The access log of a customer or of a person, the newest line first.
-#[utoipa::path(get, path = "/v1/access-log", params(AccessQuery), responses((status = 200, body = LinesShown)))]
+#[utoipa::path(get, path = "/v1/access-log", params(AccessQuery), responses((status = 200, body = AccessLinesShown)))]
 pub async fn list(
     State(app): State<App>,
     Asker(asker): Asker,
@@ -94,10 +94,10 @@ pub async fn list(
     };
     let full = lines.len() == limit as usize;
     let next_cursor = lines.last().filter(|_| full).map(|line| write(line.cursor));
-    Ok(json(&LinesShown { lines: lines.into_iter().map(Into::into).collect(), next_cursor }))
+    Ok(json(&AccessLinesShown { lines: lines.into_iter().map(Into::into).collect(), next_cursor }))
 }
 
-impl From<AccessLine> for LineShown {
+impl From<AccessLine> for AccessLineShown {
     fn from(line: AccessLine) -> Self {
         let AccessLine { cursor, kind, user, customer, address, agent, credential, what, entity, reason } = line;
         Self { at: cursor.at, kind, user, customer, address, agent, credential, what, entity, reason }

@@ -16,28 +16,29 @@ use daybook_core::{
     terms::text_hash::TextHash,
     writer::{Command, Idempotency},
 };
-use daybook_identity::{self as identity, AccessKind, Attempt, NewSignUp, PasswordOf, Secret};
+use daybook_identity::{self as identity, Access, AccessKind, Attempt, NewSignUp, PasswordOf, Secret};
 use daybook_projections::user;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use sha2::{Digest, Sha256};
 use utoipa::{
-    PartialSchema, ToSchema,
+    IntoParams, PartialSchema, ToSchema,
     openapi::{RefOr, schema::Schema},
 };
 use uuid::Uuid;
 
 use super::{
-    count_refused, log,
+    count_refused, line_of, log,
     password::{LinkMade, log_link, of_itself},
     sign_in::SecretText,
 };
 use crate::{
     app::App,
     http::{
-        address::Named,
-        authentication::{Asker, Client},
+        address::{Asked, Named},
+        authentication::{Asker, Authenticated, Client},
         body::JsonBody,
         error::ApiError,
+        page::{DEFAULT_LIMIT, PageLimit},
         time::Day,
         wire::{Email, Name, json, pattern_text},
         write::LEDGER_POSITION,
@@ -46,9 +47,6 @@ use crate::{
 
 /// The most bytes of the text of the terms.
 const LONGEST_TERMS: u64 = 200_000;
-
-/// So many that wait are shown at most.
-const SHOWN: u32 = 200;
 
 /// What whoever signs up accepts.
 #[derive(Clone, Debug)]
@@ -149,8 +147,8 @@ pub async fn make(
         terms_hash: &terms.hash.to_string(),
         address: client.address,
     };
-    let made = app.identity().sign_ups.make(new, app.clock().now()).await?;
-    Ok((StatusCode::ACCEPTED, Json(Waiting { expires_at: made.expires_at })).into_response())
+    let expires_at = app.identity().sign_ups.make(new, app.clock().now()).await?;
+    Ok((StatusCode::ACCEPTED, Json(Waiting { expires_at })).into_response())
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -178,7 +176,6 @@ pub async fn confirm(
 ) -> Result<Response, ApiError> {
     open(&app)?;
     let now = app.clock().now();
-    let no_use = || ApiError::new("link-used", "the link was used, has expired, or is none");
     let found = app.identity().sign_ups.of_link(&Secret::new(link.0), now).await?.ok_or_else(no_use)?;
     let account = format!("sign-up {}", found.id);
     let attempt = Attempt { account: &account, address: client.address, session: None };
@@ -194,9 +191,14 @@ pub async fn confirm(
         count_refused(&app, &client, AccessKind::SignInRefused, None).await?;
         return Err(ApiError::new("sign-in-refused", "that is not the password that was chosen"));
     }
-    app.identity().guessing.succeeded(admitted, now).await?;
+    // Nobody asks again where somebody confirmed.
+    app.identity().guessing.not_made(admitted).await?;
     let confirming = app.clone();
     app.to_the_end(async move { become_customer(&confirming, &client, &found).await }).await
+}
+
+fn no_use() -> ApiError {
+    ApiError::new("link-used", "the link was used, has expired, or is none")
 }
 
 /// Records it, and only then throws the sign-up away: whatever is cut in between can be confirmed again.
@@ -205,7 +207,9 @@ async fn become_customer(app: &App, client: &Client, found: &identity::SignUp) -
     let now = app.clock().now();
     let (user, password) = (UserId::from_uuid(Uuid::now_v7()), Id::<Password>::from_uuid(Uuid::now_v7()));
     let of = PasswordOf { user: user.as_str(), password: password.as_str() };
-    app.identity().sign_ups.keep_password(found, of, now).await?;
+    if !app.identity().sign_ups.keep_password(found, of, now).await? {
+        return Err(no_use());
+    }
     let operation = Operation::SignUp(SignUp {
         user: user.clone(),
         invitation: Invitation {
@@ -249,12 +253,37 @@ pub struct SignUpShown {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct SignUpsShown {
     sign_ups: Vec<SignUpShown>,
+    /// Give it as `below` to get what comes next; absent on the last page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_below: Option<String>,
 }
 
-/// Who has signed up and waits to be confirmed, the newest first; 200 at most.
-#[utoipa::path(get, path = "/v1/sign-ups", responses((status = 200, body = SignUpsShown)))]
-pub async fn list(State(app): State<App>) -> Result<Response, ApiError> {
-    let waiting = app.identity().sign_ups.waiting(app.clock().now(), SHOWN).await?;
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct SignUpQuery {
+    /// The `next_below` of the page before.
+    #[param(inline)]
+    below: Option<SignUpName>,
+    /// So many at most.
+    #[param(inline)]
+    limit: Option<PageLimit>,
+}
+
+/// Who has signed up and waits to be confirmed, the newest first.
+#[utoipa::path(get, path = "/v1/sign-ups", params(SignUpQuery), responses((status = 200, body = SignUpsShown)))]
+pub async fn list(
+    State(app): State<App>,
+    client: Client,
+    Asker(asker): Asker,
+    Asked(SignUpQuery { below, limit }): Asked<SignUpQuery>,
+) -> Result<Response, ApiError> {
+    let limit = limit.map_or(DEFAULT_LIMIT, |limit| limit.0);
+    note(&app, &client, &asker, AccessKind::Viewed, "/v1/sign-ups", None).await?;
+    let below = below.as_ref().map(|SignUpName(id)| id.as_str());
+    let waiting = app.identity().sign_ups.waiting(below, app.clock().now(), limit).await?;
+    let is_full = waiting.len() == limit as usize;
+    let next_below = waiting.last().filter(|_| is_full).map(|last| last.id.clone());
     let names: Vec<String> = waiting.iter().map(|waiting| waiting.login_name.clone()).collect();
     let mut connection = app.store().pool().acquire().await?;
     let known = user::known_logins(&mut connection, &names).await?;
@@ -268,7 +297,28 @@ pub async fn list(State(app): State<App>) -> Result<Response, ApiError> {
         made_at: waiting.made_at,
         expires_at: waiting.expires_at,
     });
-    Ok(json(&SignUpsShown { sign_ups: sign_ups.collect() }))
+    Ok(json(&SignUpsShown { sign_ups: sign_ups.collect(), next_below }))
+}
+
+/// Writes down who has looked at the sign-ups, or has thrown one away: nobody's customer is in them yet.
+async fn note(
+    app: &App,
+    client: &Client,
+    asker: &Authenticated,
+    kind: AccessKind,
+    what: &str,
+    entity: Option<&str>,
+) -> Result<(), ApiError> {
+    let principal = asker.principal.as_ref();
+    let token = principal.and_then(|principal| principal.token.as_ref()).map(|token| token.as_str());
+    let line = Access {
+        user: principal.map(|principal| principal.user.as_str()),
+        credential: asker.session().map(|session| session.id.as_str()).or(token),
+        what: Some(what),
+        entity,
+        ..line_of(client, kind)
+    };
+    Ok(app.identity().access_log.write_all(&[line], app.clock().now()).await?)
 }
 
 /// The name of a sign-up.
@@ -286,6 +336,8 @@ impl<'de> Deserialize<'de> for SignUpName {
         }
     }
 }
+
+impl ToSchema for SignUpName {}
 
 impl PartialSchema for SignUpName {
     fn schema() -> RefOr<Schema> {
@@ -317,7 +369,13 @@ pub async fn make_link(
 
 /// Throws a sign-up away.
 #[utoipa::path(delete, path = "/v1/sign-ups/{id}", responses((status = 204)))]
-pub async fn remove(State(app): State<App>, Named(SignUpName(id)): Named<SignUpName>) -> Result<Response, ApiError> {
+pub async fn remove(
+    State(app): State<App>,
+    client: Client,
+    Asker(asker): Asker,
+    Named(SignUpName(id)): Named<SignUpName>,
+) -> Result<Response, ApiError> {
+    note(&app, &client, &asker, AccessKind::Acted, "/v1/sign-ups/{id}", Some(&id)).await?;
     if app.identity().sign_ups.remove(&id).await? {
         Ok(StatusCode::NO_CONTENT.into_response())
     } else {

@@ -47,13 +47,19 @@ const CUT_OFF_EVERY: Duration = Duration::from_secs(30);
 /// Ends what a killed process was about to end. Never ends by itself.
 pub async fn cut_offs(app: App) {
     loop {
-        match app.identity().cut_off_left(app.clock().now()).await {
+        match cut_off_left(&app).await {
             Ok(0) => {}
             Ok(done) => tracing::warn!(done, "ended sessions and links that another process has left"),
             Err(error) => tracing::warn!(error = %chain(&error), "sessions that a change was to end may go on"),
         }
         sleep(CUT_OFF_EVERY).await;
     }
+}
+
+async fn cut_off_left(app: &App) -> Result<u64, SweepError> {
+    let position = app.store().head().await?.position;
+    let rows_follow = app.reader().wait_for(user::Users::NAME, position, CUT_OFF_EVERY).await.is_ok();
+    Ok(app.identity().cut_off_left(rows_follow, app.clock().now()).await?)
 }
 
 /// Never ends by itself.

@@ -2,6 +2,7 @@
 
 pub mod health;
 pub mod metrics;
+pub mod operation;
 pub mod operator;
 pub mod parking;
 pub mod projection;

@@ -2,32 +2,26 @@
 
 use std::{
     collections::HashMap,
-    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use axum::{
-    extract::State,
-    http::{HeaderValue, StatusCode, header},
-    response::{IntoResponse, Response},
-};
+use axum::{extract::State, response::Response};
 use chrono::{DateTime, Utc};
 use daybook_core::{Position, chain, clock::Clock, store::Store};
 use daybook_projections::{
     Definition,
     engine::{self, Difference, RebuildError, RebuildOptions, Rebuilt, Room, Verified},
 };
-use futures::FutureExt;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
+use serde_json::json;
 use utoipa::ToSchema;
 
 use crate::{
     app::{App, Background},
     http::{address::Named, error::ApiError},
     operate::{
-        operator::{Instruction, named},
-        projection::ProjectionShown,
+        operation::{Ending, Gauge, Kind, NewOperation, OperationShown, Operations, Reading, accepted},
+        operator::{Instruction, Nothing, named},
     },
 };
 
@@ -42,8 +36,9 @@ pub struct Rebuild {
     afresh: bool,
 }
 
-/// Builds a projection anew in the background, while it is being read. `last_rebuild` tells what it comes to.
-#[utoipa::path(post, path = "/v1/ops/projections/{name}/rebuild", request_body = Rebuild, responses((status = 202, body = ProjectionShown)))]
+/// Builds a projection anew in the background, while it is being read. The operation says how far it is and what it has come
+/// to, and so does `last_rebuild` of the projection.
+#[utoipa::path(post, path = "/v1/ops/projections/{name}/rebuild", request_body = Rebuild, responses((status = 202, body = OperationShown)))]
 pub async fn rebuild(
     State(app): State<App>,
     Named(name): Named<String>,
@@ -51,15 +46,26 @@ pub async fn rebuild(
 ) -> Result<Response, ApiError> {
     let (definition, Rebuild { dry_run, afresh }) = (named(&name)?, body);
     let elsewhere = app.standing(definition).await?.building.is_some_and(|building| building.driven);
-    if elsewhere || !app.rebuilds().begin(definition, body, &by) {
+    let begun = if elsewhere { None } else { app.rebuilds().begin(definition, body, &by).await? };
+    let Some(operation) = begun else {
         let error = ApiError::new("rebuild-under-way", format!("a build of `{name}` is being made"));
         return Err(error.retry_after(3));
-    }
-    tracing::info!(projection = definition.name, dry_run, afresh, by, "a rebuild is asked for");
-    let mut response = (StatusCode::ACCEPTED, ProjectionShown::of(&app, definition).await?).into_response();
-    let location = HeaderValue::from_str(&format!("/v1/ops/projections/{}", definition.name));
-    response.headers_mut().insert(header::LOCATION, location.expect("the name of a projection is plain ASCII"));
-    Ok(response)
+    };
+    tracing::info!(projection = definition.name, operation, dry_run, afresh, by, "a rebuild is asked for");
+    accepted(&app, &operation).await
+}
+
+/// Folds the whole book in the background, and compares the rows that serve with what comes out. It changes nothing.
+#[utoipa::path(post, path = "/v1/ops/projections/{name}/verify", responses((status = 202, body = OperationShown)))]
+pub async fn verify(
+    State(app): State<App>,
+    Named(name): Named<String>,
+    Instruction { by, body: Nothing {} }: Instruction<Nothing>,
+) -> Result<Response, ApiError> {
+    let definition = app.serving(&name).await?;
+    let operation = app.rebuilds().verify(definition, &by).await?;
+    tracing::info!(projection = definition.name, operation, by, "a verification is asked for");
+    accepted(&app, &operation).await
 }
 
 /// The rebuilds of this process.
@@ -67,12 +73,10 @@ pub async fn rebuild(
 pub struct Rebuilds {
     store: Store,
     clock: Clock,
-    background: Background,
+    operations: Operations,
     room: Room,
     /// By projection, the last one.
     attempts: Arc<Mutex<HashMap<&'static str, LastRebuild>>>,
-    /// One is made at a time: each takes its share of the memory.
-    turn: Arc<Semaphore>,
 }
 
 /// A rebuild that was asked for.
@@ -125,7 +129,8 @@ enum RebuildStatus {
 impl Rebuilds {
     /// `room` is what each of them may take of the machine.
     pub fn new(store: Store, clock: Clock, background: Background, room: Room) -> Self {
-        Self { store, clock, background, room, attempts: Arc::default(), turn: Arc::new(Semaphore::new(1)) }
+        let operations = Operations::new(store.clone(), clock.clone(), background);
+        Self { store, clock, operations, room, attempts: Arc::default() }
     }
 
     /// What the rebuild of a projection has come to that was asked for last.
@@ -133,30 +138,86 @@ impl Rebuilds {
         self.attempts().get(projection).cloned()
     }
 
-    /// Begins a rebuild; `false` if one of that projection has not ended yet.
-    fn begin(&self, definition: Definition, Rebuild { dry_run, afresh }: Rebuild, by: &str) -> bool {
-        let mut attempts = self.attempts();
-        if attempts.get(definition.name).is_some_and(|last| last.ended_at.is_none()) {
-            return false;
-        }
+    /// Begins a rebuild; `None` if one of that projection has not ended yet.
+    async fn begin(
+        &self,
+        definition: Definition,
+        Rebuild { dry_run, afresh }: Rebuild,
+        by: &str,
+    ) -> Result<Option<String>, ApiError> {
         let (asked_by, asked_at, ended_at) = (by.to_owned(), self.clock.now(), None);
         let attempt = LastRebuild { dry_run, afresh, asked_by, asked_at, ended_at, status: RebuildStatus::Waiting };
-        attempts.insert(definition.name, attempt);
+        let before = {
+            let mut attempts = self.attempts();
+            if attempts.get(definition.name).is_some_and(|last| last.ended_at.is_none()) {
+                return Ok(None);
+            }
+            attempts.insert(definition.name, attempt)
+        };
         let options = RebuildOptions { room: self.room.clone(), dry_run, afresh };
-        self.background.run(self.clone().run(definition, options));
-        true
+        let request = json!({ "dry_run": dry_run, "afresh": afresh });
+        let new = NewOperation { kind: Kind::Rebuild, subject: definition.name, request, asked_by: by };
+        let (doing, ending) = (self.clone(), self.clone());
+        let work = move |gauge: Gauge| doing.rebuilt(definition, options, gauge);
+        let ended = move |is_cancelled: bool| {
+            let error = if is_cancelled { "it was cancelled" } else { "the server has a fault; its log says which" };
+            ending.not_left_running(&definition, error);
+        };
+        match self.operations.begin(new, work, ended).await {
+            Ok(operation) => Ok(Some(operation)),
+            Err(error) => {
+                let mut attempts = self.attempts();
+                match before {
+                    Some(before) => _ = attempts.insert(definition.name, before),
+                    None => _ = attempts.remove(definition.name),
+                }
+                Err(error.into())
+            }
+        }
     }
 
-    async fn run(self, definition: Definition, options: RebuildOptions) {
-        let _turn = self.turn.acquire().await.expect("the semaphore is never closed");
+    async fn rebuilt(self, definition: Definition, options: RebuildOptions, gauge: Gauge) -> Ending {
         self.tell(&definition, RebuildStatus::Running, None);
-        // A fault must not leave it running for ever in the eyes of everybody.
-        let rebuilt = AssertUnwindSafe(engine::rebuild(&self.store, &definition, &options, |_| {}));
-        let status = match rebuilt.catch_unwind().await {
-            Ok(outcome) => RebuildStatus::of(&definition, outcome),
-            Err(_) => RebuildStatus::Failed { error: "the server has a fault; its log tells which".into() },
+        let progress = |progress: engine::Progress| {
+            gauge.set(Reading {
+                phase: Some(progress.phase.into()),
+                done: Some(progress.position),
+                total: Some(progress.head),
+            });
         };
+        let outcome = engine::rebuild(&self.store, &definition, &options, progress).await;
+        let problem = outcome.as_ref().err().map(|error| {
+            let code = if matches!(error, RebuildError::Unproven(_)) { "build-unproven" } else { "internal" };
+            ApiError::new(code, chain(error).to_string())
+        });
+        let status = RebuildStatus::of(&definition, outcome);
+        let shown = serde_json::to_value(&status).expect("it is JSON");
         self.tell(&definition, status, Some(self.clock.now()));
+        match problem {
+            None => Ending::Done(shown),
+            Some(problem) => Ending::Failed(Box::new(problem.with("found", shown))),
+        }
+    }
+
+    /// Begins to compare the rows of a projection with a fresh fold.
+    async fn verify(&self, definition: Definition, by: &str) -> Result<String, ApiError> {
+        let new = NewOperation { kind: Kind::Verify, subject: definition.name, request: json!({}), asked_by: by };
+        let (store, room) = (self.store.clone(), self.room.clone());
+        let work = move |_: Gauge| async move {
+            match engine::verify(&store, &definition, &room).await {
+                Ok(found) => Ending::Done(serde_json::to_value(found).expect("it is JSON")),
+                Err(error) => Ending::Failed(Box::new(ApiError::new("internal", chain(&error).to_string()))),
+            }
+        };
+        Ok(self.operations.begin(new, work, |_| {}).await?)
+    }
+
+    /// What was cut does not look as if it went on.
+    fn not_left_running(&self, definition: &Definition, error: &str) {
+        let ended_at = Some(self.clock.now());
+        if let Some(attempt) = self.attempts().get_mut(definition.name).filter(|attempt| attempt.ended_at.is_none()) {
+            (attempt.status, attempt.ended_at) = (RebuildStatus::Failed { error: error.into() }, ended_at);
+        }
     }
 
     fn tell(&self, definition: &Definition, status: RebuildStatus, ended_at: Option<DateTime<Utc>>) {

@@ -4,14 +4,11 @@
 //! change is recorded, and removed once it has ended. Whatever a killed process has left is [carried out](Identity::cut_off_left)
 //! by the next one.
 
-use chrono::{DateTime, Duration, Utc};
+use chrono::{DateTime, Utc};
 use sqlx::Row;
 use uuid::Uuid;
 
 use crate::{Ended, Identity, IdentityError, uuid_at};
-
-/// A process that has not ended after so long what it wrote down was killed, or could not.
-pub const LEFT_AFTER: Duration = Duration::minutes(1);
 
 /// What ends of a person. Links for choosing a password are always withdrawn.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,16 +44,20 @@ impl CutOff {
 
 impl Identity {
     /// Writes down what is about to end.
-    pub async fn plan_cut_off(&self, of: &CutOff, now: DateTime<Utc>) -> Result<Planned, IdentityError> {
+    pub async fn plan_cut_off(&self, of: &CutOff, command: Uuid, now: DateTime<Utc>) -> Result<Planned, IdentityError> {
         let id = uuid_at(now);
-        sqlx::query("insert into cut_offs (id, user_id, ended_by, kept_session, made_at) values ($1, $2, $3, $4, $5)")
-            .bind(id)
-            .bind(&of.user)
-            .bind(of.sessions.map(<&str>::from))
-            .bind(&of.kept)
-            .bind(now)
-            .execute(self.store.pool())
-            .await?;
+        // By the clock of the database: the clocks of servers differ.
+        sqlx::query(
+            "insert into cut_offs (id, command_id, user_id, ended_by, kept_session, made_at)
+             values ($1, $2, $3, $4, $5, now())",
+        )
+        .bind(id)
+        .bind(command)
+        .bind(&of.user)
+        .bind(of.sessions.map(<&str>::from))
+        .bind(&of.kept)
+        .execute(self.store.pool())
+        .await?;
         Ok(Planned(id))
     }
 
@@ -64,7 +65,7 @@ impl Identity {
     pub async fn cut_off(&self, of: &CutOff, now: DateTime<Utc>) -> Result<(), IdentityError> {
         let CutOff { user, sessions, kept } = of;
         if let Some(ended) = sessions {
-            self.sessions.end_those_before(user, kept.as_deref(), *ended, None, now).await?;
+            self.sessions.end_but(user, kept.as_deref(), *ended, now).await?;
         }
         self.links.withdraw_all(user).await
     }
@@ -75,25 +76,43 @@ impl Identity {
         Ok(())
     }
 
-    /// Carries out what others have written down and left, and answers how many. Whether their change was recorded is not
-    /// asked: to sign in once more costs less than a session that outlives the change. What began after it goes on.
-    pub async fn cut_off_left(&self, now: DateTime<Utc>) -> Result<u64, IdentityError> {
-        let left = sqlx::query("select id, user_id, ended_by, kept_session, made_at from cut_offs where made_at < $1")
-            .bind(now - LEFT_AFTER)
-            .fetch_all(self.store.pool())
-            .await?;
+    /// Carries out what was written down more than a minute ago and left, and answers how many. A change that was refused
+    /// takes nothing from anybody: one of its events must stand. What began since the change ends, too, since the rows of users
+    /// may have lagged: to sign in once more costs less than a session that outlives the change.
+    ///
+    /// `rows_follow` says that these rows hold all that was recorded before this was asked. As long as they do not, somebody may
+    /// still sign in by what was taken, and it is looked at again.
+    pub async fn cut_off_left(&self, rows_follow: bool, now: DateTime<Utc>) -> Result<u64, IdentityError> {
+        let left = sqlx::query(
+            "select id, user_id, ended_by, kept_session, made_at < now() - interval '5 minutes' as is_old,
+                 exists (
+                     select from events
+                     where aggregate_type = 'user' and aggregate_id = user_id
+                         and metadata ->> 'command_id' = command_id::text
+                 ) as is_recorded
+             from cut_offs where made_at < now() - interval '1 minute'",
+        )
+        .fetch_all(self.store.pool())
+        .await?;
         let mut done = 0;
         for row in left {
-            let (user, ended): (String, Option<String>) = (row.try_get("user_id")?, row.try_get("ended_by")?);
-            let (kept, made_at): (Option<String>, DateTime<Utc>) =
-                (row.try_get("kept_session")?, row.try_get("made_at")?);
-            if let Some(ended) = ended {
-                let ended = ended.parse().map_err(|_| IdentityError::Unreadable { id: user.clone() })?;
-                self.sessions.end_those_before(&user, kept.as_deref(), ended, Some(made_at + LEFT_AFTER), now).await?;
+            let planned = Planned(row.try_get("id")?);
+            let (is_recorded, is_old): (bool, bool) = (row.try_get("is_recorded")?, row.try_get("is_old")?);
+            if !is_recorded {
+                // Its command may still wait to be recorded, but not for that long.
+                if is_old {
+                    self.forget_cut_off(planned).await?;
+                }
+                continue;
             }
-            self.links.withdraw_all(&user).await?;
-            self.forget_cut_off(Planned(row.try_get("id")?)).await?;
+            let (user, ended): (String, Option<String>) = (row.try_get("user_id")?, row.try_get("ended_by")?);
+            // A word of a later version says no less that the sessions end.
+            let sessions = ended.map(|ended| ended.parse().unwrap_or(Ended::ByStaff));
+            self.cut_off(&CutOff { user, sessions, kept: row.try_get("kept_session")? }, now).await?;
             done += 1;
+            if rows_follow {
+                self.forget_cut_off(planned).await?;
+            }
         }
         Ok(done)
     }

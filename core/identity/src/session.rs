@@ -246,27 +246,16 @@ impl Sessions {
         self.end_where("id <> $4", user, kept, by, now).await
     }
 
-    /// Ends the sessions of a user, or those that began by a moment, all but the one that is kept.
-    pub(crate) async fn end_those_before(
+    /// Ends the sessions of a user, all but the one that is kept.
+    pub(crate) async fn end_but(
         &self,
         user: &str,
         kept: Option<&str>,
         by: Ended,
-        began_by: Option<DateTime<Utc>>,
         now: DateTime<Utc>,
     ) -> Result<(), IdentityError> {
-        sqlx::query(
-            "update sessions set ended_at = $2, ended_by = $3
-             where user_id = $1 and ended_at is null and ($4 is null or began_at <= $4) and id is distinct from $5",
-        )
-        .bind(user)
-        .bind(now)
-        .bind(<&str>::from(by))
-        .bind(began_by)
-        .bind(kept)
-        .execute(&self.pool)
-        .await?;
-        Ok(())
+        // No session has an empty name.
+        self.end_where("id <> $4", user, kept.unwrap_or_default(), by, now).await.map(drop)
     }
 
     async fn end_where(

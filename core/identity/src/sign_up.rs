@@ -21,6 +21,13 @@ const WAITS: Duration = Duration::hours(72);
 /// How many sign-ups of one network are taken in an hour.
 const OF_AN_HOUR: i32 = 5;
 
+/// How many are looked at of one network in an hour. Most of them are refused for their passwords, which costs as much.
+const TRIED_IN_AN_HOUR: i32 = 30;
+
+/// How many wait for one mail address. What comes beyond that is answered like any other, and is not stored: nobody is sent more
+/// mails than that.
+const OF_A_NAME: i64 = 3;
+
 /// How many wait at most, from wherever they come.
 const MOST_WAITING: i64 = 10_000;
 
@@ -86,38 +93,51 @@ impl SignUps {
         Self { pool: store.pool().clone(), passwords, links }
     }
 
-    /// Stores a sign-up that waits to be confirmed.
-    pub async fn make(&self, new: NewSignUp<'_>, now: DateTime<Utc>) -> Result<SignUp, SignUpError> {
-        let (network, hour) = (network(new.address), now.duration_trunc(Duration::hours(1)).expect("it has an hour"));
+    /// Stores a sign-up that waits to be confirmed, and answers until when.
+    pub async fn make(&self, new: NewSignUp<'_>, now: DateTime<Utc>) -> Result<DateTime<Utc>, SignUpError> {
+        let (network, hour) =
+            (network_of_many(new.address), now.duration_trunc(Duration::hours(1)).expect("it has an hour"));
         let retry_after = hour + Duration::hours(1) - now;
-        let (taken, waiting): (i64, i64) = sqlx::query_as(
-            "select coalesce((select taken from sign_up_counts where hour = $1 and network = $2), 0)::bigint,
-                 (select count(*) from sign_ups where expires_at > $3)",
+        let expires_at = now + WAITS;
+        // Before anything is hashed, which is what costs.
+        let taken: Option<i32> = sqlx::query_scalar(
+            "insert into sign_up_counts as known (hour, network, tried, taken) values ($1, $2, 1, 0)
+             on conflict (hour, network) do update set tried = known.tried + 1
+             where known.tried < $3 and known.taken < $4
+             returning taken",
         )
         .bind(hour)
         .bind(&network)
+        .bind(TRIED_IN_AN_HOUR)
+        .bind(OF_AN_HOUR)
+        .fetch_optional(&self.pool)
+        .await?;
+        if taken.is_none() {
+            return Err(SignUpError::TooMany { retry_after });
+        }
+        let (waiting, of_name): (i64, i64) = sqlx::query_as(
+            "select count(*), count(*) filter (where login_name = $2) from sign_ups where expires_at > $1",
+        )
         .bind(now)
+        .bind(new.login_name)
         .fetch_one(&self.pool)
         .await?;
         if waiting >= MOST_WAITING {
             return Err(SignUpError::Full);
         }
-        // Hashing costs more than counting. Those that are hashed at once are counted once more below.
-        if taken >= i64::from(OF_AN_HOUR) {
-            return Err(SignUpError::TooMany { retry_after });
-        }
         let hash = self.passwords.hash(new.password, &[new.mail.to_owned(), new.name.to_owned()]).await?;
-        let made: Option<SignUp> = sqlx::query_as(&format!(
+        // Those that are hashed at once are counted once more.
+        let stored = sqlx::query(
             "with counted as (
-                 insert into sign_up_counts as known (hour, network, taken) values ($11, $8, 1)
-                 on conflict (hour, network) do update set taken = known.taken + 1 where known.taken < $12
+                 update sign_up_counts set taken = taken + 1 where hour = $11 and network = $8 and taken < $12
                  returning taken
+             ), stored as (
+                 insert into sign_ups (id, login_name, mail, name, password_hash, terms_dated, terms_hash, network,
+                     made_at, expires_at)
+                 select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10 from counted where $13
              )
-             insert into sign_ups (id, login_name, mail, name, password_hash, terms_dated, terms_hash, network, made_at,
-                 expires_at)
-             select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10 from counted
-             returning {COLUMNS}"
-        ))
+             select from counted",
+        )
         .bind(name_at("sup", now))
         .bind(new.login_name)
         .bind(new.mail)
@@ -127,18 +147,27 @@ impl SignUps {
         .bind(new.terms_hash)
         .bind(network)
         .bind(now)
-        .bind(now + WAITS)
+        .bind(expires_at)
         .bind(hour)
         .bind(OF_AN_HOUR)
+        .bind(of_name < OF_A_NAME)
         .fetch_optional(&self.pool)
         .await?;
-        made.ok_or(SignUpError::TooMany { retry_after })
+        if stored.is_none() { Err(SignUpError::TooMany { retry_after }) } else { Ok(expires_at) }
     }
 
-    /// Those that wait, the newest first.
-    pub async fn waiting(&self, now: DateTime<Utc>, limit: u32) -> Result<Vec<SignUp>, IdentityError> {
-        let statement = format!("select {COLUMNS} from sign_ups where expires_at > $1 order by id desc limit $2");
-        Ok(sqlx::query_as(&statement).bind(now).bind(i64::from(limit)).fetch_all(&self.pool).await?)
+    /// Those that wait, the newest first, from below the one that is named.
+    pub async fn waiting(
+        &self,
+        below: Option<&str>,
+        now: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<Vec<SignUp>, IdentityError> {
+        let statement = format!(
+            "select {COLUMNS} from sign_ups where expires_at > $1 and ($3::text is null or id < $3) order by id desc limit $2"
+        );
+        let waiting = sqlx::query_as(&statement).bind(now).bind(i64::from(limit)).bind(below);
+        Ok(waiting.fetch_all(&self.pool).await?)
     }
 
     pub async fn find(&self, id: &str, now: DateTime<Utc>) -> Result<Option<SignUp>, IdentityError> {
@@ -171,14 +200,15 @@ impl SignUps {
         self.passwords.is_of_hash(hash, password).await
     }
 
-    /// Stores the password as that of a user, under the id that an event is about to name.
+    /// Stores the password as that of a user, under the id that an event is about to name. `false` if the sign-up is not there
+    /// any more.
     pub async fn keep_password(
         &self,
         of: &SignUp,
         PasswordOf { user, password }: PasswordOf<'_>,
         now: DateTime<Utc>,
-    ) -> Result<(), IdentityError> {
-        sqlx::query(
+    ) -> Result<bool, IdentityError> {
+        let stored = sqlx::query(
             "insert into password_secrets (id, user_id, hash, made_at)
              select $2, $3, password_hash, $4 from sign_ups where id = $1",
         )
@@ -188,7 +218,7 @@ impl SignUps {
         .bind(now)
         .execute(&self.pool)
         .await?;
-        Ok(())
+        Ok(stored.rows_affected() == 1)
     }
 
     /// It is confirmed, or somebody has thrown it away. Whether there was one.
@@ -196,5 +226,16 @@ impl SignUps {
         self.links.withdraw(id, Purpose::ConfirmMail).await?;
         let removed = sqlx::query("delete from sign_ups where id = $1").bind(id).execute(&self.pool).await?;
         Ok(removed.rows_affected() == 1)
+    }
+}
+
+/// What is counted as one place: an IPv4 address, or the /48 of an IPv6 address, of which one subscriber may have all.
+fn network_of_many(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(_) => network(address),
+        IpAddr::V6(address) => {
+            let [first, second, third, ..] = address.segments();
+            format!("{}/48", std::net::Ipv6Addr::new(first, second, third, 0, 0, 0, 0, 0))
+        }
     }
 }

@@ -74,6 +74,7 @@ begin
             when relation.relname = 'one_time_links'
                 then 'select, insert, update (hash, about, made_at, expires_at, used_at), delete'
             when relation.relname in ('cut_offs', 'sign_ups') then 'select, insert, delete'
+            when relation.relname = 'operations' then 'select, insert, update, delete'
             when relation.relname in ('sign_in_failures', 'sign_in_origins', 'sign_in_refusals', 'sign_up_counts')
                 then 'select, insert, update, delete'
             else 'select, insert, update, delete, truncate'

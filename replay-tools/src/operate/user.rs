@@ -148,7 +148,7 @@ pub async fn run(options: &LedgerOptions, verb: &User) -> Result<ExitCode, ToolE
         }
         User::SignUps => {
             for SignUp { id, mail, name, made_at, expires_at, .. } in
-                desk.identity.sign_ups.waiting(Utc::now(), 10_000).await?
+                desk.identity.sign_ups.waiting(None, Utc::now(), 10_000).await?
             {
                 let (made_at, expires_at) = (made_at.trunc_subsecs(0), expires_at.trunc_subsecs(0));
                 // What was typed may hold what a terminal obeys.

@@ -50,7 +50,9 @@ fn things(definition: &Definition) -> impl Iterator<Item = &'static Table> + use
 async fn owners(board: &[Definition], id: &str, connection: &mut PgConnection) -> Result<Owners, sqlx::Error> {
     let prefix = id.split_once('_').map(|(prefix, _)| prefix);
     let Some(query) = prefix.and_then(|prefix| query(board, prefix)) else {
-        return Ok(Owners { is_known: true, ..Owners::default() });
+        // Such as the team of a customer, which is named by it.
+        let customers: BTreeSet<String> = id.find("cus_").map(|at| id[at..].to_owned()).into_iter().collect();
+        return Ok(Owners { is_there: !customers.is_empty(), is_known: true, customers });
     };
     let rows: Vec<(Option<String>, Option<bool>)> = sqlx::query_as(&query).bind(id).fetch_all(connection).await?;
     let is_there = !rows.is_empty();
