@@ -102,7 +102,8 @@ async fn a_right_that_is_taken_away_is_gone_at_the_next_request() {
     let denied = app.page_edits(&ada, &rights, change(json!({ "deny_function": "orders.read" }))).await;
     assert_eq!(denied.status, 200, "{}", denied.text);
     app.read_by(&clerk, "/v1/orders").await.refused(403, "forbidden-by-role");
-    app.page_posts(&ada, &rights, change(json!({ "grant_function": "orders.read" }))).await;
+    let granted = app.page_edits(&ada, &rights, change(json!({ "grant_function": "orders.read" }))).await;
+    assert_eq!(granted.status, 200, "{}", granted.text);
     assert_eq!(app.read_by(&clerk, "/v1/orders").await.status, 200);
     let disabled = app.page_posts(&ada, &format!("/v1/users/{}/disable", clerk.user), json!({})).await;
     assert_eq!(disabled.status, 200, "{}", disabled.text);

@@ -132,13 +132,14 @@ impl<T: DeserializeOwned> FromRequest<App> for Writing<T> {
     async fn from_request(request: Request, app: &App) -> Result<Self, NotDone> {
         let (mut parts, content) = request.into_parts();
         let caller = Caller::from_request_parts(&mut parts, app).await?;
+        let expected = precondition::expected(&parts)?;
         // The limit of its length travels in the extensions.
         let whole = Request::from_parts(parts.clone(), content);
         let content = body::content(whole, app).await?;
         let idempotency = idempotency(&parts, &caller, &content)?;
         let error = match body::read(&parts.headers, &content) {
             Ok(body) => {
-                let expected = precondition(&parts, idempotency.is_some())?;
+                precondition(&parts, idempotency.is_some())?;
                 let clock = app.clock().clone();
                 return Ok(Self { body, request: WriteRequest { caller, idempotency, expected, clock } });
             }
@@ -156,7 +157,8 @@ impl FromRequestParts<App> for WriteRequest {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
         let caller = Caller::from_request_parts(parts, app).await?;
-        let expected = precondition(parts, false)?;
+        let expected = precondition::expected(parts)?;
+        precondition(parts, false)?;
         Ok(Self { caller, idempotency: None, expected, clock: app.clock().clone() })
     }
 }
@@ -176,13 +178,12 @@ impl IntoResponse for NotDone {
     }
 }
 
-/// What the caller expects to find. A retry by its key is answered as before, whatever stands there now.
-fn precondition(parts: &Parts, has_key: bool) -> Result<Option<Expected>, ApiError> {
-    let expected = precondition::expected(parts)?;
+/// Refuses an edit that does not say what it has seen. A retry by its key is answered as before, whatever stands there now.
+fn precondition(parts: &Parts, has_key: bool) -> Result<(), ApiError> {
     let is_given = has_key || parts.headers.contains_key(header::IF_MATCH);
     match parts.extensions.get::<Edits>() {
         Some(Edits) if !is_given => Err(precondition::required()),
-        _ => Ok(expected),
+        _ => Ok(()),
     }
 }
 

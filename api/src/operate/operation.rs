@@ -298,7 +298,7 @@ impl OperationRow {
             (done > 0).then(|| gone.saturating_mul((total - done).max(0)) / done)
         });
         let is_known = self.phase.is_some() || self.done.is_some();
-        let progress = is_known.then(|| ProgressShown {
+        let progress = is_known.then_some(ProgressShown {
             phase: self.phase,
             done: self.done,
             total: self.total,
