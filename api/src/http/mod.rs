@@ -1,5 +1,6 @@
 //! What is the same for every request: how it is admitted, read and answered, whichever noun it is about.
 
+pub mod accept;
 pub mod access;
 pub mod address;
 pub mod admission;
