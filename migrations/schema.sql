@@ -1726,6 +1726,8 @@ CREATE INDEX expenses_v1_service_id_idx ON public.expenses_v1 USING btree (servi
 
 CREATE INDEX invoices_v1_account_id_position_idx ON public.invoices_v1 USING btree (account_id, "position");
 
+CREATE INDEX invoices_v1_customer_id_issued_on_position_idx ON public.invoices_v1 USING btree (customer_id, issued_on, "position");
+
 CREATE INDEX invoices_v1_customer_id_position_idx ON public.invoices_v1 USING btree (customer_id, "position");
 
 CREATE INDEX invoices_v1_number_idx ON public.invoices_v1 USING btree (number);

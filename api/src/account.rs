@@ -5,22 +5,25 @@ use chrono::{DateTime, Utc};
 use daybook_core::operations::{
     AccountOpening, AdjustAccount, ChangeTerms, HoldFunds, Operation, ReleaseHold, Terms, TransferFunds,
 };
-use daybook_projections::{Chosen, Plans, account::AccountRow, statement};
+use daybook_projections::{Chosen, Plans, Sort, account::AccountRow, statement};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     app::App,
+    customer::CustomerQuery,
     http::{
         address::Named,
         error::ApiError,
-        listing::{Asking, Listing, Paging, Question, not_found},
+        listing::{Asking, Listing, One, Paging, Question, not_found},
         moment::AskedMoment,
         page::Page,
         read::Rows,
+        shape::Expand,
         time::Time,
         wire::{
-            AccountRef, Amount, CurrencyCode, CustomerRef, HoldRef, Label, Name, Number, Ref, Sentence, Words, text,
+            AccountRef, Amount, AskedText, CurrencyCode, CustomerRef, HoldRef, Label, Name, Number, Ref, Sentence,
+            Words, text,
         },
         write::{Made, Occasion, Writing, Written},
     },
@@ -248,16 +251,31 @@ struct TransferMade {
 pub struct AccountQuery {
     customer: Option<CustomerRef>,
     currency: Option<CurrencyCode>,
+    /// What the name contains, in upper or lower case.
+    #[param(inline)]
+    name: Option<AskedText>,
 }
 
 impl Question for AccountQuery {
     type Row = AccountRow;
     type Shown = AccountShown;
 
-    fn chosen(self) -> Chosen {
-        let Self { customer, currency } = self;
+    const SORTS: &'static [Sort] = &[
+        Sort::text("name"),
+        Sort::text("currency"),
+        Sort::money("balance"),
+        Sort::money("held"),
+        Sort::money("credit_limit"),
+        Sort::moment("opened_at"),
+    ];
+    const UNINDEXED: &'static [&'static str] = &["currency", "name"];
+    const EXPANDS: &'static [Expand] = &[Expand::to::<CustomerQuery>("customer")];
+
+    fn chosen(self) -> Result<Chosen, ApiError> {
+        let Self { customer, currency, name } = self;
         let currency = currency.map(|currency| currency.0.to_string());
-        Chosen::default().lasting("customer_id", customer.map(text)).lasting("currency", currency)
+        let chosen = Chosen::default().lasting("customer_id", customer.map(text)).lasting("currency", currency);
+        Ok(chosen.containing("name", name.map(String::from)))
     }
 }
 
@@ -329,10 +347,10 @@ pub async fn list(State(app): State<App>, asked: Listing<AccountQuery>) -> Resul
 pub async fn show(
     State(app): State<App>,
     Named(Ref(id)): Named<AccountRef>,
-    asking: Asking,
+    asked: One<AccountQuery>,
 ) -> Result<Response, ApiError> {
-    let (rows, found) = app.one::<AccountRow>(id.as_str(), asking).await?;
-    Ok(rows.show(AccountShown::from(found)))
+    let (rows, found) = app.one::<AccountRow>(id.as_str(), asked.asking.clone()).await?;
+    app.show(asked, rows, AccountShown::from(found)).await
 }
 
 /// The balance of an account.

@@ -58,6 +58,7 @@ struct Shared {
     reader: Reader,
     cursors: CursorKey,
     past: Gate,
+    exports: Gate,
     lag_budget: Duration,
     rebuilds: Rebuilds,
     kept: watch::Receiver<Kept>,
@@ -84,6 +85,7 @@ pub struct AppOptions {
     /// How old an event may be that a projection has not seen, before the application calls itself not ready.
     pub lag_budget: Duration,
     pub past: PastOptions,
+    pub exports: PastOptions,
     /// The names by which callers reach it, besides its addresses.
     pub hosts: Hosts,
     /// Who may say by headers where a request comes from.
@@ -115,6 +117,7 @@ impl Default for AppOptions {
             keeper,
             lag_budget: Duration::from_secs(10),
             past,
+            exports: PastOptions::of_exports(),
             hosts: Hosts::default(),
             proxies: Proxies::default(),
             encrypted: false,
@@ -183,7 +186,9 @@ impl App {
             background.run(engine::watch(store.clone(), BOARD, pause));
         }
         let lag_budget = options.lag_budget;
-        let past = Gate::new(options.past, store.pool().options().get_max_connections());
+        let connections = store.pool().options().get_max_connections();
+        let past = Gate::new(options.past, connections, "read the past");
+        let exports = Gate::new(options.exports, connections, "read whole listings");
         let kept = keeper.kept();
         let upgrading = Arc::new(AtomicBool::new(true));
         let mut upgrade = Box::pin(bring_over(store.clone(), handle.clone(), kept.clone(), Arc::clone(&upgrading)));
@@ -198,6 +203,7 @@ impl App {
             reader,
             cursors,
             past,
+            exports,
             lag_budget,
             rebuilds,
             kept,
@@ -303,6 +309,10 @@ impl App {
     /// How far the keeper of the transparency log has come, and what troubles it.
     pub fn kept(&self) -> Kept {
         self.0.kept.borrow().clone()
+    }
+
+    pub fn exports(&self) -> &Gate {
+        &self.0.exports
     }
 
     pub fn past(&self) -> &Gate {

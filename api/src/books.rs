@@ -11,7 +11,7 @@ use crate::{
     app::App,
     http::{
         error::ApiError,
-        listing::{Listing, Paging},
+        listing::{Paged, Paging},
         moment::AskedMoment,
         page::Page,
         time::Day,
@@ -87,9 +87,9 @@ impl From<ClosedPeriodRow> for ClosedPeriod {
 #[utoipa::path(get, path = "/v1/books/periods", params(Paging, AskedMoment), responses((status = 200, body = Page<ClosedPeriod>)))]
 pub async fn list_periods(
     State(app): State<App>,
-    Listing { question: Nothing {}, paging, asking, uri }: Listing<Nothing>,
+    Paged { question: Nothing {}, paging, asking, addressed }: Paged<Nothing>,
 ) -> Result<Response, ApiError> {
-    let walk = app.walk(uri, paging)?;
+    let walk = app.walk(addressed, paging)?;
     let mut rows = app.read_kept(&["closed_periods"], asking).await?;
     let at = rows.moment();
     let found = read_model::list(&mut rows, &at, walk.before(), walk.rows()).await?;

@@ -7,28 +7,32 @@ use daybook_core::{
     operations::{CreditRequest, IssueCreditNote, Operation},
 };
 use daybook_projections::{
-    Chosen,
+    Chosen, Sort,
     credit_note::{CreditNoteLineRow, CreditNoteRow},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
+    account::AccountQuery,
     app::App,
+    customer::CustomerQuery,
     http::{
         address::Named,
         error::ApiError,
-        listing::{Asking, Listing, Paging, Question},
+        listing::{Listing, One, Paging, Question, of_amount},
         moment::AskedMoment,
         page::Page,
-        time::{Day, Time},
+        shape::Expand,
+        time::{AskedDay, Day, Time},
         wire::{
-            AccountRef, Amount, AskedText, CreditNoteRef, CustomerRef, InvoiceRef, Label, Number, PayerRef, Ref,
-            Sentence, text,
+            AccountRef, Amount, AskedText, CreditNoteRef, CurrencyCode, CustomerRef, InvoiceRef, Label, Number,
+            PayerRef, Ref, Sentence, text,
         },
         write::{Writing, Written},
     },
     invoice::{DocumentNumber, NAMED_IN_DOCUMENT, NewLine, RoundingPolicy, TaxShown},
+    payer::PayerOnDocument,
 };
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -132,25 +136,41 @@ pub struct CreditNoteQuery {
     invoice: Option<InvoiceRef>,
     #[param(inline)]
     number: Option<AskedText>,
+    payer: Option<PayerRef>,
+    /// The first day of issue.
+    #[param(inline)]
+    from: Option<AskedDay>,
+    /// The day after the last day of issue.
+    #[param(inline)]
+    to: Option<AskedDay>,
+    currency: Option<CurrencyCode>,
+    /// Of this total or more, in the currency that `currency` names.
+    amount_from: Option<Number>,
+    /// Of this total or less, in the currency that `currency` names.
+    amount_to: Option<Number>,
 }
 
 impl Question for CreditNoteQuery {
     type Row = CreditNoteRow;
     type Shown = CreditNoteShown;
 
-    fn chosen(self) -> Chosen {
-        let Self { customer, account, invoice, number } = self;
+    const SORTS: &'static [Sort] = &[Sort::text("number"), Sort::day("issued_on"), Sort::money("total")];
+    const UNINDEXED: &'static [&'static str] = &["payer", "from", "to", "currency", "amount_from", "amount_to"];
+    const EXPANDS: &'static [Expand] =
+        &[Expand::to::<AccountQuery>("account"), Expand::to::<CustomerQuery>("customer")];
+
+    fn chosen(self) -> Result<Chosen, ApiError> {
+        let Self { customer, account, invoice, number, payer, from, to, currency, amount_from, amount_to } = self;
         let chosen = Chosen::default()
             .lasting("customer_id", customer.map(text))
             .lasting("account_id", account.map(text))
-            .lasting("number", number.map(String::from));
-        match invoice {
-            None => chosen,
-            Some(invoice) => {
-                let pieces = ["id in (select credit_note_id from credit_note_lines where invoice_id = ", ")"];
-                chosen.now_where(pieces.into(), vec![text(invoice).into()])
-            }
-        }
+            .lasting("number", number.map(String::from))
+            .lasting("payer ->> 'payer'", payer.map(text))
+            .lasting_within("issued_on", from.map(|from| from.0), to.map(|to| to.0));
+        let chosen = of_amount(chosen, "total", currency, amount_from, amount_to)?;
+        let Some(invoice) = invoice else { return Ok(chosen) };
+        let pieces = ["id in (select credit_note_id from credit_note_lines where invoice_id = ", ")"];
+        Ok(chosen.now_where(pieces.into(), vec![text(invoice).into()]))
     }
 }
 
@@ -162,7 +182,7 @@ pub struct CreditNoteShown {
     account: String,
     customer: String,
     /// As the payer was on the day of issue.
-    #[schema(value_type = Object)]
+    #[schema(value_type = PayerOnDocument)]
     payer: PayerSnapshot,
     issued_on: NaiveDate,
     /// Exact; may be finer than the currency.
@@ -251,10 +271,10 @@ pub async fn list(State(app): State<App>, asked: Listing<CreditNoteQuery>) -> Re
 pub async fn show(
     State(app): State<App>,
     Named(Ref(id)): Named<CreditNoteRef>,
-    asking: Asking,
+    asked: One<CreditNoteQuery>,
 ) -> Result<Response, ApiError> {
-    let (mut rows, found) = app.one::<CreditNoteRow>(id.as_str(), asking).await?;
+    let (mut rows, found) = app.one::<CreditNoteRow>(id.as_str(), asked.asking.clone()).await?;
     let lines = rows.belonging::<CreditNoteLineRow>(id.as_str()).await?;
     let lines = Some(lines.into_iter().map(CreditLineShown::from).collect());
-    Ok(rows.show(CreditNoteShown { lines, ..found.into() }))
+    app.show(asked, rows, CreditNoteShown { lines, ..found.into() }).await
 }

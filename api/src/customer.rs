@@ -8,7 +8,7 @@ use daybook_core::{
     terms::sealed::Sealed,
 };
 use daybook_projections::{
-    Chosen,
+    Chosen, Sort,
     customer::{CustomerRow, CustomerSummary},
 };
 use serde::{Deserialize, Deserializer, Serialize};
@@ -22,7 +22,7 @@ use crate::{
     http::{
         address::Named,
         error::ApiError,
-        listing::{Asking, Listing, Paging, Question},
+        listing::{Listing, One, Paging, Question},
         moment::AskedMoment,
         page::Page,
         time::Time,
@@ -113,22 +113,24 @@ pub struct CustomerQuery {
     group: Option<AskedText>,
     #[param(inline)]
     email: Option<AskedText>,
+    /// What the name contains, in upper or lower case.
+    #[param(inline)]
+    name: Option<AskedText>,
 }
 
 impl Question for CustomerQuery {
     type Row = CustomerSummary;
     type Shown = CustomerShown;
 
-    fn chosen(self) -> Chosen {
-        let Self { group, email } = self;
-        let chosen = Chosen::default().now("email", email.map(String::from));
-        match group {
-            None => chosen,
-            Some(group) => {
-                let pieces = ["id in (select customer_id from customer_groups where group_name = ", ")"];
-                chosen.now_where(pieces.into(), vec![String::from(group).into()])
-            }
-        }
+    const SORTS: &'static [Sort] = &[Sort::text("name"), Sort::text("email").nullable(), Sort::moment("registered_at")];
+    const UNINDEXED: &'static [&'static str] = &["name"];
+
+    fn chosen(self) -> Result<Chosen, ApiError> {
+        let Self { group, email, name } = self;
+        let chosen = Chosen::default().now("email", email.map(String::from)).containing("name", name.map(String::from));
+        let Some(group) = group else { return Ok(chosen) };
+        let pieces = ["id in (select customer_id from customer_groups where group_name = ", ")"];
+        Ok(chosen.now_where(pieces.into(), vec![String::from(group).into()]))
     }
 }
 
@@ -163,8 +165,8 @@ pub async fn list(State(app): State<App>, asked: Listing<CustomerQuery>) -> Resu
 pub async fn show(
     State(app): State<App>,
     Named(Ref(id)): Named<CustomerRef>,
-    asking: Asking,
+    asked: One<CustomerQuery>,
 ) -> Result<Response, ApiError> {
-    let (rows, found) = app.one::<CustomerSummary>(id.as_str(), asking).await?;
-    Ok(rows.show(CustomerShown::from(found)))
+    let (rows, found) = app.one::<CustomerSummary>(id.as_str(), asked.asking.clone()).await?;
+    app.show(asked, rows, CustomerShown::from(found)).await
 }

@@ -7,7 +7,7 @@ use daybook_core::{
     operations::{GrantDiscount, Operation, RevokeDiscount},
 };
 use daybook_projections::{
-    Chosen,
+    Chosen, Sort,
     customer::CustomerGroupRow,
     discount::{self as read_model, DiscountRow},
 };
@@ -19,7 +19,7 @@ use crate::{
     http::{
         address::Named,
         error::ApiError,
-        listing::{Asking, Listing, Paging, Question},
+        listing::{Listing, One, Paged, Paging, Question},
         moment::AskedMoment,
         page::Page,
         time::{AskedTime, Time},
@@ -38,7 +38,7 @@ pub struct NewDiscount {
     name: Name,
     #[serde(default)]
     scope: Scope,
-    value: Value,
+    value: DiscountValue,
     /// The larger number wins.
     #[serde(default)]
     priority: i32,
@@ -70,8 +70,7 @@ pub enum Scope {
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-#[schema(as = DiscountValue)]
-pub enum Value {
+pub enum DiscountValue {
     Percent(Number),
     AmountOff(Amount),
     /// The price becomes this, where that is less.
@@ -138,12 +137,12 @@ impl From<Scope> for discount::Scope {
     }
 }
 
-impl From<Value> for discount::Value {
-    fn from(value: Value) -> Self {
+impl From<DiscountValue> for discount::Value {
+    fn from(value: DiscountValue) -> Self {
         match value {
-            Value::Percent(percent) => Self::Percent(percent.0),
-            Value::AmountOff(amount) => Self::AmountOff(amount.0),
-            Value::FixedPrice(price) => Self::FixedPrice(price.0),
+            DiscountValue::Percent(percent) => Self::Percent(percent.0),
+            DiscountValue::AmountOff(amount) => Self::AmountOff(amount.0),
+            DiscountValue::FixedPrice(price) => Self::FixedPrice(price.0),
         }
     }
 }
@@ -155,7 +154,7 @@ pub struct AppliedDiscount {
     discount: DiscountRef,
     name: String,
     audience: Audience,
-    value: Value,
+    value: DiscountValue,
     priority: i32,
     saving: Amount,
 }
@@ -185,15 +184,25 @@ impl Question for DiscountQuery {
     type Row = DiscountRow;
     type Shown = DiscountShown;
 
-    fn chosen(self) -> Chosen {
+    const SORTS: &'static [Sort] = &[
+        Sort::text("name"),
+        Sort::whole("priority"),
+        Sort::moment("valid_from").nullable(),
+        Sort::moment("valid_until").nullable(),
+        Sort::moment("granted_at"),
+        Sort::moment("revoked_at").nullable(),
+    ];
+    const UNINDEXED: &'static [&'static str] = &["audience_id", "valid_at"];
+
+    fn chosen(self) -> Result<Chosen, ApiError> {
         let Self { audience, audience_id, valid_at } = self;
         let chosen = Chosen::default()
             .lasting("audience", audience.map(String::from))
             .lasting("audience_id", audience_id.map(String::from));
-        match valid_at {
+        Ok(match valid_at {
             None => chosen,
             Some(AskedTime(at)) => read_model::valid_at(chosen, at),
-        }
+        })
     }
 }
 
@@ -216,7 +225,7 @@ pub struct DiscountShown {
     name: String,
     #[schema(inline = false)]
     scope: Scope,
-    value: Value,
+    value: DiscountValue,
     priority: i32,
     valid_from: Option<DateTime<Utc>>,
     /// The first moment at which it is no longer valid.
@@ -243,9 +252,9 @@ impl From<DiscountRow> for DiscountShown {
             name: row.name,
             scope: row.product.map_or(Scope::All, |product| Scope::Product(Words(product))),
             value: match row.kind.as_str() {
-                "amount_off" => Value::AmountOff(amount(row.value)),
-                "fixed_price" => Value::FixedPrice(amount(row.value)),
-                _ => Value::Percent(Number(row.value)),
+                "amount_off" => DiscountValue::AmountOff(amount(row.value)),
+                "fixed_price" => DiscountValue::FixedPrice(amount(row.value)),
+                _ => DiscountValue::Percent(Number(row.value)),
             },
             priority: row.priority,
             valid_from: row.valid_from,
@@ -268,10 +277,10 @@ pub async fn list(State(app): State<App>, asked: Listing<DiscountQuery>) -> Resu
 pub async fn show(
     State(app): State<App>,
     Named(Ref(id)): Named<DiscountRef>,
-    asking: Asking,
+    asked: One<DiscountQuery>,
 ) -> Result<Response, ApiError> {
-    let (rows, found) = app.one::<DiscountRow>(id.as_str(), asking).await?;
-    Ok(rows.show(DiscountShown::from(found)))
+    let (rows, found) = app.one::<DiscountRow>(id.as_str(), asked.asking.clone()).await?;
+    app.show(asked, rows, DiscountShown::from(found)).await
 }
 
 /// The discounts that a customer has: own ones, those of the customer's groups, and those of everyone.
@@ -279,20 +288,21 @@ pub async fn show(
 pub async fn list_of_customer(
     State(app): State<App>,
     Named(Ref(customer)): Named<CustomerRef>,
-    asked: Listing<OwnDiscountQuery>,
+    asked: Paged<OwnDiscountQuery>,
 ) -> Result<Response, ApiError> {
-    let Listing { question: OwnDiscountQuery { valid_at }, paging, asking, uri } = asked;
+    let Paged { question: OwnDiscountQuery { valid_at }, paging, asking, addressed } = asked;
     let at = match valid_at {
         Some(AskedTime(valid_at)) => valid_at,
         None => app.time_at(asking.moment).await?,
     };
-    let mut walk = app.walk(uri, paging)?;
+    let mut walk = app.walk(addressed, paging)?;
     // Discounts and groups lie in tables of two projections.
     let mut rows = app.read_at(&["discounts", "customers"], asking).await?;
-    rows.bring_back("customers", customer.as_str()).await?;
+    rows.bring_back("customers", &[customer.to_string()]).await?;
     let groups = rows.belonging::<CustomerGroupRow>(customer.as_str()).await?;
     let groups = groups.into_iter().map(|row| row.group_name).collect();
     let chosen = read_model::valid_at(read_model::of_customer(customer.as_str(), groups), at);
-    let found = rows.chosen::<DiscountRow>(&mut walk, &chosen).await?;
-    Ok(rows.tell(walk.page(found, |row| row.position, DiscountShown::from)))
+    let found = rows.chosen::<DiscountRow>(&mut walk.steps, &chosen).await?;
+    let found = found.into_iter().map(|found| found.row).collect();
+    Ok(rows.tell(walk.page(found, |row: &DiscountRow| row.position, DiscountShown::from)))
 }

@@ -7,7 +7,7 @@ use daybook_core::{
     operations::{AdjustExpense, Operation, RecordExpense, ReinstateExpense, ReverseExpense},
 };
 use daybook_projections::{
-    Chosen,
+    Chosen, Sort,
     expense::{CoverageRow, ExpenseRow},
     listing,
 };
@@ -15,19 +15,26 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
+    account::AccountQuery,
     app::App,
     http::{
         address::Named,
         error::ApiError,
-        listing::{Asking, Listing, Paging, Question},
+        listing::{Listing, One, Paging, Question, of_amount},
         moment::AskedMoment,
         page::Page,
+        shape::Expand,
         tagged::{Origin, Tagged},
-        time::Time,
-        wire::{AccountRef, Amount, ExpenseRef, Number, OneOf, OrderRef, Ref, Sentence, ServiceRef, WordList, text},
+        time::{AskedTime, Time},
+        wire::{
+            AccountRef, Amount, AskedText, CurrencyCode, ExpenseRef, Number, OneOf, OrderRef, Ref, Sentence,
+            ServiceRef, WordList, text,
+        },
         write::{Occasion, Writing, Written},
     },
+    order::OrderQuery,
     order::one,
+    service::ServiceQuery,
 };
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -133,24 +140,59 @@ impl WordList for expense::Status {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ExpenseQuery {
+    id: Option<ExpenseRef>,
     account: Option<AccountRef>,
     #[param(inline)]
     status: Option<ExpenseStatus>,
     order: Option<OrderRef>,
     service: Option<ServiceRef>,
+    /// What the description contains, in upper or lower case.
+    #[param(inline)]
+    description: Option<AskedText>,
+    /// Charged at this moment or later.
+    #[param(inline)]
+    from: Option<AskedTime>,
+    /// Charged before this moment.
+    #[param(inline)]
+    to: Option<AskedTime>,
+    currency: Option<CurrencyCode>,
+    /// Of this total or more, in the currency that `currency` names.
+    amount_from: Option<Number>,
+    /// Of this total or less, in the currency that `currency` names.
+    amount_to: Option<Number>,
 }
 
 impl Question for ExpenseQuery {
     type Row = ExpenseRow;
     type Shown = ExpenseShown;
 
-    fn chosen(self) -> Chosen {
-        let Self { account, status, order, service } = self;
-        Chosen::default()
+    const SORTS: &'static [Sort] = &[
+        Sort::text("description"),
+        Sort::text("status"),
+        Sort::money("total"),
+        Sort::money("uncovered"),
+        Sort::moment("charged_at"),
+    ];
+    const UNINDEXED: &'static [&'static str] =
+        &["status", "description", "from", "to", "currency", "amount_from", "amount_to"];
+    const EXPANDS: &'static [Expand] = &[
+        Expand::to::<AccountQuery>("account"),
+        Expand::to::<OrderQuery>("order"),
+        Expand::to::<ServiceQuery>("service"),
+    ];
+
+    fn chosen(self) -> Result<Chosen, ApiError> {
+        let Self { id, account, status, order, service, description, from, to, currency, amount_from, amount_to } =
+            self;
+        let chosen = Chosen::default()
+            .lasting("id", id.map(text))
             .lasting("account_id", account.map(text))
             .lasting("order_id", order.map(text))
             .lasting("service_id", service.map(text))
             .now("status", status.map(String::from))
+            .containing("description", description.map(String::from))
+            .lasting_within("charged_at", from.map(|from| from.0), to.map(|to| to.0));
+        of_amount(chosen, "total", currency, amount_from, amount_to)
     }
 }
 
@@ -236,10 +278,10 @@ pub async fn list(State(app): State<App>, asked: Listing<ExpenseQuery>) -> Resul
 pub async fn show(
     State(app): State<App>,
     Named(Ref(id)): Named<ExpenseRef>,
-    asking: Asking,
+    asked: One<ExpenseQuery>,
 ) -> Result<Response, ApiError> {
-    let (mut rows, found) = app.one::<ExpenseRow>(id.as_str(), asking).await?;
+    let (mut rows, found) = app.one::<ExpenseRow>(id.as_str(), asked.asking.clone()).await?;
     let coverage = rows.belonging_where::<CoverageRow>(id.as_str(), &listing::in_force()).await?;
     let coverage = Some(coverage.into_iter().map(Coverage::from).collect());
-    Ok(rows.show(ExpenseShown { coverage, ..found.into() }))
+    app.show(asked, rows, ExpenseShown { coverage, ..found.into() }).await
 }

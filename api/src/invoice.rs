@@ -10,7 +10,7 @@ use daybook_core::{
     terms::tax,
 };
 use daybook_projections::{
-    Chosen, Viewer,
+    Chosen, Sort, Viewer,
     invoice::{InvoiceLineRow, InvoiceRow},
     listing,
 };
@@ -18,22 +18,26 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
+    account::AccountQuery,
     app::App,
+    customer::CustomerQuery,
     http::{
         address::Named,
         error::ApiError,
-        listing::{Asking, Listing, Paging, Question, Reading, not_found},
+        listing::{Asking, Listing, One, Paging, Question, Reading, not_found, of_amount},
         moment::AskedMoment,
         page::Page,
         read::Fresh,
-        time::{Day, Time},
+        shape::Expand,
+        time::{AskedDay, Day, Time},
         wire::{
-            AccountRef, Amount, AskedText, CustomerRef, InvoiceRef, Label, Number, OneOf, PayerRef, Ref, Sentence,
-            WordList, Words, text,
+            AccountRef, Amount, AskedText, CurrencyCode, CustomerRef, InvoiceRef, Label, Number, OneOf, PayerRef, Ref,
+            Sentence, WordList, Words, text,
         },
         write::{Writing, Written},
     },
     order::one,
+    payer::PayerOnDocument,
 };
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -276,25 +280,55 @@ impl WordList for invoice::Status {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct InvoiceQuery {
+    id: Option<InvoiceRef>,
     customer: Option<CustomerRef>,
     account: Option<AccountRef>,
     #[param(inline)]
     status: Option<InvoiceStatus>,
     #[param(inline)]
     number: Option<AskedText>,
+    payer: Option<PayerRef>,
+    /// The first day of issue.
+    #[param(inline)]
+    from: Option<AskedDay>,
+    /// The day after the last day of issue.
+    #[param(inline)]
+    to: Option<AskedDay>,
+    currency: Option<CurrencyCode>,
+    /// Of this total or more, in the currency that `currency` names.
+    amount_from: Option<Number>,
+    /// Of this total or less, in the currency that `currency` names.
+    amount_to: Option<Number>,
 }
 
 impl Question for InvoiceQuery {
     type Row = InvoiceRow;
     type Shown = InvoiceShown;
 
-    fn chosen(self) -> Chosen {
-        let Self { customer, account, status, number } = self;
-        Chosen::default()
+    const SORTS: &'static [Sort] = &[
+        Sort::text("number"),
+        Sort::day("issued_on").indexed_within("customer"),
+        Sort::day("due_on"),
+        Sort::text("status"),
+        Sort::money("total"),
+        Sort::money("due"),
+    ];
+    const UNINDEXED: &'static [&'static str] =
+        &["status", "payer", "from", "to", "currency", "amount_from", "amount_to"];
+    const EXPANDS: &'static [Expand] =
+        &[Expand::to::<AccountQuery>("account"), Expand::to::<CustomerQuery>("customer")];
+
+    fn chosen(self) -> Result<Chosen, ApiError> {
+        let Self { id, customer, account, status, number, payer, from, to, currency, amount_from, amount_to } = self;
+        let chosen = Chosen::default()
+            .lasting("id", id.map(text))
             .lasting("customer_id", customer.map(text))
             .lasting("account_id", account.map(text))
             .lasting("number", number.map(String::from))
+            .lasting("payer ->> 'payer'", payer.map(text))
             .now("status", status.map(String::from))
+            .lasting_within("issued_on", from.map(|from| from.0), to.map(|to| to.0));
+        of_amount(chosen, "total", currency, amount_from, amount_to)
     }
 }
 
@@ -306,7 +340,7 @@ pub struct InvoiceShown {
     account: String,
     customer: String,
     /// As the payer was on the day of issue.
-    #[schema(value_type = Object)]
+    #[schema(value_type = PayerOnDocument)]
     payer: PayerSnapshot,
     issued_on: NaiveDate,
     due_on: NaiveDate,
@@ -429,11 +463,11 @@ pub async fn list(State(app): State<App>, asked: Listing<InvoiceQuery>) -> Resul
 pub async fn show(
     State(app): State<App>,
     Named(Ref(id)): Named<InvoiceRef>,
-    asking: Asking,
+    asked: One<InvoiceQuery>,
 ) -> Result<Response, ApiError> {
-    let (mut rows, found) = app.one::<InvoiceRow>(id.as_str(), asking).await?;
+    let (mut rows, found) = app.one::<InvoiceRow>(id.as_str(), asked.asking.clone()).await?;
     let currency = found.currency.parse().expect("a row holds a currency that the domain has accepted");
     let lines = rows.belonging::<InvoiceLineRow>(id.as_str()).await?;
     let lines = lines.into_iter().map(|line| LineShown::of(line, currency)).collect();
-    Ok(rows.show(InvoiceShown { lines: Some(lines), ..found.into() }))
+    app.show(asked, rows, InvoiceShown { lines: Some(lines), ..found.into() }).await
 }

@@ -9,28 +9,32 @@ use daybook_core::{
     },
 };
 use daybook_projections::{
-    Chosen,
+    Chosen, Sort,
     order::{OrderItemRow, OrderSummary},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
+    account::AccountQuery,
     app::App,
+    customer::CustomerQuery,
     discount::AppliedDiscount,
     http::{
         address::Named,
         error::ApiError,
-        listing::{Asking, Listing, Paging, Question},
+        listing::{Listing, One, Paging, Question},
         moment::AskedMoment,
         page::Page,
-        time::Time,
+        shape::Expand,
+        time::{AskedTime, Time},
         wire::{
-            AccountRef, Amount, CustomerRef, Label, Nothing, Number, OneOf, OrderRef, PayerRef, PaymentRef, Ref,
-            Sentence, WordList, Words, text,
+            AccountRef, Amount, AskedText, CustomerRef, Label, Nothing, Number, OneOf, OrderRef, PayerRef, PaymentRef,
+            Ref, Sentence, WordList, Words, text,
         },
         write::{Occasion, Writing, Written},
     },
+    payment::PaymentQuery,
 };
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -270,18 +274,43 @@ pub struct OrderQuery {
     account: Option<AccountRef>,
     #[param(inline)]
     status: Option<OrderStatus>,
+    /// What the description contains, in upper or lower case.
+    #[param(inline)]
+    description: Option<AskedText>,
+    /// Placed at this moment or later.
+    #[param(inline)]
+    from: Option<AskedTime>,
+    /// Placed before this moment.
+    #[param(inline)]
+    to: Option<AskedTime>,
 }
 
 impl Question for OrderQuery {
     type Row = OrderSummary;
     type Shown = OrderShown;
 
-    fn chosen(self) -> Chosen {
-        let Self { customer, account, status } = self;
-        Chosen::default()
+    const SORTS: &'static [Sort] = &[
+        Sort::text("description"),
+        Sort::text("status"),
+        Sort::money("total"),
+        Sort::moment("placed_at"),
+        Sort::moment("processed_at").nullable(),
+    ];
+    const UNINDEXED: &'static [&'static str] = &["status", "description", "from", "to"];
+    const EXPANDS: &'static [Expand] = &[
+        Expand::to::<CustomerQuery>("customer"),
+        Expand::to::<AccountQuery>("account"),
+        Expand::to::<PaymentQuery>("payment"),
+    ];
+
+    fn chosen(self) -> Result<Chosen, ApiError> {
+        let Self { customer, account, status, description, from, to } = self;
+        Ok(Chosen::default()
             .lasting("customer_id", customer.map(text))
             .lasting("account_id", account.map(text))
             .now("status", status.map(String::from))
+            .containing("description", description.map(String::from))
+            .lasting_within("placed_at", from.map(|from| from.0), to.map(|to| to.0)))
     }
 }
 
@@ -390,11 +419,11 @@ pub async fn list(State(app): State<App>, asked: Listing<OrderQuery>) -> Result<
 pub async fn show(
     State(app): State<App>,
     Named(Ref(id)): Named<OrderRef>,
-    asking: Asking,
+    asked: One<OrderQuery>,
 ) -> Result<Response, ApiError> {
-    let (mut rows, found) = app.one::<OrderSummary>(id.as_str(), asking).await?;
+    let (mut rows, found) = app.one::<OrderSummary>(id.as_str(), asked.asking.clone()).await?;
     let currency = found.order.currency.clone();
     let items = rows.belonging::<OrderItemRow>(id.as_str()).await?;
     let items = items.into_iter().map(|item| ItemShown::of(item, &currency)).collect();
-    Ok(rows.show(OrderShown { items: Some(items), ..found.into() }))
+    app.show(asked, rows, OrderShown { items: Some(items), ..found.into() }).await
 }

@@ -7,20 +7,22 @@ use daybook_core::{
     operations::{ChangePayer, Operation, PayerChange, Profile},
     terms::sealed::Sealed,
 };
-use daybook_projections::{Chosen, payer::PayerRow};
+use daybook_projections::{Chosen, Sort, payer::PayerRow};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     app::App,
+    customer::CustomerQuery,
     http::{
         address::Named,
         error::ApiError,
-        listing::{Asking, Listing, Paging, Question},
+        listing::{Listing, One, Paging, Question},
         moment::AskedMoment,
         page::Page,
+        shape::Expand,
         time::Time,
-        wire::{CustomerRef, Label, Name, PayerRef, Ref, Sentence, Words},
+        wire::{AskedText, CustomerRef, Label, Name, PayerRef, Ref, Sentence, Words, text},
         write::{Made, Occasion, Writing, Written},
     },
 };
@@ -217,15 +219,24 @@ impl From<Address> for domain::payer::Address {
 pub struct PayerQuery {
     customer: Option<CustomerRef>,
     active: Option<bool>,
+    /// What the name contains, in upper or lower case.
+    #[param(inline)]
+    name: Option<AskedText>,
 }
 
 impl Question for PayerQuery {
     type Row = PayerRow;
     type Shown = PayerShown;
 
-    fn chosen(self) -> Chosen {
-        let Self { customer, active } = self;
-        Chosen::default().lasting("customer_id", customer.map(crate::http::wire::text)).now("active", active)
+    const SORTS: &'static [Sort] =
+        &[Sort::text("name"), Sort::text("kind"), Sort::truth("active"), Sort::moment("created_at")];
+    const UNINDEXED: &'static [&'static str] = &["active", "name"];
+    const EXPANDS: &'static [Expand] = &[Expand::to::<CustomerQuery>("customer")];
+
+    fn chosen(self) -> Result<Chosen, ApiError> {
+        let Self { customer, active, name } = self;
+        let chosen = Chosen::default().lasting("customer_id", customer.map(text)).now("active", active);
+        Ok(chosen.containing("name", name.map(String::from)))
     }
 }
 
@@ -267,6 +278,18 @@ impl From<PayerRow> for PayerShown {
     }
 }
 
+/// A payer as it stands on a document.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the document keeps it as JSON; this describes it")]
+pub struct PayerOnDocument {
+    payer: PayerRef,
+    kind: String,
+    name: String,
+    #[schema(inline = false)]
+    address: Address,
+    tax_number: Option<String>,
+}
+
 /// Payers, the newest first.
 #[utoipa::path(get, path = "/v1/payers", params(PayerQuery, Paging, AskedMoment), responses((status = 200, body = Page<PayerShown>)))]
 pub async fn list(State(app): State<App>, asked: Listing<PayerQuery>) -> Result<Response, ApiError> {
@@ -278,8 +301,8 @@ pub async fn list(State(app): State<App>, asked: Listing<PayerQuery>) -> Result<
 pub async fn show(
     State(app): State<App>,
     Named(Ref(id)): Named<PayerRef>,
-    asking: Asking,
+    asked: One<PayerQuery>,
 ) -> Result<Response, ApiError> {
-    let (rows, found) = app.one::<PayerRow>(id.as_str(), asking).await?;
-    Ok(rows.show(PayerShown::from(found)))
+    let (rows, found) = app.one::<PayerRow>(id.as_str(), asked.asking.clone()).await?;
+    app.show(asked, rows, PayerShown::from(found)).await
 }

@@ -12,29 +12,32 @@ use daybook_core::{
     operations::{AdvancePayment, Operation, PaymentRequest, PaymentStep},
 };
 use daybook_projections::{
-    Chosen,
+    Chosen, Sort,
     payment::{DisputeRow, PaymentRow, RefundRow},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
+    account::AccountQuery,
     app::App,
     http::{
         address::Named,
         error::ApiError,
-        listing::{Asking, Listing, Paging, Question},
+        listing::{Listing, One, Paging, Question, of_amount},
         moment::AskedMoment,
         page::Page,
+        shape::Expand,
         tagged::Tagged,
-        time::Time,
+        time::{AskedTime, Time},
         wire::{
-            AccountRef, Amount, AskedText, InvoiceRef, Label, OneOf, OrderRef, PayerRef, PaymentRef, Ref, Sentence,
-            WordList, text,
+            AccountRef, Amount, AskedText, CurrencyCode, InvoiceRef, Label, Number, OneOf, OrderRef, PayerRef,
+            PaymentRef, Ref, Sentence, WordList, text,
         },
         write::{Occasion, WriteRequest, Writing, Written},
     },
     order::OrderStanding,
+    payer::PayerQuery,
     payment::{dispute::DisputeShown, refund::RefundShown},
 };
 
@@ -249,18 +252,47 @@ pub struct PaymentQuery {
     /// The order or invoice that they are meant for.
     #[param(inline)]
     purpose: Option<AskedText>,
+    payer: Option<PayerRef>,
+    #[param(inline)]
+    method: Option<AskedText>,
+    /// Started at this moment or later.
+    #[param(inline)]
+    from: Option<AskedTime>,
+    /// Started before this moment.
+    #[param(inline)]
+    to: Option<AskedTime>,
+    currency: Option<CurrencyCode>,
+    /// Of this amount or more, in the currency that `currency` names.
+    amount_from: Option<Number>,
+    /// Of this amount or less, in the currency that `currency` names.
+    amount_to: Option<Number>,
 }
 
 impl Question for PaymentQuery {
     type Row = PaymentRow;
     type Shown = PaymentShown;
 
-    fn chosen(self) -> Chosen {
-        let Self { account, status, purpose } = self;
-        Chosen::default()
+    const SORTS: &'static [Sort] = &[
+        Sort::money("amount"),
+        Sort::text("method"),
+        Sort::text("status"),
+        Sort::moment("started_at"),
+        Sort::moment("credited_at").nullable(),
+    ];
+    const UNINDEXED: &'static [&'static str] =
+        &["status", "payer", "method", "from", "to", "currency", "amount_from", "amount_to"];
+    const EXPANDS: &'static [Expand] = &[Expand::to::<AccountQuery>("account"), Expand::to::<PayerQuery>("payer")];
+
+    fn chosen(self) -> Result<Chosen, ApiError> {
+        let Self { account, status, purpose, payer, method, from, to, currency, amount_from, amount_to } = self;
+        let chosen = Chosen::default()
             .lasting("account_id", account.map(text))
             .lasting("purpose_id", purpose.map(String::from))
+            .lasting("payer_id", payer.map(text))
+            .now("method", method.map(String::from))
             .now("status", status.map(String::from))
+            .lasting_within("started_at", from.map(|from| from.0), to.map(|to| to.0));
+        of_amount(chosen, "amount", currency, amount_from, amount_to)
     }
 }
 
@@ -346,12 +378,12 @@ pub async fn list(State(app): State<App>, asked: Listing<PaymentQuery>) -> Resul
 pub async fn show(
     State(app): State<App>,
     Named(Ref(id)): Named<PaymentRef>,
-    asking: Asking,
+    asked: One<PaymentQuery>,
 ) -> Result<Response, ApiError> {
-    let (mut rows, found) = app.one::<PaymentRow>(id.as_str(), asking).await?;
+    let (mut rows, found) = app.one::<PaymentRow>(id.as_str(), asked.asking.clone()).await?;
     let refunds = rows.belonging::<RefundRow>(id.as_str()).await?;
     let refunds = Some(refunds.into_iter().map(RefundShown::from).collect());
     let disputes = rows.belonging::<DisputeRow>(id.as_str()).await?;
     let disputes = Some(disputes.into_iter().map(DisputeShown::from).collect());
-    Ok(rows.show(PaymentShown { refunds, disputes, ..found.into() }))
+    app.show(asked, rows, PaymentShown { refunds, disputes, ..found.into() }).await
 }

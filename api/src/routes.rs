@@ -1,5 +1,7 @@
 //! The table of routes: every address that the server answers, what it does, and what whoever calls it needs.
 
+use std::{any::TypeId, collections::HashMap, sync::LazyLock};
+
 use axum::{
     Extension, Router,
     body::Bytes,
@@ -23,9 +25,10 @@ use crate::{
     http::{
         authentication::{NeedsStepUp, admit, authenticate},
         layers::with_layers,
+        listing::Question,
         openapi::{
-            describe, describe_expected, describe_step_up, describe_tag, frame, has_versions, operations,
-            takes_preconditions,
+            Declared, describe, describe_expected, describe_listing, describe_one, describe_step_up, describe_tag, frame,
+            has_versions, operations, takes_preconditions,
         },
         precondition::{self, Edits},
         problem,
@@ -75,7 +78,15 @@ struct Route {
     moves_money: bool,
     needs_step_up: bool,
     edits: bool,
+    /// Of what it lists, or shows one of.
+    shows: Option<Shows>,
     handler: UtoipaMethodRouter<App>,
+}
+
+/// How the things that a question lists are shown.
+enum Shows {
+    Listing(Declared),
+    One(Declared),
 }
 
 impl Route {
@@ -99,6 +110,16 @@ impl Route {
         let listing = self.path.strip_suffix("/{id}").filter(|_| self.method == "get");
         listing.is_some_and(|listing| !listing.contains('{') && takes_preconditions(self.path))
     }
+
+    /// It lists what this question asks for.
+    fn listing<Q: Question>(self) -> Self {
+        Self { shows: Some(Shows::Listing(Declared::of::<Q>(self.path))), ..self }
+    }
+
+    /// It shows one of what this question asks for.
+    fn one<Q: Question>(self) -> Self {
+        Self { shows: Some(Shows::One(Declared::of::<Q>(self.path))), ..self }
+    }
 }
 
 #[rustfmt::skip]
@@ -113,14 +134,14 @@ fn table() -> Vec<Route> {
         route("get", "/metrics", May(F::MetricsRead), routes!(metrics::show)),
 
         // Customers and their payers.
-        route("get", "/v1/customers", May(F::CustomersRead), routes!(customer::list)),
+        route("get", "/v1/customers", May(F::CustomersRead), routes!(customer::list)).listing::<customer::CustomerQuery>(),
         route("post", "/v1/customers", May(F::CustomersRegister), routes!(customer::register)),
-        route("get", "/v1/customers/{id}", May(F::CustomersRead), routes!(customer::show)),
+        route("get", "/v1/customers/{id}", May(F::CustomersRead), routes!(customer::show)).one::<customer::CustomerQuery>(),
         route("get", "/v1/customers/{id}/discounts", May(F::DiscountsRead), routes!(discount::list_of_customer)),
         route("post", "/v1/customers/{id}/groups", May(F::CustomersGroup), routes!(customer::join_group)),
         route("delete", "/v1/customers/{id}/groups/{group}", May(F::CustomersGroup), routes!(customer::leave_group)).edits(),
-        route("get", "/v1/payers", May(F::PayersRead), routes!(payer::list)),
-        route("get", "/v1/payers/{id}", May(F::PayersRead), routes!(payer::show)),
+        route("get", "/v1/payers", May(F::PayersRead), routes!(payer::list)).listing::<payer::PayerQuery>(),
+        route("get", "/v1/payers/{id}", May(F::PayersRead), routes!(payer::show)).one::<payer::PayerQuery>(),
         route("post", "/v1/payers", May(F::PayersChange), routes!(payer::create)),
         route("patch", "/v1/payers/{id}", May(F::PayersChange), routes!(payer::edit)).edits(),
         route("post", "/v1/payers/{id}/rename", May(F::PayersChange), routes!(payer::rename)).edits(),
@@ -154,8 +175,8 @@ fn table() -> Vec<Route> {
         route("get", "/v1/tokens", Identity, routes!(token::list)),
         route("post", "/v1/tokens", May(F::TokensMake), routes!(token::make)).after_step_up(),
         route("post", "/v1/tokens/{id}/revoke", May(F::TokensMake), routes!(token::revoke)),
-        route("get", "/v1/users", May(F::UsersRead), routes!(user::list)),
-        route("get", "/v1/users/{id}", Identity, routes!(user::show)),
+        route("get", "/v1/users", May(F::UsersRead), routes!(user::list)).listing::<user::UserQuery>(),
+        route("get", "/v1/users/{id}", Identity, routes!(user::show)).one::<user::UserQuery>(),
         route("post", "/v1/users", May(F::UsersManage), routes!(user::invite)).after_step_up(),
         route("post", "/v1/users/{id}/rename", Identity, routes!(user::rename)).edits(),
         route("post", "/v1/users/{id}/move", Identity, routes!(user::relocate)).edits(),
@@ -171,8 +192,8 @@ fn table() -> Vec<Route> {
         route("get", "/v1/access-log", Identity, routes!(access_log::list)),
 
         // Accounts.
-        route("get", "/v1/accounts", May(F::AccountsRead), routes!(account::list)),
-        route("get", "/v1/accounts/{id}", May(F::AccountsRead), routes!(account::show)),
+        route("get", "/v1/accounts", May(F::AccountsRead), routes!(account::list)).listing::<account::AccountQuery>(),
+        route("get", "/v1/accounts/{id}", May(F::AccountsRead), routes!(account::show)).one::<account::AccountQuery>(),
         route("get", "/v1/accounts/{id}/balance", May(F::AccountsRead), routes!(account::balance)),
         route("get", "/v1/accounts/{id}/balance/explanation", May(F::AccountsRead), routes!(explanation::explain_balance)),
         route("get", "/v1/accounts/{id}/statement", May(F::AccountsRead), routes!(statement::statement)),
@@ -186,8 +207,8 @@ fn table() -> Vec<Route> {
         money("post", "/v1/accounts/{id}/transfers", May(F::AccountsTransfer), routes!(account::transfer)),
 
         // Orders.
-        route("get", "/v1/orders", May(F::OrdersRead), routes!(order::list)),
-        route("get", "/v1/orders/{id}", May(F::OrdersRead), routes!(order::show)),
+        route("get", "/v1/orders", May(F::OrdersRead), routes!(order::list)).listing::<order::OrderQuery>(),
+        route("get", "/v1/orders/{id}", May(F::OrdersRead), routes!(order::show)).one::<order::OrderQuery>(),
         money("post", "/v1/orders", May(F::OrdersPlace), routes!(order::place)),
         money("post", "/v1/orders/{id}/items", May(F::OrdersPlace), routes!(order::add_item)),
         route("delete", "/v1/orders/{id}/items/{number}", May(F::OrdersPlace), routes!(order::remove_item)).edits(),
@@ -196,8 +217,8 @@ fn table() -> Vec<Route> {
         money("post", "/v1/orders/{id}/pay", May(F::OrdersPay), routes!(order::pay)),
 
         // Payments and refunds. A notice needs no key: it names the payment. A gateway signs its own.
-        route("get", "/v1/payments", May(F::PaymentsRead), routes!(payment::list)),
-        route("get", "/v1/payments/{id}", May(F::PaymentsRead), routes!(payment::show)),
+        route("get", "/v1/payments", May(F::PaymentsRead), routes!(payment::list)).listing::<payment::PaymentQuery>(),
+        route("get", "/v1/payments/{id}", May(F::PaymentsRead), routes!(payment::show)).one::<payment::PaymentQuery>(),
         route("get", "/v1/payments/{id}/allocations", May(F::PaymentsRead), routes!(allocation::list_allocations)),
         route("get", "/v1/payments/{id}/refunds", May(F::PaymentsRead), routes!(refund::list_refunds)),
         route("get", "/v1/payments/{id}/disputes", May(F::PaymentsRead), routes!(dispute::list_disputes)),
@@ -220,34 +241,34 @@ fn table() -> Vec<Route> {
         money("post", "/v1/payments/{id}/disputes/{dispute}/lose", May(F::DisputesRecord), routes!(dispute::lose_dispute)),
 
         // Documents.
-        route("get", "/v1/invoices", May(F::InvoicesRead), routes!(invoice::list)),
-        route("get", "/v1/invoices/{id}", May(F::InvoicesRead), routes!(invoice::show)),
+        route("get", "/v1/invoices", May(F::InvoicesRead), routes!(invoice::list)).listing::<invoice::InvoiceQuery>(),
+        route("get", "/v1/invoices/{id}", May(F::InvoicesRead), routes!(invoice::show)).one::<invoice::InvoiceQuery>(),
         route("get", "/v1/invoices/{id}/due/explanation", May(F::InvoicesRead), routes!(explanation::explain_due)),
         money("post", "/v1/invoices", May(F::InvoicesIssue), routes!(invoice::issue)),
         route("patch", "/v1/invoices/{id}", May(F::InvoicesRead), routes!(invoice::patch)),
         route("put", "/v1/invoices/{id}", May(F::InvoicesRead), routes!(invoice::put)),
         route("delete", "/v1/invoices/{id}", May(F::InvoicesRead), routes!(invoice::delete)),
-        route("get", "/v1/credit-notes", May(F::CreditNotesRead), routes!(credit_note::list)),
-        route("get", "/v1/credit-notes/{id}", May(F::CreditNotesRead), routes!(credit_note::show)),
+        route("get", "/v1/credit-notes", May(F::CreditNotesRead), routes!(credit_note::list)).listing::<credit_note::CreditNoteQuery>(),
+        route("get", "/v1/credit-notes/{id}", May(F::CreditNotesRead), routes!(credit_note::show)).one::<credit_note::CreditNoteQuery>(),
         money("post", "/v1/credit-notes", May(F::CreditNotesIssue), routes!(credit_note::issue)),
 
         // Services, expenses and discounts.
-        route("get", "/v1/services", May(F::ServicesRead), routes!(service::list)),
-        route("get", "/v1/services/{id}", May(F::ServicesRead), routes!(service::show)),
-        route("get", "/v1/expenses", May(F::ExpensesRead), routes!(expense::list)),
-        route("get", "/v1/expenses/{id}", May(F::ExpensesRead), routes!(expense::show)),
+        route("get", "/v1/services", May(F::ServicesRead), routes!(service::list)).listing::<service::ServiceQuery>(),
+        route("get", "/v1/services/{id}", May(F::ServicesRead), routes!(service::show)).one::<service::ServiceQuery>(),
+        route("get", "/v1/expenses", May(F::ExpensesRead), routes!(expense::list)).listing::<expense::ExpenseQuery>(),
+        route("get", "/v1/expenses/{id}", May(F::ExpensesRead), routes!(expense::show)).one::<expense::ExpenseQuery>(),
         money("post", "/v1/expenses", May(F::ExpensesRecord), routes!(expense::record)),
         money("post", "/v1/expenses/{id}/adjust", May(F::ExpensesRecord), routes!(expense::adjust)),
         money("post", "/v1/expenses/{id}/reverse", May(F::ExpensesRecord), routes!(expense::reverse)),
         money("post", "/v1/expenses/{id}/reinstate", May(F::ExpensesRecord), routes!(expense::reinstate)),
-        route("get", "/v1/discounts", May(F::DiscountsRead), routes!(discount::list)),
-        route("get", "/v1/discounts/{id}", May(F::DiscountsRead), routes!(discount::show)),
+        route("get", "/v1/discounts", May(F::DiscountsRead), routes!(discount::list)).listing::<discount::DiscountQuery>(),
+        route("get", "/v1/discounts/{id}", May(F::DiscountsRead), routes!(discount::show)).one::<discount::DiscountQuery>(),
         route("post", "/v1/discounts", May(F::DiscountsGrant), routes!(discount::grant)),
         route("post", "/v1/discounts/{id}/revoke", May(F::DiscountsGrant), routes!(discount::revoke)),
 
         // Tickets.
-        route("get", "/v1/tickets", May(F::TicketsRead), routes!(ticket::list)),
-        route("get", "/v1/tickets/{id}", May(F::TicketsRead), routes!(ticket::show)),
+        route("get", "/v1/tickets", May(F::TicketsRead), routes!(ticket::list)).listing::<ticket::TicketQuery>(),
+        route("get", "/v1/tickets/{id}", May(F::TicketsRead), routes!(ticket::show)).one::<ticket::TicketQuery>(),
         route("post", "/v1/tickets", May(F::TicketsWrite), routes!(ticket::open)),
         route("post", "/v1/tickets/{id}/messages", May(F::TicketsWrite), routes!(ticket::write)),
         route("post", "/v1/tickets/{id}/take-up", May(F::TicketsAnswer), routes!(ticket::take_up)),
@@ -346,6 +367,24 @@ pub fn editing() -> Vec<(&'static str, &'static str)> {
     table().iter().filter(|line| line.edits).map(|line| (line.method, line.path)).collect()
 }
 
+/// What each listing can be asked.
+pub fn listings() -> Vec<Declared> {
+    let shows = table().into_iter().filter_map(|line| line.shows);
+    shows.filter_map(|shows| if let Shows::Listing(declared) = shows { Some(declared) } else { None }).collect()
+}
+
+/// What whoever reads what this question lists must be allowed to do, as the table says.
+pub fn function_of<Q: Question>() -> Function {
+    static FUNCTIONS: LazyLock<HashMap<TypeId, Function>> = LazyLock::new(|| {
+        let lists = |line: &Route| match (&line.shows, line.need) {
+            (Some(Shows::Listing(declared)), Need::May(function)) => Some((declared.question, function)),
+            _ => None,
+        };
+        table().iter().filter_map(lists).collect()
+    });
+    *FUNCTIONS.get(&TypeId::of::<Q>()).expect("each question has a listing that needs a function")
+}
+
 /// The description of the API that is served at `/openapi.json`.
 pub fn openapi() -> OpenApi {
     described().1
@@ -361,6 +400,11 @@ fn described() -> (Router<App>, OpenApi) {
         describe(operation, line.path, method, line.need, line.moves_money);
         if line.needs_step_up {
             describe_step_up(operation);
+        }
+        match &line.shows {
+            Some(Shows::Listing(declared)) => describe_listing(operation, declared),
+            Some(Shows::One(declared)) => describe_one(operation, declared),
+            None => {}
         }
         if shows_one {
             describe_tag(operation);
@@ -396,7 +440,7 @@ fn recorded(operation: &Operation, path: &'static str) -> Option<Recorded> {
 }
 
 fn route(method: &'static str, path: &'static str, need: Need, handler: UtoipaMethodRouter<App>) -> Route {
-    Route { method, path, need, moves_money: false, needs_step_up: false, edits: false, handler }
+    Route { method, path, need, moves_money: false, needs_step_up: false, edits: false, shows: None, handler }
 }
 
 /// A route that moves money: it needs an idempotency key.

@@ -2,20 +2,24 @@
 
 use axum::{extract::State, response::Response};
 use chrono::{DateTime, Utc};
-use daybook_projections::{Chosen, service::ServiceRow};
+use daybook_projections::{Chosen, Sort, service::ServiceRow};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
+    account::AccountQuery,
     app::App,
+    customer::CustomerQuery,
     http::{
         address::Named,
         error::ApiError,
-        listing::{Asking, Listing, Paging, Question},
+        listing::{Listing, One, Paging, Question},
         moment::AskedMoment,
         page::Page,
-        wire::{AccountRef, CustomerRef, OrderRef, Ref, ServiceRef, text},
+        shape::Expand,
+        wire::{AccountRef, AskedText, CustomerRef, OrderRef, Ref, ServiceRef, text},
     },
+    order::OrderQuery,
 };
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -25,18 +29,30 @@ pub struct ServiceQuery {
     customer: Option<CustomerRef>,
     account: Option<AccountRef>,
     order: Option<OrderRef>,
+    #[param(inline)]
+    product: Option<AskedText>,
 }
 
 impl Question for ServiceQuery {
     type Row = ServiceRow;
     type Shown = ServiceShown;
 
-    fn chosen(self) -> Chosen {
-        let Self { customer, account, order } = self;
-        Chosen::default()
+    const SORTS: &'static [Sort] =
+        &[Sort::text("product"), Sort::text("description"), Sort::text("status"), Sort::moment("activated_at")];
+    const UNINDEXED: &'static [&'static str] = &["product"];
+    const EXPANDS: &'static [Expand] = &[
+        Expand::to::<CustomerQuery>("customer"),
+        Expand::to::<AccountQuery>("account"),
+        Expand::to::<OrderQuery>("order"),
+    ];
+
+    fn chosen(self) -> Result<Chosen, ApiError> {
+        let Self { customer, account, order, product } = self;
+        Ok(Chosen::default()
             .lasting("customer_id", customer.map(text))
             .lasting("account_id", account.map(text))
             .lasting("order_id", order.map(text))
+            .lasting("product", product.map(String::from)))
     }
 }
 
@@ -83,8 +99,8 @@ pub async fn list(State(app): State<App>, asked: Listing<ServiceQuery>) -> Resul
 pub async fn show(
     State(app): State<App>,
     Named(Ref(id)): Named<ServiceRef>,
-    asking: Asking,
+    asked: One<ServiceQuery>,
 ) -> Result<Response, ApiError> {
-    let (rows, found) = app.one::<ServiceRow>(id.as_str(), asking).await?;
-    Ok(rows.show(ServiceShown::from(found)))
+    let (rows, found) = app.one::<ServiceRow>(id.as_str(), asked.asking.clone()).await?;
+    app.show(asked, rows, ServiceShown::from(found)).await
 }

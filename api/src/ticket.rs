@@ -7,7 +7,7 @@ use daybook_core::{
     operations::{Operation, TicketAction, TicketOpening, WriteOnTicket},
 };
 use daybook_projections::{
-    Chosen,
+    Chosen, Sort,
     ticket::{TicketMessageRow, TicketRow},
 };
 use serde::{Deserialize, Serialize};
@@ -15,14 +15,16 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     app::App,
+    customer::CustomerQuery,
     http::{
         address::Named,
         error::ApiError,
-        listing::{Asking, Listing, Paging, Question},
+        listing::{Listing, One, Paging, Question},
         moment::AskedMoment,
         page::Page,
+        shape::Expand,
         tagged::Tagged,
-        time::Time,
+        time::{AskedTime, Time},
         wire::{
             AskedText, CustomerRef, Label, Message, Name, OneOf, OrderRef, Ref, Sentence, ServiceRef, TicketRef,
             WordList, text,
@@ -187,19 +189,44 @@ pub struct TicketQuery {
     /// The service or order that they are about.
     #[param(inline)]
     about: Option<AskedText>,
+    #[param(inline)]
+    category: Option<AskedText>,
+    /// What the subject contains, in upper or lower case.
+    #[param(inline)]
+    subject: Option<AskedText>,
+    /// Opened at this moment or later.
+    #[param(inline)]
+    from: Option<AskedTime>,
+    /// Opened before this moment.
+    #[param(inline)]
+    to: Option<AskedTime>,
 }
 
 impl Question for TicketQuery {
     type Row = TicketRow;
     type Shown = TicketShown;
 
-    fn chosen(self) -> Chosen {
-        let Self { customer, archived, status, about } = self;
-        Chosen::default()
+    const SORTS: &'static [Sort] = &[
+        Sort::text("category"),
+        Sort::text("subject"),
+        Sort::text("status"),
+        Sort::whole("message_count").from_column("messages"),
+        Sort::moment("opened_at"),
+        Sort::moment("last_message_at"),
+    ];
+    const UNINDEXED: &'static [&'static str] = &["status", "category", "subject", "from", "to"];
+    const EXPANDS: &'static [Expand] = &[Expand::to::<CustomerQuery>("customer")];
+
+    fn chosen(self) -> Result<Chosen, ApiError> {
+        let Self { customer, archived, status, about, category, subject, from, to } = self;
+        Ok(Chosen::default()
             .lasting("customer_id", customer.map(text))
             .lasting("about_id", about.map(String::from))
             .now("archived", archived)
             .now("status", status.map(String::from))
+            .now("category", category.map(String::from))
+            .containing("subject", subject.map(String::from))
+            .lasting_within("opened_at", from.map(|from| from.0), to.map(|to| to.0)))
     }
 }
 
@@ -275,10 +302,10 @@ pub async fn list(State(app): State<App>, asked: Listing<TicketQuery>) -> Result
 pub async fn show(
     State(app): State<App>,
     Named(Ref(id)): Named<TicketRef>,
-    asking: Asking,
+    asked: One<TicketQuery>,
 ) -> Result<Response, ApiError> {
-    let (mut rows, found) = app.one::<TicketRow>(id.as_str(), asking).await?;
+    let (mut rows, found) = app.one::<TicketRow>(id.as_str(), asked.asking.clone()).await?;
     let messages = rows.belonging::<TicketMessageRow>(id.as_str()).await?;
     let messages = Some(messages.into_iter().map(MessageShown::from).collect());
-    Ok(rows.show(TicketShown { messages, ..found.into() }))
+    app.show(asked, rows, TicketShown { messages, ..found.into() }).await
 }

@@ -12,7 +12,7 @@ use daybook_core::{
 };
 use daybook_identity::{CutOff, Ended};
 use daybook_projections::{
-    Chosen,
+    Chosen, Sort,
     engine::Projection,
     factor_reset::{FactorResetRow, FactorResets},
     listing::Listed,
@@ -27,10 +27,10 @@ use crate::{
         address::Named,
         authentication::{Asker, forbidden},
         error::ApiError,
-        listing::{Asking, Listing, Paging, Question},
+        listing::{Listing, One, Paging, Question},
         moment::AskedMoment,
         page::Page,
-        wire::{CustomerRef, Email, Label, Name, Nothing, OneOf, Ref, Sentence, UserRef, WordList, text},
+        wire::{AskedText, CustomerRef, Email, Label, Name, Nothing, OneOf, Ref, Sentence, UserRef, WordList, text},
         write::{Made, WriteRequest, Writing, Written},
     },
     identity::factor_reset::FactorResetShown,
@@ -285,22 +285,25 @@ pub struct UserQuery {
     /// The members of this customer.
     customer: Option<CustomerRef>,
     enabled: Option<bool>,
+    /// What the name contains, in upper or lower case.
+    #[param(inline)]
+    name: Option<AskedText>,
 }
 
 impl Question for UserQuery {
     type Row = UserRow;
     type Shown = UserShown;
 
-    fn chosen(self) -> Chosen {
-        let Self { customer, enabled } = self;
-        let chosen = Chosen::default().now("enabled", enabled);
-        match customer {
-            None => chosen,
-            Some(customer) => chosen.now_where(
-                vec!["exists (select from memberships m where m.user_id = users.id and m.customer_id = ", ")"],
-                vec![text(customer).into()],
-            ),
-        }
+    const SORTS: &'static [Sort] =
+        &[Sort::text("login"), Sort::text("name"), Sort::truth("enabled"), Sort::moment("invited_at")];
+    const UNINDEXED: &'static [&'static str] = &["enabled", "name"];
+
+    fn chosen(self) -> Result<Chosen, ApiError> {
+        let Self { customer, enabled, name } = self;
+        let chosen = Chosen::default().now("enabled", enabled).containing("name", name.map(String::from));
+        let Some(customer) = customer else { return Ok(chosen) };
+        let pieces = ["exists (select from memberships m where m.user_id = users.id and m.customer_id = ", ")"];
+        Ok(chosen.now_where(pieces.into(), vec![text(customer).into()]))
     }
 }
 
@@ -420,15 +423,15 @@ pub async fn show(
     State(app): State<App>,
     Asker(asker): Asker,
     Named(Ref(id)): Named<UserRef>,
-    asking: Asking,
+    asked: One<UserQuery>,
 ) -> Result<Response, ApiError> {
     let is_own = asker.principal.as_ref().is_some_and(|principal| principal.user == id);
     if !is_own && !asker.may(Function::UsersRead) {
         return Err(forbidden(Function::UsersRead));
     }
-    let at = app.time_at(asking.moment).await?;
+    let at = app.time_at(asked.asking.moment).await?;
     // A reset lies in a table of another projection.
-    let mut rows = app.read_at(&[UserRow::PROJECTION, FactorResets::NAME], asking).await?;
+    let mut rows = app.read_at(&[UserRow::PROJECTION, FactorResets::NAME], asked.asking.clone()).await?;
     for projection in [UserRow::PROJECTION, FactorResets::NAME] {
         rows.bring_back(projection, id.as_str()).await?;
     }
@@ -437,11 +440,16 @@ pub async fn show(
     let contacts = rows.belonging::<ContactRow>(id.as_str()).await?;
     let factors = rows.belonging::<FactorRow>(id.as_str()).await?;
     let resets = rows.belonging::<FactorResetRow>(id.as_str()).await?;
-    Ok(rows.show(UserShown {
-        memberships: Some(memberships.into_iter().map(Into::into).collect()),
-        contacts: Some(contacts.into_iter().map(Into::into).collect()),
-        factors: Some(factors.into_iter().map(Into::into).collect()),
-        factor_reset: resets.into_iter().find(|reset| reset.is_waiting(at)).map(Into::into),
-        ..found.into()
-    }))
+    app.show(
+        asked,
+        rows,
+        UserShown {
+            memberships: Some(memberships.into_iter().map(Into::into).collect()),
+            contacts: Some(contacts.into_iter().map(Into::into).collect()),
+            factors: Some(factors.into_iter().map(Into::into).collect()),
+            factor_reset: resets.into_iter().find(|reset| reset.is_waiting(at)).map(Into::into),
+            ..found.into()
+        },
+    )
+    .await
 }

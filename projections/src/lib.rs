@@ -27,8 +27,8 @@ pub mod user;
 pub mod word;
 
 pub use engine::{
-    Chosen, Definition, Freshness, Known, Moment, NewVersions, Plans, Projector, ProjectorOptions, ReadError, Reader,
-    Snapshot, Value, Viewer,
+    Chosen, Definition, Freshness, Known, Moment, NewVersions, Place, Plans, Projector, ProjectorOptions, ReadError,
+    Reader, RowOrder, Snapshot, Sort, Value, Viewer,
 };
 
 /// Every projection there is. An earlier version stays on the board for as long as it may still serve or be kept, so that

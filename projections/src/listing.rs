@@ -6,11 +6,12 @@ use serde::de::DeserializeOwned;
 use serde_aux::serde_introspection::serde_introspect;
 use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder, postgres::PgRow};
 
-use crate::engine::{Chosen, Row, Table, Viewer};
+use crate::engine::{Chosen, Place, Row, RowOrder, Table, Viewer};
 
 /// What a listing has a row of.
 ///
-/// Listings go from the newest to the oldest, by the position of the event that made a row.
+/// Listings go from the newest to the oldest, by the position of the event that made a row, unless they are sorted
+/// otherwise.
 pub trait Listed: for<'r> FromRow<'r, PgRow> + Send + Unpin {
     /// The rows that are listed: the first table of its projection.
     type Of: Row + DeserializeOwned;
@@ -28,22 +29,85 @@ pub trait Listed: for<'r> FromRow<'r, PgRow> + Send + Unpin {
     fn position(&self) -> i64;
 }
 
-/// The rows that are chosen, newest first; `before` is the position of the last row of the page before this one.
-pub async fn list<L: Listed>(
+/// A row of a listing, and where it stands in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found<L> {
+    pub row: L,
+    pub place: Place,
+}
+
+/// The rows that are chosen, in an order, after a place in it; so many at most.
+pub async fn page<L: Listed>(
     connection: &mut PgConnection,
     viewer: &Viewer,
     chosen: &Chosen,
-    before: Option<i64>,
+    order: &RowOrder,
+    after: Option<&Place>,
     limit: i64,
-) -> Result<Vec<L>, sqlx::Error> {
-    let mut query = selection::<L>();
+) -> Result<Vec<Found<L>>, sqlx::Error> {
+    let mut query = listing::<L>("select ", viewer, chosen, order, after);
+    query.push(" limit ").push_bind(limit);
+    let rows = query.build().fetch_all(connection).await?;
+    let found = rows.iter().map(|row| {
+        let listed = L::from_row(row)?;
+        let place = order.place(row, listed.position())?;
+        Ok(Found { row: listed, place })
+    });
+    found.collect()
+}
+
+/// Begins to read all rows that are chosen, however many they are. The transaction that it is done in reads them by
+/// [`next`], and keeps no more of them than that.
+pub async fn open<L: Listed>(
+    connection: &mut PgConnection,
+    viewer: &Viewer,
+    chosen: &Chosen,
+    order: &RowOrder,
+) -> Result<(), sqlx::Error> {
+    let mut query = listing::<L>("declare listing no scroll cursor for select ", viewer, chosen, order, None);
+    query.build().persistent(false).execute(connection).await?;
+    Ok(())
+}
+
+/// The next rows of the listing that is open; none once there are no more.
+pub async fn next<L: Listed>(connection: &mut PgConnection, limit: u32) -> Result<Vec<L>, sqlx::Error> {
+    let fetch = format!("fetch {limit} from listing");
+    sqlx::query_as(&fetch).persistent(false).fetch_all(connection).await
+}
+
+/// How PostgreSQL would read the rows that are chosen, as `explain` tells it.
+#[doc(hidden)]
+pub async fn plan<L: Listed>(
+    connection: &mut PgConnection,
+    chosen: &Chosen,
+    order: Option<&RowOrder>,
+) -> Result<Vec<String>, sqlx::Error> {
+    let mut query = selection::<L>("explain select ");
+    chosen.push(&mut query);
+    if let Some(order) = order {
+        order.push(&mut query);
+    }
+    query.build_query_scalar().persistent(false).fetch_all(connection).await
+}
+
+fn listing<'a, L: Listed>(
+    verb: &'static str,
+    viewer: &Viewer,
+    chosen: &Chosen,
+    order: &RowOrder,
+    after: Option<&Place>,
+) -> QueryBuilder<'a, Postgres> {
+    let mut query = QueryBuilder::new(verb);
+    push_columns::<L>(&mut query);
+    order.push_columns(&mut query);
+    push_tables::<L>(&mut query);
     viewer.push(L::Of::TABLE, &L::Of::OWNER, &mut query);
     chosen.push(&mut query);
-    if let Some(before) = before {
-        query.push(" and position < ").push_bind(before);
+    if let Some(after) = after {
+        order.push_after(after, &mut query);
     }
-    query.push(" order by position desc limit ").push_bind(limit);
-    query.build_query_as().fetch_all(connection).await
+    order.push(&mut query);
+    query
 }
 
 /// The row with this key.
@@ -52,10 +116,22 @@ pub async fn get<L: Listed>(
     viewer: &Viewer,
     key: &str,
 ) -> Result<Option<L>, sqlx::Error> {
-    let mut query = selection::<L>();
+    let mut query = selection::<L>("select ");
     viewer.push(L::Of::TABLE, &L::Of::OWNER, &mut query);
     query.push(format_args!(" and {} = ", L::Of::KEY[0])).push_bind(key);
     query.build_query_as().fetch_optional(connection).await
+}
+
+/// Those of the rows with these keys that the viewer sees, in no certain order.
+pub async fn get_all<L: Listed>(
+    connection: &mut PgConnection,
+    viewer: &Viewer,
+    keys: &[String],
+) -> Result<Vec<L>, sqlx::Error> {
+    let mut query = selection::<L>("select ");
+    viewer.push(L::Of::TABLE, &L::Of::OWNER, &mut query);
+    query.push(format_args!(" and {} = any(", L::Of::KEY[0])).push_bind(keys).push(")");
+    query.build_query_as().fetch_all(connection).await
 }
 
 /// The rows that belong to a row with this key, in the order of their keys or of their positions.
@@ -98,12 +174,19 @@ pub fn in_force() -> Chosen {
     Chosen::default().now_where(vec!["amount <> 0"], Vec::new())
 }
 
-fn selection<'a, L: Listed>() -> QueryBuilder<'a, Postgres> {
-    let table = <L::Of as Row>::TABLE;
-    let mut query = QueryBuilder::new("select ");
-    query.push(columns::<L::Of>()).push(L::BESIDES);
-    query.push(format_args!(" from {table} {} where true", L::JOINED));
+fn selection<'a, L: Listed>(verb: &'static str) -> QueryBuilder<'a, Postgres> {
+    let mut query = QueryBuilder::new(verb);
+    push_columns::<L>(&mut query);
+    push_tables::<L>(&mut query);
     query
+}
+
+fn push_columns<L: Listed>(query: &mut QueryBuilder<'_, Postgres>) {
+    query.push(columns::<L::Of>()).push(L::BESIDES);
+}
+
+fn push_tables<L: Listed>(query: &mut QueryBuilder<'_, Postgres>) {
+    query.push(format_args!(" from {} {} where true", <L::Of as Row>::TABLE, L::JOINED));
 }
 
 /// The columns of a table: the fields of its rows.

@@ -8,4 +8,5 @@ pub mod crash;
 mod kill;
 mod lost_connection;
 mod proxies;
+mod tables;
 mod tls;

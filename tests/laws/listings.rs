@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use chrono::TimeDelta;
 use daybook_core::domain::AGGREGATE_TYPES;
 use daybook_projections::{
-    BOARD, Chosen, Moment, Reader, Snapshot, Viewer,
+    BOARD, Chosen, Moment, Place, Reader, RowOrder, Snapshot, Viewer,
     account::AccountRow,
     credit_note::{CreditNoteLineRow, CreditNoteRow},
     customer::{CustomerGroupRow, CustomerSummary},
@@ -16,7 +16,7 @@ use daybook_projections::{
     history,
     invoice::{InvoiceLineRow, InvoiceRow},
     journal,
-    listing::{self, Listed},
+    listing::{self, Found, Listed},
     order::{OrderItemRow, OrderSummary},
     payer::PayerRow,
     payment::{AllocationRow, DisputeRow, PaymentRow, RefundRow},
@@ -25,7 +25,7 @@ use daybook_projections::{
     ticket::{TicketMessageRow, TicketRow},
     user::{ContactRow, FactorRow, MembershipRow, TokenRow, UserRow},
 };
-use daybook_tests::history::Ledger;
+use daybook_tests::{history::Ledger, listed::newest};
 use rust_decimal::{Decimal, dec};
 use serde::de::DeserializeOwned;
 
@@ -47,9 +47,13 @@ async fn walk<L: Listed + Debug + PartialEq>(rows: &mut Snapshot, chosen: &Chose
     let all: Vec<L> = list(rows, chosen).await;
     let mut walked = Vec::new();
     let mut before = None;
-    while let Some(row) = listing::list::<L>(rows, &Viewer::Provider, chosen, before, 1).await.unwrap().pop() {
-        assert!(before.is_none_or(|before| row.position() < before), "{row:?} comes too late");
-        before = Some(row.position());
+    let order = RowOrder::default();
+    while let Some(Found { row, place }) =
+        listing::page::<L>(rows, &Viewer::Provider, chosen, &order, before.as_ref(), 1).await.unwrap().pop()
+    {
+        assert!(before.is_none_or(|before: Place| row.position() < before.position), "{row:?} comes too late");
+        assert_eq!(place.position, row.position());
+        before = Some(place);
         walked.push(row);
     }
     assert_eq!(walked, all);
@@ -58,7 +62,7 @@ async fn walk<L: Listed + Debug + PartialEq>(rows: &mut Snapshot, chosen: &Chose
 }
 
 async fn list<L: Listed>(rows: &mut Snapshot, chosen: &Chosen) -> Vec<L> {
-    listing::list(rows, &Viewer::Provider, chosen, None, 1_000).await.unwrap()
+    newest(rows, &Viewer::Provider, chosen, 1_000).await
 }
 
 async fn get<L: Listed>(rows: &mut Snapshot, id: &str) -> L {

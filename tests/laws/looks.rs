@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use daybook_api::{Need, needs};
+use daybook_api::{Need, listings, needs, openapi};
 use daybook_core::domain::{
     CustomerId, Party,
     function::{Function, Role},
@@ -11,6 +11,7 @@ use daybook_core::domain::{
 };
 use daybook_projections::BOARD;
 use daybook_tests::{api::TestApp, history::Ledger, people::Person, spread};
+use reqwest::Method;
 use serde_json::Value;
 
 use super::time_travel::addresses;
@@ -190,6 +191,31 @@ async fn a_look_by_any_route_stands_under_the_customer_whose_it_is() {
     let routes: BTreeSet<_> = expected.iter().map(|(path, _)| path).collect();
     eprintln!("{} looks by {} routes", expected.len(), routes.len());
     assert!(routes.len() > 25, "{routes:?}");
+    assert_eq!(house.lines(&house.stranger).await, Lines::new());
+}
+
+/// A table of a listing is a look at it, and so is a page with things in the place of identifiers.
+#[tokio::test]
+async fn a_look_at_a_whole_listing_stands_under_the_customer_whose_it_is() {
+    let house = House::new().await;
+    let of_customers: Vec<String> =
+        house.things().await.remove("customers").expect("a table").into_iter().filter(|id| *id != house.eve).collect();
+    let mut expected = Lines::new();
+    for listing in listings() {
+        let description = openapi();
+        let description = serde_json::to_value(&description.paths.paths[listing.path].get).unwrap();
+        let parameters = description["parameters"].as_array().unwrap();
+        if !parameters.iter().any(|parameter| parameter["name"] == "customer") {
+            continue;
+        }
+        let address = format!("{}?customer={}", listing.path, of_customers[0]);
+        let table = house.app.by(&house.anna, Method::GET, &address).header("accept", "text/csv").send().await.unwrap();
+        assert_eq!(table.status(), 200, "{address}");
+        assert!(table.text().await.unwrap().starts_with("id,"), "{address}");
+        expected.insert((listing.path.to_owned(), of_customers[0].clone()));
+    }
+    let lines = house.lines(&house.owner).await;
+    assert!(expected.is_subset(&lines) && expected.len() > 5, "{expected:#?} {lines:#?}");
     assert_eq!(house.lines(&house.stranger).await, Lines::new());
 }
 

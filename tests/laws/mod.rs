@@ -21,5 +21,6 @@ mod rights;
 mod sealed;
 mod secrets;
 mod shapes;
+mod shown;
 mod time_travel;
 mod walls;

@@ -29,6 +29,7 @@ use daybook_tests::{
     commands::{account, adjust, command, id, noon, open_ticket, register, usd},
     copy, database,
     history::{LONG, Ledger},
+    listed::newest,
     soaks, whole_book,
 };
 use futures::{StreamExt, future::join_all, stream::FuturesUnordered};
@@ -154,6 +155,10 @@ pub(super) async fn addresses(path: &str, database: &TestDatabase) -> Option<Vec
         "/v1/audit/events" => asked(&["?limit=50", "?after=100"]),
         _ => return None,
     };
+    let listing = daybook_api::listings().into_iter().find(|listing| listing.path == path);
+    if let Some(paths) = listing.map(|listing| listing.paths).filter(|paths| !paths.is_empty()) {
+        found.push(format!("{path}?limit=2&expand={}", paths.join(",")));
+    }
     found.sort();
     found.dedup();
     Some(found)
@@ -332,7 +337,8 @@ async fn whatever_is_read_while_a_projection_is_behind_is_what_was_known_at_the_
         for addresses in &all {
             // What is not in the book yet has nothing to tell.
             let mut telling = 0;
-            for address in in_turn(addresses, number) {
+            // What is shown in the place of an identifier may be of a later position.
+            for address in in_turn(addresses, number).filter(|address| !address.contains("expand=")) {
                 let answer = app.get_at_once(address).await;
                 if answer.status == 200 {
                     telling += 1;
@@ -649,7 +655,10 @@ async fn a_moment_that_the_book_has_not_reached_is_refused() {
         app.get(&format!("{path}?as_known_at=1")).await.refused(400, "unknown-parameter");
     }
     let misspelt = app.get(&format!("/v1/accounts/{account}?as_at=1")).await;
-    assert_eq!(misspelt.refused(400, "unknown-parameter")["allowed"], json!(["as_of", "as_known_at"]));
+    assert_eq!(
+        misspelt.refused(400, "unknown-parameter")["allowed"],
+        json!(["as_of", "as_known_at", "fields", "expand"])
+    );
     app.get("/v1/accounts?as_of=yesterday").await.refused(400, "malformed-parameter");
 }
 
@@ -1019,8 +1028,8 @@ async fn law_holds(reader: &Reader, account: &AccountId, as_of: DateTime<Utc>, t
         let keys: Vec<String> = candidates.into_iter().map(|candidate| candidate.key).collect();
         rows.bring_back(name, &keys).await.unwrap();
     }
-    let payments: Vec<PaymentRow> = listing::list(&mut rows, everybody, &of_account, None, 1_000).await.unwrap();
-    let expenses: Vec<ExpenseRow> = listing::list(&mut rows, everybody, &of_account, None, 1_000).await.unwrap();
+    let payments: Vec<PaymentRow> = newest(&mut rows, everybody, &of_account, 1_000).await;
+    let expenses: Vec<ExpenseRow> = newest(&mut rows, everybody, &of_account, 1_000).await;
 
     let (mut given, mut taken) = (BTreeMap::new(), BTreeMap::new());
     for payment in &payments {

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use daybook_api::listings;
 use daybook_core::{
     domain::{AGGREGATE_TYPES, AccountId, CustomerId, function::Function},
     operations::{JoinGroup, Operation},
@@ -22,6 +23,7 @@ use daybook_tests::{
     commands::{adjust, command, id, open_account, open_ticket, pay_in, register, usd},
     copy, database,
     history::Ledger,
+    listed::newest,
     spread,
     viewer::header,
     whole_book,
@@ -279,6 +281,44 @@ async fn the_cursor_of_somebody_else_shows_nothing_of_theirs() {
     assert!(asked > 20, "{asked}");
 }
 
+/// Whichever way a listing is asked for: sorted, with things in the place of identifiers, or as a table.
+#[tokio::test]
+async fn each_wall_alone_shows_the_same_of_a_listing_in_every_order_and_form() {
+    let two = Two::new().await;
+    let end = two.app.position().await;
+    let read_by_customers: BTreeSet<&str> = two.all.keys().map(String::as_str).collect();
+    let (mut compared, mut seen) = (0, BTreeSet::new());
+    for listing in listings().into_iter().filter(|listing| read_by_customers.contains(listing.path)) {
+        let path = listing.path;
+        let sorted = listing.sorts.iter().map(|sort| (format!("{path}?limit=3&sort=-{}", sort.name), ""));
+        let expanded = (format!("{path}?expand={}", listing.paths.join(",")), "");
+        let of_the_past = format!("{path}?as_known_at={}", end / 2);
+        let tables = [(path.to_owned(), "text/csv"), (of_the_past, "text/csv")];
+        let all = sorted.chain([expanded].into_iter().filter(|_| !listing.paths.is_empty())).chain(tables);
+        for (address, form) in all {
+            for customer in [&two.ada, &two.eve] {
+                let mut told = Vec::new();
+                for walls in EVERY {
+                    let (name, value) = header(walls, customer);
+                    let request = two.app.request(Method::GET, &address).header(name, value).header("accept", form);
+                    let told_now = written(Answer::to(request).await);
+                    assert_eq!(told_now["status"], 200, "{address}: {told_now}");
+                    if *customer == two.eve {
+                        let foreign = two.of_ada.iter().find(|id| told_now["text"].to_string().contains(*id));
+                        assert_eq!(foreign, None, "{address}: {told_now}");
+                    } else if told_now["text"].to_string().contains(&*two.ada) {
+                        seen.insert(path);
+                    }
+                    told.push(told_now);
+                    compared += 1;
+                }
+                assert!(told.windows(2).all(|pair| pair[0] == pair[1]), "{address} of {customer}: {told:#?}");
+            }
+        }
+    }
+    assert!(compared > 300 && seen.len() > 6, "{compared} {seen:?}");
+}
+
 /// Beside the views, each table of a projection says whose its rows are, or that they are nobody's.
 #[tokio::test]
 async fn every_table_has_a_view_that_shows_a_customer_their_own_rows() {
@@ -432,7 +472,7 @@ async fn a_customer_s_transaction_reads_no_table() {
         let viewer = Viewer::behind(Walls::Second, customers);
         let mut rows = reader.snapshot(&viewer, &["tickets"], None).await.unwrap();
         let (connection, viewer) = rows.parts();
-        let found: Vec<TicketRow> = listing::list(connection, viewer, &Chosen::default(), None, 10).await.unwrap();
+        let found: Vec<TicketRow> = newest(connection, viewer, &Chosen::default(), 10).await;
         assert_eq!(found, []);
     }
 }
@@ -453,7 +493,7 @@ async fn rows_of_the_past_are_behind_the_wall_too() {
         assert_eq!(candidates.len(), expected);
         past.bring_back("tickets", &tickets).await.unwrap();
         let (connection, viewer) = past.parts();
-        let rows: Vec<TicketRow> = listing::list(connection, viewer, &Chosen::default(), None, 100).await.unwrap();
+        let rows: Vec<TicketRow> = newest(connection, viewer, &Chosen::default(), 100).await;
         assert_eq!(rows.len(), expected);
         // By whatever way a row came to be brought back.
         let foreign = "set local role daybook_app;
@@ -577,8 +617,7 @@ async fn a_page_of_a_large_customer_takes_its_rows_alone() {
         // At first a statement is planned for its values, and later for any.
         for _ in 0..7 {
             let (connection, viewer) = rows.parts();
-            let tickets: Vec<TicketRow> =
-                listing::list(connection, viewer, &Chosen::default(), None, 20).await.unwrap();
+            let tickets: Vec<TicketRow> = newest(connection, viewer, &Chosen::default(), 20).await;
             assert_eq!(tickets.len(), 20);
             let history = history::list(connection, viewer, account, &AGGREGATE_TYPES, &Moment::default(), None, 20)
                 .await

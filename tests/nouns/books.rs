@@ -12,12 +12,13 @@ use daybook_core::{
     writer::Command,
 };
 use daybook_projections::{
-    BOARD, Chosen, Moment, Reader, Viewer, account::AccountRow, explanation, invoice::InvoiceRow, listing, statement,
+    BOARD, Chosen, Moment, Reader, Viewer, account::AccountRow, explanation, invoice::InvoiceRow, statement,
 };
 use daybook_tests::{
     api::{Answer, TestApp},
     commands::{self, usd},
     history::Ledger,
+    listed::newest,
     program,
 };
 use reqwest::Method;
@@ -337,7 +338,7 @@ async fn the_events_behind_a_balance_come_to_the_balance() {
     let upcasters = ledger.store.upcasters();
 
     let (everybody, all) = (Viewer::Provider, Chosen::default());
-    let accounts: Vec<AccountRow> = listing::list(&mut rows, &everybody, &all, None, 10).await.unwrap();
+    let accounts: Vec<AccountRow> = newest(&mut rows, &everybody, &all, 10).await;
     assert_eq!(accounts.len(), 2);
     for account in accounts {
         let moments = [None, Some(account.opened_at), Some("2023-12-20T00:00:00Z".parse().unwrap())];
@@ -369,7 +370,7 @@ async fn the_events_behind_a_balance_come_to_the_balance() {
         }
     }
 
-    let invoices: Vec<InvoiceRow> = listing::list(&mut rows, &everybody, &all, None, 10).await.unwrap();
+    let invoices: Vec<InvoiceRow> = newest(&mut rows, &everybody, &all, 10).await;
     assert!(!invoices.is_empty());
     for invoice in invoices {
         let steps = explanation::of_due(&mut rows, upcasters, &invoice.id, &Moment::default(), 0, 100).await.unwrap();

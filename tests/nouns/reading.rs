@@ -229,7 +229,7 @@ async fn s68_cursor() {
     app.get(&format!("/v1/customers?group=vip&cursor={cursor}")).await.refused(400, "invalid-cursor");
     app.get("/v1/customers?limit=201").await.refused(400, "malformed-parameter");
     let misspelt = app.get("/v1/customers?grop=vip").await;
-    let allowed = json!(["group", "email", "cursor", "limit", "as_of", "as_known_at"]);
+    let allowed = json!(["group", "email", "name", "sort", "fields", "cursor", "limit", "as_of", "as_known_at"]);
     assert_eq!(misspelt.refused(400, "unknown-parameter")["allowed"], allowed);
     app.get("/v1/orders?status=opne").await.refused(400, "malformed-parameter");
 }

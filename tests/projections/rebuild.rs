@@ -9,13 +9,14 @@ use daybook_projections::{
     engine::{
         Difference, Phase, Progress, RebuildError, RebuildOptions, Room, State, checksum, rebuild, standings, verify,
     },
-    find, listing,
+    find,
     payment::PaymentRow,
 };
 use daybook_tests::{
     commands::id,
     equality,
     history::{LONG, Ledger, varied_history},
+    listed::newest,
     load::long_book,
     operator::break_the_book,
     program,
@@ -403,8 +404,8 @@ async fn a_build_takes_over_while_somebody_reads_the_past() {
     let candidates = past.candidates("payments", &all, None, 100).await.unwrap();
     let keys: Vec<String> = candidates.into_iter().map(|candidate| candidate.key).collect();
     past.bring_back("payments", &keys).await.unwrap();
-    let brought: Vec<PaymentRow> = listing::list(&mut past, &Viewer::Provider, &all, None, 100).await.unwrap();
+    let brought: Vec<PaymentRow> = newest(&mut past, &Viewer::Provider, &all, 100).await;
     let mut now = reader.snapshot(&Viewer::Provider, &["payments"], None).await.unwrap();
-    assert_eq!(brought, listing::list(&mut now, &Viewer::Provider, &all, None, 100).await.unwrap());
+    assert_eq!(brought, newest(&mut now, &Viewer::Provider, &all, 100).await);
     projector.shutdown().await;
 }

@@ -16,7 +16,10 @@ use daybook_projections::{
     listing,
     payment::{DisputeRow, PaymentRow, RefundRow},
 };
-use daybook_tests::history::{LONG, Ledger};
+use daybook_tests::{
+    history::{LONG, Ledger},
+    listed::newest,
+};
 use rust_decimal::dec;
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
@@ -273,7 +276,7 @@ async fn payments_are_read_while_their_earlier_version_serves() {
     sqlx::raw_sql(earlier).execute(ledger.database.pool()).await.unwrap();
     let mut connection = ledger.store.connection().await.unwrap();
     let viewer = &Viewer::Provider;
-    let listed = listing::list::<PaymentRow>(&mut connection, viewer, &Chosen::default(), None, 10).await.unwrap();
+    let listed = newest::<PaymentRow>(&mut connection, viewer, &Chosen::default(), 10).await;
     let told: Vec<_> = listed.iter().map(|row| (row.id.as_str(), row.received, row.disputed)).collect();
     assert_eq!(told, [("pay_2", dec!(0), dec!(0)), ("pay_1", dec!(12.50), dec!(0))]);
     assert_eq!(listing::get(&mut connection, viewer, "pay_1").await.unwrap().as_ref(), Some(&listed[1]));

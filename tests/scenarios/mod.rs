@@ -4,6 +4,7 @@ mod discounts;
 mod disputes;
 mod documents;
 mod http;
+mod listings;
 mod orders;
 mod payments;
 mod projections;

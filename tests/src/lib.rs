@@ -7,6 +7,7 @@ pub mod copy;
 pub mod equality;
 pub mod history;
 pub mod leak;
+pub mod listed;
 pub mod load;
 pub mod log;
 pub mod operator;

@@ -21,7 +21,7 @@ use crate::{
         address::Named,
         authentication::{Asker, Authenticated},
         error::ApiError,
-        listing::{Listing, Paging},
+        listing::{Paged, Paging},
         moment::AskedMoment,
         page::Page,
         wire::{AccountRef, Amount, InvoiceRef, Nothing, Number, Ref},
@@ -160,9 +160,9 @@ pub async fn explain_balance(
     State(app): State<App>,
     Asker(asker): Asker,
     Named(Ref(id)): Named<AccountRef>,
-    Listing { question: Nothing {}, paging, asking, uri }: Listing<Nothing>,
+    Paged { question: Nothing {}, paging, asking, addressed }: Paged<Nothing>,
 ) -> Result<Response, ApiError> {
-    let walk = app.walk(uri, paging)?;
+    let walk = app.walk(addressed, paging)?;
     let mut rows = app.read_kept(&["account_statement", "accounts"], asking).await?;
     let at = rows.moment_of_the_book();
     let account = existing(&mut rows, id.as_str()).await?;
@@ -184,9 +184,9 @@ pub async fn explain_due(
     State(app): State<App>,
     Asker(asker): Asker,
     Named(Ref(id)): Named<InvoiceRef>,
-    Listing { question: Nothing {}, paging, asking, uri }: Listing<Nothing>,
+    Paged { question: Nothing {}, paging, asking, addressed }: Paged<Nothing>,
 ) -> Result<Response, ApiError> {
-    let walk = app.walk(uri, paging)?;
+    let walk = app.walk(addressed, paging)?;
     let (mut rows, invoice) = app.one::<InvoiceRow>(id.as_str(), asking).await?;
     let at = rows.moment_of_the_book();
     let (after, limit) = (walk.before().unwrap_or(0), walk.rows());

@@ -12,7 +12,7 @@ use crate::{
     http::{
         authentication::Asker,
         error::ApiError,
-        listing::{Listing, Paging},
+        listing::{Paged, Paging},
         moment::AskedMoment,
         page::Page,
         wire::AskedText,
@@ -71,9 +71,9 @@ impl From<HistoryEntry> for EventOfHistory {
 pub async fn list(
     State(app): State<App>,
     Asker(asker): Asker,
-    Listing { question: HistoryQuery { entity }, paging, asking, uri }: Listing<HistoryQuery>,
+    Paged { question: HistoryQuery { entity }, paging, asking, addressed }: Paged<HistoryQuery>,
 ) -> Result<Response, ApiError> {
-    let walk = app.walk(uri, paging)?;
+    let walk = app.walk(addressed, paging)?;
     let mut rows = app.read_kept(&["history"], asking).await?;
     let entity = String::from(entity);
     let may = |function: Option<Function>| function.is_some_and(|function| asker.may(function));

@@ -12,7 +12,7 @@ use crate::{
     http::{
         address::AskedAt,
         error::ApiError,
-        listing::{Listing, Paging},
+        listing::{Paged, Paging},
         moment::AskedMoment,
         page::Page,
         time::AskedTime,
@@ -150,7 +150,7 @@ impl Total {
 #[utoipa::path(get, path = "/v1/audit/journal", params(JournalQuery, Paging, AskedMoment), responses((status = 200, body = Page<LegShown>)))]
 pub async fn list_journal(
     State(app): State<App>,
-    Listing { question, paging, asking, uri }: Listing<JournalQuery>,
+    Paged { question, paging, asking, addressed }: Paged<JournalQuery>,
 ) -> Result<Response, ApiError> {
     // A cursor is one number, and an entry has far fewer legs than this.
     const LEGS: i64 = 1_000;
@@ -159,7 +159,7 @@ pub async fn list_journal(
     let ledger_account = ledger_account.map(String::from);
     let (from, to) = (from.map(|AskedTime(at)| at), to.map(|AskedTime(at)| at));
     let filter = Filter { ledger_account, account, currency, from, to };
-    let walk = app.walk(uri, paging)?;
+    let walk = app.walk(addressed, paging)?;
     let after = walk.before().map(|place| (place / LEGS, (place % LEGS) as i32));
     let mut rows = app.read_kept(&["journal"], asking).await?;
     let at = rows.moment();

@@ -72,13 +72,25 @@ fn read<T: DeserializeOwned>(query: &str) -> Result<(T, AskedMoment), ApiError> 
     Ok((asked, read_pairs(query, of_moment, &[])?))
 }
 
-/// What chooses the rows of a listing, which page of it, and of which moment.
-pub fn read_page<T: DeserializeOwned>(query: &str) -> Result<(T, Paging, AskedMoment), ApiError> {
+/// What a query asks of a listing: what chooses its rows, what some other parameters say, which page of it, and of which
+/// moment.
+pub fn read_page<T: DeserializeOwned, B: DeserializeOwned>(
+    query: &str,
+    others: &[&str],
+) -> Result<(T, B, Paging, AskedMoment), ApiError> {
     let of_page = |name: &str| listing::PARAMETERS.contains(&name);
     let of_moment = |name: &str| moment::PARAMETERS.contains(&name);
-    let besides = [listing::PARAMETERS, moment::PARAMETERS].concat();
-    let asked = read_pairs(query, |name| !of_page(name) && !of_moment(name), &besides)?;
-    Ok((asked, read_pairs(query, of_page, &[])?, read_pairs(query, of_moment, &[])?))
+    let of_others = |name: &str| others.contains(&name);
+    let besides = [others, &listing::PARAMETERS, &moment::PARAMETERS].concat();
+    let asked = read_pairs(query, |name| !of_page(name) && !of_moment(name) && !of_others(name), &besides)?;
+    let others = read_pairs(query, of_others, &[])?;
+    Ok((asked, others, read_pairs(query, of_page, &[])?, read_pairs(query, of_moment, &[])?))
+}
+
+/// What some parameters of a query say that can be asked of a moment and nothing else.
+pub fn read_at_moment<B: DeserializeOwned>(query: &str, others: &[&str]) -> Result<(B, AskedMoment), ApiError> {
+    let moment = read_pairs(query, |name| !others.contains(&name), others)?;
+    Ok((read_pairs(query, |name| others.contains(&name), &[])?, moment))
 }
 
 /// Reads the parameters whose names are wanted; `besides` are those that are known here, too.

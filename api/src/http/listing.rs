@@ -1,40 +1,52 @@
-//! Listings and single things over HTTP. A noun declares what a listing can be asked ([`Question`]); cursor, moment,
-//! freshness and rights are the same for all of them.
+//! Listings and single things over HTTP. A noun declares what a listing can be asked ([`Question`]); order, cursor, form,
+//! moment, freshness and rights are the same for all of them.
 
 use axum::{
     extract::FromRequestParts,
-    http::{Uri, request::Parts},
+    http::{HeaderMap, request::Parts},
     response::Response,
 };
 use daybook_projections::{
-    Chosen, Viewer,
+    Chosen, RowOrder, Sort, Viewer,
     engine::Row,
     listing::{self, Listed},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     app::App,
     http::{
-        address::{read_page, read_pairs},
+        accept::liked_best,
+        address::{read_at_moment, read_page, read_pairs},
         authentication::unauthenticated,
+        caller::Caller,
         error::ApiError,
+        export::{self, Sheet},
         moment::AskedMoment,
-        page::{Cursor, PageLimit},
-        read::{Fresh, Rows},
+        page::{Addressed, Cursor, Page, PageLimit},
+        read::{Fresh, Rows, Walk},
+        shape::{self, AskedShape, Expand, Shape},
+        wire::{CurrencyCode, Nothing, Number, json},
     },
 };
 
 /// What a listing can be asked: its fields are the filters.
-pub trait Question: DeserializeOwned + Send {
+pub trait Question: DeserializeOwned + Send + 'static {
     /// What the listing has a row of.
     type Row: Listed;
     /// What is shown of a row.
-    type Shown: From<Self::Row> + Serialize;
+    type Shown: From<Self::Row> + Serialize + ToSchema;
+
+    /// What it can be sorted by, beside `position`.
+    const SORTS: &'static [Sort];
+    /// The filters whose rows no index finds.
+    const UNINDEXED: &'static [&'static str];
+    /// The members that are identifiers of other things, and can be shown as these.
+    const EXPANDS: &'static [Expand] = &[];
 
     /// The rows that are asked for.
-    fn chosen(self) -> Chosen;
+    fn chosen(self) -> Result<Chosen, ApiError>;
 }
 
 /// Which page of a listing is asked for.
@@ -64,14 +76,47 @@ pub struct Asking {
 #[derive(Clone, Debug)]
 pub struct Reading(pub Viewer);
 
-/// A page of a listing, as it is asked for.
+/// A page of what has an order of its own, as it is asked for.
 #[derive(Debug)]
-pub struct Listing<Q> {
+pub struct Paged<Q> {
     pub question: Q,
     pub paging: Paging,
     pub asking: Asking,
-    pub uri: Uri,
+    pub addressed: Addressed,
 }
+
+/// A listing, as it is asked for: a page of it, or all of it as a table.
+#[derive(Debug)]
+pub struct Listing<Q> {
+    question: Q,
+    paging: Paging,
+    asking: Asking,
+    addressed: Addressed,
+    order: RowOrder,
+    shape: Shape,
+    form: Form,
+}
+
+/// One thing that a question lists, as it is asked for.
+#[derive(Debug)]
+pub struct One<Q> {
+    pub asking: Asking,
+    shape: Shape,
+    of: std::marker::PhantomData<fn() -> Q>,
+}
+
+/// The forms that a listing comes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Json,
+    Table(Sheet),
+}
+
+const FORMS: [(Form, &str); 3] = [
+    (Form::Json, "application/json"),
+    (Form::Table(Sheet::Csv), export::CSV),
+    (Form::Table(Sheet::Xlsx), export::XLSX),
+];
 
 impl<S: Sync> FromRequestParts<S> for Asking {
     type Rejection = ApiError;
@@ -100,14 +145,114 @@ impl<S: Sync> FromRequestParts<S> for Reading {
     }
 }
 
-impl<Q: DeserializeOwned + Send, S: Sync> FromRequestParts<S> for Listing<Q> {
+impl<S: Sync> FromRequestParts<S> for Addressed {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let (question, paging, moment) = read_page(parts.uri.query().unwrap_or_default())?;
-        let asking = Asking::of(moment, parts, state).await?;
-        Ok(Self { question, paging, asking, uri: parts.uri.clone() })
+        let principal = Caller::from_request_parts(parts, state).await?.scope();
+        Ok(Self { uri: parts.uri.clone(), principal })
     }
+}
+
+impl<Q: DeserializeOwned + Send, S: Sync> FromRequestParts<S> for Paged<Q> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let (question, Nothing {}, paging, moment) = read_page(parts.uri.query().unwrap_or_default(), &[])?;
+        let addressed = Addressed::from_request_parts(parts, state).await?;
+        Ok(Self { question, paging, asking: Asking::of(moment, parts, state).await?, addressed })
+    }
+}
+
+impl<Q: Question, S: Sync> FromRequestParts<S> for Listing<Q> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let query = parts.uri.query().unwrap_or_default();
+        let (question, asked, paging, moment) = read_page(query, shape::parameters::<Q>())?;
+        let AskedShape { sort, fields, expand } = asked;
+        let form = form(&parts.headers)?;
+        let order = order(Q::SORTS, sort.map(String::from))?;
+        let addressed = Addressed::from_request_parts(parts, state).await?;
+        let shape = Shape::of_listing::<Q>(fields, expand, parts)?;
+        let asking = Asking::of(moment, parts, state).await?;
+        // The rows of the past are found one after the other, from the newest to the oldest.
+        if !moment.is_now() && !order.is_newest_first() {
+            return Err(malformed("sort", "a listing of the past goes from the newest to the oldest"));
+        }
+        if form != Form::Json {
+            let of_pages = [
+                ("cursor", paging.cursor.is_some(), "a table has all rows, and no pages"),
+                ("limit", paging.limit.is_some(), "a table has all rows, and no pages"),
+                ("expand", shape.expands(), "a table shows identifiers"),
+            ];
+            if let Some((parameter, _, why)) = of_pages.into_iter().find(|(_, is_asked, _)| *is_asked) {
+                return Err(malformed(parameter, why));
+            }
+        }
+        Ok(Self { question, paging, asking, addressed, order, shape, form })
+    }
+}
+
+impl<Q: Question, S: Sync> FromRequestParts<S> for One<Q> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let query = parts.uri.query().unwrap_or_default();
+        let (asked, moment) = read_at_moment(query, shape::parameters_of_one::<Q>())?;
+        let AskedShape { fields, expand, .. } = asked;
+        let shape = Shape::of_one::<Q>(fields, expand, parts)?;
+        Ok(Self { asking: Asking::of(moment, parts, state).await?, shape, of: std::marker::PhantomData })
+    }
+}
+
+fn form(headers: &HeaderMap) -> Result<Form, ApiError> {
+    liked_best(&FORMS, headers).ok_or_else(|| {
+        let allowed = FORMS.map(|(_, media_type)| media_type);
+        ApiError::new("not-acceptable", format!("a listing comes as {}", allowed.join(", "))).with("allowed", allowed)
+    })
+}
+
+/// The order that is asked for: the name of a member, with a minus before it if the largest comes first.
+fn order(sorts: &'static [Sort], asked: Option<String>) -> Result<RowOrder, ApiError> {
+    let Some(asked) = asked else { return Ok(RowOrder::default()) };
+    let (name, is_descending) = asked.strip_prefix('-').map_or((&*asked, false), |name| (name, true));
+    let sort = sorts.iter().find(|sort| sort.name == name).copied();
+    if sort.is_none() && name != BY_POSITION {
+        let allowed = orders(sorts);
+        let detail = format!("a listing is sorted by one of {}", allowed.join(", "));
+        return Err(malformed("sort", &detail).with("allowed", allowed));
+    }
+    Ok(RowOrder::by(sort, is_descending))
+}
+
+/// What every listing can be sorted by.
+const BY_POSITION: &str = "position";
+
+/// All that `sort` can be.
+pub fn orders(sorts: &[Sort]) -> Vec<String> {
+    let names = [BY_POSITION].into_iter().chain(sorts.iter().map(|sort| sort.name));
+    names.flat_map(|name| [name.to_owned(), format!("-{name}")]).collect()
+}
+
+pub fn malformed(parameter: &str, why: &str) -> ApiError {
+    ApiError::new("malformed-parameter", format!("`{parameter}`: {why}")).with("parameter", parameter)
+}
+
+/// Those of some amount in a currency, where such are asked for.
+pub fn of_amount(
+    chosen: Chosen,
+    column: &'static str,
+    currency: Option<CurrencyCode>,
+    from: Option<Number>,
+    to: Option<Number>,
+) -> Result<Chosen, ApiError> {
+    if currency.is_none() && (from.is_some() || to.is_some()) {
+        return Err(malformed("currency", "an amount is asked for in one currency, which has to be named, too"));
+    }
+    let currency = currency.map(|currency| currency.0.to_string());
+    let (from, to) = (from.map(|from| from.0), to.map(|to| to.0));
+    Ok(chosen.lasting("currency", currency).amount_within(column, from, to))
 }
 
 pub fn not_found<L: Listed>() -> ApiError {
@@ -115,14 +260,28 @@ pub fn not_found<L: Listed>() -> ApiError {
 }
 
 impl App {
-    /// A page of the rows of one projection.
+    /// A page of the rows of one projection, or a table of all of them.
     pub async fn list<Q: Question>(&self, asked: Listing<Q>) -> Result<Response, ApiError> {
-        let Listing { question, paging, asking, uri } = asked;
-        let chosen = question.chosen();
-        let mut walk = self.walk(uri, paging)?;
-        let mut rows = self.read_at(&[Q::Row::PROJECTION], asking).await?;
-        let found = rows.chosen::<Q::Row>(&mut walk, &chosen).await?;
-        Ok(rows.tell(walk.page(found, Listed::position, Q::Shown::from)))
+        let Listing { question, paging, asking, addressed, order, shape, form } = asked;
+        let chosen = question.chosen()?;
+        if let Form::Table(sheet) = form {
+            return self.export::<Q>(sheet, chosen, order, shape, asking, &addressed.uri).await;
+        }
+        let uri = addressed.uri.clone();
+        let mut walk = self.walk(addressed, paging)?.in_order(order);
+        let mut rows = self.read_at(&[Q::Row::PROJECTION], asking.clone()).await?;
+        let found = rows.chosen::<Q::Row>(&mut walk.steps, &chosen).await?;
+        let found = found.into_iter().map(|found| (found.place, found.row)).collect();
+        if shape.is_whole() {
+            let page = walk.page_of(found, Q::Shown::from);
+            return Ok(rows.tell(page.answer(&uri)));
+        }
+        let mut page: Page<_> = walk.page_of(found, |row| shape.pruned(&Q::Shown::from(row)));
+        let told = rows.told();
+        // What follows reads on connections of its own.
+        drop(rows);
+        self.expand(&shape, &mut page.data, &asking, told.position).await?;
+        Ok(told.with(page.answer(&uri)))
     }
 
     /// The thing with this identifier, and the rows that belong to it.
@@ -130,6 +289,26 @@ impl App {
         let mut rows = self.read_one(L::PROJECTION, id, asking).await?;
         let found = rows.get(id).await?;
         Ok((rows, found))
+    }
+
+    /// The answer that shows one thing, as far as is asked.
+    pub async fn show<Q: Question>(&self, asked: One<Q>, rows: Rows, shown: Q::Shown) -> Result<Response, ApiError> {
+        let One { asking, shape, .. } = asked;
+        if shape.is_whole() {
+            return Ok(rows.show(shown));
+        }
+        let told = rows.told();
+        drop(rows);
+        let mut shown = [shape.pruned(&shown)];
+        self.expand(&shape, &mut shown, &asking, told.position).await?;
+        let [shown] = shown;
+        Ok(told.with(json(&shown)))
+    }
+
+    /// The way to a page of the listing at this address.
+    pub fn walk(&self, addressed: Addressed, Paging { cursor, limit }: Paging) -> Result<Walk<'_>, ApiError> {
+        let wanted = self.cursors().wanted(&addressed, cursor.as_deref(), limit)?;
+        Ok(Walk::new(self.cursors(), addressed, wanted))
     }
 }
 

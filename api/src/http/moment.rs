@@ -65,6 +65,11 @@ impl PartialSchema for AsKnownAt {
 impl ToSchema for AsKnownAt {}
 
 impl AskedMoment {
+    /// Whether nothing is said of it.
+    pub fn is_now(&self) -> bool {
+        *self == Self::default()
+    }
+
     pub fn as_of(&self) -> Option<DateTime<Utc>> {
         self.as_of.map(|AskedTime(time)| time)
     }

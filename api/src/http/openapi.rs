@@ -1,6 +1,11 @@
 //! The description of the API (OpenAPI 3.1): what all operations have in common is added here, once.
 
+use std::any::TypeId;
+
+use daybook_projections::{Chosen, RowOrder, Sort};
+use futures::{FutureExt, future::BoxFuture};
 use serde_json::json;
+use sqlx::PgConnection;
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
@@ -18,13 +23,18 @@ use crate::{
     audit::tile::{Index, Level},
     customer::GroupName,
     http::{
+        address::read_pairs,
         caller::{self, ActorHeader},
-        error::{FieldError, Problem},
+        columns,
+        error::{ApiError, FieldError, Problem},
+        export,
+        listing::{self, Question},
         precondition::tags_schema,
-        signature,
+        shape, signature,
         wire::{
             AccountRef, AskedPosition, CreditNoteRef, CustomerRef, DiscountRef, DisputeRef, ExpenseRef, FactorRef,
             HoldRef, InvoiceRef, OrderRef, PayerRef, PaymentRef, RefundRef, ServiceRef, TicketRef, TokenRef, UserRef,
+            pattern_text,
         },
         write::{self, IdempotencyKey},
     },
@@ -140,6 +150,134 @@ fn add_header(operation: &mut Operation, name: &str, told: &str) {
 
 /// Where that is said.
 pub const NEEDS_STEP_UP: &str = "x-needs-step-up";
+
+/// What a listing can be asked, as its question declares it.
+#[derive(Clone, Debug)]
+pub struct Declared {
+    pub path: &'static str,
+    pub question: TypeId,
+    pub sorts: &'static [Sort],
+    pub unindexed: &'static [&'static str],
+    /// The members that are shown in it.
+    pub members: Vec<String>,
+    /// Those, and the ones that only one thing shows.
+    all_members: Vec<String>,
+    /// Of a table of it.
+    pub columns: Vec<String>,
+    /// The identifiers that can be replaced by what they name.
+    pub paths: Vec<String>,
+    chosen: fn(&str) -> Result<Chosen, ApiError>,
+    plan: Plan,
+}
+
+type Plan = for<'a> fn(
+    &'a mut PgConnection,
+    &'a Chosen,
+    Option<&'a RowOrder>,
+) -> BoxFuture<'a, Result<Vec<String>, sqlx::Error>>;
+
+impl Declared {
+    pub fn of<Q: Question>(path: &'static str) -> Self {
+        Self {
+            path,
+            question: TypeId::of::<Q>(),
+            sorts: Q::SORTS,
+            unindexed: Q::UNINDEXED,
+            members: columns::members::<Q::Shown>(),
+            all_members: columns::all_members::<Q::Shown>(),
+            columns: columns::columns::<Q::Shown>().into_iter().map(|column| column.name).collect(),
+            paths: shape::paths(Q::EXPANDS),
+            chosen: |query| read_pairs::<Q>(query, |_| true, &[])?.chosen(),
+            plan: |connection, chosen, order| {
+                daybook_projections::listing::plan::<Q::Row>(connection, chosen, order).boxed()
+            },
+        }
+    }
+
+    /// How PostgreSQL reads what a query chooses, sorted if an order is given.
+    #[doc(hidden)]
+    pub async fn plan(&self, connection: &mut PgConnection, query: &str, order: Option<&RowOrder>) -> Vec<String> {
+        let chosen = (self.chosen)(query).unwrap_or_else(|error| panic!("{query}: {}", error.code()));
+        (self.plan)(connection, &chosen, order).await.expect("the rows can be read")
+    }
+}
+
+/// Adds to a listing what it can be sorted by, in which forms it comes, and what no index serves.
+pub fn describe_listing(operation: &mut Operation, declared: &Declared) {
+    let orders = listing::orders(declared.sorts);
+    let schema = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(orders)).build().into();
+    let sort = parameter("sort", ParameterIn::Query, Required::False, schema, Some(&sort_described(declared)));
+    let parameters = operation.parameters.get_or_insert_default();
+    for parameter in parameters.iter_mut() {
+        if let RefOr::T(parameter) = parameter
+            && declared.unindexed.contains(&&*parameter.name)
+        {
+            let said = parameter.description.take().map_or(String::new(), |said| said + " ");
+            parameter.description =
+                Some(said + "No index finds these rows: all that the other filters leave are looked through.");
+            parameter.extensions = Some(ExtensionsBuilder::new().add(UNINDEXED, json!(true)).build());
+        }
+    }
+    let at = position_of(parameters, "cursor");
+    parameters.insert(at, sort.into());
+    add_shape(parameters, at + 1, &declared.members, &declared.paths);
+    if let Some(RefOr::T(answer)) = operation.responses.responses.get_mut("200") {
+        for media_type in [export::CSV, export::XLSX] {
+            answer.content.insert(media_type.into(), Content::new(Some(text())).into());
+        }
+        answer.description = "a page; as a table all rows, without `cursor`, `limit` and `expand`".into();
+        let links = HeaderBuilder::new().schema(Some(text())).description(Some(LINKS)).build();
+        answer.headers.insert("Link".into(), links.into());
+    }
+}
+
+const LINKS: &str = "The first page (`first`), the next one (`next`), and the one before (`prev`), where there are such. \
+                     The only page has none, and a table neither.";
+
+/// Where it is said of a filter that no index serves it.
+const UNINDEXED: &str = "x-unindexed";
+
+fn sort_described(declared: &Declared) -> String {
+    let mut said = "A member, with a minus before it for the largest first; the newest first, unless it is told. \
+                    Of rows with equal values the position decides, and rows without a value come last. A row whose value \
+                    changes while the pages are walked through may be met twice or not at all. Of the past there is no other \
+                    order than the newest first."
+        .to_owned();
+    if declared.sorts.iter().any(Sort::is_of_money) {
+        said += " Amounts are in the order of their currencies first.";
+    }
+    let indexed = declared.sorts.iter().filter_map(|sort| Some((sort.name, sort.indexed_within?)));
+    let indexed: Vec<String> =
+        indexed.map(|(name, filter)| format!(", and of `{name}` together with the filter `{filter}`")).collect();
+    said +=
+        &format!(" An index serves the order of `position`{}; for any other all rows are sorted.", indexed.concat());
+    said
+}
+
+/// Adds to the route of one thing how it can be shown.
+pub fn describe_one(operation: &mut Operation, declared: &Declared) {
+    let parameters = operation.parameters.get_or_insert_default();
+    let at = position_of(parameters, "as_of");
+    add_shape(parameters, at, &declared.all_members, &declared.paths);
+}
+
+fn position_of(parameters: &[RefOr<Parameter>], name: &str) -> usize {
+    let is_named = |parameter: &RefOr<Parameter>| matches!(parameter, RefOr::T(parameter) if parameter.name == name);
+    parameters.iter().position(is_named).unwrap_or(parameters.len())
+}
+
+fn add_shape(parameters: &mut Vec<RefOr<Parameter>>, at: usize, members: &[String], paths: &[String]) {
+    let fields = "The members that are shown, divided by commas; all of them, unless it is told.";
+    let expand = "The identifiers in whose place the things are shown that they name, divided by commas. Each needs the right \
+                  to read such a thing; what is not seen stays an identifier. They are as at the position of the answer, or a later one.";
+    for (name, names, said) in [("expand", paths, expand), ("fields", members, fields)] {
+        if let Some(first) = names.first() {
+            let one = names.join("|").replace('.', "\\.");
+            let schema = pattern_text(&format!("^({one})(,({one}))*$"), first);
+            parameters.insert(at, parameter(name, ParameterIn::Query, Required::False, schema, Some(said)).into());
+        }
+    }
+}
 
 /// The operations of a path, by method.
 pub fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {

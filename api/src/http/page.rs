@@ -1,8 +1,8 @@
-//! Listings page by page. A cursor names the last row of a page and is signed together with the listing and its
-//! filters, so that it fits nothing else.
+//! Listings page by page. A cursor names the place of a row in its listing, and is signed together with the listing, its
+//! filters, its order, and the one who asks, so that it fits nothing else and nobody else.
 //!
-//! Listings go from the newest to the oldest by the position of the event that made a row. That never changes, so rows
-//! that are added meanwhile come before the first page and disturb no walk.
+//! Listings go from the newest to the oldest by the position of the event that made a row, unless they are sorted otherwise.
+//! That never changes, so rows that are added meanwhile come before the first page and disturb no walk.
 
 use std::ops::Deref;
 
@@ -12,6 +12,7 @@ use axum::{
 };
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use daybook_core::store::shared_key;
+use daybook_projections::Place;
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Deserializer, Serialize};
 use sha2::Sha256;
@@ -26,7 +27,7 @@ use utoipa::{
 
 use crate::http::{
     error::ApiError,
-    listing,
+    listing, shape,
     wire::{Text, json, position},
 };
 
@@ -39,6 +40,13 @@ const SIGNATURE: usize = 32;
 #[derive(Clone)]
 pub struct CursorKey(Hmac<Sha256>);
 
+/// The address of a listing, and in whose name it is asked: the person, and the party for which the person asks.
+#[derive(Clone, Debug)]
+pub struct Addressed {
+    pub uri: Uri,
+    pub principal: String,
+}
+
 /// A page of a listing. One of the past may have fewer rows than were asked for, or none, and more after it: only so
 /// many are looked through for a page.
 #[derive(Debug, Serialize, ToSchema)]
@@ -48,6 +56,9 @@ pub struct Page<T> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
     pub has_more: bool,
+    /// Of the page before this one.
+    #[serde(skip)]
+    previous_cursor: Option<String>,
 }
 
 /// How many rows a page has at most: from 1 to `MOST`.
@@ -63,10 +74,12 @@ pub type PageLimit = Limit<200>;
 pub struct Cursor(String);
 
 /// Which page is wanted.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// The position of the last row of the page before.
-    pub before: Option<i64>,
+    /// The last row of the page before; of a walk back, the first row of the page after.
+    pub after: Option<Place>,
+    /// Whether the page before that row is wanted.
+    pub is_backwards: bool,
     limit: u32,
 }
 
@@ -78,61 +91,87 @@ impl CursorKey {
     }
 
     /// Which page of the listing at this address is wanted.
-    pub fn wanted(&self, uri: &Uri, cursor: Option<&str>, limit: Option<PageLimit>) -> Result<Wanted, ApiError> {
+    pub fn wanted(
+        &self,
+        addressed: &Addressed,
+        cursor: Option<&str>,
+        limit: Option<PageLimit>,
+    ) -> Result<Wanted, ApiError> {
         let limit = limit.map_or(DEFAULT_LIMIT, |Limit(limit)| limit);
-        let before = cursor.map(|cursor| self.read(uri, cursor)).transpose()?;
-        Ok(Wanted { before, limit })
+        match cursor {
+            None => Ok(Wanted { limit, ..Wanted::first() }),
+            Some(cursor) => {
+                let (after, is_backwards) = self.read(addressed, cursor)?;
+                Ok(Wanted { after: Some(after), is_backwards, limit })
+            }
+        }
     }
 
-    fn read(&self, uri: &Uri, cursor: &str) -> Result<i64, ApiError> {
+    fn read(&self, addressed: &Addressed, cursor: &str) -> Result<(Place, bool), ApiError> {
         let read = || {
             let bytes = BASE64_URL_SAFE_NO_PAD.decode(cursor).ok()?;
-            let (position, signature) = bytes.split_first_chunk()?;
-            let position = i64::from_be_bytes(*position);
-            self.signing(uri, position).verify_slice(signature).ok()?;
-            Some(position)
+            let (told, signature) = bytes.split_last_chunk::<SIGNATURE>()?;
+            self.signing(addressed, told).verify_slice(signature).ok()?;
+            let (position, is_backwards, values) = serde_json::from_slice(told).ok()?;
+            Some((Place { position, values }, is_backwards))
         };
         read().ok_or_else(|| {
-            let detail = "the cursor was not given by this listing with these filters; begin again without one";
+            let detail = "the cursor was not given by this listing with these filters and this order to whoever asks; \
+                          begin again without one";
             ApiError::new("invalid-cursor", detail).with("parameter", "cursor")
         })
     }
 
-    fn cursor(&self, uri: &Uri, position: i64) -> String {
-        let signature = self.signing(uri, position).finalize().into_bytes();
-        BASE64_URL_SAFE_NO_PAD.encode([&position.to_be_bytes()[..], &signature].concat())
+    fn cursor(&self, addressed: &Addressed, place: &Place, is_backwards: bool) -> String {
+        let told =
+            serde_json::to_vec(&(place.position, is_backwards, &place.values)).expect("texts and numbers are JSON");
+        let signature = self.signing(addressed, &told).finalize().into_bytes();
+        BASE64_URL_SAFE_NO_PAD.encode([&told[..], &signature].concat())
     }
 
-    /// Of all that chooses rows: the path, and the parameters of the query in the order of their names.
-    fn signing(&self, uri: &Uri, position: i64) -> Hmac<Sha256> {
+    /// Of who asks, and of all that chooses rows: the path, and the parameters of the query in the order of their names.
+    fn signing(&self, Addressed { uri, principal }: &Addressed, told: &[u8]) -> Hmac<Sha256> {
         let query = uri.query().unwrap_or_default();
-        let mut choosing: Vec<_> = form_urlencoded::parse(query.as_bytes())
-            .filter(|(name, _)| !listing::PARAMETERS.contains(&&**name))
-            .collect();
+        let chooses = |name: &str| !listing::PARAMETERS.contains(&name) && !shape::PARAMETERS.contains(&name);
+        let mut choosing: Vec<_> = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| chooses(name)).collect();
         choosing.sort();
         let choosing = form_urlencoded::Serializer::new(String::new()).extend_pairs(choosing).finish();
         let mut signing = self.0.clone();
-        signing.update(format!("{}\n{choosing}\n{position}", uri.path()).as_bytes());
+        // No principal has a line that begins as what is told does.
+        signing.update(format!("{}\n{choosing}\n{principal}\n", uri.path()).as_bytes());
+        signing.update(told);
         signing
     }
 
     /// The page made of the rows that were read, one more than wanted if there is one more. `looked_through` is the
-    /// position down to which they were looked for, if there may be more below that.
+    /// position down to which they were looked for, if there may be more below that; `returns` whether the walk can also
+    /// go back.
     pub fn page<R, T>(
         &self,
-        uri: &Uri,
-        wanted: Wanted,
+        addressed: &Addressed,
+        wanted: &Wanted,
         looked_through: Option<i64>,
-        mut rows: Vec<R>,
-        position: impl Fn(&R) -> i64,
+        returns: bool,
+        mut rows: Vec<(Place, R)>,
         show: impl Fn(R) -> T,
     ) -> Page<T> {
         let is_full = rows.len() > wanted.limit as usize;
         rows.truncate(wanted.limit as usize);
-        let last = if is_full { rows.last().map(&position) } else { looked_through };
-        let next_cursor = last.map(|position| self.cursor(uri, position));
+        if wanted.is_backwards {
+            rows.reverse();
+        }
+        let (first, last) = (rows.first().map(|(place, _)| place), rows.last().map(|(place, _)| place));
+        let bounded = looked_through.map(|position| Place { position, values: Vec::new() });
+        // Whoever has come back from a page can go there again.
+        let (before, after) = match wanted.is_backwards {
+            true => (first.filter(|_| is_full), last),
+            false => (first.filter(|_| wanted.after.is_some()), if is_full { last } else { bounded.as_ref() }),
+        };
+        let next_cursor = after.map(|place| self.cursor(addressed, place, false));
+        let previous_cursor = before.filter(|_| returns).map(|place| self.cursor(addressed, place, true));
         let has_more = next_cursor.is_some();
-        Page { data: rows.into_iter().map(show).collect(), next_cursor, has_more }
+        let data = rows.into_iter().map(|(_, row)| show(row)).collect();
+        Page { data, next_cursor, has_more, previous_cursor }
     }
 }
 
@@ -162,8 +201,7 @@ impl<const MOST: u32> ToSchema for Limit<MOST> {}
 
 impl PartialSchema for Cursor {
     fn schema() -> RefOr<Schema> {
-        let bytes = size_of::<i64>() + SIGNATURE;
-        let pattern = format!("^[A-Za-z0-9_-]{{{}}}$", (bytes * 8).div_ceil(6));
+        let pattern = format!("^[A-Za-z0-9_-]{{{},}}$", (SIGNATURE * 8).div_ceil(6));
         ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern)).build().into()
     }
 }
@@ -179,6 +217,16 @@ impl Deref for Cursor {
 }
 
 impl Wanted {
+    /// The first page, of as many rows as a page may have.
+    pub fn first() -> Self {
+        Self { after: None, is_backwards: false, limit: 200 }
+    }
+
+    /// The page that begins after this place.
+    pub fn further(self, after: Place) -> Self {
+        Self { after: Some(after), ..self }
+    }
+
     /// How many rows to read: one more than the page has, which tells whether there is a next one.
     pub fn rows(&self) -> i64 {
         i64::from(self.limit) + 1
@@ -186,24 +234,31 @@ impl Wanted {
 }
 
 impl<T: Serialize> Page<T> {
-    /// The answer, with a link to the next page.
+    /// The answer, with links to the first page and to those beside this one. The only page has none: an address that was
+    /// written by mistake, with a secret in it, is not repeated.
     pub fn answer(self, uri: &Uri) -> Response {
-        let link = self.next_cursor.as_ref().map(|cursor| next_link(uri, cursor));
+        let has_cursor = uri.query().unwrap_or_default().split('&').any(|part| part.starts_with("cursor="));
+        let links = [
+            (has_cursor || self.has_more).then(|| link(uri, "first", None)),
+            self.previous_cursor.as_deref().map(|cursor| link(uri, "prev", Some(cursor))),
+            self.next_cursor.as_deref().map(|cursor| link(uri, "next", Some(cursor))),
+        ];
+        let links: Vec<String> = links.into_iter().flatten().collect();
         let mut response = json(&self);
-        if let Some(link) = link {
-            response.headers_mut().insert(header::LINK, link);
+        if !links.is_empty() {
+            let links = HeaderValue::from_str(&links.join(", ")).expect("an address that was received can be sent");
+            response.headers_mut().insert(header::LINK, links);
         }
         response
     }
 }
 
-fn next_link(uri: &Uri, cursor: &str) -> HeaderValue {
+fn link(uri: &Uri, relation: &str, cursor: Option<&str>) -> String {
     let query = uri.query().unwrap_or_default().split('&');
-    let mut query: Vec<&str> = query.filter(|part| !part.is_empty() && !part.starts_with("cursor=")).collect();
-    let cursor = format!("cursor={cursor}");
-    query.push(&cursor);
-    let link = format!("<{}?{}>; rel=\"next\"", uri.path(), query.join("&"));
-    HeaderValue::from_str(&link).expect("an address that was received can be sent")
+    let kept = query.filter(|part| !part.is_empty() && !part.starts_with("cursor=")).map(str::to_owned);
+    let query: Vec<String> = kept.chain(cursor.map(|cursor| format!("cursor={cursor}"))).collect();
+    let query = if query.is_empty() { String::new() } else { format!("?{}", query.join("&")) };
+    format!("<{}{query}>; rel=\"{relation}\"", uri.path())
 }
 
 impl std::fmt::Debug for CursorKey {
@@ -220,53 +275,74 @@ mod tests {
         CursorKey(Hmac::new_from_slice(b"a key of the tests").expect("a key may have any length"))
     }
 
-    fn uri(text: &str) -> Uri {
-        text.parse().expect("an address")
+    fn at(uri: &str) -> Addressed {
+        by("staff:anna ", uri)
+    }
+
+    fn by(principal: &str, uri: &str) -> Addressed {
+        Addressed { uri: uri.parse().expect("an address"), principal: principal.into() }
+    }
+
+    fn place() -> Place {
+        Place { position: 42, values: vec![Some("USD".into()), Some("12.00".into())] }
+    }
+
+    fn cursor(uri: &str) -> String {
+        key().cursor(&at(uri), &place(), false)
     }
 
     #[test]
-    fn a_cursor_reads_back_its_position() {
-        let cursor = key().cursor(&uri("/v1/orders?status=open&customer=a%20b&limit=2"), 42);
-        let again = uri("/v1/orders?limit=9&customer=a+b&cursor=x&status=open");
+    fn a_cursor_reads_back_its_place() {
+        let cursor = cursor("/v1/orders?status=open&customer=a%20b&limit=2&sort=total");
+        let again = at("/v1/orders?limit=9&customer=a+b&cursor=x&sort=total&status=open&fields=id&expand=account");
         let wanted = key().wanted(&again, Some(&cursor), None).expect("the cursor fits");
-        assert_eq!(wanted.before, Some(42));
+        assert_eq!(wanted, Wanted { after: Some(place()), is_backwards: false, limit: DEFAULT_LIMIT });
     }
 
     #[test]
-    fn a_cursor_that_was_changed_or_fits_another_listing_is_refused() {
+    fn a_cursor_that_was_changed_or_fits_another_listing_or_principal_is_refused() {
         let open = "/v1/orders?status=open";
-        let cursor = key().cursor(&uri(open), 42);
-        let refused = |path: &str, cursor: &str| {
-            key().wanted(&uri(path), Some(cursor), None).expect_err("the cursor does not fit").code()
+        let cursor = cursor(open);
+        let refused = |addressed: Addressed, cursor: &str| {
+            key().wanted(&addressed, Some(cursor), None).expect_err("the cursor does not fit").code()
         };
-        assert_eq!(refused("/v1/orders?status=closed", &cursor), "invalid-cursor");
-        assert_eq!(refused("/v1/orders", &cursor), "invalid-cursor");
-        assert_eq!(refused("/v1/orders?status=open&as_known_at=7", &cursor), "invalid-cursor");
-        assert_eq!(refused("/v1/payments?status=open", &cursor), "invalid-cursor");
-        assert_eq!(refused(open, &cursor[..40]), "invalid-cursor");
-        assert_eq!(refused(open, "é"), "invalid-cursor");
-        assert_eq!(refused(open, ""), "invalid-cursor");
+        for other in [
+            "/v1/orders?status=closed",
+            "/v1/orders",
+            "/v1/orders?status=open&as_known_at=7",
+            "/v1/orders?status=open&sort=total",
+            "/v1/payments?status=open",
+        ] {
+            assert_eq!(refused(at(other), &cursor), "invalid-cursor", "{other}");
+        }
+        assert_eq!(refused(by("staff:anna\ncustomer:cus_1\n", open), &cursor), "invalid-cursor");
+        assert_eq!(refused(by("staff:bob ", open), &cursor), "invalid-cursor");
+        assert_eq!(refused(at(open), &cursor[..40]), "invalid-cursor");
+        assert_eq!(refused(at(open), "é"), "invalid-cursor");
+        assert_eq!(refused(at(open), ""), "invalid-cursor");
     }
 
     /// Nor is it read in two spellings, such as upper case for lower.
     #[test]
     fn a_cursor_of_which_any_character_was_changed_is_refused() {
-        let cursor = key().cursor(&uri("/v1/orders"), 42);
+        let cursor = cursor("/v1/orders");
         let alphabet = ('A'..='Z').chain('a'..='z').chain('0'..='9').chain("-_=.+ ".chars());
-        for (at, other) in (0..cursor.len()).flat_map(|at| alphabet.clone().map(move |other| (at, other))) {
+        for (at_character, other) in (0..cursor.len()).flat_map(|at| alphabet.clone().map(move |other| (at, other))) {
             let mut changed: Vec<char> = cursor.chars().collect();
-            if std::mem::replace(&mut changed[at], other) == other {
+            if std::mem::replace(&mut changed[at_character], other) == other {
                 continue;
             }
             let changed: String = changed.into_iter().collect();
-            let read = key().wanted(&uri("/v1/orders"), Some(&changed), None);
+            let read = key().wanted(&at("/v1/orders"), Some(&changed), None);
             assert_eq!(read.expect_err("the cursor was changed").code(), "invalid-cursor", "{changed}");
         }
     }
 
     #[test]
-    fn the_next_link_keeps_the_filters_and_replaces_the_cursor() {
-        let link = next_link(&uri("/v1/orders?status=open&cursor=00&limit=2"), "ff");
-        assert_eq!(link, "</v1/orders?status=open&limit=2&cursor=ff>; rel=\"next\"");
+    fn a_link_keeps_the_filters_and_replaces_the_cursor() {
+        let uri = at("/v1/orders?status=open&cursor=00&limit=2").uri;
+        assert_eq!(link(&uri, "next", Some("ff")), "</v1/orders?status=open&limit=2&cursor=ff>; rel=\"next\"");
+        assert_eq!(link(&uri, "first", None), "</v1/orders?status=open&limit=2>; rel=\"first\"");
+        assert_eq!(link(&at("/v1/orders").uri, "first", None), "</v1/orders>; rel=\"first\"");
     }
 }

@@ -1,4 +1,5 @@
-//! Reads of the past: so few at once that connections remain for everything else, and each of them for so long at most.
+//! Reads that take long, which are those of the past and of whole listings: so few at once that connections remain for
+//! everything else, and each of them for so long at most.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,20 +21,29 @@ pub struct PastOptions {
     pub longest: Duration,
 }
 
+impl PastOptions {
+    /// Of whole listings, which go out while they are read.
+    pub fn of_exports() -> Self {
+        Self { longest: Duration::from_secs(600), ..Self::default() }
+    }
+}
+
 impl Default for PastOptions {
     fn default() -> Self {
         Self { share: 4, patience: Duration::from_secs(5), longest: Duration::from_secs(30) }
     }
 }
 
-/// Lets reads of the past in.
+/// Lets such reads in.
 #[derive(Debug)]
 pub struct Gate {
     permits: Arc<Semaphore>,
     options: PastOptions,
+    /// What they do.
+    what: &'static str,
 }
 
-/// One read of the past that was let in.
+/// One such read that was let in.
 #[derive(Debug)]
 pub struct Admitted {
     _permit: OwnedSemaphorePermit,
@@ -41,14 +51,15 @@ pub struct Admitted {
 }
 
 impl Gate {
-    pub fn new(options: PastOptions, connections: u32) -> Self {
+    pub fn new(options: PastOptions, connections: u32, what: &'static str) -> Self {
         let permits = (connections / options.share.max(1)).max(1);
-        Self { permits: Arc::new(Semaphore::new(permits as usize)), options }
+        Self { permits: Arc::new(Semaphore::new(permits as usize)), options, what }
     }
 
     pub async fn admit(&self) -> Result<Admitted, ApiError> {
         let permit = timeout(self.options.patience, Arc::clone(&self.permits).acquire_owned()).await;
-        let overloaded = |_| ApiError::new("overloaded", "too many requests read the past").retry_after(1);
+        let detail = format!("too many requests {}", self.what);
+        let overloaded = |_| ApiError::new("overloaded", detail).retry_after(1);
         let permit = permit.map_err(overloaded)?.expect("nobody closes the gate");
         Ok(Admitted { _permit: permit, deadline: Instant::now() + self.options.longest })
     }

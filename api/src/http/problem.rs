@@ -126,6 +126,7 @@ const OWN: &[Kind] = &[
     at(BAD, "unknown-parameter", "The query has a parameter that is not known here"),
     at(BAD, "malformed-parameter", "A parameter of the query does not have the form that it needs"),
     at(BAD, "invalid-cursor", "The cursor was not given by this listing with these filters"),
+    at(StatusCode::NOT_ACCEPTABLE, "not-acceptable", "The answer comes in none of the forms that the request takes"),
     at(BAD, "idempotency-key-missing", "A request that moves money needs a header `Idempotency-Key`"),
     at(
         StatusCode::PRECONDITION_REQUIRED,

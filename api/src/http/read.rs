@@ -7,13 +7,13 @@ use std::{
 
 use axum::{
     extract::FromRequestParts,
-    http::{HeaderMap, HeaderName, HeaderValue, Uri, request::Parts},
+    http::{HeaderMap, HeaderName, HeaderValue, request::Parts},
     response::{IntoResponse, Response},
 };
 use daybook_core::Position;
 use daybook_projections::{
-    Chosen, Freshness, Moment, Plans, Snapshot, Viewer,
-    listing::{self, Listed},
+    Chosen, Freshness, Moment, Place, Plans, RowOrder, Snapshot, Viewer,
+    listing::{self, Found, Listed},
 };
 use serde::Serialize;
 use sqlx::PgConnection;
@@ -23,8 +23,8 @@ use crate::{
     http::{
         error::ApiError,
         header::malformed,
-        listing::{Asking, Paging},
-        page::{CursorKey, Page, Wanted},
+        listing::Asking,
+        page::{Addressed, CursorKey, Page, Wanted},
         past::Admitted,
         wire::{self, json},
         write::LEDGER_POSITION,
@@ -92,8 +92,15 @@ pub struct Rows {
 #[derive(Debug)]
 pub struct Walk<'a> {
     key: &'a CursorKey,
-    uri: Uri,
+    addressed: Addressed,
+    pub steps: Steps,
+}
+
+/// Which rows of a listing are read, and how far that is.
+#[derive(Debug)]
+pub struct Steps {
     wanted: Wanted,
+    order: RowOrder,
     progress: Progress,
 }
 
@@ -106,6 +113,8 @@ enum Progress {
     /// The same, and no further for this page.
     Bounded(i64),
     Done,
+    /// Of now.
+    AtOnce,
 }
 
 /// So many rows are looked through for a page of the past at most; one that is not full may have more after it.
@@ -168,14 +177,8 @@ impl App {
     /// The row of a projection with this key, and what belongs to it, as they were at a moment.
     pub async fn read_one(&self, projection: &'static str, key: &str, asking: Asking) -> Result<Rows, ApiError> {
         let mut rows = self.read_at(&[projection], asking).await?;
-        rows.bring_back(projection, key).await?;
+        rows.bring_back(projection, &[key.to_owned()]).await?;
         Ok(rows)
-    }
-
-    /// The way to a page of the listing at this address.
-    pub fn walk(&self, uri: Uri, Paging { cursor, limit }: Paging) -> Result<Walk<'_>, ApiError> {
-        let wanted = self.cursors().wanted(&uri, cursor.as_deref(), limit)?;
-        Ok(Walk { key: self.cursors(), uri, wanted, progress: Progress::Unread })
     }
 }
 
@@ -192,37 +195,100 @@ fn shared(snapshot: &Snapshot, moment: Moment) -> Moment {
     Moment { known_at: moment.known_at.or(known_at), ..moment }
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    pub fn new(key: &'a CursorKey, addressed: Addressed, wanted: Wanted) -> Self {
+        Self { key, addressed, steps: Steps::to(wanted) }
+    }
+
+    /// Through the rows in this order. A cursor is good for one order.
+    pub fn in_order(mut self, order: RowOrder) -> Self {
+        self.steps.order = if self.steps.wanted.is_backwards { order.backwards() } else { order };
+        self
+    }
+
     /// The position of the last row of the page before.
     pub fn before(&self) -> Option<i64> {
-        self.wanted.before
+        self.steps.before()
     }
 
     /// How many rows to read.
     pub fn rows(&self) -> i64 {
-        self.wanted.rows()
+        self.steps.wanted.rows()
     }
 
-    /// The page made of these rows.
-    pub fn page<R, T: Serialize>(self, rows: Vec<R>, position: impl Fn(&R) -> i64, show: impl Fn(R) -> T) -> Response {
-        let looked_through = match self.progress {
+    /// The answer with the page made of these rows, which are in the order of one number.
+    pub fn page<R, T: Serialize>(self, rows: Vec<R>, number: impl Fn(&R) -> i64, show: impl Fn(R) -> T) -> Response {
+        let place = |row: &R| Place { position: number(row), values: Vec::new() };
+        let rows = rows.into_iter().map(|row| (place(&row), row)).collect();
+        let page: Page<T> =
+            self.key.page(&self.addressed, &self.steps.wanted, self.looked_through(), false, rows, show);
+        page.answer(&self.addressed.uri)
+    }
+
+    /// The page made of these rows. The rows of now can also be walked back.
+    pub fn page_of<R, T>(self, rows: Vec<(Place, R)>, show: impl Fn(R) -> T) -> Page<T> {
+        let (looked_through, returns) = (self.looked_through(), self.steps.progress == Progress::AtOnce);
+        self.key.page(&self.addressed, &self.steps.wanted, looked_through, returns, rows, show)
+    }
+
+    fn looked_through(&self) -> Option<i64> {
+        match self.steps.progress {
             Progress::Bounded(position) => Some(position),
-            Progress::Unread | Progress::Back(_) | Progress::Done => None,
+            Progress::Unread | Progress::Back(_) | Progress::Done | Progress::AtOnce => None,
+        }
+    }
+}
+
+impl Steps {
+    pub fn to(wanted: Wanted) -> Self {
+        Self { wanted, order: RowOrder::default(), progress: Progress::Unread }
+    }
+
+    fn before(&self) -> Option<i64> {
+        self.wanted.after.as_ref().map(|place| place.position)
+    }
+
+    /// Those to the rows that come after what these steps have found; `None` if there are no more. `last` is the position of
+    /// the last row that was found.
+    pub fn further(self, last: Option<i64>) -> Option<Self> {
+        let position = match self.progress {
+            Progress::Unread | Progress::Done | Progress::AtOnce => return None,
+            Progress::Back(_) => last?,
+            Progress::Bounded(position) => position,
         };
-        let page: Page<T> = self.key.page(&self.uri, self.wanted, looked_through, rows, position, show);
-        page.answer(&self.uri)
+        let wanted = self.wanted.further(Place { position, values: Vec::new() });
+        Some(Self { wanted, progress: Progress::Unread, ..self })
+    }
+}
+
+/// What an answer tells of the rows that it was made of.
+#[derive(Clone, Debug)]
+pub struct Told {
+    pub position: Position,
+    version: HeaderValue,
+}
+
+impl Told {
+    /// The answer, with the position and the version of the rows.
+    pub fn with(self, answer: impl IntoResponse) -> Response {
+        let mut response = answer.into_response();
+        response.headers_mut().insert(PROJECTION_VERSION, self.version);
+        response.headers_mut().insert(LEDGER_POSITION, HeaderValue::from(self.position));
+        response
     }
 }
 
 impl Rows {
-    /// The answer, with the position and the version of the rows that it was made of.
-    pub fn tell(self, answer: impl IntoResponse) -> Response {
-        let mut response = answer.into_response();
+    /// What an answer tells of these rows.
+    pub fn told(&self) -> Told {
         let version = format!("{}/{}", self.name, self.snapshot.version());
         let version = HeaderValue::from_str(&version).expect("the name of a projection is plain ASCII");
-        response.headers_mut().insert(PROJECTION_VERSION, version);
-        response.headers_mut().insert(LEDGER_POSITION, HeaderValue::from(self.position()));
-        response
+        Told { position: self.position(), version }
+    }
+
+    /// The answer, with the position and the version of the rows that it was made of.
+    pub fn tell(self, answer: impl IntoResponse) -> Response {
+        self.told().with(answer)
     }
 
     pub fn show(self, answer: impl Serialize) -> Response {
@@ -257,37 +323,43 @@ impl Rows {
         Moment { known_at: Some(self.position()), ..self.moment }
     }
 
-    /// Brings back the row with this key, and what belongs to it; of now they are there.
-    pub async fn bring_back(&mut self, projection: &'static str, key: &str) -> Result<(), ApiError> {
+    /// Brings back the rows with these keys, and what belongs to them; of now they are there.
+    pub async fn bring_back(&mut self, projection: &'static str, keys: &[String]) -> Result<(), ApiError> {
         if let Some(admitted) = self.admitted.as_ref().filter(|_| self.folded_back) {
-            admitted.within(self.snapshot.bring_back(projection, &[key.to_owned()])).await?;
+            admitted.within(self.snapshot.bring_back(projection, keys)).await?;
         }
         Ok(())
+    }
+
+    /// Whether they are of the past, and are brought back portion by portion.
+    pub fn is_folded_back(&self) -> bool {
+        self.folded_back
     }
 
     /// The rows of a listing that are chosen, as many as its page wants.
     ///
     /// Rows of now are read at once. Those of the past are brought back in two portions: as many as the page has, and if
     /// that does not fill it, once more all that are looked through for a page. So no stream is folded more than twice.
-    pub async fn chosen<L: Listed>(&mut self, walk: &mut Walk<'_>, chosen: &Chosen) -> Result<Vec<L>, ApiError> {
+    pub async fn chosen<L: Listed>(&mut self, steps: &mut Steps, chosen: &Chosen) -> Result<Vec<Found<L>>, ApiError> {
         let mut found = Vec::new();
-        while let Some(limit) = self.next(walk, chosen, found.len()).await? {
+        while let Some(limit) = self.next(steps, chosen, found.len()).await? {
             let (connection, viewer) = self.parts();
-            found.extend(listing::list(connection, viewer, chosen, walk.before(), limit).await?);
+            let after = steps.wanted.after.as_ref();
+            found.extend(listing::page(connection, viewer, chosen, &steps.order, after, limit).await?);
         }
         Ok(found)
     }
 
     /// How many rows of a listing to read next, after so many were found; `None` once there is nothing more to read.
-    async fn next(&mut self, walk: &mut Walk<'_>, chosen: &Chosen, found: usize) -> Result<Option<i64>, ApiError> {
-        let missing = walk.rows() - found as i64;
-        let (before, portion) = match walk.progress {
-            Progress::Unread => (walk.before(), walk.rows()),
-            Progress::Back(position) => (Some(position), LOOKED_THROUGH - walk.rows()),
-            Progress::Done | Progress::Bounded(_) => return Ok(None),
+    async fn next(&mut self, steps: &mut Steps, chosen: &Chosen, found: usize) -> Result<Option<i64>, ApiError> {
+        let missing = steps.wanted.rows() - found as i64;
+        let (before, portion) = match steps.progress {
+            Progress::Unread => (steps.before(), steps.wanted.rows()),
+            Progress::Back(position) => (Some(position), LOOKED_THROUGH - steps.wanted.rows()),
+            Progress::Done | Progress::AtOnce | Progress::Bounded(_) => return Ok(None),
         };
         let Some(admitted) = self.admitted.as_ref().filter(|_| self.folded_back) else {
-            walk.progress = Progress::Done;
+            steps.progress = Progress::AtOnce;
             return Ok(Some(missing));
         };
         if missing == 0 {
@@ -296,7 +368,7 @@ impl Rows {
         let candidates = self.snapshot.candidates(self.name, chosen, before, portion);
         let candidates = admitted.within(candidates).await?;
         let Some(last) = candidates.last() else { return Ok(None) };
-        walk.progress = match walk.progress {
+        steps.progress = match steps.progress {
             _ if (candidates.len() as i64) < portion => Progress::Done,
             Progress::Unread => Progress::Back(last.position),
             _ => Progress::Bounded(last.position),

@@ -35,6 +35,7 @@ pub use read::chosen::{Chosen, Value};
 pub use read::owners::Owners;
 pub use read::past::{Candidate, Known, Moment};
 pub use read::snapshot::{Freshness, Plans, ReadError, Reader, Snapshot};
+pub use read::sort::{Place, RowOrder, Sort};
 pub use read::viewer::{Owner, Viewer, Walls};
 pub use read::wall::Shown;
 pub use row::{Row, RowKey, Source};

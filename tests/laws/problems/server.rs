@@ -30,6 +30,7 @@ pub async fn requests(app: &TestApp, parties: &Parties, raised: &mut Raised) {
         (get("/v1/orders?colour=red"), 400, "unknown-parameter"),
         (get("/v1/orders?status=red"), 400, "malformed-parameter"),
         (get("/v1/orders?cursor=x"), 400, "invalid-cursor"),
+        (get("/v1/orders").header("accept", "image/png"), 406, "not-acceptable"),
         (get("/v1/nothing"), 404, "not-found"),
         (get("/v1/credit-notes/crn_0"), 404, "credit-note-not-found"),
         (get("/log/checkpoint"), 404, "no-checkpoint"),

@@ -1,6 +1,7 @@
 //! Which rows are asked for: conditions on columns, each with its values.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
+use rust_decimal::Decimal;
 use sqlx::{Postgres, QueryBuilder};
 
 /// The rows that a question chooses. Each condition must hold.
@@ -18,6 +19,11 @@ struct Condition {
 #[derive(Clone, Debug, PartialEq)]
 enum Test {
     Equal(&'static str, Value),
+    AtLeast(&'static str, Value),
+    AtMost(&'static str, Value),
+    Below(&'static str, Value),
+    /// In upper or lower case.
+    Contains(&'static str, Value),
     /// Pieces of SQL, with a value in each gap between two of them.
     Where(Vec<&'static str>, Vec<Value>),
 }
@@ -29,6 +35,8 @@ pub enum Value {
     Texts(Vec<String>),
     Truth(bool),
     Time(DateTime<Utc>),
+    Day(NaiveDate),
+    Number(Decimal),
 }
 
 impl Chosen {
@@ -40,6 +48,28 @@ impl Chosen {
     /// The column has this value now, if one is asked for.
     pub fn now<V: Into<Value>>(self, column: &'static str, value: Option<V>) -> Self {
         self.equal(column, value, false)
+    }
+
+    /// The column, which never changes in a row, is not less than the one, and less than the other, where these are asked for.
+    pub fn lasting_within<V: Into<Value>>(self, column: &'static str, from: Option<V>, to: Option<V>) -> Self {
+        let from = from.map(|from| Test::AtLeast(column, from.into()));
+        let to = to.map(|to| Test::Below(column, to.into()));
+        from.into_iter().chain(to).fold(self, |chosen, test| chosen.and(test, true))
+    }
+
+    /// The amount is not less than the one, and no more than the other, where these are asked for.
+    pub fn amount_within(self, column: &'static str, from: Option<Decimal>, to: Option<Decimal>) -> Self {
+        let from = from.map(|from| Test::AtLeast(column, from.into()));
+        let to = to.map(|to| Test::AtMost(column, to.into()));
+        from.into_iter().chain(to).fold(self, |chosen, test| chosen.and(test, false))
+    }
+
+    /// The column contains this text now, if one is asked for, whether in upper or in lower case.
+    pub fn containing(self, column: &'static str, text: Option<String>) -> Self {
+        match text {
+            None => self,
+            Some(text) => self.and(Test::Contains(column, text.into()), false),
+        }
     }
 
     /// SQL that never becomes true or false of a row: pieces with a value in each gap between two of them.
@@ -78,10 +108,19 @@ impl Chosen {
 impl Condition {
     fn push(&self, query: &mut QueryBuilder<'_, Postgres>) {
         query.push(" and ");
+        let mut compare = |column: &str, comparison: &str, value: &Value| {
+            query.push(column).push(comparison);
+            value.push(query);
+        };
         match &self.test {
-            Test::Equal(column, value) => {
-                query.push(*column).push(" = ");
+            Test::Equal(column, value) => compare(column, " = ", value),
+            Test::AtLeast(column, value) => compare(column, " >= ", value),
+            Test::AtMost(column, value) => compare(column, " <= ", value),
+            Test::Below(column, value) => compare(column, " < ", value),
+            Test::Contains(column, value) => {
+                query.push(format_args!("strpos(lower({column}), lower("));
                 value.push(query);
+                query.push(")) > 0");
             }
             Test::Where(pieces, values) => {
                 let mut values = values.iter();
@@ -103,6 +142,8 @@ impl Value {
             Self::Texts(texts) => query.push_bind(texts.clone()),
             Self::Truth(truth) => query.push_bind(*truth),
             Self::Time(time) => query.push_bind(*time),
+            Self::Day(day) => query.push_bind(*day),
+            Self::Number(number) => query.push_bind(*number),
         };
     }
 }
@@ -128,6 +169,18 @@ impl From<bool> for Value {
 impl From<DateTime<Utc>> for Value {
     fn from(time: DateTime<Utc>) -> Self {
         Self::Time(time)
+    }
+}
+
+impl From<NaiveDate> for Value {
+    fn from(day: NaiveDate) -> Self {
+        Self::Day(day)
+    }
+}
+
+impl From<Decimal> for Value {
+    fn from(number: Decimal) -> Self {
+        Self::Number(number)
     }
 }
 

@@ -4,5 +4,6 @@ pub(in crate::engine) mod chosen;
 pub(in crate::engine) mod owners;
 pub(in crate::engine) mod past;
 pub(in crate::engine) mod snapshot;
+pub(in crate::engine) mod sort;
 pub(in crate::engine) mod viewer;
 pub(in crate::engine) mod wall;
