@@ -28,7 +28,7 @@ use cluster::{Machine, Server};
 use load::Span;
 use measure::{Section, Unit};
 use rivals::{cala, postgres_es, sql_function};
-use sections::{appending, deposits, identity, rebuild, start_up, statement, verify};
+use sections::{appending, deposits, identity, listing, rebuild, start_up, statement, verify};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -66,7 +66,7 @@ enum Child {
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const SECTIONS: [&str; 14] = [
+const SECTIONS: [&str; 15] = [
     "spread",
     "bytes",
     "hot",
@@ -77,6 +77,7 @@ const SECTIONS: [&str; 14] = [
     "rebuild",
     "verify",
     "statement",
+    "listing",
     "history",
     "long-book",
     "start-up",
@@ -98,6 +99,8 @@ pub struct Sizes {
     pub replayed: i64,
     /// Of one statement.
     pub lines: i64,
+    /// Invoices, of which pages are listed.
+    pub listed: i64,
     /// Events of an account with a long history, and how many such accounts there are.
     pub long_history: i64,
     pub histories: i64,
@@ -188,6 +191,7 @@ impl Sizes {
             rebuilt: 1_000_000,
             replayed: 10_000,
             lines: 1_000_000,
+            listed: 100_000,
             long_history: 100_000,
             histories: 5,
             long_book: 1_000_000,
@@ -203,6 +207,7 @@ impl Sizes {
             rebuilt: 50_000,
             replayed: 1000,
             lines: 20_000,
+            listed: 20_000,
             long_history: 5000,
             histories: 2,
             long_book: 10_000,
@@ -270,6 +275,7 @@ impl Bench {
                 if name == "rebuild" { rebuild::rebuild(self, book).await } else { verify::verify(self, book).await }
             }
             "statement" => statement::statement(self).await,
+            "listing" => listing::listing(self).await,
             "history" => appending::history(self).await,
             _ => {
                 let book = match long.take() {

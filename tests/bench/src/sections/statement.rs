@@ -67,7 +67,7 @@ pub async fn statement(bench: &Bench) -> Result<Section, Failure> {
     Ok(section)
 }
 
-async fn page(address: SocketAddr, path: &str, token: &str) -> Result<Value, Failure> {
+pub async fn page(address: SocketAddr, path: &str, token: &str) -> Result<Value, Failure> {
     let (status, body) = Client::connect(address).await?.showing(token)?.get(path).await?;
     if status != StatusCode::OK {
         return Err(format!("{status}: {}", String::from_utf8_lossy(&body)).into());
@@ -75,14 +75,14 @@ async fn page(address: SocketAddr, path: &str, token: &str) -> Result<Value, Fai
     Ok(serde_json::from_slice(&body)?)
 }
 
-fn expect(lines: i64, whose: &str, page: &Value) -> Result<(), Failure> {
+pub fn expect(lines: i64, whose: &str, page: &Value) -> Result<(), Failure> {
     match page.as_array().map(Vec::len) {
         Some(found) if found == usize::try_from(lines)? => Ok(()),
-        found => Err(format!("{whose} tells {found:?} lines instead of {lines}").into()),
+        found => Err(format!("{whose} tells {found:?} rows instead of {lines}").into()),
     }
 }
 
-async fn reads(name: &str, address: SocketAddr, path: &str, token: &str, span: Span) -> Result<Vec<Run>, Failure> {
+pub async fn reads(name: &str, address: SocketAddr, path: &str, token: &str, span: Span) -> Result<Vec<Run>, Failure> {
     let mut readers = Vec::new();
     for _ in 0..CONNECTIONS {
         readers.push(Reader { client: Client::connect(address).await?.showing(token)?, path: path.to_owned() });
