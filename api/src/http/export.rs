@@ -100,8 +100,8 @@ impl App {
         let name = format!("{noun}-{}.{}", told.position, sheet.ending());
         let reading = Reading { rows, chosen, columns, steps, admitted };
         let body = match sheet {
-            Sheet::Csv => reading.as_csv::<Q>().await?,
-            Sheet::Xlsx => reading.as_workbook::<Q>().await?,
+            Sheet::Csv => reading.into_csv::<Q>().await?,
+            Sheet::Xlsx => reading.into_workbook::<Q>().await?,
         };
         let disposition = format!("attachment; filename=\"{name}\"");
         let disposition = HeaderValue::from_str(&disposition).expect("an address of ours is plain ASCII");
@@ -146,7 +146,7 @@ impl Reading {
     }
 
     /// Whether the first rows can be read is known before anything is sent.
-    async fn as_csv<Q: Question>(mut self) -> Result<Response, ApiError> {
+    async fn into_csv<Q: Question>(mut self) -> Result<Response, ApiError> {
         let mut text = csv::head(&self.columns);
         let mut portion = self.next::<Q>().await?;
         let (sender, receiver) = mpsc::channel(WAITING);
@@ -175,7 +175,7 @@ impl Reading {
         matches!(timeout(patience, sender.send(part)).await, Ok(Ok(())))
     }
 
-    async fn as_workbook<Q: Question>(mut self) -> Result<Response, ApiError> {
+    async fn into_workbook<Q: Question>(mut self) -> Result<Response, ApiError> {
         let (sender, receiver) = mpsc::channel::<Portion>(WAITING);
         let columns = self.columns.clone();
         let written = task::spawn_blocking(move || xlsx::write(&columns, receiver));

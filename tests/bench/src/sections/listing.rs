@@ -7,7 +7,10 @@ use serde::Serialize;
 use serde_json::Value;
 use sqlx::{Connection, FromRow, PgConnection, PgPool, types::Json as Column};
 
-use super::{DAYBOOK, at_least, p99_at_most, statement::{expect, page, reads}};
+use super::{
+    DAYBOOK, at_least, p99_at_most,
+    statement::{expect, page, reads},
+};
 use crate::{
     Bench, Failure,
     books::{self, Book},
@@ -59,7 +62,9 @@ pub async fn listing(bench: &Bench) -> Result<Section, Failure> {
     server.drop(&database).await?;
     section.claim(at_least(by_day, 0.8, bare))?;
     section.claim(p99_at_most(by_day, 2.0, bare))?;
-    section.note(format!("{DAYBOOK} also says who asks, which position the page is true at, and where the next page begins"));
+    section.note(format!(
+        "{DAYBOOK} also says who asks, which position the page is true at, and where the next page begins"
+    ));
     Ok(section)
 }
 
