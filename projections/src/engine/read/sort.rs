@@ -22,7 +22,6 @@ pub struct Sort {
 enum Kind {
     Text,
     Whole,
-    Number,
     Truth,
     Day,
     Moment,
@@ -55,10 +54,6 @@ impl Sort {
 
     pub const fn whole(name: &'static str) -> Self {
         Self::of(name, Kind::Whole)
-    }
-
-    pub const fn number(name: &'static str) -> Self {
-        Self::of(name, Kind::Number)
     }
 
     pub const fn truth(name: &'static str) -> Self {
@@ -107,7 +102,7 @@ impl Sort {
         let of = match self.kind {
             Kind::Text => "text",
             Kind::Whole => "bigint",
-            Kind::Number | Kind::Money => "numeric",
+            Kind::Money => "numeric",
             Kind::Truth => "boolean",
             Kind::Day => "date",
             Kind::Moment => "timestamptz",

@@ -77,8 +77,8 @@ async fn fill(connection: &mut PgConnection, invoices: i64) -> Result<(), Failur
            select 'inv_BENCH' || n, 'INV-' || n, 'acc_BENCH' || n % $2, 'cus_BENCH' || n % $2,
                '{"payer": "pyr_1", "kind": "company", "name": "Ada Ltd", "address": {"country": "DE", "city": "Berlin"}}',
                date '2000-01-01' + (n * 7919 % 9000)::int, date '2000-01-15' + (n * 7919 % 9000)::int, 'USD',
-               '{"rounding": "half_up", "tax": "per_line"}', 'issued', 100.00, 19.00, 119.00, 0,
-               '[{"rate": "19", "net": "100.00", "tax": "19.00"}]', 119.00, 0, 0, 0, 1,
+               '{"rounding": "half_away_from_zero", "tax": "per_line"}', 'issued', 100.00, 19.00, 119.00, 0,
+               '[{"rate": "19", "net": "100.00", "tax": {"amount": "19.00", "currency": "USD"}}]', 119.00, 0, 0, 0, 1,
                '2000-01-01T00:00:00Z'::timestamptz + n * interval '1 minute', n, n
            from generate_series(1, $1) n"#,
     )
