@@ -406,7 +406,7 @@ impl Ground {
 }
 
 /// Everything that an application answers, to a program of the ledger's own.
-fn open_router(running: &Running) -> Router {
+pub fn open_router(running: &Running) -> Router {
     async fn as_a_program(mut request: Request, next: Next) -> Response {
         request.extensions_mut().insert(Arc::new(Authenticated::program(Actor::system("bench"))));
         next.run(request).await
