@@ -34,6 +34,7 @@ use crate::{
         authentication::Believed,
         page::CursorKey,
         past::{Gate, PastOptions},
+        rate::{RateOptions, Rates},
         tls::Certificates,
     },
     identity::{
@@ -70,6 +71,7 @@ struct Shared {
     takes_links: bool,
     identity: Identity,
     believed: Believed,
+    rates: Rates,
     logins: LoginKey,
     factor_reset_wait: TimeDelta,
     terms: Option<Terms>,
@@ -86,6 +88,8 @@ pub struct AppOptions {
     pub lag_budget: Duration,
     pub past: PastOptions,
     pub exports: PastOptions,
+    /// How many requests are answered in a minute.
+    pub rates: RateOptions,
     /// The names by which callers reach it, besides its addresses.
     pub hosts: Hosts,
     /// Who may say by headers where a request comes from.
@@ -118,6 +122,7 @@ impl Default for AppOptions {
             lag_budget: Duration::from_secs(10),
             past,
             exports: PastOptions::of_exports(),
+            rates: RateOptions::default(),
             hosts: Hosts::default(),
             proxies: Proxies::default(),
             encrypted: false,
@@ -214,6 +219,7 @@ impl App {
             takes_links: options.takes_links,
             identity,
             believed: Believed::default(),
+            rates: Rates::new(options.rates),
             logins,
             factor_reset_wait: options.factor_reset_wait,
             terms: options.terms,
@@ -276,6 +282,11 @@ impl App {
     /// What was found out a short while ago about who asks.
     pub fn believed(&self) -> &Believed {
         &self.0.believed
+    }
+
+    /// How many requests somebody has sent a short while ago.
+    pub fn rates(&self) -> &Rates {
+        &self.0.rates
     }
 
     /// Names users by the names that they sign in by.

@@ -13,6 +13,7 @@ use crate::{
         admission::Hosts,
         arrival::{Proxies, proxy},
         connections::ConnectionOptions,
+        rate::RateOptions,
         tls::{Certificates, TlsError},
     },
     identity::{sign_up::Terms, sweep::SweepOptions},
@@ -84,6 +85,15 @@ pub struct Config {
     /// for the body, and how long it may take nothing of an answer; a connection that takes longer is closed.
     #[arg(long, env = "DAYBOOK_PATIENCE", default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     patience: u32,
+
+    /// How many requests of one user are answered in a minute, by whatever tokens and sessions, by this process; 0 for as many
+    /// as come. Further ones are answered by 429.
+    #[arg(long, env = "DAYBOOK_RATE_LIMIT", default_value_t = 6_000, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(..=10_000_000))]
+    rate_limit: u32,
+
+    /// The same for one address of those who have not signed in; an IPv6 network of 64 bits counts as one address.
+    #[arg(long, env = "DAYBOOK_RATE_LIMIT_ADDRESS", default_value_t = 600, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(..=10_000_000))]
+    rate_limit_address: u32,
 
     /// After how many minutes without a request a session ends.
     #[arg(long, env = "DAYBOOK_SESSION_IDLE", default_value_t = 720, value_name = "MINUTES", value_parser = clap::value_parser!(u32).range(5..=43_200))]
@@ -257,6 +267,11 @@ impl Config {
     pub fn callers(&self, certificates: Option<Certificates>) -> ConnectionOptions {
         let (limit, patience) = (self.callers as usize, Duration::from_secs(self.patience.into()));
         ConnectionOptions { limit, patience, certificates }
+    }
+
+    /// How many requests are answered in a minute.
+    pub fn rates(&self) -> RateOptions {
+        RateOptions { of_principal: self.rate_limit, of_address: self.rate_limit_address }
     }
 
     /// How long the reset of a lost second factor waits.

@@ -31,6 +31,7 @@ pub use http::connections::{ConnectionOptions, serve};
 pub use http::layers::with_layers;
 pub use http::openapi::Declared;
 pub use http::past::PastOptions;
+pub use http::rate::RateOptions;
 pub use http::tls::{Certificates, TlsError};
 pub use identity::demonstration::{Guest, guests};
 pub use identity::sign_up::Terms;

@@ -6,6 +6,7 @@ mod columns;
 mod crates;
 mod description;
 mod docs;
+mod edge;
 pub mod golden;
 mod history;
 mod input;

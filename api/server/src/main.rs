@@ -194,6 +194,7 @@ fn options(config: &Config) -> AppOptions {
         lag_budget,
         hosts: config.hosts(),
         proxies: config.proxies(),
+        rates: config.rates(),
         encrypted: config.is_encrypted(),
         takes_links: config.takes_links(),
         identity,

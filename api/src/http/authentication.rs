@@ -15,7 +15,7 @@ use axum::{
     extract::{FromRequestParts, Request, State},
     http::{HeaderMap, HeaderValue, header, request::Parts},
     middleware::Next,
-    response::Response,
+    response::{IntoResponse, Response},
 };
 use chrono::{DateTime, Utc};
 use daybook_core::{
@@ -151,20 +151,38 @@ impl Authenticated {
 }
 
 /// The layer that finds out who asks. What cannot be found out is no failure yet: some routes need nobody.
-pub async fn authenticate(State(app): State<App>, request: Request, next: Next) -> Result<Response, ApiError> {
-    let (mut parts, body) = request.into_parts();
-    // Only the tests come with somebody already.
-    if parts.extensions.get::<Arc<Authenticated>>().is_none()
-        && let Some(found) = app.who(&parts).await?
-    {
-        // A browser sends its cookie with what any page asks it to.
-        if found.session().is_some() && !parts.method.is_safe() {
-            of_our_page(&parts.headers)?;
-        }
-        parts.extensions.insert(found);
+pub async fn authenticate(State(app): State<App>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let found = app.who(&parts).await;
+    // Whoever shows what is not valid is nobody.
+    let asker = found.as_ref().ok().and_then(Option::as_deref);
+    let standing = app.rates().count(parts.uri.path(), asker, address(&parts));
+    let mut response = match standing.and_then(|standing| standing.refusal()) {
+        // Before anything is read of the body, or any password is hashed.
+        Some(refusal) => refusal.into_response(),
+        None => match found.and_then(|found| identified(parts, found)) {
+            Ok(mut parts) => {
+                parts.extensions.insert(app);
+                next.run(Request::from_parts(parts, body)).await
+            }
+            Err(refusal) => refusal.into_response(),
+        },
+    };
+    if let Some(standing) = standing {
+        standing.tell(response.headers_mut());
     }
-    parts.extensions.insert(app);
-    Ok(next.run(Request::from_parts(parts, body)).await)
+    response
+}
+
+/// The request with the one who asks.
+fn identified(mut parts: Parts, found: Option<Arc<Authenticated>>) -> Result<Parts, ApiError> {
+    let Some(found) = found else { return Ok(parts) };
+    // A browser sends its cookie with what any page asks it to.
+    if found.session().is_some() && !parts.method.is_safe() {
+        of_our_page(&parts.headers)?;
+    }
+    parts.extensions.insert(found);
+    Ok(parts)
 }
 
 /// A request with a cookie says that one of our pages sent it. That an `Origin` is ours was looked at before.

@@ -22,6 +22,7 @@ pub mod page;
 pub mod past;
 pub mod precondition;
 pub mod problem;
+pub mod rate;
 pub mod read;
 pub mod shape;
 pub mod signature;

@@ -223,7 +223,7 @@ impl Guessing {
 }
 
 /// What is counted as one place: an IPv4 address, or the /64 of an IPv6 address, of which one subscriber has all.
-pub(crate) fn network(address: IpAddr) -> String {
+pub fn network(address: IpAddr) -> String {
     match address.to_canonical() {
         IpAddr::V4(address) => address.to_string(),
         IpAddr::V6(address) => {

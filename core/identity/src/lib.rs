@@ -49,7 +49,7 @@ use notes::Notes;
 pub use access_log::{Access, AccessKind, AccessLine, AccessLog, Cursor, MONTHS_KEPT};
 pub use cut_off::CutOff;
 pub use factor::{Enrolment, FactorKind, FactorOf, Factors, Verdict};
-pub use guessing::{Admitted, Attempt, Guessing, GuessingError, RefusedMinute};
+pub use guessing::{Admitted, Attempt, Guessing, GuessingError, RefusedMinute, network};
 pub use hashing::{Busy, Hashing};
 pub use key_folder::KeyFileError;
 pub use keys::{KeyError, Keys};
