@@ -32,6 +32,7 @@ use crate::{
         admission::Hosts,
         arrival::{Edge, Proxies},
         authentication::Believed,
+        cors::Origins,
         page::CursorKey,
         past::{Gate, PastOptions},
         rate::{RateOptions, Rates},
@@ -92,6 +93,8 @@ pub struct AppOptions {
     pub rates: RateOptions,
     /// The names by which callers reach it, besides its addresses.
     pub hosts: Hosts,
+    /// Whose pages may ask by a token, besides its own.
+    pub origins: Origins,
     /// Who may say by headers where a request comes from.
     pub proxies: Proxies,
     /// Whether callers reach it by encrypted connections: cookies are then sent by no other, and a proxy that does not say so
@@ -124,6 +127,7 @@ impl Default for AppOptions {
             exports: PastOptions::of_exports(),
             rates: RateOptions::default(),
             hosts: Hosts::default(),
+            origins: Origins::default(),
             proxies: Proxies::default(),
             encrypted: false,
             certificates: None,
@@ -214,7 +218,12 @@ impl App {
             kept,
             upgrading,
             room: Room::default(),
-            edge: Edge { hosts: options.hosts, proxies: options.proxies, encrypted: options.encrypted },
+            edge: Edge {
+                hosts: options.hosts,
+                origins: options.origins,
+                proxies: options.proxies,
+                encrypted: options.encrypted,
+            },
             certificates: options.certificates,
             takes_links: options.takes_links,
             identity,

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use axum::http::HeaderValue;
 use chrono::{Datelike, NaiveDate, TimeDelta};
 use clap::{Parser, ValueEnum};
 use daybook_identity::SessionOptions;
@@ -13,6 +14,7 @@ use crate::{
         admission::Hosts,
         arrival::{Proxies, proxy},
         connections::ConnectionOptions,
+        cors::{Origins, origin},
         rate::RateOptions,
         tls::{Certificates, TlsError},
     },
@@ -59,6 +61,11 @@ pub struct Config {
     /// and `localhost` need no naming. A request for any other name is refused.
     #[arg(long = "hosts", env = "DAYBOOK_HOSTS", value_name = "NAME", value_delimiter = ',', value_parser = host_name)]
     hosts: Vec<String>,
+
+    /// The pages of other sites that may ask by a token, by their origins, such as https://panel.example; several with commas.
+    /// Cookies count for none of them. Without it, browsers let no page of another site read an answer.
+    #[arg(long, env = "DAYBOOK_CORS_ORIGINS", value_name = "ORIGIN", value_delimiter = ',', value_parser = origin)]
+    cors_origins: Vec<HeaderValue>,
 
     /// How many commands may wait for the writer; further ones are told that the ledger is overloaded.
     #[arg(long, env = "DAYBOOK_QUEUE", default_value_t = 8192, value_name = "COMMANDS", value_parser = clap::value_parser!(u32).range(1..))]
@@ -261,6 +268,11 @@ impl Config {
     /// The names by which callers reach this server.
     pub fn hosts(&self) -> Hosts {
         Hosts::new(&self.hosts)
+    }
+
+    /// The pages of other sites that may ask.
+    pub fn origins(&self) -> Origins {
+        Origins::new(&self.cors_origins)
     }
 
     /// How callers may be connected.

@@ -28,6 +28,7 @@ pub use http::admission::Hosts;
 pub use http::arrival::{Edge, Proxies};
 pub use http::authentication::{Authenticated, Means};
 pub use http::connections::{ConnectionOptions, serve};
+pub use http::cors::Origins;
 pub use http::layers::with_layers;
 pub use http::openapi::Declared;
 pub use http::past::PastOptions;

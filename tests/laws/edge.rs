@@ -1,6 +1,6 @@
 //! The manners of the edge: how many requests somebody may send, which pages may ask, and what is too long or too slow.
 
-use daybook_api::{AppOptions, RateOptions};
+use daybook_api::{AppOptions, Origins, RateOptions};
 use daybook_core::domain::{Party, function::Role, user::MembershipChange as M};
 use daybook_tests::{
     api::{Answer, TestApp},
@@ -58,4 +58,78 @@ async fn strangers_of_one_address_have_one_bucket_and_hold_up_nobody_who_is_know
     Answer::to(forged).await.refused(429, "too-many-requests");
     let answer = app.post_by(&ada, "/v1/customers", json!({ "name": "Ada Lovelace" })).await;
     assert_eq!((answer.status, answer.header("ratelimit")), (201, "\"default\";r=99;t=1"));
+}
+
+const PANEL: &str = "https://panel.example";
+
+#[tokio::test]
+async fn a_page_of_a_named_origin_asks_by_a_token_and_by_no_cookie() {
+    let origins = Origins::new(&[PANEL.parse().unwrap()]);
+    let app = TestApp::guarded_with(AppOptions { origins, ..AppOptions::default() }).await;
+    let ada = app.person("ada", &Party::Provider, vec![M::GrantRole(Role::Staff)]).await;
+    app.with_password(&ada.user).await;
+    let browser = app.signed_in("ada").await;
+
+    let preflight = |origin: &str| {
+        let request = app.request(Method::OPTIONS, "/v1/customers").header("origin", origin);
+        request.header("access-control-request-method", "POST").header("access-control-request-headers", "if-match")
+    };
+    let answer = Answer::to(preflight(PANEL)).await;
+    assert_eq!((answer.status, answer.header("access-control-allow-origin")), (200, PANEL), "{:?}", answer.headers);
+    let listed = |answer: &Answer, name: &str| {
+        let mut listed: Vec<_> = answer.header(name).split(',').map(str::to_ascii_lowercase).collect();
+        listed.sort();
+        listed.join(" ")
+    };
+    assert_eq!(listed(&answer, "access-control-allow-methods"), "delete get head patch post put");
+    assert_eq!(
+        listed(&answer, "access-control-allow-headers"),
+        "authorization content-type daybook-membership daybook-on-behalf-of idempotency-key if-match if-none-match \
+         min-position prefer x-request-id"
+    );
+    assert_eq!(answer.header("access-control-allow-credentials"), "");
+
+    let register = |site: &str, mode: &str| {
+        let request = app.request(Method::POST, "/v1/customers").json(&json!({ "name": "Ada Lovelace" }));
+        request.header("origin", PANEL).header("sec-fetch-site", site).header("sec-fetch-mode", mode)
+    };
+    for site in ["cross-site", "same-site"] {
+        let answer = Answer::to(register(site, "cors").bearer_auth(&ada.token)).await;
+        assert_eq!((answer.status, answer.header("access-control-allow-origin")), (201, PANEL), "{}", answer.text);
+        assert_eq!(
+            listed(&answer, "access-control-expose-headers"),
+            "allow etag idempotent-replayed ledger-position link location projection-version ratelimit \
+             ratelimit-policy retry-after www-authenticate x-request-id"
+        );
+        let failed = Answer::to(register(site, "cors")).await;
+        failed.refused(401, "unauthenticated");
+        assert_eq!(failed.header("access-control-allow-origin"), PANEL, "the page can read why");
+    }
+    // Whatever else is shown, a cookie is of this server's own pages; and a form is no script.
+    let head = app.position().await;
+    for request in [register("cross-site", "cors"), register("cross-site", "cors").bearer_auth(&ada.token)] {
+        Answer::to(request.header("cookie", &browser.cookie)).await.refused(403, "cross-site-request");
+    }
+    let form = register("cross-site", "navigate").bearer_auth(&ada.token);
+    Answer::to(form).await.refused(403, "cross-site-request");
+    for origin in ["https://evil.example", "https://panel.example:8443", "http://panel.example", "null"] {
+        assert_eq!(Answer::to(preflight(origin)).await.header("access-control-allow-origin"), "", "{origin}");
+        let request = app.by(&ada, Method::POST, "/v1/customers").json(&json!({ "name": "Eve" }));
+        let answer = Answer::to(request.header("origin", origin).header("sec-fetch-site", "cross-site")).await;
+        answer.refused(403, "cross-site-request");
+        assert_eq!(answer.header("access-control-allow-origin"), "", "{origin}");
+    }
+    assert_eq!(app.position().await, head);
+}
+
+#[tokio::test]
+async fn no_page_of_another_site_may_read_unless_its_origin_is_named() {
+    let app = TestApp::start().await;
+    let asked = app.request(Method::OPTIONS, "/v1/customers").header("origin", PANEL);
+    let preflight = Answer::to(asked.header("access-control-request-method", "POST")).await;
+    preflight.refused(405, "method-not-allowed");
+    let read = Answer::to(app.request(Method::GET, "/v1/customers").header("origin", PANEL)).await;
+    for answer in [preflight, read] {
+        assert!(!answer.headers.keys().any(|name| name.as_str().starts_with("access-control")), "{:?}", answer.headers);
+    }
 }

@@ -193,6 +193,7 @@ fn options(config: &Config) -> AppOptions {
         projector,
         lag_budget,
         hosts: config.hosts(),
+        origins: config.origins(),
         proxies: config.proxies(),
         rates: config.rates(),
         encrypted: config.is_encrypted(),

@@ -18,7 +18,7 @@ use axum::{
 use percent_encoding::percent_decode_str;
 
 use crate::http::{
-    arrival::Arrival,
+    arrival::{Arrival, Edge},
     authentication::MEMBERSHIP,
     caller::ON_BEHALF_OF,
     error::{ApiError, shortened},
@@ -29,14 +29,16 @@ use crate::http::{
 };
 
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
+pub const SEC_FETCH_MODE: &str = "sec-fetch-mode";
 
 /// Headers of which every request has one at most.
-const SINGLE: [&str; 11] = [
+const SINGLE: [&str; 12] = [
     "host",
     "origin",
     "content-type",
     "content-encoding",
     SEC_FETCH_SITE,
+    SEC_FETCH_MODE,
     REQUEST_ID,
     IDEMPOTENCY_KEY,
     "authorization",
@@ -68,7 +70,7 @@ impl Hosts {
 }
 
 /// The layer that refuses what does not keep to it.
-pub async fn admit(State(hosts): State<Hosts>, request: Request, next: Next) -> Result<Response, ApiError> {
+pub async fn admit(State(edge): State<Edge>, request: Request, next: Next) -> Result<Response, ApiError> {
     let headers = request.headers();
     for name in SINGLE {
         single(headers, name)?;
@@ -78,12 +80,12 @@ pub async fn admit(State(hosts): State<Hosts>, request: Request, next: Next) -> 
     // A proxy may ask the server by another name than it was asked by itself.
     let host = arrival.and_then(|arrival| arrival.host.as_ref()).or(own.as_ref());
     if let Some(host) = host {
-        addressed(&hosts, host)?;
+        addressed(&edge.hosts, host)?;
     }
     // A page of another site may ask for what changes nothing; it cannot read the answer.
-    if !request.method().is_safe() {
+    if !request.method().is_safe() && !edge.origins.ask(headers) {
         let scheme = arrival.and_then(|arrival| arrival.scheme.as_ref());
-        from_the_same_site(headers, Site { scheme, host, hosts: &hosts })?;
+        from_the_same_site(headers, Site { scheme, host, hosts: &edge.hosts })?;
     }
     is_text(request.uri())?;
     Ok(next.run(request).await)

@@ -23,6 +23,7 @@ use ipnet::IpNet;
 use crate::http::{
     admission::Hosts,
     authentication::Peer,
+    cors::Origins,
     error::ApiError,
     header::{malformed, single_text},
 };
@@ -42,6 +43,8 @@ const SIGNS_OF_LIFE: [&str; 2] = ["/livez", "/readyz"];
 pub struct Edge {
     /// The names by which they do, besides its addresses.
     pub hosts: Hosts,
+    /// Whose pages may ask, besides its own.
+    pub origins: Origins,
     /// Who may speak for others.
     pub proxies: Proxies,
     /// Whether they do by encrypted connections alone.

@@ -11,6 +11,7 @@ pub mod browsers;
 pub mod caller;
 pub mod columns;
 pub mod connections;
+pub mod cors;
 pub mod error;
 pub mod export;
 pub mod header;

@@ -33,7 +33,7 @@ use crate::{
 
 pub const MIN_POSITION: &str = "min-position";
 const PREFER: &str = "prefer";
-const PROJECTION_VERSION: HeaderName = HeaderName::from_static("projection-version");
+pub const PROJECTION_VERSION: HeaderName = HeaderName::from_static("projection-version");
 const WAIT: Duration = Duration::from_secs(5);
 const LONGEST_WAIT: u64 = 30;
 

@@ -45,7 +45,7 @@ use crate::{
 
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 pub const LEDGER_POSITION: HeaderName = HeaderName::from_static("ledger-position");
-const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+pub const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// Marks a route that moves money: without an idempotency key it does nothing.
 #[derive(Clone, Copy, Debug)]
