@@ -69,6 +69,7 @@ struct Shared {
     room: Room,
     edge: Edge,
     certificates: Option<Certificates>,
+    metrics_apart: bool,
     takes_links: bool,
     identity: Identity,
     believed: Believed,
@@ -102,6 +103,8 @@ pub struct AppOptions {
     pub encrypted: bool,
     /// The certificate that they are shown, if the server encrypts by itself: `/readyz` names what troubles it.
     pub certificates: Option<Certificates>,
+    /// Whether the metrics have an address of their own, and this one none.
+    pub metrics_apart: bool,
     /// Whether links sign the users of a demonstration in.
     pub takes_links: bool,
     pub identity: IdentityOptions,
@@ -131,6 +134,7 @@ impl Default for AppOptions {
             proxies: Proxies::default(),
             encrypted: false,
             certificates: None,
+            metrics_apart: false,
             takes_links: true,
             identity: IdentityOptions {
                 keys: PathBuf::from(".daybook"),
@@ -225,6 +229,7 @@ impl App {
                 encrypted: options.encrypted,
             },
             certificates: options.certificates,
+            metrics_apart: options.metrics_apart,
             takes_links: options.takes_links,
             identity,
             believed: Believed::default(),
@@ -276,6 +281,11 @@ impl App {
     /// Why callers are not shown the certificate that lies in its file.
     pub fn certificate_trouble(&self) -> Option<String> {
         self.0.certificates.as_ref().and_then(Certificates::trouble)
+    }
+
+    /// Whether the metrics have an address of their own.
+    pub fn has_metrics_apart(&self) -> bool {
+        self.0.metrics_apart
     }
 
     /// Whether links sign the users of a demonstration in.

@@ -1,6 +1,6 @@
 //! The settings of the server: flags, and environment variables of the same names.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::{IpAddr, SocketAddr}, path::PathBuf, time::Duration};
 
 use axum::http::HeaderValue;
 use chrono::{Datelike, NaiveDate, TimeDelta};
@@ -41,6 +41,11 @@ pub struct Config {
     /// Where to listen. An address that other machines reach needs a certificate or proxies.
     #[arg(long, env = "DAYBOOK_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT", value_parser = address)]
     pub listen: SocketAddr,
+
+    /// Where `/livez`, `/readyz` and `/metrics` are answered without a token and without encryption, to programs that watch the
+    /// server: an address of this machine or of a private network. `--listen` then has no `/metrics`.
+    #[arg(long, env = "DAYBOOK_METRICS_LISTEN", value_name = "ADDRESS:PORT", value_parser = private_address)]
+    pub metrics_listen: Option<SocketAddr>,
 
     /// The certificate of the server and the chain above it, in PEM: connections are then encrypted by TLS 1.2 or 1.3. A new
     /// certificate in the file is shown within ten seconds, without a restart.
@@ -340,6 +345,23 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "an address looks like 127.0.0.1:8080".to_owned())
 }
 
+/// An address that is reached from this machine or a private network alone.
+fn private_address(text: &str) -> Result<SocketAddr, String> {
+    let at = address(text)?;
+    let is_private = match at.ip().to_canonical() {
+        // 100.64.0.0/10 is shared within one network (RFC 6598).
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || matches!(ip.octets(), [100, 64..=127, ..]),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local(),
+    };
+    if is_private {
+        Ok(at)
+    } else {
+        Err("it is answered without a token there: name an address of this machine or of a private network alone, such as \
+             127.0.0.1:9090 or 10.0.0.5:9090"
+            .into())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::{CommandFactory, error::ErrorKind};
@@ -381,6 +403,18 @@ mod tests {
         ] {
             let error = config(wrong).expect_err("it is wrong").to_string();
             assert!(error.contains(named), "{error}");
+        }
+    }
+
+    #[test]
+    fn metrics_without_a_token_are_for_private_networks() {
+        let at = |address: &str| config(&["--metrics-listen", address]).map(|config| config.metrics_listen.is_some());
+        for private in ["127.0.0.1:9090", "[::1]:0", "10.0.0.5:9090", "172.16.0.1:1", "100.64.0.1:1", "[fd00::1]:9090"] {
+            assert!(at(private).is_ok_and(|given| given), "{private}");
+        }
+        for open in ["0.0.0.0:9090", "[::]:9090", "192.0.2.7:9090", "100.128.0.1:1", "[2001:db8::1]:9090", "localhost:1"] {
+            let error = at(open).expect_err(open).to_string();
+            assert!(error.contains("--metrics-listen"), "{error}");
         }
     }
 

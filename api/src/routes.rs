@@ -23,6 +23,7 @@ use crate::{
     audit::{checkpoint, event, explanation, history, journal, proof, schema, tile},
     books, credit_note, customer, discount, expense,
     http::{
+        arrival::Edge,
         authentication::{NeedsStepUp, admit, authenticate},
         layers::with_layers,
         listing::Question,
@@ -314,6 +315,9 @@ fn table() -> Vec<Route> {
     ]
 }
 
+/// Where the metrics are, unless they have an address of their own.
+const METRICS: &str = "/metrics";
+
 /// What the server answers at its root, for whoever opens it in a browser.
 const ADDRESSES: &str = "Daybook, a billing ledger.
 
@@ -330,6 +334,16 @@ pub fn router(app: App) -> Router {
     with_layers(authenticated(routes_of(app.clone()), app), edge)
 }
 
+/// What an address of its own answers to the programs that watch the server: whoever reaches it needs no token.
+pub fn watched(app: App) -> Router {
+    let edge = Edge { hosts: app.edge().hosts.clone(), ..Edge::default() };
+    let routes = Router::new()
+        .route("/livez", get(health::live))
+        .route("/readyz", get(health::ready))
+        .route(METRICS, get(metrics::show));
+    with_layers(routes.with_state(app), edge)
+}
+
 /// The routes, with the layer that finds out who asks.
 pub fn authenticated(routes: Router, app: App) -> Router {
     routes.layer(from_fn_with_state(app, authenticate))
@@ -337,7 +351,8 @@ pub fn authenticated(routes: Router, app: App) -> Router {
 
 /// The routes without the layers around them.
 pub fn routes_of(app: App) -> Router {
-    let (routes, description) = described();
+    let has_metrics = !app.has_metrics_apart();
+    let (routes, description) = described(|path| has_metrics || path != METRICS);
     // Written once: a handler is copied for each request that it answers, and the description is large.
     let description = Bytes::from(serde_json::to_vec(&description).expect("a description is JSON"));
     // By itself the viewer would have a server of somebody else look at the description.
@@ -387,12 +402,13 @@ pub fn function_of<Q: Question>() -> Function {
 
 /// The description of the API that is served at `/openapi.json`.
 pub fn openapi() -> OpenApi {
-    described().1
+    described(|_| true).1
 }
 
-fn described() -> (Router<App>, OpenApi) {
+/// The routes at these paths, and what they are.
+fn described(includes: impl Fn(&str) -> bool) -> (Router<App>, OpenApi) {
     let mut router = OpenApiRouter::with_openapi(frame());
-    for mut line in table() {
+    for mut line in table().into_iter().filter(|line| includes(line.path)) {
         let (shows_one, expects) = (line.shows_one(), line.expects());
         let item = line.handler.1.paths.get_mut(line.path).expect("a handler is annotated with its path in the table");
         let (method, operation) = operations(item).next().expect("a handler is annotated with its method");

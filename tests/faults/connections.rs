@@ -7,7 +7,12 @@ use std::{
 };
 
 use daybook_api::{App, AppOptions, ConnectionOptions, Running, serve};
-use daybook_tests::database;
+use daybook_tests::{
+    api::Answer,
+    database,
+    people::{client, staff_token},
+};
+use reqwest::Client;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpSocket, TcpStream},
@@ -43,6 +48,37 @@ async fn connections_that_say_nothing_cost_little_memory() {
     asks(&mut last, LIVE).await;
     let each = resident(process).saturating_sub(before) / NUMBER;
     assert!(each < 100, "each of {NUMBER} silent connections costs {each} KiB");
+    server.kill().await;
+}
+
+#[tokio::test]
+async fn what_watches_a_server_has_an_address_of_its_own_where_one_is_given() {
+    let database = database().await;
+    let token = staff_token(&["--database-url", database.url(), "--log-key", "none"]).await;
+    let mut server = Server::start_with(&database, &["--metrics-listen", "127.0.0.1:0"]).await;
+    let watched = loop {
+        let line = server.said.next_line().await.unwrap().expect("it says where its metrics are");
+        if let Some((_, url)) = line.split_once("metrics ") {
+            break url.trim().trim_end_matches("/metrics").to_owned();
+        }
+    };
+    let public = client(&token);
+    let asked = |url: &str, path: &str| public.get(format!("{url}{path}"));
+    for path in ["/livez", "/readyz", "/metrics"] {
+        let answer = Answer::to(Client::new().get(format!("{watched}{path}"))).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text);
+        assert_eq!(answer.text.contains("daybook_"), path == "/metrics", "{}", answer.text);
+    }
+    Answer::to(Client::new().get(format!("{watched}/v1/customers"))).await.refused(404, "not-found");
+    let rebound = Client::new().get(format!("{watched}/metrics")).header("host", "evil.example");
+    Answer::to(rebound).await.refused(421, "unknown-host");
+
+    Answer::to(asked(&server.url, "/metrics")).await.refused(404, "not-found");
+    for path in ["/livez", "/readyz", "/v1/customers"] {
+        assert_eq!(Answer::to(asked(&server.url, path)).await.status, 200, "{path}");
+    }
+    let description = Answer::to(asked(&server.url, "/openapi.json")).await.body;
+    assert!(description["paths"]["/livez"].is_object() && description["paths"]["/metrics"].is_null());
     server.kill().await;
 }
 

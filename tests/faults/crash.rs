@@ -35,14 +35,19 @@ pub struct Server {
     pub child: Child,
     pub url: String,
     /// Kept open, since a program whose output nobody takes may fall.
-    _said: Lines<BufReader<ChildStdout>>,
+    pub said: Lines<BufReader<ChildStdout>>,
 }
 
 impl Server {
     pub async fn start(database: &TestDatabase) -> Self {
+        Self::start_with(database, &[]).await
+    }
+
+    pub async fn start_with(database: &TestDatabase, arguments: &[&str]) -> Self {
         let mut child = Command::new(program("daybook-server"))
             .envs(daybook_tests::master_key_env())
             .args(["--listen", "127.0.0.1:0", "--database-url", database.url()])
+            .args(arguments)
             .env("RUST_LOG", "error")
             .env("DAYBOOK_LOG_KEY", "none")
             .stdin(Stdio::null())
@@ -60,7 +65,7 @@ impl Server {
                 break format!("http://{}", &address[..end]);
             }
         };
-        Self { child, url, _said: said }
+        Self { child, url, said }
     }
 
     pub async fn kill(mut self) {

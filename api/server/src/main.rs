@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use daybook_api::{App, AppOptions, Certificates, Config, Guest, LogFormat, Terms, guests};
+use daybook_api::{App, AppOptions, Certificates, Config, ConnectionOptions, Guest, LogFormat, Terms, guests};
 use daybook_cluster::{Cluster, ClusterOptions, DATABASE};
 use daybook_core::{
     chain,
@@ -57,6 +57,12 @@ async fn serve(config: &Config) -> Result<(), Failure> {
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", config.listen))?;
+    let watched = match config.metrics_listen {
+        Some(at) => {
+            Some(TcpListener::bind(at).await.map_err(|error| format!("cannot listen on {at} for metrics: {error}"))?)
+        }
+        None => None,
+    };
     let (certificates, terms) = (config.certificates()?, config.terms()?);
     let stop = stop_on_signals()?;
     let mut cluster = match config.database_url() {
@@ -69,7 +75,7 @@ async fn serve(config: &Config) -> Result<(), Failure> {
         (None, None) => unreachable!("without a database of the user's own there is a cluster"),
     };
 
-    let served = serve_ledger(config, logins, (listener, certificates, terms), cluster.as_mut(), &stop).await;
+    let served = serve_ledger(config, logins, (listener, watched), (certificates, terms), cluster.as_mut(), &stop).await;
     let Some(cluster) = cluster else { return served };
     match (served, cluster.stop().await) {
         (Ok(()), stopped) => Ok(stopped.map(drop)?),
@@ -84,7 +90,8 @@ async fn serve(config: &Config) -> Result<(), Failure> {
 async fn serve_ledger(
     config: &Config,
     logins: Logins,
-    (listener, certificates, terms): (TcpListener, Option<Certificates>, Option<Terms>),
+    (listener, watched): (TcpListener, Option<TcpListener>),
+    (certificates, terms): (Option<Certificates>, Option<Terms>),
     cluster: Option<&mut Cluster>,
     stop: &CancellationToken,
 ) -> Result<(), Failure> {
@@ -110,13 +117,18 @@ async fn serve_ledger(
     });
     let scheme = if certificates.is_some() { "https" } else { "http" };
     let address = format!("{scheme}://{}", listener.local_addr()?);
-    let ways = if config.proxies().is_empty() { ways_in(&address) } else { WAY_OF_PROXIES.to_owned() };
+    let mut ways = if config.proxies().is_empty() { ways_in(&address) } else { WAY_OF_PROXIES.to_owned() };
+    if let Some(listener) = &watched {
+        ways += &format!("  metrics         http://{}/metrics\n", listener.local_addr()?);
+    }
     if let Err(error) = introduce(&address, &ways, &guests) {
         tracing::warn!(%error, %address, "the server has started, and nobody reads its standard output");
     }
 
     let stopping = CancellationToken::new();
     let serving = daybook_api::serve(listener, running.router(), config.callers(certificates), stopping.clone());
+    let watching = watch(watched, running.app(), stopping.clone());
+    let serving = async { tokio::join!(serving, watching) };
     let fallen = running.fallen();
     let end = async {
         let ended = tokio::select! {
@@ -132,6 +144,12 @@ async fn serve_ledger(
     running.shutdown().await;
     tracing::info!("stopped");
     ended
+}
+
+/// Answers the programs that watch the server, if they have an address of their own.
+async fn watch(listener: Option<TcpListener>, app: &App, stop: CancellationToken) {
+    let Some(listener) = listener else { return };
+    daybook_api::serve(listener, daybook_api::watched(app.clone()), ConnectionOptions::of_watchers(), stop).await;
 }
 
 /// The log says at the start what a restore without the keys of second factors has cost.
@@ -150,13 +168,13 @@ async fn warn_of_lost_factors(app: &App, config: &Config) {
 
 /// Serves until the end, and then for as long as requests are under way, but not longer than `patience`.
 async fn drained(
-    serving: impl Future<Output = ()>,
+    serving: impl Future,
     end: impl Future<Output = Result<(), Failure>>,
     patience: Duration,
 ) -> Result<(), Failure> {
     let (mut serving, mut end) = (pin!(serving), pin!(end));
     let ended = tokio::select! {
-        () = &mut serving => return end.await,
+        _ = &mut serving => return end.await,
         ended = &mut end => ended,
     };
     if timeout(patience, serving).await.is_err() {
@@ -197,6 +215,7 @@ fn options(config: &Config) -> AppOptions {
         proxies: config.proxies(),
         rates: config.rates(),
         encrypted: config.is_encrypted(),
+        metrics_apart: config.metrics_listen.is_some(),
         takes_links: config.takes_links(),
         identity,
         factor_reset_wait: config.factor_reset_wait(),

@@ -53,6 +53,13 @@ impl Default for ConnectionOptions {
     }
 }
 
+impl ConnectionOptions {
+    /// For the few programs that watch a server.
+    pub fn of_watchers() -> Self {
+        Self { limit: 20, patience: Duration::from_secs(10), certificates: None }
+    }
+}
+
 /// How long to wait where the operating system has no file to spare for another connection.
 const SHORT_OF_FILES: Duration = Duration::from_secs(1);
 
