@@ -1,6 +1,10 @@
 //! The settings of the server: flags, and environment variables of the same names.
 
-use std::{net::{IpAddr, SocketAddr}, path::PathBuf, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use axum::http::HeaderValue;
 use chrono::{Datelike, NaiveDate, TimeDelta};
@@ -409,10 +413,13 @@ mod tests {
     #[test]
     fn metrics_without_a_token_are_for_private_networks() {
         let at = |address: &str| config(&["--metrics-listen", address]).map(|config| config.metrics_listen.is_some());
-        for private in ["127.0.0.1:9090", "[::1]:0", "10.0.0.5:9090", "172.16.0.1:1", "100.64.0.1:1", "[fd00::1]:9090"] {
+        for private in ["127.0.0.1:9090", "[::1]:0", "10.0.0.5:9090", "172.16.0.1:1", "100.64.0.1:1", "[fd00::1]:9090"]
+        {
             assert!(at(private).is_ok_and(|given| given), "{private}");
         }
-        for open in ["0.0.0.0:9090", "[::]:9090", "192.0.2.7:9090", "100.128.0.1:1", "[2001:db8::1]:9090", "localhost:1"] {
+        for open in
+            ["0.0.0.0:9090", "[::]:9090", "192.0.2.7:9090", "100.128.0.1:1", "[2001:db8::1]:9090", "localhost:1"]
+        {
             let error = at(open).expect_err(open).to_string();
             assert!(error.contains("--metrics-listen"), "{error}");
         }

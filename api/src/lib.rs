@@ -37,6 +37,4 @@ pub use http::tls::{Certificates, TlsError};
 pub use identity::demonstration::{Guest, guests};
 pub use identity::sign_up::Terms;
 pub use identity::sweep::SweepOptions;
-pub use routes::{
-    Need, authenticated, editing, listings, needing_step_up, needs, openapi, router, routes_of, watched,
-};
+pub use routes::{Need, authenticated, editing, listings, needing_step_up, needs, openapi, router, routes_of, watched};

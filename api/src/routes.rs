@@ -28,8 +28,8 @@ use crate::{
         layers::with_layers,
         listing::Question,
         openapi::{
-            Declared, describe, describe_expected, describe_listing, describe_one, describe_step_up, describe_tag, frame,
-            has_versions, operations, takes_preconditions,
+            Declared, describe, describe_expected, describe_listing, describe_one, describe_step_up, describe_tag,
+            frame, has_versions, operations, takes_preconditions,
         },
         precondition::{self, Edits},
         problem,

@@ -433,7 +433,7 @@ pub async fn show(
     // A reset lies in a table of another projection.
     let mut rows = app.read_at(&[UserRow::PROJECTION, FactorResets::NAME], asked.asking.clone()).await?;
     for projection in [UserRow::PROJECTION, FactorResets::NAME] {
-        rows.bring_back(projection, id.as_str()).await?;
+        rows.bring_back(projection, &[id.to_string()]).await?;
     }
     let found = rows.get::<UserRow>(id.as_str()).await?;
     let memberships = rows.belonging::<MembershipRow>(id.as_str()).await?;

@@ -51,7 +51,7 @@ async fn what_a_killed_process_was_about_to_end_the_next_one_ends() {
     assert_eq!(live().await.len(), 2);
     after_a_while(&ground, "61 seconds").await;
     assert_eq!(identity.cut_off_left(false, start()).await.unwrap(), 1);
-    assert_eq!(live().await, [kept.id.clone()]);
+    assert_eq!(live().await, std::slice::from_ref(&kept.id));
     let standing = identity.links.look(&link, Purpose::PasswordReset, start()).await.unwrap();
     assert_eq!(standing, Standing::Unknown);
     // Whoever signs in by what was taken, as long as the rows do not know of it, is signed out again.

@@ -75,7 +75,8 @@ async fn serve(config: &Config) -> Result<(), Failure> {
         (None, None) => unreachable!("without a database of the user's own there is a cluster"),
     };
 
-    let served = serve_ledger(config, logins, (listener, watched), (certificates, terms), cluster.as_mut(), &stop).await;
+    let served =
+        serve_ledger(config, logins, (listener, watched), (certificates, terms), cluster.as_mut(), &stop).await;
     let Some(cluster) = cluster else { return served };
     match (served, cluster.stop().await) {
         (Ok(()), stopped) => Ok(stopped.map(drop)?),
@@ -297,13 +298,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_that_does_not_end_keeps_nobody_from_stopping() {
-        drained(pending(), ready(Ok(())), Duration::ZERO).await.expect("a stop that was asked for is no fault");
+        drained(pending::<()>(), ready(Ok(())), Duration::ZERO).await.expect("a stop that was asked for is no fault");
     }
 
     #[tokio::test]
     async fn why_the_server_ends_is_told_whether_its_connections_end_or_not() {
         let fallen = || ready(Err("the writer has ended by itself".into()));
-        let cut = drained(pending(), fallen(), Duration::ZERO).await.expect_err("the writer has fallen");
+        let cut = drained(pending::<()>(), fallen(), Duration::ZERO).await.expect_err("the writer has fallen");
         assert_eq!(cut.to_string(), "the writer has ended by itself");
         let answered = drained(ready(()), fallen(), DRAIN).await.expect_err("the writer has fallen");
         assert_eq!(answered.to_string(), "the writer has ended by itself");

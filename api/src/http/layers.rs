@@ -32,8 +32,7 @@ pub struct RequestId(String);
 /// Puts the layers of the API around routes. Panics, unknown addresses and bare statuses come out as problem documents.
 pub fn with_layers(routes: Router, edge: impl Into<Edge>) -> Router {
     let edge = edge.into();
-    let routes =
-        routes.layer(DefaultBodyLimit::max(body::LIMIT)).layer(CatchPanicLayer::custom(after_panic));
+    let routes = routes.layer(DefaultBodyLimit::max(body::LIMIT)).layer(CatchPanicLayer::custom(after_panic));
     // Inside of what admits, which may answer before it.
     let routes = match edge.origins.layer() {
         Some(origins) => routes.layer(origins),
