@@ -329,6 +329,7 @@ pub struct UserShown {
     #[serde(skip_serializing_if = "Option::is_none")]
     factors: Option<Vec<FactorShown>>,
     /// That the factors are about to be taken off.
+    #[schema(nullable = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     factor_reset: Option<FactorResetShown>,
 }

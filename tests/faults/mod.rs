@@ -8,5 +8,6 @@ pub mod crash;
 mod kill;
 mod lost_connection;
 mod proxies;
+mod read_your_writes;
 mod tables;
 mod tls;

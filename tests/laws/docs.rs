@@ -242,3 +242,34 @@ fn the_tools_are_described_as_they_are() {
     let kept = read(&file);
     assert!(kept == now, "the tools have changed: run this test with DAYBOOK_BLESS=1 and review docs/tools.md");
 }
+
+/// What stands below it is made from the description of the API.
+const ROUTES: &str = "<!-- Made by a test from api/openapi.json; see CONTRIBUTING.md. -->";
+
+/// `DAYBOOK_BLESS=1` writes the list anew; its difference is what to review.
+#[test]
+fn the_routes_are_listed_as_they_are() {
+    let file = repository().join("docs/api.md");
+    let kept = read(&file);
+    let written = kept.split(ROUTES).next().expect("a split has a first part");
+    let description: serde_json::Value =
+        serde_json::from_str(&read(&repository().join("api/openapi.json"))).expect("the description is JSON");
+    let mut now = format!("{written}{ROUTES}\n\n| request | needs | what it does |\n|---|---|---|\n");
+    for (path, item) in description["paths"].as_object().expect("paths") {
+        for method in ["get", "post", "put", "patch", "delete"] {
+            let Some(operation) = item.get(method) else { continue };
+            let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().replace('|', "\\|");
+            let mut needs = format!("`{}`", text(&operation["x-needs"]));
+            if operation["responses"]["403"]["x-needs-step-up"] == true {
+                needs.push_str(", step-up");
+            }
+            let summary = text(&operation["summary"]);
+            let summary = summary.lines().next().unwrap_or_default();
+            now.push_str(&format!("| `{} {path}` | {needs} | {summary} |\n", method.to_uppercase()));
+        }
+    }
+    if std::env::var_os("DAYBOOK_BLESS").is_some() {
+        fs::write(&file, &now).expect("the list can be written");
+    }
+    assert!(read(&file) == now, "the routes have changed: run this test with DAYBOOK_BLESS=1 and review docs/api.md");
+}

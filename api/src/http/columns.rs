@@ -60,7 +60,7 @@ pub enum Cell {
     Moment(String),
 }
 
-/// The members that a listing shows: those that it leaves out are lists that may be missing.
+/// The members that a listing shows: those that it leaves out are lists and objects that may be missing.
 pub fn members<S: ToSchema>() -> Vec<String> {
     let thing = object::<S>();
     let shown = thing.properties.iter().filter(|(name, schema)| !is_left_out(&thing, name, schema));
@@ -91,8 +91,10 @@ fn object<S: ToSchema>() -> Object {
     }
 }
 
+/// What may be missing, rather than `null`.
 fn is_left_out(thing: &Object, name: &str, schema: &RefOr<Schema>) -> bool {
-    matches!(schema, RefOr::T(Schema::Array(_))) && !thing.required.iter().any(|required| required == name)
+    matches!(schema, RefOr::T(Schema::Array(_)) | RefOr::Ref(_))
+        && !thing.required.iter().any(|required| required == name)
 }
 
 struct Writing {

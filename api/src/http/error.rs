@@ -20,7 +20,7 @@ use utoipa::ToSchema;
 
 use crate::http::{
     past,
-    problem::{self, Kind},
+    problem::{self, Kind, ProblemType},
     read::MIN_POSITION,
 };
 
@@ -51,7 +51,7 @@ pub struct FieldError {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Problem {
     /// Where the problem is documented.
-    #[schema(example = "/problems/insufficient-funds")]
+    #[schema(value_type = ProblemType, inline, example = "/problems/insufficient-funds")]
     pub r#type: String,
     pub title: String,
     pub status: u16,

@@ -14,6 +14,13 @@ use daybook_core::{
     terms::refusal::{self, Class},
 };
 use serde::Serialize;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        ObjectBuilder, RefOr,
+        schema::{Schema, Type},
+    },
+};
 
 use crate::http::error::ApiError;
 
@@ -64,6 +71,19 @@ pub fn of_status(status: StatusCode) -> &'static Kind {
     };
     kind(code).expect("the kinds for bare statuses are on the board")
 }
+
+/// The types of problems, all of which the description names.
+#[derive(Debug)]
+pub struct ProblemType;
+
+impl PartialSchema for ProblemType {
+    fn schema() -> RefOr<Schema> {
+        let types = BOARD.keys().map(|code| uri(code));
+        ObjectBuilder::new().schema_type(Type::String).enum_values(Some(types)).build().into()
+    }
+}
+
+impl ToSchema for ProblemType {}
 
 /// What a problem type is, as its URI shows it.
 #[derive(Serialize)]
