@@ -32,6 +32,8 @@ use crate::{
         admission::Hosts,
         arrival::{Edge, Proxies},
         authentication::Believed,
+        bounds::ANSWERED_WITHIN,
+        connections::PATIENCE,
         cors::Origins,
         page::CursorKey,
         past::{Gate, PastOptions},
@@ -101,6 +103,8 @@ pub struct AppOptions {
     /// Whether callers reach it by encrypted connections: cookies are then sent by no other, and a proxy that does not say so
     /// of its caller is refused.
     pub encrypted: bool,
+    /// How long a body may take to arrive.
+    pub patience: Duration,
     /// The certificate that they are shown, if the server encrypts by itself: `/readyz` names what troubles it.
     pub certificates: Option<Certificates>,
     /// Whether the metrics have an address of their own, and this one none.
@@ -133,6 +137,7 @@ impl Default for AppOptions {
             origins: Origins::default(),
             proxies: Proxies::default(),
             encrypted: false,
+            patience: PATIENCE,
             certificates: None,
             metrics_apart: false,
             takes_links: true,
@@ -227,6 +232,7 @@ impl App {
                 origins: options.origins,
                 proxies: options.proxies,
                 encrypted: options.encrypted,
+                answered_within: options.patience + ANSWERED_WITHIN,
             },
             certificates: options.certificates,
             metrics_apart: options.metrics_apart,

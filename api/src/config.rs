@@ -92,7 +92,7 @@ pub struct Config {
     #[arg(long, env = "DAYBOOK_CONNECTIONS", default_value_t = 20, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(2..))]
     pub connections: u32,
 
-    /// How many callers may be connected at once. Further ones wait until another connection ends. Each takes one of the
+    /// How many callers may be connected at once. Further ones are answered by 503 and told to come again. Each takes one of the
     /// files that the process may have open (`ulimit -n`).
     #[arg(long, env = "DAYBOOK_CALLERS", default_value_t = 800, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     callers: u32,
@@ -286,13 +286,17 @@ impl Config {
 
     /// How callers may be connected.
     pub fn callers(&self, certificates: Option<Certificates>) -> ConnectionOptions {
-        let (limit, patience) = (self.callers as usize, Duration::from_secs(self.patience.into()));
-        ConnectionOptions { limit, patience, certificates }
+        ConnectionOptions { limit: self.callers as usize, patience: self.patience(), certificates }
     }
 
     /// How many requests are answered in a minute.
     pub fn rates(&self) -> RateOptions {
         RateOptions { of_principal: self.rate_limit, of_address: self.rate_limit_address }
+    }
+
+    /// How long a caller is waited for.
+    pub fn patience(&self) -> Duration {
+        Duration::from_secs(self.patience.into())
     }
 
     /// How long the reset of a lost second factor waits.

@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    io::ErrorKind,
     time::{Duration, Instant},
 };
 
@@ -111,9 +110,7 @@ async fn a_caller_who_does_not_read_his_answer_makes_room_for_others() {
     let large = "GET /openapi.json HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(20);
     deaf.write_all(large.as_bytes()).await.unwrap();
 
-    let mut second = served.connect().await;
-    asks(&mut second, LIVE).await;
-    drop(second);
+    while served.asked_once().await.0 != 200 {}
     let mut answered = Vec::new();
     let read = timeout(LONG, deaf.read_to_end(&mut answered)).await.expect("the connection is closed");
     let ends = answered.windows(17).filter(|window| window == b"HTTP/1.1 200 OK\r\n").count();
@@ -149,21 +146,22 @@ async fn a_caller_who_reads_slowly_gets_his_answer() {
 }
 
 #[tokio::test]
-async fn who_connects_beyond_the_limit_waits_until_another_connection_ends() {
+async fn who_connects_beyond_the_limit_is_told_to_come_again() {
     let served = Served::with(ConnectionOptions { limit: 1, ..Default::default() }).await;
     let mut first = served.connect().await;
     asks(&mut first, LIVE).await;
-    let mut second = served.connect().await;
-    second.write_all(LIVE.as_bytes()).await.unwrap();
-    for _ in 0..20 {
-        asks(&mut first, LIVE).await;
+    for _ in 0..200 {
+        let (status, answer) = served.asked_once().await;
+        assert_eq!(status, 503, "{answer}");
+        for line in ["retry-after: 2", "content-type: application/problem+json", "x-request-id: ", "connection: close"]
+        {
+            assert!(answer.contains(line), "{line}: {answer}");
+        }
+        assert!(answer.contains("/problems/overloaded"), "{answer}");
     }
-    let nothing = second.try_read(&mut [0; 1]).expect_err("the second caller has no answer yet");
-    assert_eq!(nothing.kind(), ErrorKind::WouldBlock);
-
+    asks(&mut first, LIVE).await;
     drop(first);
-    assert!(answer(&mut second).await.starts_with("HTTP/1.1 200"));
-    drop(second);
+    while served.asked_once().await.0 != 200 {}
     served.stop().await;
 }
 
@@ -222,6 +220,15 @@ impl Served {
         TcpStream::connect(self.address).await.unwrap()
     }
 
+    /// What is answered on a connection of its own.
+    async fn asked_once(&self) -> (u16, String) {
+        let mut caller = self.connect().await;
+        caller.write_all(LIVE.replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n").as_bytes()).await.unwrap();
+        let mut answered = String::new();
+        timeout(LONG, caller.read_to_string(&mut answered)).await.expect("there is an answer").unwrap();
+        (answered[9..12].parse().unwrap(), answered)
+    }
+
     async fn stop(self) {
         self.stop.cancel();
         timeout(LONG, self.serving).await.expect("nobody keeps it from stopping").unwrap();
@@ -245,7 +252,7 @@ async fn answer(connection: &mut TcpStream) -> String {
 }
 
 /// The memory of a process, in KiB.
-fn resident(process: u32) -> usize {
+pub fn resident(process: u32) -> usize {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()

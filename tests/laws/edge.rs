@@ -1,13 +1,17 @@
 //! The manners of the edge: how many requests somebody may send, which pages may ask, and what is too long or too slow.
 
-use daybook_api::{AppOptions, Origins, RateOptions};
+use std::{future::pending, time::Duration};
+
+use axum::{Router, routing::any};
+use daybook_api::{AppOptions, Edge, Origins, RateOptions, with_layers};
 use daybook_core::domain::{Party, function::Role, user::MembershipChange as M};
 use daybook_tests::{
     api::{Answer, TestApp},
     people::PASSWORD,
 };
-use reqwest::Method;
+use reqwest::{Client, Method};
 use serde_json::json;
+use tokio::net::TcpListener;
 
 #[tokio::test]
 async fn a_user_has_one_bucket_whatever_it_shows() {
@@ -132,4 +136,50 @@ async fn no_page_of_another_site_may_read_unless_its_origin_is_named() {
     for answer in [preflight, read] {
         assert!(!answer.headers.keys().any(|name| name.as_str().starts_with("access-control")), "{:?}", answer.headers);
     }
+}
+
+#[tokio::test]
+async fn what_is_too_long_is_refused_before_it_is_read() {
+    let app = TestApp::start().await;
+    let addressed = |length: usize| {
+        let path = "/v1/customers?email=";
+        app.request(Method::GET, &format!("{path}{}", "x".repeat(length - path.len())))
+    };
+    assert_ne!(Answer::to(addressed(8 << 10)).await.status, 414);
+    for length in [(8 << 10) + 1, 60_000] {
+        let answer = Answer::to(addressed(length)).await;
+        assert_eq!(answer.refused(414, "uri-too-long")["longest"], 8 << 10);
+    }
+    let parameters = (0..2_000).map(|number| format!("p{number}=1&")).collect::<String>();
+    let many = app.request(Method::GET, &format!("/v1/customers?{parameters}"));
+    Answer::to(many).await.refused(414, "uri-too-long");
+
+    let with = |length: usize| app.request(Method::GET, "/v1/customers").header("x-long", "x".repeat(length));
+    assert_eq!(Answer::to(with(32_000)).await.status, 200);
+    for length in [33_000, 100_000] {
+        let answer = Answer::to(with(length)).await;
+        assert_eq!(answer.refused(431, "headers-too-large")["longest"], 32 << 10);
+    }
+    let lines = (0..60).fold(app.request(Method::GET, "/v1/customers"), |request, number| {
+        request.header(format!("x-{number}"), "x".repeat(600))
+    });
+    Answer::to(lines).await.refused(431, "headers-too-large");
+}
+
+#[tokio::test]
+async fn a_handler_that_never_ends_is_given_up() {
+    let routes = Router::new().route("/v1/slow", any(pending::<()>)).route("/v1/ops/slow", any(pending::<()>));
+    let edge = Edge { answered_within: Duration::from_millis(100), ..Edge::default() };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, with_layers(routes, edge)).await });
+    let client = Client::new();
+    let operator = tokio::spawn(client.get(format!("{url}/v1/ops/slow")).send());
+    // Whether a command was recorded is not known where its handler was cut.
+    for (method, code) in [(Method::GET, "deadline-passed"), (Method::POST, "outcome-unknown")] {
+        let answer = Answer::to(client.request(method, format!("{url}/v1/slow"))).await;
+        answer.refused(503, code);
+        assert_eq!(answer.header("retry-after"), "1");
+    }
+    assert!(!operator.is_finished(), "an operator waits for as long as it takes");
 }

@@ -129,7 +129,9 @@ async fn serve_ledger(
     let stopping = CancellationToken::new();
     let serving = daybook_api::serve(listener, running.router(), config.callers(certificates), stopping.clone());
     let watching = watch(watched, running.app(), stopping.clone());
-    let serving = async { tokio::join!(serving, watching) };
+    let serving = async {
+        tokio::join!(serving, watching);
+    };
     let fallen = running.fallen();
     let end = async {
         let ended = tokio::select! {
@@ -169,13 +171,13 @@ async fn warn_of_lost_factors(app: &App, config: &Config) {
 
 /// Serves until the end, and then for as long as requests are under way, but not longer than `patience`.
 async fn drained(
-    serving: impl Future,
+    serving: impl Future<Output = ()>,
     end: impl Future<Output = Result<(), Failure>>,
     patience: Duration,
 ) -> Result<(), Failure> {
     let (mut serving, mut end) = (pin!(serving), pin!(end));
     let ended = tokio::select! {
-        _ = &mut serving => return end.await,
+        () = &mut serving => return end.await,
         ended = &mut end => ended,
     };
     if timeout(patience, serving).await.is_err() {
@@ -216,6 +218,7 @@ fn options(config: &Config) -> AppOptions {
         proxies: config.proxies(),
         rates: config.rates(),
         encrypted: config.is_encrypted(),
+        patience: config.patience(),
         metrics_apart: config.metrics_listen.is_some(),
         takes_links: config.takes_links(),
         identity,

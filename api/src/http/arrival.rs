@@ -7,6 +7,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     str::{self, FromStr},
     sync::Arc,
+    time::Duration,
 };
 
 use axum::{
@@ -23,6 +24,8 @@ use ipnet::IpNet;
 use crate::http::{
     admission::Hosts,
     authentication::Peer,
+    bounds::ANSWERED_WITHIN,
+    connections::PATIENCE,
     cors::Origins,
     error::ApiError,
     header::{malformed, single_text},
@@ -39,7 +42,7 @@ const ENCRYPTED_ONLY: HeaderValue = HeaderValue::from_static("max-age=31536000")
 const SIGNS_OF_LIFE: [&str; 2] = ["/livez", "/readyz"];
 
 /// How callers reach the server.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Edge {
     /// The names by which they do, besides its addresses.
     pub hosts: Hosts,
@@ -49,6 +52,20 @@ pub struct Edge {
     pub proxies: Proxies,
     /// Whether they do by encrypted connections alone.
     pub encrypted: bool,
+    /// How long an answer may take from the head of its request on.
+    pub answered_within: Duration,
+}
+
+impl Default for Edge {
+    fn default() -> Self {
+        Self {
+            hosts: Hosts::default(),
+            origins: Origins::default(),
+            proxies: Proxies::default(),
+            encrypted: false,
+            answered_within: PATIENCE + ANSWERED_WITHIN,
+        }
+    }
 }
 
 impl From<Hosts> for Edge {

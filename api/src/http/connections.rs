@@ -10,7 +10,13 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, body::Body, extract::Request};
+use axum::{
+    Router,
+    body::Body,
+    extract::Request,
+    http::{HeaderValue, header},
+    response::{IntoResponse, Response},
+};
 use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -31,13 +37,17 @@ use tower_http::timeout::DeadlineBody;
 
 use crate::http::{
     arrival::{Connection, Wire},
+    error::ApiError,
+    layers::answering,
     tls::Certificates,
 };
 
+/// How long a caller is waited for, unless an operator says otherwise.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
 #[derive(Clone, Debug)]
 pub struct ConnectionOptions {
-    /// How many connections are served at once. Whoever connects beyond that waits in the queue of the operating system
-    /// until another connection ends.
+    /// How many connections are served at once. Whoever connects beyond that is told to come again.
     pub limit: usize,
     /// How long a connection may take to agree on encryption, how long to send the head of its next request, the first
     /// one included, how long for a body, and how long it may take nothing of an answer. One that takes longer is closed.
@@ -49,7 +59,7 @@ pub struct ConnectionOptions {
 impl Default for ConnectionOptions {
     fn default() -> Self {
         // Most systems let a process have 1024 files open, the connections to the database among them.
-        Self { limit: 800, patience: Duration::from_secs(60), certificates: None }
+        Self { limit: 800, patience: PATIENCE, certificates: None }
     }
 }
 
@@ -63,6 +73,13 @@ impl ConnectionOptions {
 /// How long to wait where the operating system has no file to spare for another connection.
 const SHORT_OF_FILES: Duration = Duration::from_secs(1);
 
+/// So many of those beyond the limit are told so at once, and the others wait in the queue of the operating system. Together
+/// with the usual limit and the connections to the database they are fewer files than most systems let a process open.
+const TURNED_AWAY: usize = 64;
+
+/// How long one of them may take, since it keeps others from being told.
+const TURNED_AWAY_WITHIN: Duration = Duration::from_secs(2);
+
 /// How much of an answer the operating system keeps for a caller, in bytes; it takes twice as much memory. By itself it
 /// would keep megabytes, and a caller who reads slowly would not be seen to read for minutes.
 const SEND_BUFFER: usize = 128 << 10;
@@ -74,20 +91,26 @@ const HANDSHAKE: u8 = 22;
 /// are still open when the future is dropped are cut.
 pub async fn serve(listener: TcpListener, router: Router, options: ConnectionOptions, stop: CancellationToken) {
     let ConnectionOptions { limit, patience, certificates } = options;
-    let permits = Arc::new(Semaphore::new(limit));
+    let (permits, turned_away) = (Arc::new(Semaphore::new(limit)), Arc::new(Semaphore::new(TURNED_AWAY)));
+    let full = answering(Router::new().fallback(full));
     let acceptor = certificates.as_ref().map(Certificates::acceptor);
     let _watch = certificates.map(|certificates| AbortOnDropHandle::new(tokio::spawn(certificates.watch())));
     let mut connections = JoinSet::new();
     loop {
         let next = async {
-            let permit = Arc::clone(&permits).acquire_owned().await.expect("the semaphore is never closed");
-            (accepted(&listener).await, permit)
+            let spare = Arc::clone(&turned_away).acquire_owned().await.expect("the semaphore is never closed");
+            (accepted(&listener).await, spare)
         };
         tokio::select! {
             () = stop.cancelled() => break,
             Some(_) = connections.join_next() => {}
-            ((stream, peer), permit) = next => {
-                let caller = Caller { peer, router: router.clone(), patience, stop: stop.clone() };
+            ((stream, peer), spare) = next => {
+                // The spare place is given back at once if there is one to be served at.
+                let (permit, router, patience) = match Arc::clone(&permits).try_acquire_owned() {
+                    Ok(permit) => (permit, router.clone(), patience),
+                    Err(_) => (spare, full.clone(), patience.min(TURNED_AWAY_WITHIN)),
+                };
+                let caller = Caller { peer, router, patience, stop: stop.clone() };
                 let acceptor = acceptor.clone();
                 connections.spawn(async move {
                     if let Err(error) = caller.answer(stream, acceptor).await {
@@ -100,6 +123,14 @@ pub async fn serve(listener: TcpListener, router: Router, options: ConnectionOpt
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
+}
+
+/// What is answered to whoever connects beyond the limit.
+async fn full() -> Response {
+    let error = ApiError::new("overloaded", "as many callers are connected as the server takes; connect again later");
+    let mut response = error.retry_after(TURNED_AWAY_WITHIN.as_secs()).into_response();
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 /// The next connection. That one fails says nothing of those to come.

@@ -19,6 +19,7 @@ use crate::http::{
     admission::admit,
     arrival::{Edge, arrive},
     body,
+    bounds::bound,
     browsers::protect,
     error::ApiError,
 };
@@ -38,10 +39,16 @@ pub fn with_layers(routes: Router, edge: impl Into<Edge>) -> Router {
         Some(origins) => routes.layer(origins),
         None => routes,
     };
-    routes
+    let routes = routes
         .layer(middleware::from_fn_with_state(edge.clone(), admit))
-        .layer(middleware::from_fn_with_state(edge, arrive))
-        .layer(middleware::from_fn(answer))
+        .layer(middleware::from_fn_with_state(edge.clone(), arrive))
+        .layer(middleware::from_fn_with_state(edge, bound));
+    answering(routes)
+}
+
+/// Puts around routes what every answer has: its request id, and a problem document if it is a failure.
+pub fn answering(routes: Router) -> Router {
+    routes.layer(middleware::from_fn(answer))
 }
 
 async fn answer(mut request: Request, next: Next) -> Response {

@@ -7,6 +7,7 @@ pub mod admission;
 pub mod arrival;
 pub mod authentication;
 pub mod body;
+pub mod bounds;
 pub mod browsers;
 pub mod caller;
 pub mod columns;

@@ -178,6 +178,8 @@ const OWN: &[Kind] = &[
     at(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "The address does not take this method"),
     at(StatusCode::REQUEST_TIMEOUT, "request-too-slow", "The body did not arrive in the time that it may take"),
     at(StatusCode::PAYLOAD_TOO_LARGE, "payload-too-large", "The body is larger than 1 MiB"),
+    at(StatusCode::URI_TOO_LONG, "uri-too-long", "The address is longer than 8 KiB"),
+    at(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers-too-large", "The headers are longer than 32 KiB"),
     at(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body must be `application/json`"),
     at(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests in a short time"),
     // Fields of the body.
@@ -190,8 +192,8 @@ const OWN: &[Kind] = &[
     at(INVALID, "idempotency-mismatch", "The idempotency key was used for another request"),
     // The service.
     at(LATER, "overloaded", "The ledger has more to do than it can take"),
-    at(LATER, "deadline-passed", "The request waited too long and was not begun"),
-    at(LATER, "outcome-unknown", "The connection to the store was lost while the request was committed"),
+    at(LATER, "deadline-passed", "The request took too long; nothing of it was recorded"),
+    at(LATER, "outcome-unknown", "Whether the request was recorded is not known"),
     at(LATER, "shutting-down", "The server is stopping"),
     at(LATER, "clock-jumped", "Nothing is recorded while the clock cannot be trusted"),
     at(

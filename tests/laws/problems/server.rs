@@ -37,6 +37,8 @@ pub async fn requests(app: &TestApp, parties: &Parties, raised: &mut Raised) {
         (get("/panic"), 500, "internal"),
         (get("/v1/orders").header("host", "evil.example"), 421, "unknown-host"),
         (customers().header("origin", "null"), 403, "cross-site-request"),
+        (get(&format!("/v1/orders?status={}", "x".repeat(9_000))), 414, "uri-too-long"),
+        (get("/v1/orders").header("x-long", "x".repeat(33_000)), 431, "headers-too-large"),
         (app.request(Method::PATCH, "/v1/customers"), 405, "method-not-allowed"),
         (app.request(Method::POST, "/v1/payments").json(&json!({})), 400, "idempotency-key-missing"),
     ];
