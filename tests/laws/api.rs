@@ -1,7 +1,7 @@
 //! What the API keeps to whatever is asked: the shape of errors, bad input, idempotency keys.
 
 use chrono::{TimeDelta, Utc};
-use daybook_api::{App, AppOptions};
+use daybook_api::{App, AppOptions, RateOptions};
 use daybook_core::{
     operations::{Operation, Registration},
     writer::{Command, Idempotency},
@@ -9,6 +9,7 @@ use daybook_core::{
 use daybook_tests::{
     api::{Answer, TestApp},
     commands::command,
+    database,
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -25,33 +26,46 @@ fn dollars(amount: &str) -> Value {
     json!({ "amount": amount, "currency": "USD" })
 }
 
+/// Every way in which a request can fail before a handler has decided anything, through the server as callers reach it.
 #[tokio::test]
 async fn s71_one_error_shape() {
-    let app = TestApp::start().await;
-    let json = |request: reqwest::RequestBuilder, body: &str| {
-        request.header("content-type", "application/json").body(body.to_owned())
-    };
+    // As many as are asked before the last one.
+    let rates = RateOptions { of_principal: 0, of_address: 10 };
+    let app = TestApp::with(database().await, AppOptions { rates, ..AppOptions::default() }).await;
     let customers = || app.request(Method::POST, "/v1/customers");
-
-    Answer::to(app.request(Method::GET, "/v1/nothing")).await.refused(404, "not-found");
-    let answer = Answer::to(app.request(Method::PATCH, "/v1/customers")).await;
-    answer.refused(405, "method-not-allowed");
-    assert!(answer.header("allow").contains("POST"), "{:?}", answer.headers);
-    Answer::to(json(customers(), &"x".repeat(1_100_000))).await.refused(413, "payload-too-large");
-    Answer::to(customers().body("name=Ada")).await.refused(415, "unsupported-media-type");
-    Answer::to(app.request(Method::GET, "/panic")).await.refused(500, "internal");
-    Answer::to(json(customers(), "{\"name\":")).await.refused(400, "malformed-json");
-    let payer = json!({
-        "customer": "cus_1", "kind": "robot", "name": "R2", "address": { "country": "GB" },
-    });
-    let answer = app.post("/v1/payers", payer).await;
-    let problem = answer.refused(422, "invalid-value");
-    assert_eq!(problem["errors"][0]["pointer"], "/kind");
-
-    let id = "0193a5b0-7c1e-7000-8000-000000000001";
-    let answer = Answer::to(app.request(Method::GET, "/v1/nothing").header("x-request-id", id)).await;
-    assert_eq!(answer.refused(404, "not-found")["instance"], format!("urn:uuid:{id}"));
-    assert_eq!(answer.header("x-request-id"), id);
+    let written = |body: &str| customers().header("content-type", "application/json").body(body.to_owned());
+    let robot = json!({ "customer": "cus_1", "kind": "robot", "name": "R2", "address": { "country": "GB" } });
+    let long = format!("/v1/customers?email={}", "x".repeat(9_000));
+    let cases = [
+        (app.request(Method::GET, "/v1/nothing"), 404, "not-found"),
+        (app.request(Method::GET, "/nothing"), 404, "not-found"),
+        (app.request(Method::GET, "/v1/accounts/acc_0"), 404, "account-not-found"),
+        (app.request(Method::PATCH, "/v1/customers"), 405, "method-not-allowed"),
+        (written(&"x".repeat(1_100_000)), 413, "payload-too-large"),
+        (app.request(Method::GET, &long), 414, "uri-too-long"),
+        (customers().body("name=Ada"), 415, "unsupported-media-type"),
+        (app.request(Method::POST, "/v1/payers").json(&robot), 422, "invalid-value"),
+        (app.request(Method::GET, "/v1/customers").header("x-long", "x".repeat(40_000)), 431, "headers-too-large"),
+        (app.request(Method::GET, "/panic"), 500, "internal"),
+        (written("{\"name\":"), 400, "malformed-json"),
+        (written("[]"), 422, "wrong-type"),
+        (written(""), 400, "empty-body"),
+        (app.request(Method::GET, "/v1/customers?colour=red"), 400, "unknown-parameter"),
+        (written("{}"), 429, "too-many-requests"),
+    ];
+    for (number, (request, status, code)) in cases.into_iter().enumerate() {
+        let id = format!("0193a5b0-7c1e-7000-8000-{number:012}");
+        let answer = Answer::to(request.header("x-request-id", &id)).await;
+        // The content type is looked at there.
+        let problem = answer.refused(status, code);
+        assert_eq!(problem["instance"], format!("urn:uuid:{id}"), "{}", answer.text);
+        assert_eq!(answer.header("x-request-id"), id);
+        assert_eq!(answer.header("retry-after").is_empty(), status != 429, "{}", answer.text);
+        assert_eq!(answer.header("allow").contains("POST"), status == 405, "{:?}", answer.headers);
+        if code == "invalid-value" {
+            assert_eq!(problem["errors"][0]["pointer"], "/kind");
+        }
+    }
 }
 
 #[tokio::test]
