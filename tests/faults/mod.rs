@@ -5,6 +5,7 @@ mod clock;
 mod concurrency;
 mod connections;
 pub mod crash;
+mod crowd;
 mod kill;
 mod lost_connection;
 mod proxies;
