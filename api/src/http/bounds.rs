@@ -31,7 +31,9 @@ pub async fn bound(State(edge): State<Edge>, request: Request, next: Next) -> Re
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         return response;
     }
-    if request.uri().path().starts_with(OF_OPERATORS) {
+    // A workbook of a whole listing is made before its head is sent, and has a time of its own.
+    let is_table = request.headers().get(header::ACCEPT).is_some_and(is_of_table);
+    if request.uri().path().starts_with(OF_OPERATORS) || is_table {
         return next.run(request).await;
     }
     let changes = !request.method().is_safe();
@@ -41,6 +43,10 @@ pub async fn bound(State(edge): State<Edge>, request: Request, next: Next) -> Re
         Ok(response) => response,
         Err(_) => too_slow(changes, longest).into_response(),
     }
+}
+
+fn is_of_table(accept: &HeaderValue) -> bool {
+    accept.to_str().is_ok_and(|accept| accept.contains("text/csv") || accept.contains("spreadsheetml"))
 }
 
 fn is_short(request: &Request) -> Result<(), ApiError> {

@@ -106,7 +106,6 @@ mod tests {
     #[test]
     fn an_origin_is_a_scheme_a_host_and_a_port_alone() {
         for right in ["https://panel.example", "http://localhost:3000", "https://[2001:db8::1]:8443"] {
-            assert_eq!(origin(right).expect(right), right);
             assert_eq!(origin(right), Ok(HeaderValue::from_static(right)));
         }
         for wrong in [

@@ -20,7 +20,7 @@ use utoipa::ToSchema;
 
 use crate::http::{
     past,
-    problem::{self, Kind, ProblemType},
+    problem::{self, Kind},
     read::MIN_POSITION,
 };
 
@@ -51,7 +51,7 @@ pub struct FieldError {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Problem {
     /// Where the problem is documented.
-    #[schema(value_type = ProblemType, inline, example = "/problems/insufficient-funds")]
+    #[schema(schema_with = problem::types)]
     pub r#type: String,
     pub title: String,
     pub status: u16,

@@ -14,12 +14,9 @@ use daybook_core::{
     terms::refusal::{self, Class},
 };
 use serde::Serialize;
-use utoipa::{
-    PartialSchema, ToSchema,
-    openapi::{
-        ObjectBuilder, RefOr,
-        schema::{Schema, Type},
-    },
+use utoipa::openapi::{
+    ObjectBuilder, RefOr,
+    schema::{Schema, Type},
 };
 
 use crate::http::error::ApiError;
@@ -73,17 +70,11 @@ pub fn of_status(status: StatusCode) -> &'static Kind {
 }
 
 /// The types of problems, all of which the description names.
-#[derive(Debug)]
-pub struct ProblemType;
-
-impl PartialSchema for ProblemType {
-    fn schema() -> RefOr<Schema> {
-        let types = BOARD.keys().map(|code| uri(code));
-        ObjectBuilder::new().schema_type(Type::String).enum_values(Some(types)).build().into()
-    }
+pub fn types() -> RefOr<Schema> {
+    let types = BOARD.keys().map(|code| uri(code));
+    let described = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(types));
+    described.description(Some("Where the problem is documented.")).build().into()
 }
-
-impl ToSchema for ProblemType {}
 
 /// What a problem type is, as its URI shows it.
 #[derive(Serialize)]
