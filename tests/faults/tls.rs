@@ -232,11 +232,10 @@ async fn a_caller_who_never_agrees_on_encryption_blocks_nobody() {
         let _ = timeout(LONG, slow.read_to_end(&mut rest)).await.expect("patience ends");
         assert!(begun.elapsed() >= patience, "it was cut after {:?}", begun.elapsed());
     }
-    // They count as callers: with two of them, a third one waits until patience ends.
+    // They count as callers: with two of them, a third one is told to come again.
     let slow = [TcpStream::connect(served.address).await.unwrap(), TcpStream::connect(served.address).await.unwrap()];
-    let begun = Instant::now();
     let (head, _) = asks(&served, &trusted, LIVE).await;
-    assert!(head.starts_with("http/1.1 200") && begun.elapsed() >= patience / 2, "{:?}", begun.elapsed());
+    assert!(head.starts_with("http/1.1 503"), "{head}");
     drop(slow);
     served.stop().await;
 }
