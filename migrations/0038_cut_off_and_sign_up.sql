@@ -30,8 +30,6 @@ create table sign_ups (
     expires_at timestamptz not null
 );
 
-create index sign_ups_of_name on sign_ups (login_name);
-
 -- How many of one network were tried, and how many were taken, in an hour.
 create table sign_up_counts (
     hour timestamptz not null,

@@ -24,10 +24,6 @@ const OF_AN_HOUR: i32 = 5;
 /// How many are looked at of one network in an hour. Most of them are refused for their passwords, which costs as much.
 const TRIED_IN_AN_HOUR: i32 = 30;
 
-/// How many wait for one mail address. What comes beyond that is answered like any other, and is not stored: nobody is sent more
-/// mails than that.
-const OF_A_NAME: i64 = 3;
-
 /// How many wait at most, from wherever they come.
 const MOST_WAITING: i64 = 10_000;
 
@@ -115,13 +111,10 @@ impl SignUps {
         if taken.is_none() {
             return Err(SignUpError::TooMany { retry_after });
         }
-        let (waiting, of_name): (i64, i64) = sqlx::query_as(
-            "select count(*), count(*) filter (where login_name = $2) from sign_ups where expires_at > $1",
-        )
-        .bind(now)
-        .bind(new.login_name)
-        .fetch_one(&self.pool)
-        .await?;
+        let waiting: i64 = sqlx::query_scalar("select count(*) from sign_ups where expires_at > $1")
+            .bind(now)
+            .fetch_one(&self.pool)
+            .await?;
         if waiting >= MOST_WAITING {
             return Err(SignUpError::Full);
         }
@@ -131,12 +124,10 @@ impl SignUps {
             "with counted as (
                  update sign_up_counts set taken = taken + 1 where hour = $11 and network = $8 and taken < $12
                  returning taken
-             ), stored as (
-                 insert into sign_ups (id, login_name, mail, name, password_hash, terms_dated, terms_hash, network,
-                     made_at, expires_at)
-                 select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10 from counted where $13
              )
-             select from counted",
+             insert into sign_ups (id, login_name, mail, name, password_hash, terms_dated, terms_hash, network, made_at,
+                 expires_at)
+             select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10 from counted",
         )
         .bind(name_at("sup", now))
         .bind(new.login_name)
@@ -150,10 +141,9 @@ impl SignUps {
         .bind(expires_at)
         .bind(hour)
         .bind(OF_AN_HOUR)
-        .bind(of_name < OF_A_NAME)
-        .fetch_optional(&self.pool)
+        .execute(&self.pool)
         .await?;
-        if stored.is_none() { Err(SignUpError::TooMany { retry_after }) } else { Ok(expires_at) }
+        if stored.rows_affected() == 0 { Err(SignUpError::TooMany { retry_after }) } else { Ok(expires_at) }
     }
 
     /// Those that wait, the newest first, from below the one that is named.
