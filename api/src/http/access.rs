@@ -149,16 +149,11 @@ impl Asked {
     }
 
     fn line(&self, kind: AccessKind) -> Access<'_> {
-        let Principal { user, token, .. } = &self.principal;
         Access {
-            user: Some(user.as_str()),
+            user: Some(self.principal.user.as_str()),
             address: Some(self.address),
             agent: self.agent.as_ref().and_then(|agent| agent.to_str().ok()),
-            credential: self
-                .found
-                .session()
-                .map(|session| session.id.as_str())
-                .or(token.as_ref().map(|id| id.as_str())),
+            credential: self.found.credential(),
             what: Some(&self.template),
             ..Access::new(kind)
         }

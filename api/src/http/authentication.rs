@@ -132,6 +132,12 @@ impl Authenticated {
         self.principal.as_ref()?.party.customer().map(|customer| customer.as_str())
     }
 
+    /// The session or the token that asks, by its public name.
+    pub fn credential(&self) -> Option<&str> {
+        let token = || self.principal.as_ref()?.token.as_ref().map(|token| token.as_str());
+        self.session().map(|session| session.id.as_str()).or_else(token)
+    }
+
     /// The person who asks. A program of the ledger's own is none.
     pub fn person(&self) -> Result<&Principal, ApiError> {
         self.principal.as_ref().ok_or_else(|| unauthenticated("only a person has sessions, tokens and a password"))

@@ -87,6 +87,44 @@ pub struct CurrencyCode(pub Currency);
 /// The identifier of an `N`.
 pub struct Ref<N>(pub Id<N>);
 
+/// What is beside the book and has a name of its own, such as a session.
+pub trait Beside {
+    /// Before the `_` of its names.
+    const PREFIX: &'static str;
+    /// What one is called.
+    const NOUN: &'static str;
+}
+
+/// The name of such a thing.
+pub struct NameOf<B>(pub String, PhantomData<fn() -> B>);
+
+impl<'de, B: Beside> Deserialize<'de> for NameOf<B> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        let own = name.strip_prefix(B::PREFIX).and_then(|name| name.strip_prefix('_')).unwrap_or_default();
+        if (1..=64).contains(&own.len()) && own.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            Ok(Self(name, PhantomData))
+        } else {
+            Err(D::Error::custom(format_args!("{} is named `{}_…`", B::NOUN, B::PREFIX)))
+        }
+    }
+}
+
+impl<B: Beside> PartialSchema for NameOf<B> {
+    fn schema() -> RefOr<Schema> {
+        let prefix = B::PREFIX;
+        pattern_text(&format!("^{prefix}_[0-9A-Za-z]{{1,64}}$"), &format!("{prefix}_01JD8Z2Q4Y0000000000000001"))
+    }
+}
+
+impl<B: Beside> ToSchema for NameOf<B> {}
+
+impl<B> fmt::Debug for NameOf<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 pub type AccountRef = Ref<domain::Account>;
 pub type CustomerRef = Ref<domain::Customer>;
 pub type PayerRef = Ref<domain::Payer>;

@@ -17,7 +17,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    areas, in_each, line_of,
+    areas, in_each, line_by,
     password::{LinkMade, handed_over, log_link},
 };
 use crate::{
@@ -159,14 +159,11 @@ async fn note(
     reason: Option<Sentence>,
 ) -> Result<(), ApiError> {
     let (acts, person) = (asker.person()?, person.as_str());
-    let token = acts.token.as_ref().map(|token| token.as_str());
     let line = Access {
-        user: Some(acts.user.as_str()),
-        credential: asker.session().map(|session| session.id.as_str()).or(token),
         what: Some(what),
         entity: Some(person),
         reason: reason.as_ref().map(|reason| reason.0.as_str()),
-        ..line_of(client, AccessKind::Acted)
+        ..line_by(asker, client, AccessKind::Acted)
     };
     // What one customer's people do is no other customer's to know, beyond what it did to the person.
     let bare = Access { user: None, address: None, agent: None, credential: None, reason: None, ..line };

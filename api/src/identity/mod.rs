@@ -22,7 +22,7 @@ use daybook_projections::user;
 use crate::{
     app::App,
     http::{
-        authentication::{COOKIE, Client, PLAIN_COOKIE},
+        authentication::{Authenticated, COOKIE, Client, PLAIN_COOKIE},
         error::ApiError,
     },
 };
@@ -100,6 +100,12 @@ async fn count_refused(app: &App, client: &Client, kind: AccessKind, user: Optio
         });
     }
     Ok(())
+}
+
+/// What this person does, by this session or token.
+fn line_by<'a>(asker: &'a Authenticated, client: &'a Client, kind: AccessKind) -> Access<'a> {
+    let user = asker.principal.as_ref().map(|principal| principal.user.as_str());
+    Access { user, credential: asker.credential(), ..line_of(client, kind) }
 }
 
 fn line_of(client: &Client, kind: AccessKind) -> Access<'_> {

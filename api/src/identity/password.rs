@@ -25,7 +25,7 @@ use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{areas, count_refused, in_each, line_of, sign_in::SecretText, user_id, verified};
+use super::{areas, count_refused, in_each, line_by, sign_in::SecretText, user_id, verified};
 use crate::{
     app::App,
     http::{
@@ -170,14 +170,7 @@ pub async fn log_link(
     user: &str,
     what: &str,
 ) -> Result<(), ApiError> {
-    let token = asker.principal.as_ref().and_then(|principal| principal.token.as_ref());
-    let line = Access {
-        user: asker.principal.as_ref().map(|principal| principal.user.as_str()),
-        credential: asker.session().map(|session| session.id.as_str()).or(token.map(|token| token.as_str())),
-        what: Some(what),
-        entity: Some(user),
-        ..line_of(client, AccessKind::LinkMade)
-    };
+    let line = Access { what: Some(what), entity: Some(user), ..line_by(asker, client, AccessKind::LinkMade) };
     let areas = areas(app, user).await?;
     Ok(app.identity().access_log.write_all(&in_each(&areas, line), app.clock().now()).await?)
 }

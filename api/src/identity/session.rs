@@ -8,12 +8,9 @@ use axum::{
 use chrono::{DateTime, Utc};
 use daybook_identity::{AccessKind, Ended, Session};
 use daybook_projections::user;
-use serde::{Deserialize, Deserializer, Serialize, de::Error};
+use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
-use utoipa::{
-    PartialSchema, ToSchema,
-    openapi::{RefOr, schema::Schema},
-};
+use utoipa::ToSchema;
 
 use super::{log, no_cookie};
 use crate::{
@@ -23,7 +20,7 @@ use crate::{
         authentication::{self, Asker, BELIEVED, Client},
         body::JsonBody,
         error::ApiError,
-        wire::{json, pattern_text},
+        wire::{Beside, NameOf, json},
     },
     user::Party,
 };
@@ -76,25 +73,11 @@ pub async fn list(State(app): State<App>, Asker(asker): Asker) -> Result<Respons
 }
 
 /// The name of a session, which is not its secret.
-#[derive(Debug)]
-pub struct SessionName(String);
+pub type SessionName = NameOf<Session>;
 
-impl<'de> Deserialize<'de> for SessionName {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let name = String::deserialize(deserializer)?;
-        let own = name.strip_prefix("ses_").unwrap_or_default();
-        if (1..=64).contains(&own.len()) && own.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-            Ok(Self(name))
-        } else {
-            Err(D::Error::custom("a session is named `ses_…`"))
-        }
-    }
-}
-
-impl PartialSchema for SessionName {
-    fn schema() -> RefOr<Schema> {
-        pattern_text("^ses_[0-9A-Za-z]{1,64}$", "ses_01JD8Z2Q4Y0000000000000001")
-    }
+impl Beside for Session {
+    const PREFIX: &'static str = "ses";
+    const NOUN: &'static str = "a session";
 }
 
 /// Ends a session of the person who asks.
@@ -102,7 +85,7 @@ impl PartialSchema for SessionName {
 pub async fn end(
     State(app): State<App>,
     Asker(asker): Asker,
-    Named(SessionName(id)): Named<SessionName>,
+    Named(NameOf(id, _)): Named<SessionName>,
 ) -> Result<Response, ApiError> {
     asker.in_session()?;
     let (principal, now) = (asker.person()?, app.clock().now());

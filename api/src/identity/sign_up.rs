@@ -18,16 +18,13 @@ use daybook_core::{
 };
 use daybook_identity::{self as identity, Access, AccessKind, Attempt, NewSignUp, PasswordOf, Secret};
 use daybook_projections::user;
-use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use utoipa::{
-    IntoParams, PartialSchema, ToSchema,
-    openapi::{RefOr, schema::Schema},
-};
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::{
-    count_refused, line_of, log,
+    count_refused, line_by, log,
     password::{LinkMade, log_link, of_itself},
     sign_in::SecretText,
 };
@@ -40,7 +37,7 @@ use crate::{
         error::ApiError,
         page::{DEFAULT_LIMIT, PageLimit},
         time::Day,
-        wire::{Email, Name, json, pattern_text},
+        wire::{Beside, Email, Name, NameOf, json},
         write::LEDGER_POSITION,
     },
 };
@@ -280,7 +277,7 @@ pub async fn list(
 ) -> Result<Response, ApiError> {
     let limit = limit.map_or(DEFAULT_LIMIT, |limit| limit.0);
     note(&app, &client, &asker, AccessKind::Viewed, "/v1/sign-ups", None).await?;
-    let below = below.as_ref().map(|SignUpName(id)| id.as_str());
+    let below = below.as_ref().map(|NameOf(id, _)| id.as_str());
     let waiting = app.identity().sign_ups.waiting(below, app.clock().now(), limit).await?;
     let is_full = waiting.len() == limit as usize;
     let next_below = waiting.last().filter(|_| is_full).map(|last| last.id.clone());
@@ -309,40 +306,15 @@ async fn note(
     what: &str,
     entity: Option<&str>,
 ) -> Result<(), ApiError> {
-    let principal = asker.principal.as_ref();
-    let token = principal.and_then(|principal| principal.token.as_ref()).map(|token| token.as_str());
-    let line = Access {
-        user: principal.map(|principal| principal.user.as_str()),
-        credential: asker.session().map(|session| session.id.as_str()).or(token),
-        what: Some(what),
-        entity,
-        ..line_of(client, kind)
-    };
+    let line = Access { what: Some(what), entity, ..line_by(asker, client, kind) };
     Ok(app.identity().access_log.write_all(&[line], app.clock().now()).await?)
 }
 
-/// The name of a sign-up.
-#[derive(Debug)]
-pub struct SignUpName(String);
+pub type SignUpName = NameOf<identity::SignUp>;
 
-impl<'de> Deserialize<'de> for SignUpName {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let name = String::deserialize(deserializer)?;
-        let own = name.strip_prefix("sup_").unwrap_or_default();
-        if (1..=64).contains(&own.len()) && own.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-            Ok(Self(name))
-        } else {
-            Err(D::Error::custom("a sign-up is named `sup_…`"))
-        }
-    }
-}
-
-impl ToSchema for SignUpName {}
-
-impl PartialSchema for SignUpName {
-    fn schema() -> RefOr<Schema> {
-        pattern_text("^sup_[0-9A-Za-z]{1,64}$", "sup_01JD8Z2Q4Y0000000000000001")
-    }
+impl Beside for identity::SignUp {
+    const PREFIX: &'static str = "sup";
+    const NOUN: &'static str = "a sign-up";
 }
 
 /// Makes the link that confirms the mail address, to be sent to that address and to nobody else.
@@ -351,7 +323,7 @@ pub async fn make_link(
     State(app): State<App>,
     client: Client,
     Asker(asker): Asker,
-    Named(SignUpName(id)): Named<SignUpName>,
+    Named(NameOf(id, _)): Named<SignUpName>,
 ) -> Result<Response, ApiError> {
     let now = app.clock().now();
     let found = app.identity().sign_ups.find(&id, now).await?.ok_or_else(not_found)?;
@@ -373,7 +345,7 @@ pub async fn remove(
     State(app): State<App>,
     client: Client,
     Asker(asker): Asker,
-    Named(SignUpName(id)): Named<SignUpName>,
+    Named(NameOf(id, _)): Named<SignUpName>,
 ) -> Result<Response, ApiError> {
     note(&app, &client, &asker, AccessKind::Acted, "/v1/sign-ups/{id}", Some(&id)).await?;
     if app.identity().sign_ups.remove(&id).await? {

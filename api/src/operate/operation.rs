@@ -23,15 +23,12 @@ use daybook_core::{
     store::{Store, StoreError},
 };
 use futures::FutureExt;
-use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::{FromRow, types::Json as Stored};
 use tokio::{sync::Semaphore, time::sleep};
 use ulid::Ulid;
-use utoipa::{
-    IntoParams, PartialSchema, ToSchema,
-    openapi::{RefOr, schema::Schema},
-};
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::{
@@ -40,7 +37,7 @@ use crate::{
         address::{Asked, Named},
         error::ApiError,
         page::{DEFAULT_LIMIT, PageLimit},
-        wire::{json, pattern_text},
+        wire::{Beside, NameOf, json},
     },
     operate::operator::{Instruction, Nothing},
 };
@@ -325,26 +322,11 @@ impl OperationRow {
     }
 }
 
-/// The name of an operation.
-#[derive(Debug)]
-pub struct OperationName(String);
+pub type OperationName = NameOf<OperationShown>;
 
-impl<'de> Deserialize<'de> for OperationName {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let name = String::deserialize(deserializer)?;
-        let own = name.strip_prefix("opn_").unwrap_or_default();
-        if (1..=64).contains(&own.len()) && own.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-            Ok(Self(name))
-        } else {
-            Err(D::Error::custom("an operation is named `opn_…`"))
-        }
-    }
-}
-
-impl PartialSchema for OperationName {
-    fn schema() -> RefOr<Schema> {
-        pattern_text("^opn_[0-9A-Za-z]{1,64}$", "opn_01JD8Z2Q4Y0000000000000001")
-    }
+impl Beside for OperationShown {
+    const PREFIX: &'static str = "opn";
+    const NOUN: &'static str = "an operation";
 }
 
 async fn found(app: &App, id: &str) -> Result<OperationRow, ApiError> {
@@ -390,10 +372,7 @@ pub async fn list(
 
 /// How far long work is, and what it has come to.
 #[utoipa::path(get, path = "/v1/operations/{id}", responses((status = 200, body = OperationShown)))]
-pub async fn show(
-    State(app): State<App>,
-    Named(OperationName(id)): Named<OperationName>,
-) -> Result<Response, ApiError> {
+pub async fn show(State(app): State<App>, Named(NameOf(id, _)): Named<OperationName>) -> Result<Response, ApiError> {
     Ok(json(&found(&app, &id).await?.shown(app.clock().now())))
 }
 
@@ -402,7 +381,7 @@ pub async fn show(
 #[utoipa::path(post, path = "/v1/operations/{id}/cancel", responses((status = 202, body = OperationShown)))]
 pub async fn cancel(
     State(app): State<App>,
-    Named(OperationName(id)): Named<OperationName>,
+    Named(NameOf(id, _)): Named<OperationName>,
     Instruction { by, body: Nothing {} }: Instruction<Nothing>,
 ) -> Result<Response, ApiError> {
     let asked = sqlx::query(
