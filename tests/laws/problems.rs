@@ -31,6 +31,7 @@ const BY_FAULTS: &[(&str, &str)] = &[
     ("no-second-factor", "a_reset_is_asked_for_by_staff_in_a_session_with_a_reason_and_not_for_oneself"),
     ("operation-ended", "what_is_cancelled_ends_and_another_can_be_asked_for"),
     ("operation-not-found", "what_is_cancelled_ends_and_another_can_be_asked_for"),
+    ("operation-under-way", "an_operation_says_how_far_it_is_and_what_it_has_come_to"),
     ("password-guessable", "a_password_that_is_none_is_refused"),
     ("password-is-a-name", "a_superuser_invites_a_person_who_chooses_a_password_by_a_link_once"),
     ("password-too-long", "a_password_that_is_none_is_refused"),

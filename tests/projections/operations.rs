@@ -36,6 +36,7 @@ async fn an_operation_says_how_far_it_is_and_what_it_has_come_to() {
     // One is done at a time.
     let verify = asked(&app, &of("payers", "/verify"), json!({})).await;
     assert_eq!(app.get(&verify).await.body["status"], "waiting");
+    app.post(&of("payers", "/verify"), json!({})).await.refused(409, "operation-under-way");
     reader.rollback().await.unwrap();
 
     let done = with_status(&app, &rebuild, "done").await.body;

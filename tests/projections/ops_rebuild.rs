@@ -114,6 +114,7 @@ async fn a_build_that_is_not_what_the_book_says_is_refused_with_its_keys() {
     reader.rollback().await.unwrap();
     for statement in [
         "update projections set holder = null, leased_until = null where stage = 'building'",
+        "update operations set touched_at = now() - interval '1 minute'",
         "update accounts_v1_b2 set balance = balance + 1",
     ] {
         sqlx::query(statement).execute(database.pool()).await.unwrap();

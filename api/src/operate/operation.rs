@@ -45,8 +45,8 @@ use crate::{
 /// How often the server that does the work says so.
 const TOUCHED_EVERY: Duration = Duration::from_secs(1);
 
-/// What was not touched for so long is done by nobody.
-const INTERRUPTED_AFTER: TimeDelta = TimeDelta::seconds(15);
+/// That nobody does it any more: the server that did has not touched it for long.
+const INTERRUPTED: &str = "touched_at < now() - interval '15 seconds'";
 
 /// How long it can be found out what came of it.
 const KEPT_FOR: TimeDelta = TimeDelta::days(30);
@@ -112,23 +112,28 @@ impl Operations {
         Self { store, clock, background, turn: Arc::new(Semaphore::new(1)) }
     }
 
-    /// Writes down what is asked for, and does it in the background once nothing else is done. `ended` is told of the outcome.
+    /// Writes down what is asked for, and does it in the background once nothing else is done. `None` if the same is being done
+    /// or waits already. `ended` is called with whether it was cancelled.
     pub async fn begin<W: Future<Output = Ending> + Send + 'static>(
         &self,
         new: NewOperation<'_>,
         work: impl FnOnce(Gauge) -> W,
         ended: impl FnOnce(bool) + Send + 'static,
-    ) -> Result<String, StoreError> {
+    ) -> Result<Option<String>, StoreError> {
         let now = self.clock.now();
         let id = format!("opn_{}", Ulid::from_bytes(Uuid::now_v7().into_bytes()));
         sqlx::query("delete from operations where ended_at < $1 or touched_at < $1")
             .bind(now - KEPT_FOR)
             .execute(self.store.pool())
             .await?;
-        sqlx::query(
+        // By the clock of the database: the clocks of servers differ.
+        let stored = sqlx::query(&format!(
             "insert into operations (id, kind, subject, request, asked_by, asked_at, status, touched_at)
-             values ($1, $2, $3, $4, $5, $6, 'waiting', $6)",
-        )
+             select $1, $2, $3, $4, $5, $6, 'waiting', now()
+             where not exists (
+                 select from operations where kind = $2 and subject = $3 and ended_at is null and not {INTERRUPTED}
+             )"
+        ))
         .bind(&id)
         .bind(<&str>::from(new.kind))
         .bind(new.subject)
@@ -137,13 +142,18 @@ impl Operations {
         .bind(now)
         .execute(self.store.pool())
         .await?;
+        if stored.rows_affected() == 0 {
+            return Ok(None);
+        }
         let gauge = Gauge::default();
         let (doing, working) = (self.clone(), work(gauge.clone()));
         let of = id.clone();
         self.background.run(async move {
             let in_turn = async {
                 let _turn = doing.turn.acquire().await.expect("the semaphore is never closed");
-                doing.noted("begun", doing.begun(&of).await);
+                if let Err(error) = doing.begun(&of).await {
+                    tracing::warn!(error = %chain(&error), "that an operation has begun is not written down");
+                }
                 // A fault must not leave it running for ever in the eyes of everybody.
                 AssertUnwindSafe(working).catch_unwind().await
             };
@@ -155,54 +165,48 @@ impl Operations {
                 () = doing.until_cancelled(&of, &gauge) => None,
             };
             ended(ending.is_none());
-            doing.noted("ended", doing.ended(&of, ending, gauge.get()).await);
+            // Nobody else knows what came of it.
+            while let Err(error) = doing.ended(&of, ending.as_ref(), gauge.get()).await {
+                tracing::error!(error = %chain(&error), "that an operation has ended is not written down yet");
+                sleep(TOUCHED_EVERY).await;
+            }
         });
-        Ok(id)
-    }
-
-    fn noted(&self, what: &str, outcome: Result<(), sqlx::Error>) {
-        if let Err(error) = outcome {
-            tracing::error!(error = %chain(&error), "that an operation has {what} is not written down");
-        }
+        Ok(Some(id))
     }
 
     async fn begun(&self, id: &str) -> Result<(), sqlx::Error> {
-        let now = self.clock.now();
-        sqlx::query("update operations set status = 'running', begun_at = $2, touched_at = $2 where id = $1 and ended_at is null")
-            .bind(id)
-            .bind(now)
-            .execute(self.store.pool())
-            .await?;
+        let begun = "update operations set status = 'running', begun_at = $2, touched_at = now()
+                     where id = $1 and ended_at is null";
+        sqlx::query(begun).bind(id).bind(self.clock.now()).execute(self.store.pool()).await?;
         Ok(())
     }
 
-    /// Says every second how far it is, until somebody wants it to end.
+    /// Says every second how far it is, until somebody wants it to end or has written down that it has ended.
     async fn until_cancelled(&self, id: &str, gauge: &Gauge) {
         loop {
             sleep(TOUCHED_EVERY).await;
             let Reading { phase, done, total } = gauge.get();
             let touched: Result<Option<(Option<String>,)>, sqlx::Error> = sqlx::query_as(
-                "update operations set touched_at = $2, phase = $3, done = $4, total = $5
+                "update operations set touched_at = now(), phase = $2, done = $3, total = $4
                  where id = $1 and ended_at is null returning cancelled_by",
             )
             .bind(id)
-            .bind(self.clock.now())
             .bind(phase)
             .bind(done.map(|done| done as i64))
             .bind(total.map(|total| total as i64))
             .fetch_optional(self.store.pool())
             .await;
             match touched {
-                Ok(Some((Some(_),))) => return,
-                Ok(_) => {}
+                Ok(Some((None,))) => {}
+                Ok(_) => return,
                 Err(error) => tracing::warn!(error = %chain(&error), "how far an operation is, is not written down"),
             }
         }
     }
 
-    async fn ended(&self, id: &str, ending: Option<Ending>, reading: Reading) -> Result<(), sqlx::Error> {
+    async fn ended(&self, id: &str, ending: Option<&Ending>, reading: Reading) -> Result<(), sqlx::Error> {
         let (status, outcome) = match ending {
-            Some(Ending::Done(result)) => ("done", Some(result)),
+            Some(Ending::Done(result)) => ("done", Some(result.clone())),
             Some(Ending::Failed(error)) => {
                 let instance = format!("urn:daybook:operation:{id}");
                 ("failed", Some(serde_json::to_value(error.document(instance)).expect("a problem is JSON")))
@@ -210,9 +214,8 @@ impl Operations {
             None => ("cancelled", None),
         };
         sqlx::query(
-            "update operations set status = $2, outcome = $3, ended_at = $4, touched_at = $4, phase = $5,
-                 done = case when $2 = 'done' then total else $6 end
-             where id = $1",
+            "update operations set status = $2, outcome = $3, ended_at = $4, phase = $5, done = $6, total = $7
+             where id = $1 and ended_at is null",
         )
         .bind(id)
         .bind(status)
@@ -220,6 +223,7 @@ impl Operations {
         .bind(self.clock.now())
         .bind(reading.phase)
         .bind(reading.done.map(|done| done as i64))
+        .bind(reading.total.map(|total| total as i64))
         .execute(self.store.pool())
         .await?;
         Ok(())
@@ -243,10 +247,17 @@ struct OperationRow {
     outcome: Option<Stored<Value>>,
     cancelled_by: Option<String>,
     touched_at: DateTime<Utc>,
+    is_interrupted: bool,
 }
 
-const COLUMNS: &str = "id, kind, subject, request, asked_by, asked_at, begun_at, ended_at, status, done, total, phase, \
-                       outcome, cancelled_by, touched_at";
+/// The rows with what follows from them by the clock of the database.
+fn rows() -> String {
+    format!(
+        "select id, kind, subject, request, asked_by, asked_at, begun_at, ended_at, status, done, total, phase, outcome,
+             cancelled_by, touched_at, ended_at is null and {INTERRUPTED} as is_interrupted
+         from operations"
+    )
+}
 
 /// Long work that was asked for.
 #[derive(Debug, Serialize, ToSchema)]
@@ -261,13 +272,14 @@ pub struct OperationShown {
     request: Value,
     /// `waiting`, `running`, `done`, `failed`, `cancelled`, or `interrupted` if its server has gone.
     status: String,
+    /// Of a rebuild.
     progress: Option<ProgressShown>,
     asked_by: String,
     asked_at: DateTime<Utc>,
     begun_at: Option<DateTime<Utc>>,
     ended_at: Option<DateTime<Utc>>,
     cancelled_by: Option<String>,
-    /// What it has come to.
+    /// Its outcome.
     #[schema(value_type = Option<Object>)]
     result: Option<Value>,
     /// Why it failed.
@@ -282,14 +294,15 @@ pub struct ProgressShown {
     total: Option<i64>,
     /// What is counted.
     unit: &'static str,
-    /// How many seconds the rest takes, if it goes on as it did.
+    /// How many seconds the rest of the filling takes, if it goes on as it did.
     eta_seconds: Option<i64>,
 }
 
 impl OperationRow {
-    fn shown(self, now: DateTime<Utc>) -> OperationShown {
-        let is_interrupted = self.ended_at.is_none() && now - self.touched_at > INTERRUPTED_AFTER;
-        let eta_seconds = self.begun_at.zip(self.done).zip(self.total).filter(|_| self.ended_at.is_none());
+    fn shown(self) -> OperationShown {
+        // The other phases go by the rows, which nobody counts.
+        let is_counted = self.ended_at.is_none() && self.phase.as_deref() == Some("filling");
+        let eta_seconds = self.begun_at.zip(self.done).zip(self.total).filter(|_| is_counted);
         let eta_seconds = eta_seconds.and_then(|((begun_at, done), total)| {
             let gone = (self.touched_at - begun_at).num_seconds();
             (done > 0).then(|| gone.saturating_mul((total - done).max(0)) / done)
@@ -309,7 +322,7 @@ impl OperationRow {
             kind: self.kind,
             subject: self.subject,
             request: self.request.0,
-            status: if is_interrupted { "interrupted".into() } else { self.status },
+            status: if self.is_interrupted { "interrupted".into() } else { self.status },
             progress,
             asked_by: self.asked_by,
             asked_at: self.asked_at,
@@ -330,14 +343,13 @@ impl Beside for OperationShown {
 }
 
 async fn found(app: &App, id: &str) -> Result<OperationRow, ApiError> {
-    let statement = format!("select {COLUMNS} from operations where id = $1");
-    let row = sqlx::query_as(&statement).bind(id).fetch_optional(app.store().pool()).await?;
+    let row = sqlx::query_as(&format!("{} where id = $1", rows())).bind(id).fetch_optional(app.store().pool()).await?;
     row.ok_or_else(|| ApiError::new("operation-not-found", "there is no such operation"))
 }
 
 /// The answer to whoever has asked for long work: where to look what becomes of it.
 pub async fn accepted(app: &App, id: &str) -> Result<Response, ApiError> {
-    let shown = found(app, id).await?.shown(app.clock().now());
+    let shown = found(app, id).await?.shown();
     let location = HeaderValue::from_str(&format!("/v1/operations/{id}")).expect("a name is plain ASCII");
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(shown)).into_response())
 }
@@ -363,17 +375,19 @@ pub async fn list(
     Asked(OperationQuery { limit }): Asked<OperationQuery>,
 ) -> Result<Response, ApiError> {
     let limit = limit.map_or(DEFAULT_LIMIT, |limit| limit.0);
-    let statement = format!("select {COLUMNS} from operations order by asked_at desc, id desc limit $1");
-    let rows: Vec<OperationRow> =
+    let statement = format!("{} order by asked_at desc, id desc limit $1", rows());
+    let found: Vec<OperationRow> =
         sqlx::query_as(&statement).bind(i64::from(limit)).fetch_all(app.store().pool()).await?;
-    let now = app.clock().now();
-    Ok(json(&OperationsShown { operations: rows.into_iter().map(|row| row.shown(now)).collect() }))
+    Ok(json(&OperationsShown { operations: found.into_iter().map(OperationRow::shown).collect() }))
 }
 
-/// How far long work is, and what it has come to.
+/// The progress and the outcome of long work.
 #[utoipa::path(get, path = "/v1/operations/{id}", responses((status = 200, body = OperationShown)))]
-pub async fn show(State(app): State<App>, Named(NameOf(id, _)): Named<OperationName>) -> Result<Response, ApiError> {
-    Ok(json(&found(&app, &id).await?.shown(app.clock().now())))
+pub async fn show(
+    State(app): State<App>,
+    Named(NameOf { name: id, .. }): Named<OperationName>,
+) -> Result<Response, ApiError> {
+    Ok(json(&found(&app, &id).await?.shown()))
 }
 
 /// Wants long work to end before it is done. It ends within seconds, and leaves what serves as it is; an interrupted build can
@@ -381,22 +395,21 @@ pub async fn show(State(app): State<App>, Named(NameOf(id, _)): Named<OperationN
 #[utoipa::path(post, path = "/v1/operations/{id}/cancel", responses((status = 202, body = OperationShown)))]
 pub async fn cancel(
     State(app): State<App>,
-    Named(NameOf(id, _)): Named<OperationName>,
+    Named(NameOf { name: id, .. }): Named<OperationName>,
     Instruction { by, body: Nothing {} }: Instruction<Nothing>,
 ) -> Result<Response, ApiError> {
-    let asked = sqlx::query(
-        // Of what was interrupted, nobody else would write down that it has ended.
+    // Of what was interrupted, nobody else would write down that it has ended.
+    let statement = format!(
         "update operations set cancelled_by = coalesce(cancelled_by, $2),
-             status = case when touched_at < $4 then 'cancelled' else status end,
-             ended_at = case when touched_at < $4 then $3 end
-         where id = $1 and ended_at is null",
+             status = case when {INTERRUPTED} then 'cancelled' else status end,
+             ended_at = case when {INTERRUPTED} then $3 end
+         where id = $1 and ended_at is null"
     );
-    let now = app.clock().now();
-    let asked = asked.bind(&id).bind(&by).bind(now).bind(now - INTERRUPTED_AFTER).execute(app.store().pool()).await?;
+    let asked = sqlx::query(&statement).bind(&id).bind(&by).bind(app.clock().now()).execute(app.store().pool()).await?;
     let row = found(&app, &id).await?;
     if asked.rows_affected() == 0 {
         return Err(ApiError::new("operation-ended", "the operation has ended already"));
     }
     tracing::info!(operation = id, by, "an operation is to be cancelled");
-    Ok((StatusCode::ACCEPTED, Json(row.shown(app.clock().now()))).into_response())
+    Ok((StatusCode::ACCEPTED, Json(row.shown())).into_response())
 }

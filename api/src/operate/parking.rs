@@ -24,7 +24,7 @@ pub struct Park {
     position: Position,
     /// Why the projection may go on without it.
     reason: Sentence,
-    /// Who decided that; the one who asks, unless told.
+    /// Who decided that; the one who asks, unless another is named.
     by: Option<Label>,
 }
 

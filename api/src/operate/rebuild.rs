@@ -46,7 +46,10 @@ pub async fn rebuild(
 ) -> Result<Response, ApiError> {
     let (definition, Rebuild { dry_run, afresh }) = (named(&name)?, body);
     let elsewhere = app.standing(definition).await?.building.is_some_and(|building| building.driven);
-    let begun = if elsewhere { None } else { app.rebuilds().begin(definition, body, &by).await? };
+    let (doing, who) = (app.rebuilds().clone(), by.clone());
+    // Who hangs up now must not leave a rebuild that is said to wait and that nobody begins.
+    let begin = async move { doing.begin(definition, body, &who).await };
+    let begun = if elsewhere { None } else { app.to_the_end(begin).await? };
     let Some(operation) = begun else {
         let error = ApiError::new("rebuild-under-way", format!("a build of `{name}` is being made"));
         return Err(error.retry_after(3));
@@ -63,7 +66,10 @@ pub async fn verify(
     Instruction { by, body: Nothing {} }: Instruction<Nothing>,
 ) -> Result<Response, ApiError> {
     let definition = app.serving(&name).await?;
-    let operation = app.rebuilds().verify(definition, &by).await?;
+    let Some(operation) = app.rebuilds().verify(definition, &by).await? else {
+        let detail = format!("a verification of `{name}` is under way or waits");
+        return Err(ApiError::new("operation-under-way", detail));
+    };
     tracing::info!(projection = definition.name, operation, by, "a verification is asked for");
     accepted(&app, &operation).await
 }
@@ -163,17 +169,15 @@ impl Rebuilds {
             let error = if is_cancelled { "it was cancelled" } else { "the server has a fault; its log says which" };
             ending.not_left_running(&definition, error);
         };
-        match self.operations.begin(new, work, ended).await {
-            Ok(operation) => Ok(Some(operation)),
-            Err(error) => {
-                let mut attempts = self.attempts();
-                match before {
-                    Some(before) => _ = attempts.insert(definition.name, before),
-                    None => _ = attempts.remove(definition.name),
-                }
-                Err(error.into())
+        let begun = self.operations.begin(new, work, ended).await;
+        if !matches!(begun, Ok(Some(_))) {
+            let mut attempts = self.attempts();
+            match before {
+                Some(before) => _ = attempts.insert(definition.name, before),
+                None => _ = attempts.remove(definition.name),
             }
         }
+        Ok(begun?)
     }
 
     async fn rebuilt(self, definition: Definition, options: RebuildOptions, gauge: Gauge) -> Ending {
@@ -200,7 +204,7 @@ impl Rebuilds {
     }
 
     /// Begins to compare the rows of a projection with a fresh fold.
-    async fn verify(&self, definition: Definition, by: &str) -> Result<String, ApiError> {
+    async fn verify(&self, definition: Definition, by: &str) -> Result<Option<String>, ApiError> {
         let new = NewOperation { kind: Kind::Verify, subject: definition.name, request: json!({}), asked_by: by };
         let (store, room) = (self.store.clone(), self.room.clone());
         let work = move |_: Gauge| async move {
