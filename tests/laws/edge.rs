@@ -56,10 +56,12 @@ async fn strangers_of_one_address_have_one_bucket_and_hold_up_nobody_who_is_know
     let answer = Answer::to(forged.try_clone().unwrap()).await;
     answer.refused(401, "unauthenticated");
     assert_eq!(answer.header("ratelimit"), "\"address\";r=1;t=30");
+    assert_eq!(app.sign_in("ada", PASSWORD).await.header("ratelimit"), "\"address\";r=1;t=30", "counted apart");
+    Answer::to(forged.try_clone().unwrap()).await.refused(401, "unauthenticated");
+    Answer::to(forged).await.refused(429, "too-many-requests");
     assert_eq!(app.sign_in("ada", PASSWORD).await.status, 200);
     // The password is right and is not looked at.
     app.sign_in("ada", PASSWORD).await.refused(429, "too-many-requests");
-    Answer::to(forged).await.refused(429, "too-many-requests");
     let answer = app.post_by(&ada, "/v1/customers", json!({ "name": "Ada Lovelace" })).await;
     assert_eq!((answer.status, answer.header("ratelimit")), (201, "\"default\";r=99;t=1"));
 }
@@ -102,12 +104,16 @@ async fn a_page_of_a_named_origin_asks_by_a_token_and_by_no_cookie() {
         assert_eq!((answer.status, answer.header("access-control-allow-origin")), (201, PANEL), "{}", answer.text);
         assert_eq!(
             listed(&answer, "access-control-expose-headers"),
-            "allow etag idempotent-replayed ledger-position link location projection-version ratelimit \
+            "allow content-disposition etag idempotent-replayed ledger-position link location projection-version ratelimit \
              ratelimit-policy retry-after www-authenticate x-request-id"
         );
         let failed = Answer::to(register(site, "cors")).await;
         failed.refused(401, "unauthenticated");
         assert_eq!(failed.header("access-control-allow-origin"), PANEL, "the page can read why");
+        let long = app.request(Method::GET, &format!("/v1/customers?name={}", "x".repeat(10_000)));
+        let failed = Answer::to(long.header("origin", PANEL).header("sec-fetch-site", site)).await;
+        failed.refused(414, "uri-too-long");
+        assert_eq!(failed.header("access-control-allow-origin"), PANEL, "also of what goes no further");
     }
     // Whatever else is shown, a cookie is of this server's own pages; and a form is no script.
     let head = app.position().await;

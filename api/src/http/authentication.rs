@@ -162,7 +162,8 @@ pub async fn authenticate(State(app): State<App>, request: Request, next: Next) 
     let found = app.who(&parts).await;
     // Whoever shows what is not valid is nobody.
     let asker = found.as_ref().ok().and_then(Option::as_deref);
-    let standing = app.rates().count(parts.uri.path(), asker, address(&parts));
+    let shows = parts.headers.contains_key(header::AUTHORIZATION) || parts.headers.contains_key(header::COOKIE);
+    let standing = app.rates().count(parts.uri.path(), asker, shows, address(&parts));
     let mut response = match standing.and_then(|standing| standing.refusal()) {
         // Before anything is read of the body, or any password is hashed.
         Some(refusal) => refusal.into_response(),
@@ -175,7 +176,7 @@ pub async fn authenticate(State(app): State<App>, request: Request, next: Next) 
         },
     };
     if let Some(standing) = standing {
-        standing.tell(response.headers_mut());
+        standing.write(response.headers_mut());
     }
     response
 }

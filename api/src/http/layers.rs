@@ -34,16 +34,16 @@ pub struct RequestId(String);
 pub fn with_layers(routes: Router, edge: impl Into<Edge>) -> Router {
     let edge = edge.into();
     let routes = routes.layer(DefaultBodyLimit::max(body::LIMIT)).layer(CatchPanicLayer::custom(after_panic));
-    // Inside of what admits, which may answer before it.
-    let routes = match edge.origins.layer() {
-        Some(origins) => routes.layer(origins),
-        None => routes,
-    };
+    let origins = edge.origins.layer();
     let routes = routes
         .layer(middleware::from_fn_with_state(edge.clone(), admit))
         .layer(middleware::from_fn_with_state(edge.clone(), arrive))
         .layer(middleware::from_fn_with_state(edge, bound));
-    answering(routes)
+    // Outside of what refuses, so that a page of a named origin can read why.
+    answering(match origins {
+        Some(origins) => routes.layer(origins),
+        None => routes,
+    })
 }
 
 /// Puts around routes what every answer has: its request id, and a problem document if it is a failure.

@@ -54,14 +54,21 @@ impl Rates {
 
     /// Counts a request. What is not counted has no standing: programs of the ledger's own, and what is the same for
     /// everybody, such as the signs of life, the documentation and the transparency log.
-    pub fn count(&self, path: &str, found: Option<&Authenticated>, address: IpAddr) -> Option<Standing> {
-        if !path.starts_with("/v1/") && path != "/sign-in" {
+    ///
+    /// Of one network, strangers, those whose token or session is not valid, and gateways are counted apart: a program that goes
+    /// on with a revoked token takes nobody's sign-in, and notices come in bursts, as many as a user may send.
+    pub fn count(&self, path: &str, found: Option<&Authenticated>, shows: bool, address: IpAddr) -> Option<Standing> {
+        let is_of_the_log = path.starts_with("/log/") && found.is_some();
+        if !path.starts_with("/v1/") && path != "/sign-in" && !is_of_the_log {
             return None;
         }
-        match found {
-            Some(found) => Some(self.principals.as_ref()?.take(found.principal.as_ref()?.user.as_str())),
-            None => Some(self.networks.as_ref()?.take(&network(address))),
-        }
+        let (principals, networks, network) = (self.principals.as_ref(), self.networks.as_ref(), || network(address));
+        Some(match found {
+            Some(found) => principals?.take(found.principal.as_ref()?.user.as_str()),
+            None if path.starts_with("/v1/gateways/") => principals?.take(&format!("gateways at {}", network())),
+            None if shows => networks?.take(&format!("refused at {}", network())),
+            None => networks?.take(&network()),
+        })
     }
 }
 
@@ -101,8 +108,8 @@ impl Buckets {
         Standing { policy: self.policy, quota: self.quota, left, wait }
     }
 
-    /// Full buckets are as none. If that leaves more than half of them, all begin anew: whoever has so many networks is not
-    /// held up by a bucket for each, and nobody else is to be refused because of that.
+    /// A full bucket is the same as none. If more than half of the buckets are left without those, all begin anew: a caller
+    /// with so many networks is not held up by a bucket for each, and nobody else is to be refused because of that.
     fn make_room(&self) {
         let limiter = self.limiter.read().unwrap_or_else(PoisonError::into_inner);
         if limiter.len() < self.most {
@@ -130,7 +137,7 @@ impl Standing {
     }
 
     /// Puts it into an answer.
-    pub fn tell(&self, headers: &mut HeaderMap) {
+    pub fn write(&self, headers: &mut HeaderMap) {
         let Self { policy, quota, left, .. } = self;
         let missing = quota.get().saturating_sub(*left);
         let full_in = (u64::from(missing) * u64::from(WINDOW)).div_ceil(u64::from(quota.get()));
@@ -164,7 +171,7 @@ mod tests {
         // One comes back every twenty seconds, and the bucket is full after sixty.
         assert!(standing.wait.is_some_and(|wait| (19..=20).contains(&whole_seconds(wait))), "{standing:?}");
         let mut headers = HeaderMap::new();
-        standing.tell(&mut headers);
+        standing.write(&mut headers);
         assert_eq!(headers[RATE_LIMIT_POLICY], "\"default\";q=3;w=60");
         assert_eq!(headers[RATE_LIMIT], "\"default\";r=0;t=60");
         assert_eq!(buckets.take("bob").refusal().map(|refusal| refusal.code()), None);
@@ -173,14 +180,15 @@ mod tests {
     #[test]
     fn a_network_has_one_bucket() {
         let rates = Rates::new(RateOptions { of_principal: 0, of_address: 2 });
-        let left = |address: &str| {
-            let standing = rates.count("/v1/sign-in", None, address.parse().expect("an address"));
+        let left = |address: &str, shows| {
+            let standing = rates.count("/v1/sign-in", None, shows, address.parse().expect("an address"));
             standing.expect("it is counted").left
         };
-        assert_eq!(left("2001:db8:1:2::1"), 1);
-        assert_eq!(left("2001:db8:1:2:ffff::9"), 0);
-        assert_eq!(left("2001:db8:1:3::1"), 1);
-        assert_eq!(left("203.0.113.7"), 1);
+        assert_eq!(left("2001:db8:1:2::1", false), 1);
+        assert_eq!(left("2001:db8:1:2:ffff::9", false), 0);
+        assert_eq!(left("2001:db8:1:2::1", true), 1, "what shows a refused token has a bucket of its own");
+        assert_eq!(left("2001:db8:1:3::1", false), 1);
+        assert_eq!(left("203.0.113.7", false), 1);
     }
 
     #[test]
@@ -188,11 +196,11 @@ mod tests {
         let rates = Rates::new(RateOptions { of_principal: 1, of_address: 1 });
         let here = "203.0.113.7".parse().expect("an address");
         for path in ["/", "/livez", "/readyz", "/metrics", "/docs/", "/problems", "/log/checkpoint", "/v1"] {
-            assert_eq!(rates.count(path, None, here), None, "{path}");
+            assert_eq!(rates.count(path, None, false, here), None, "{path}");
         }
         let program = Authenticated::program("system:api".parse().expect("an actor"));
-        assert_eq!(rates.count("/v1/orders", Some(&program), here), None);
-        assert_eq!(Rates::new(RateOptions::default()).count("/v1/orders", None, here), None);
+        assert_eq!(rates.count("/v1/orders", Some(&program), true, here), None);
+        assert_eq!(Rates::new(RateOptions::default()).count("/v1/orders", None, false, here), None);
     }
 
     #[test]

@@ -24,6 +24,9 @@ const OF_AN_HOUR: i32 = 5;
 /// How many are looked at of one network in an hour. Most of them are refused for their passwords, which costs as much.
 const TRIED_IN_AN_HOUR: i32 = 30;
 
+/// How many of one network wait at most. Without that, a few networks would keep everybody else from signing up.
+const WAITING_OF_A_NETWORK: i64 = 20;
+
 /// How many wait at most, from wherever they come.
 const MOST_WAITING: i64 = 10_000;
 
@@ -111,12 +114,17 @@ impl SignUps {
         if taken.is_none() {
             return Err(SignUpError::TooMany { retry_after });
         }
-        let waiting: i64 = sqlx::query_scalar("select count(*) from sign_ups where expires_at > $1")
-            .bind(now)
-            .fetch_one(&self.pool)
-            .await?;
+        let (waiting, of_network): (i64, i64) =
+            sqlx::query_as("select count(*), count(*) filter (where network = $2) from sign_ups where expires_at > $1")
+                .bind(now)
+                .bind(&network)
+                .fetch_one(&self.pool)
+                .await?;
         if waiting >= MOST_WAITING {
             return Err(SignUpError::Full);
+        }
+        if of_network >= WAITING_OF_A_NETWORK {
+            return Err(SignUpError::TooMany { retry_after });
         }
         let hash = self.passwords.hash(new.password, &[new.mail.to_owned(), new.name.to_owned()]).await?;
         // Those that are hashed at once are counted once more.
