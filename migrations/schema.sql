@@ -1786,7 +1786,6 @@ CREATE INDEX services_v1_position_idx ON public.services_v1 USING btree ("positi
 
 CREATE INDEX sessions_of_user ON public.sessions USING btree (user_id) WHERE (ended_at IS NULL);
 
-
 CREATE INDEX tickets_v1_about_id_idx ON public.tickets_v1 USING btree (about_id) WHERE (about_id IS NOT NULL);
 
 CREATE INDEX tickets_v1_archived_position_idx ON public.tickets_v1 USING btree (archived, "position");

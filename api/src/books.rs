@@ -93,5 +93,5 @@ pub async fn list_periods(
     let mut rows = app.read_kept(&["closed_periods"], asking).await?;
     let at = rows.moment();
     let found = read_model::list(&mut rows, &at, walk.before(), walk.rows()).await?;
-    Ok(rows.tell(walk.page(found, |row| row.position, ClosedPeriod::from)))
+    Ok(rows.answer(walk.page(found, |row| row.position, ClosedPeriod::from)))
 }

@@ -76,7 +76,7 @@ pub struct Config {
     #[arg(long, env = "DAYBOOK_CORS_ORIGINS", value_name = "ORIGIN", value_delimiter = ',', value_parser = origin)]
     cors_origins: Vec<HeaderValue>,
 
-    /// How many commands may wait for the writer; further ones are told that the ledger is overloaded.
+    /// How many commands may wait for the writer; further ones are answered that the ledger is overloaded.
     #[arg(long, env = "DAYBOOK_QUEUE", default_value_t = 8192, value_name = "COMMANDS", value_parser = clap::value_parser!(u32).range(1..))]
     pub queue: u32,
 
@@ -92,7 +92,7 @@ pub struct Config {
     #[arg(long, env = "DAYBOOK_CONNECTIONS", default_value_t = 20, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(2..))]
     pub connections: u32,
 
-    /// How many callers may be connected at once. Further ones are answered by 503 and told to come again. Each takes one of the
+    /// How many callers may be connected at once. Further ones are answered by 503 with `Retry-After`. Each takes one of the
     /// files that the process may have open (`ulimit -n`).
     #[arg(long, env = "DAYBOOK_CALLERS", default_value_t = 800, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     callers: u32,
@@ -144,13 +144,13 @@ pub struct Config {
     #[arg(long, env = "DAYBOOK_WATCH", default_value_t = 1, value_name = "SECONDS")]
     watch: u32,
 
-    /// The private key that signs the transparency log, made at the first start; `log.key` in the home unless told.
+    /// The private key that signs the transparency log, made at the first start; `log.key` in the home if none is given.
     /// `none` to sign nothing.
     #[arg(long, env = "DAYBOOK_LOG_KEY", value_name = "FILE")]
     log_key: Option<PathBuf>,
 
     /// The master key, by which texts about persons are sealed and read, made at the first start; `master.key` in the home
-    /// unless told. Whoever loses it loses these texts.
+    /// if none is given. Whoever loses it loses these texts.
     #[arg(long, env = "DAYBOOK_MASTER_KEY_FILE", value_name = "FILE")]
     master_key: Option<PathBuf>,
 
@@ -529,7 +529,7 @@ mod tests {
     }
 
     #[test]
-    fn the_logs_key_lies_in_the_home_unless_told() {
+    fn the_logs_key_lies_in_the_home_unless_given() {
         let key = |arguments: &[&str]| {
             let arguments = ["daybook-server", "--home", "here"].iter().chain(arguments);
             Config::try_parse_from(arguments).expect("the settings fit").log_key()
@@ -540,7 +540,7 @@ mod tests {
     }
 
     #[test]
-    fn the_master_key_lies_in_the_home_unless_told() {
+    fn the_master_key_lies_in_the_home_unless_given() {
         let key = |arguments: &[&str]| {
             let arguments = ["daybook-server", "--home", "here"].iter().chain(arguments);
             Config::try_parse_from(arguments).expect("the settings fit").master_key()

@@ -40,15 +40,15 @@ use crate::{
 pub struct NewCreditNote {
     account: AccountRef,
     payer: PayerRef,
-    /// The next number of the year's series, unless it is told otherwise.
+    /// The next number of the year's series, unless another one is given.
     numbering: Option<DocumentNumber>,
-    /// The day on which it takes effect, unless it is told.
+    /// The day on which it takes effect, unless one is given.
     issued_on: Option<Day>,
     /// For free lines; lines of an invoice follow the policy of the invoice.
     #[serde(default)]
     policy: RoundingPolicy,
     lines: Vec<NewCreditLine>,
-    /// When it took effect; now, unless it is told later than it happened.
+    /// When it took effect; now, unless it is recorded later than it happened.
     effective_at: Option<Time>,
     reason: Option<Sentence>,
 }

@@ -37,7 +37,7 @@ pub struct NewCustomer {
     #[schema(example = "Ada Lovelace")]
     name: Name,
     email: Option<Email>,
-    /// When it took effect; now, unless it is told later than it happened.
+    /// When it took effect; now, unless it is recorded later than it happened.
     effective_at: Option<Time>,
     reason: Option<Sentence>,
 }

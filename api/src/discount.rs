@@ -45,7 +45,7 @@ pub struct NewDiscount {
     valid_from: Option<Time>,
     /// The first moment at which it is no longer valid.
     valid_until: Option<Time>,
-    /// When it took effect; now, unless it is told later than it happened.
+    /// When it took effect; now, unless it is recorded later than it happened.
     effective_at: Option<Time>,
     reason: Option<Sentence>,
 }
@@ -210,7 +210,7 @@ impl Question for DiscountQuery {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct OwnDiscountQuery {
-    /// The moment that is asked about, unless it is told; as known at a position, the time of its recording. Discounts run
+    /// The moment that is asked about, unless one is given; as known at a position, the time of its recording. Discounts run
     /// out without an event, so that only an answer that was asked with this parameter stays the same for ever.
     #[param(inline)]
     valid_at: Option<AskedTime>,
@@ -304,5 +304,5 @@ pub async fn list_of_customer(
     let chosen = read_model::valid_at(read_model::of_customer(customer.as_str(), groups), at);
     let found = rows.chosen::<DiscountRow>(&mut walk.steps, &chosen).await?;
     let found = found.into_iter().map(|found| found.row).collect();
-    Ok(rows.tell(walk.page(found, |row: &DiscountRow| row.position, DiscountShown::from)))
+    Ok(rows.answer(walk.page(found, |row: &DiscountRow| row.position, DiscountShown::from)))
 }

@@ -49,7 +49,7 @@ pub struct NewExpense {
     /// Per cent, on top.
     #[serde(default)]
     tax_rate: Number,
-    /// When it took effect; now, unless it is told later than it happened.
+    /// When it took effect; now, unless it is recorded later than it happened.
     effective_at: Option<Time>,
     /// Needed: a charge that was not ordered says why.
     reason: Option<Sentence>,

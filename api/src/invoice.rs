@@ -55,7 +55,7 @@ pub struct NewInvoice {
     policy: RoundingPolicy,
     lines: Vec<NewLine>,
     discount: Option<DocumentDiscount>,
-    /// When it took effect; now, unless it is told later than it happened.
+    /// When it took effect; now, unless it is recorded later than it happened.
     effective_at: Option<Time>,
     reason: Option<Sentence>,
 }

@@ -44,7 +44,7 @@ pub struct NewOrder {
     #[schema(example = "VPS for the shop")]
     description: Sentence,
     items: Vec<NewItem>,
-    /// When it took effect; now, unless it is told later than it happened.
+    /// When it took effect; now, unless it is recorded later than it happened.
     effective_at: Option<Time>,
     reason: Option<Sentence>,
 }

@@ -51,7 +51,7 @@ pub struct NewPayment {
     amount: Amount,
     #[serde(default)]
     purpose: Purpose,
-    /// When it took effect; now, unless it is told later than it happened.
+    /// When it took effect; now, unless it is recorded later than it happened.
     effective_at: Option<Time>,
     reason: Option<Sentence>,
 }
@@ -71,7 +71,7 @@ pub enum Purpose {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreditedPayment {
-    /// What came, in the currency of the account and greater than zero; what was asked for, unless it is told. Less pays
+    /// What came, in the currency of the account and greater than zero; what was asked for, unless one is given. Less pays
     /// a part of what the payment is meant for, more is credit.
     amount: Option<Amount>,
     /// The number of the bank's or the gateway's own document.

@@ -44,13 +44,13 @@ const PORTION: usize = 5_000;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct StatementQuery {
-    /// The first day, in the account's time zone; from the beginning, unless it is told.
+    /// The first day, in the account's time zone; from the beginning, unless one is given.
     #[param(inline)]
     from: Option<AskedDay>,
-    /// The day after the last one, in the account's time zone; to the end, unless it is told.
+    /// The day after the last one, in the account's time zone; to the end, unless one is given.
     #[param(inline)]
     to: Option<AskedDay>,
-    /// `json`, `csv`, `html` or `text`; as `Accept` says, unless it is told.
+    /// `json`, `csv`, `html` or `text`; as `Accept` says, unless one is given.
     #[param(inline)]
     format: Option<Format>,
 }
@@ -192,9 +192,9 @@ pub async fn statement(
     };
     Ok(match format.unwrap_or_else(|| Format::wanted(&headers)) {
         Format::Json => rows.show(statement),
-        Format::Csv => rows.tell(written(csv::CONTENT_TYPE, csv::write(&statement))),
-        Format::Html => rows.tell(html::page(&statement)),
-        Format::Text => rows.tell(written(text::CONTENT_TYPE, text::write(&statement))),
+        Format::Csv => rows.answer(written(csv::CONTENT_TYPE, csv::write(&statement))),
+        Format::Html => rows.answer(html::page(&statement)),
+        Format::Text => rows.answer(written(text::CONTENT_TYPE, text::write(&statement))),
     })
 }
 

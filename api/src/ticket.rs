@@ -44,7 +44,7 @@ pub struct NewTicket {
     /// A service or an order of the same customer.
     about: Option<Subject>,
     message: Message,
-    /// When it took effect; now, unless it is told later than it happened.
+    /// When it took effect; now, unless it is recorded later than it happened.
     effective_at: Option<Time>,
     reason: Option<Sentence>,
 }

@@ -30,8 +30,10 @@ use tokio::{
 
 use super::{connections::resident, crash::Server};
 
-/// What the connections may cost together, in KiB.
-const MEMORY: usize = 256 << 10;
+/// What the connections may cost together, in KiB: each its buffers, and the server what it needs for its work.
+fn memory() -> usize {
+    (32 << 10) + 112 * number()
+}
 
 /// Those who ask as they should.
 const ORDINARY: usize = 10;
@@ -90,7 +92,7 @@ async fn a_crowd_that_keeps_the_server_waiting_keeps_nobody_from_being_served() 
     assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
     assert!(refused.contains("retry-after: ") && refused.contains("/problems/overloaded"), "{refused}");
     let cost = resident(process).saturating_sub(before);
-    assert!(cost < MEMORY, "{} connections cost {cost} KiB", number());
+    assert!(cost < memory(), "{} connections cost {cost} KiB", number());
     drop(more);
 
     let answers = stopped_in_the_middle(&client, &mut server, process).await;

@@ -35,7 +35,8 @@ def main(programs: Path, seconds: int) -> int:
         daybook = programs / "daybook"
         subprocess.run([daybook, "demo", "--if-empty"], env=environment, check=True, stdout=subprocess.DEVNULL)
         server = subprocess.Popen(
-            [programs / "daybook-server", "--listen", "127.0.0.1:0"],
+            # As many requests as come: what is refused for their number says nothing of them.
+            [programs / "daybook-server", "--listen", "127.0.0.1:0", "--rate-limit", "0", "--rate-limit-address", "0"],
             env=environment,
             stdout=subprocess.PIPE,
             text=True,

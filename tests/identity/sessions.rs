@@ -132,7 +132,7 @@ async fn sessions_are_listed_and_ended_by_their_user_only() {
     assert!(!sessions.end(ADA, &first.id, Ended::SignedOut, start()).await.unwrap());
     assert_eq!(sessions.find(&sent(&cookie), start()).await.unwrap(), None, "a stolen cookie is worth nothing");
 
-    assert_eq!(sessions.end_others(ADA, &second.id, Ended::PasswordChanged, start()).await.unwrap(), 1);
+    assert_eq!(sessions.end_but(ADA, Some(&second.id), Ended::PasswordChanged, start()).await.unwrap(), 1);
     assert_eq!(listed(ADA).await, [second.id]);
     ground.identity.cut_off(&CutOff::all(ADA, Ended::UserDisabled), start()).await.unwrap();
     assert_eq!(sessions.find(&sent(&second_cookie), start()).await.unwrap(), None);

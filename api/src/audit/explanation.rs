@@ -170,7 +170,7 @@ pub async fn explain_balance(
     let upcasters = app.store().upcasters();
     let steps = read_model::of_balance(&mut rows, upcasters, &account.id, &at, after, limit).await?;
     let show = |step| ExplanationStep::of(step, &account.currency, &asker);
-    Ok(rows.tell(walk.page(steps, |step| step.number, show)))
+    Ok(rows.answer(walk.page(steps, |step| step.number, show)))
 }
 
 /// The events that make what is due of an invoice, the oldest first. The last step of the last page ends at what is due.
@@ -193,5 +193,5 @@ pub async fn explain_due(
     let upcasters = app.store().upcasters();
     let steps = read_model::of_due(&mut rows, upcasters, &invoice.id, &at, after, limit).await?;
     let show = |step| ExplanationStep::of(step, &invoice.currency, &asker);
-    Ok(rows.tell(walk.page(steps, |step| step.number, show)))
+    Ok(rows.answer(walk.page(steps, |step| step.number, show)))
 }

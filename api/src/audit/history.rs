@@ -81,10 +81,10 @@ pub async fn list(
     let types = if may(read_by(&entity)) { AGGREGATE_TYPES.to_vec() } else { Vec::new() };
     let types: Vec<&str> = types.into_iter().filter(|of| may(type_read_by(of))).collect();
     if types.is_empty() {
-        return Ok(rows.tell(walk.page(Vec::<HistoryEntry>::new(), |entry| entry.position, EventOfHistory::from)));
+        return Ok(rows.answer(walk.page(Vec::<HistoryEntry>::new(), |entry| entry.position, EventOfHistory::from)));
     }
     let at = rows.moment();
     let (connection, viewer) = rows.parts();
     let found = read_model::list(connection, viewer, &entity, &types, &at, walk.before(), walk.rows()).await?;
-    Ok(rows.tell(walk.page(found, |entry| entry.position, EventOfHistory::from)))
+    Ok(rows.answer(walk.page(found, |entry| entry.position, EventOfHistory::from)))
 }

@@ -42,7 +42,7 @@ pub struct JournalQuery {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct TrialBalanceQuery {
-    /// Of one currency; of all, unless it is told.
+    /// Of one currency; of all, unless one is named.
     currency: Option<CurrencyCode>,
 }
 
@@ -164,10 +164,10 @@ pub async fn list_journal(
     let mut rows = app.read_kept(&["journal"], asking).await?;
     let at = rows.moment();
     let found = read_model::list(&mut rows, &filter, &at, after, walk.rows()).await?;
-    Ok(rows.tell(walk.page(found, |row| row.position * LEGS + i64::from(row.leg), LegShown::from)))
+    Ok(rows.answer(walk.page(found, |row| row.position * LEGS + i64::from(row.leg), LegShown::from)))
 }
 
-/// What the accounts of the chart come to.
+/// The balance of every account of the chart.
 #[utoipa::path(get, path = "/v1/audit/trial-balance", params(TrialBalanceQuery, AskedMoment), responses((status = 200, body = TrialBalance)))]
 pub async fn trial_balance(
     State(app): State<App>,

@@ -17,7 +17,7 @@ use crate::{
 pub struct InclusionQuery {
     #[param(inline)]
     position: AskedPosition,
-    /// Of the checkpoint that the proof leads to; the latest unless it is told.
+    /// Of the checkpoint that the proof leads to; the latest unless one is given.
     #[param(inline)]
     size: Option<AskedPosition>,
 }
@@ -39,7 +39,7 @@ pub struct ConsistencyQuery {
     /// The size of the earlier checkpoint.
     #[param(inline)]
     from: AskedPosition,
-    /// The size of the later one; the latest unless it is told.
+    /// The size of the later one; the latest unless one is given.
     #[param(inline)]
     to: Option<AskedPosition>,
 }

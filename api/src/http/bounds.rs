@@ -10,7 +10,7 @@ use axum::{
 };
 use tokio::time::timeout;
 
-use crate::http::{arrival::Edge, error::ApiError};
+use crate::http::{arrival::Edge, error::ApiError, listing::wants_table};
 
 /// Of the address, in bytes. It bounds the parameters, too.
 pub const LONGEST_ADDRESS: usize = 8 << 10;
@@ -32,7 +32,7 @@ pub async fn bound(State(edge): State<Edge>, request: Request, next: Next) -> Re
         return response;
     }
     // A workbook of a whole listing is made before its head is sent, and has a time of its own.
-    let is_table = request.headers().get(header::ACCEPT).is_some_and(is_of_table);
+    let is_table = request.method().is_safe() && wants_table(request.headers());
     if request.uri().path().starts_with(OF_OPERATORS) || is_table {
         return next.run(request).await;
     }
@@ -43,10 +43,6 @@ pub async fn bound(State(edge): State<Edge>, request: Request, next: Next) -> Re
         Ok(response) => response,
         Err(_) => too_slow(changes, longest).into_response(),
     }
-}
-
-fn is_of_table(accept: &HeaderValue) -> bool {
-    accept.to_str().is_ok_and(|accept| accept.contains("text/csv") || accept.contains("spreadsheetml"))
 }
 
 fn is_short(request: &Request) -> Result<(), ApiError> {

@@ -47,7 +47,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Debug)]
 pub struct ConnectionOptions {
-    /// How many connections are served at once. Whoever connects beyond that is told to come again.
+    /// How many connections are served at once. Further ones are answered by 503.
     pub limit: usize,
     /// How long a connection may take to agree on encryption, how long to send the head of its next request, the first
     /// one included, how long for a body, and how long it may take nothing of an answer. One that takes longer is closed.
@@ -73,11 +73,11 @@ impl ConnectionOptions {
 /// How long to wait where the operating system has no file to spare for another connection.
 const SHORT_OF_FILES: Duration = Duration::from_secs(1);
 
-/// So many of those beyond the limit are told so at once, and the others wait in the queue of the operating system. Together
+/// So many of those beyond the limit are answered at once, and the others wait in the queue of the operating system. Together
 /// with the usual limit and the connections to the database they are fewer files than most systems let a process open.
 const TURNED_AWAY: usize = 64;
 
-/// How long one of them may take, since it keeps others from being told.
+/// How long one of them may take, since it keeps others waiting.
 const TURNED_AWAY_WITHIN: Duration = Duration::from_secs(2);
 
 /// How much of an answer the operating system keeps for a caller, in bytes; it takes twice as much memory. By itself it

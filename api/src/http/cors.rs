@@ -36,8 +36,9 @@ const READ: [HeaderName; 10] = [
 ];
 
 /// Those that it writes, and that a browser would keep from the page otherwise.
-const WRITTEN: [HeaderName; 12] = [
+const WRITTEN: [HeaderName; 13] = [
     header::ALLOW,
+    header::CONTENT_DISPOSITION,
     header::ETAG,
     header::LINK,
     header::LOCATION,

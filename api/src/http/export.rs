@@ -95,9 +95,9 @@ impl App {
             let (connection, viewer) = rows.parts();
             listing::open::<Q::Row>(connection, viewer, &chosen, &order).await?;
         }
-        let told = rows.told();
+        let read_at = rows.read_at();
         let noun = uri.path().rsplit('/').next().unwrap_or_default();
-        let name = format!("{noun}-{}.{}", told.position, sheet.ending());
+        let name = format!("{noun}-{}.{}", read_at.position, sheet.ending());
         let reading = Reading { rows, chosen, columns, steps, admitted };
         let body = match sheet {
             Sheet::Csv => reading.into_csv::<Q>().await?,
@@ -105,7 +105,7 @@ impl App {
         };
         let disposition = format!("attachment; filename=\"{name}\"");
         let disposition = HeaderValue::from_str(&disposition).expect("an address of ours is plain ASCII");
-        Ok(told.with(([(header::CONTENT_DISPOSITION, disposition)], body)))
+        Ok(read_at.with(([(header::CONTENT_DISPOSITION, disposition)], body)))
     }
 }
 

@@ -206,6 +206,11 @@ impl<Q: Question, S: Sync> FromRequestParts<S> for One<Q> {
     }
 }
 
+/// Whether the caller wants all of a listing as one table.
+pub fn wants_table(headers: &HeaderMap) -> bool {
+    matches!(liked_best(&FORMS, headers), Some(Form::Table(_)))
+}
+
 fn form(headers: &HeaderMap) -> Result<Form, ApiError> {
     liked_best(&FORMS, headers).ok_or_else(|| {
         let allowed = FORMS.map(|(_, media_type)| media_type);
@@ -274,14 +279,14 @@ impl App {
         let found = found.into_iter().map(|found| (found.place, found.row)).collect();
         if shape.is_whole() {
             let page = walk.page_of(found, Q::Shown::from);
-            return Ok(rows.tell(page.answer(&uri)));
+            return Ok(rows.answer(page.answer(&uri)));
         }
         let mut page: Page<_> = walk.page_of(found, |row| shape.pruned(&Q::Shown::from(row)));
-        let told = rows.told();
+        let read_at = rows.read_at();
         // What follows reads on connections of its own.
         drop(rows);
-        self.expand(&shape, &mut page.data, &asking, told.position).await?;
-        Ok(told.with(page.answer(&uri)))
+        self.expand(&shape, &mut page.data, &asking, read_at.position).await?;
+        Ok(read_at.with(page.answer(&uri)))
     }
 
     /// The thing with this identifier, and the rows that belong to it.
@@ -297,12 +302,12 @@ impl App {
         if shape.is_whole() {
             return Ok(rows.show(shown));
         }
-        let told = rows.told();
+        let read_at = rows.read_at();
         drop(rows);
         let mut shown = [shape.pruned(&shown)];
-        self.expand(&shape, &mut shown, &asking, told.position).await?;
+        self.expand(&shape, &mut shown, &asking, read_at.position).await?;
         let [shown] = shown;
-        Ok(told.with(json(&shown)))
+        Ok(read_at.with(json(&shown)))
     }
 
     /// The way to a page of the listing at this address.

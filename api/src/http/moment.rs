@@ -24,7 +24,7 @@ use crate::{
 pub struct AskedMoment {
     /// Only what took effect at this time or before it (RFC 3339), whenever it was recorded. An event that builds on one
     /// that has not taken effect by then has not taken effect either: an allocation takes effect once both its money and
-    /// its charge are there. Now, and all that is dated later, unless it is told.
+    /// its charge are there. Now, and all that is dated later, unless one is given.
     #[param(inline)]
     as_of: Option<AskedTime>,
     /// Only what had been recorded up to this position of the book, or up to this time (RFC 3339): the answer that was

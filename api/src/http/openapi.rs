@@ -58,7 +58,7 @@ What takes effect in a closed period of the books and is recorded later takes ef
 (`occurred_at`) and keeps the moment that was asked for (`dated_at`).
 
 Reads can be asked about another moment: `as_of` a time counts what took effect at that time or before it, whenever it \
-was recorded; `as_known_at` a position or a time counts what had been recorded by then, and tells what was told then. \
+was recorded; `as_known_at` a position or a time counts what had been recorded by then, and answers what was answered then. \
 Both together tell what was known then of that time.";
 
 /// The description before any route is in it.
@@ -129,22 +129,22 @@ pub fn describe_tag(operation: &mut Operation) {
     }
     let unchanged = ResponseBuilder::new().description("it is what `If-None-Match` names").header("ETag", tag);
     operation.responses.responses.insert("304".into(), unchanged.build().into());
-    let told = "A tag that the caller has: if it is still the one, the answer is 304 without a body.";
-    add_header(operation, "If-None-Match", told);
+    let text = "A tag that the caller has: if it is still the one, the answer is 304 without a body.";
+    add_header(operation, "If-None-Match", text);
 }
 
 /// Says of an operation that changes what the path names that it takes `If-Match`, and whether it needs it.
 pub fn describe_expected(operation: &mut Operation, is_needed: bool) {
-    let told = if is_needed {
+    let text = if is_needed {
         "The `ETag` that was read. It is needed where there is no `Idempotency-Key`: otherwise 428. 412 if the thing has changed."
     } else {
         "The `ETag` that was read: 412 if the thing has changed since."
     };
-    add_header(operation, "If-Match", told);
+    add_header(operation, "If-Match", text);
 }
 
-fn add_header(operation: &mut Operation, name: &str, told: &str) {
-    let header = parameter(name, ParameterIn::Header, Required::False, tags_schema(), Some(told));
+fn add_header(operation: &mut Operation, name: &str, text: &str) {
+    let header = parameter(name, ParameterIn::Header, Required::False, tags_schema(), Some(text));
     operation.parameters.get_or_insert_default().push(header.into());
 }
 
@@ -238,7 +238,7 @@ const LINKS: &str = "The first page (`first`), the next one (`next`), and the on
 const UNINDEXED: &str = "x-unindexed";
 
 fn sort_described(declared: &Declared) -> String {
-    let mut said = "A member, with a minus before it for the largest first; the newest first, unless it is told. \
+    let mut said = "A member, with a minus before it for the largest first; the newest first, if none is given. \
                     Of rows with equal values the position decides, and rows without a value come last. A row whose value \
                     changes while the pages are walked through may be met twice or not at all. Of the past there is no other \
                     order than the newest first."
@@ -267,7 +267,7 @@ fn position_of(parameters: &[RefOr<Parameter>], name: &str) -> usize {
 }
 
 fn add_shape(parameters: &mut Vec<RefOr<Parameter>>, at: usize, members: &[String], paths: &[String]) {
-    let fields = "The members that are shown, divided by commas; all of them, unless it is told.";
+    let fields = "The members that are shown, divided by commas; all of them, unless some are given.";
     let expand = "The identifiers in whose place the things are shown that they name, divided by commas. Each needs the right \
                   to read such a thing; what is not seen stays an identifier. They are as at the position of the answer, or a later one.";
     for (name, names, said) in [("expand", paths, expand), ("fields", members, fields)] {
@@ -329,9 +329,9 @@ fn add_parameters(operation: &mut Operation, path: &str, method: &str, need: Nee
     } else if is_of_the_book(path) {
         // The book itself has every event at once.
     } else if method == "get" {
-        let told = "The position that the answer must include; as told by `Ledger-Position`.";
-        header("Min-Position", false, AskedPosition::schema(), told);
-        header("Prefer", false, text(), "`wait=N`: how many seconds to wait for it, 5 unless told, at most 30.");
+        let about = "The position that the answer must include; as `Ledger-Position` has it.";
+        header("Min-Position", false, AskedPosition::schema(), about);
+        header("Prefer", false, text(), "`wait=N`: how many seconds to wait for it, 5 if none is given, at most 30.");
     } else if records {
         let same = "1 to 255 visible ASCII characters. The same key with the same request is answered as before.";
         header(write::IDEMPOTENCY_KEY, moves_money, IdempotencyKey::schema(), same);
@@ -435,7 +435,8 @@ fn add_answers(operation: &mut Operation, path: &str, method: &str) {
             let header = |schema: RefOr<Schema>, description: &str| {
                 HeaderBuilder::new().schema(Some(schema)).description(Some(description)).build()
             };
-            let included = "The position of the book that the answer includes; of the past, the one that is told.";
+            let included =
+                "The position of the book that the answer includes; of the past, the one that was asked for.";
             let position = header(AskedPosition::schema(), included);
             answer.headers.insert("Ledger-Position".into(), position.into());
             if is_operators(path) || is_of_the_book(path) {

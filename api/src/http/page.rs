@@ -68,7 +68,7 @@ pub struct Limit<const MOST: u32>(pub u32);
 /// Of a listing.
 pub type PageLimit = Limit<200>;
 
-/// Where a page begins, as the page before it told.
+/// Where a page begins, as the page before it said.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(transparent)]
 pub struct Cursor(String);
@@ -110,9 +110,9 @@ impl CursorKey {
     fn read(&self, addressed: &Addressed, cursor: &str) -> Result<(Place, bool), ApiError> {
         let read = || {
             let bytes = BASE64_URL_SAFE_NO_PAD.decode(cursor).ok()?;
-            let (told, signature) = bytes.split_last_chunk::<SIGNATURE>()?;
-            self.signing(addressed, told).verify_slice(signature).ok()?;
-            let (position, is_backwards, values) = serde_json::from_slice(told).ok()?;
+            let (signed, signature) = bytes.split_last_chunk::<SIGNATURE>()?;
+            self.signing(addressed, signed).verify_slice(signature).ok()?;
+            let (position, is_backwards, values) = serde_json::from_slice(signed).ok()?;
             Some((Place { position, values }, is_backwards))
         };
         read().ok_or_else(|| {
@@ -123,23 +123,23 @@ impl CursorKey {
     }
 
     fn cursor(&self, addressed: &Addressed, place: &Place, is_backwards: bool) -> String {
-        let told =
+        let signed =
             serde_json::to_vec(&(place.position, is_backwards, &place.values)).expect("texts and numbers are JSON");
-        let signature = self.signing(addressed, &told).finalize().into_bytes();
-        BASE64_URL_SAFE_NO_PAD.encode([&told[..], &signature].concat())
+        let signature = self.signing(addressed, &signed).finalize().into_bytes();
+        BASE64_URL_SAFE_NO_PAD.encode([&signed[..], &signature].concat())
     }
 
     /// Of who asks, and of all that chooses rows: the path, and the parameters of the query in the order of their names.
-    fn signing(&self, Addressed { uri, principal }: &Addressed, told: &[u8]) -> Hmac<Sha256> {
+    fn signing(&self, Addressed { uri, principal }: &Addressed, signed: &[u8]) -> Hmac<Sha256> {
         let query = uri.query().unwrap_or_default();
         let chooses = |name: &str| !listing::PARAMETERS.contains(&name) && !shape::PARAMETERS.contains(&name);
         let mut choosing: Vec<_> = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| chooses(name)).collect();
         choosing.sort();
         let choosing = form_urlencoded::Serializer::new(String::new()).extend_pairs(choosing).finish();
         let mut signing = self.0.clone();
-        // No principal has a line that begins as what is told does.
+        // No principal has a line that begins as the signed text does.
         signing.update(format!("{}\n{choosing}\n{principal}\n", uri.path()).as_bytes());
-        signing.update(told);
+        signing.update(signed);
         signing
     }
 

@@ -17,7 +17,7 @@ use utoipa::openapi::{RefOr, schema::Schema};
 
 use crate::{
     app::App,
-    http::{address::in_path, error::ApiError, moment, wire::pattern_text, write::LEDGER_POSITION},
+    http::{address::in_path, error::ApiError, header::malformed, moment, wire::pattern_text, write::LEDGER_POSITION},
 };
 
 /// Marks a route that edits what a person has seen: it needs `If-Match`, or an idempotency key.
@@ -107,24 +107,26 @@ struct Tag<'a> {
 impl<'a> Named<'a> {
     /// `None` if the header is not there.
     fn read(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<Self>, ApiError> {
-        let malformed = || {
+        let no_tags = || {
             let detail = format!("`{name}` has `*`, or up to {MOST_TAGS} tags such as \"7.1f3a9c2b40d6e8f0\"");
-            ApiError::new("malformed-header", detail).with("header", name.as_str())
+            malformed(name.as_str(), detail)
         };
         let mut tags = Vec::new();
         for header in headers.get_all(name) {
-            let text = header.to_str().map_err(|_| malformed())?;
+            let text = header.to_str().map_err(|_| no_tags())?;
             if text == "*" && tags.is_empty() {
                 return Ok(Some(Self::Any));
             }
-            for tag in text.split(',').map(str::trim) {
-                tags.push(Tag::read(tag).ok_or_else(malformed)?);
+            // Empty elements count for nothing (RFC 9110, section 5.6.1).
+            for tag in text.split(',').map(str::trim).filter(|tag| !tag.is_empty()) {
+                tags.push(Tag::read(tag).ok_or_else(no_tags)?);
             }
         }
         match tags.len() {
-            0 => Ok(None),
+            0 if !headers.contains_key(name) => Ok(None),
+            0 => Err(no_tags()),
             1..=MOST_TAGS => Ok(Some(Self::Tags(tags))),
-            _ => Err(malformed()),
+            _ => Err(no_tags()),
         }
     }
 }
@@ -148,7 +150,7 @@ impl<'a> Tag<'a> {
 /// Whatever is read as the tags of a header.
 pub fn tags_schema() -> RefOr<Schema> {
     let tag = r#"(W/)?"[!#-+\--~]*""#;
-    pattern_text(&format!(r"^(\*|{tag}( *, *{tag}){{0,31}})$"), "\"7.1f3a9c2b40d6e8f0\"")
+    pattern_text(&format!(r"^(\*|[ ,]*{tag}( *,[ ,]*{tag}){{0,31}}[ ,]*)$"), "\"7.1f3a9c2b40d6e8f0\"")
 }
 
 /// What the caller expects of the thing that the path names, by `If-Match`.
@@ -156,8 +158,7 @@ pub fn expected(parts: &Parts) -> Result<Option<Expected>, ApiError> {
     let Some(Named::Tags(tags)) = Named::read(&parts.headers, &header::IF_MATCH)? else { return Ok(None) };
     let named = identifier(parts.extensions.get::<MatchedPath>(), parts.uri.path());
     let Some(aggregate_id) = named.filter(|id| aggregate_type_of(id).is_some()) else {
-        let detail = "nothing at this address has a version";
-        return Err(ApiError::new("malformed-header", detail).with("header", "if-match"));
+        return Err(malformed("if-match", "nothing at this address has a version"));
     };
     // A weak tag matches nothing here (RFC 9110, section 13.1.1).
     let versions = tags.iter().filter(|tag| !tag.is_weak).map(Tag::version).filter(|version| *version > 0).collect();
@@ -201,8 +202,8 @@ mod tests {
         };
         assert_eq!(read("*").expect("a star"), ["*"]);
         assert_eq!(read("\"a\", W/\"b\"").expect("two tags"), ["\"a\"", "\"b\""]);
-        for wrong in
-            ["", "7", "\"a\"b\"", "\"a\", *", "*, \"a\"", "\"a b\"", "\"a\",", "w/\"a\"", &["\"a\""; 33].join(",")]
+        assert_eq!(read(",\"a\", ,").expect("a tag"), ["\"a\""]);
+        for wrong in ["", ",", "7", "\"a\"b\"", "\"a\", *", "*, \"a\"", "\"a b\"", "w/\"a\"", &["\"a\""; 33].join(",")]
         {
             assert_eq!(read(wrong).expect_err(wrong).code(), "malformed-header");
         }

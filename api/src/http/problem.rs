@@ -210,6 +210,7 @@ const OWN: &[Kind] = &[
     // What operators ask of the projections.
     at(ABSENT, "operation-not-found", "There is no such operation"),
     at(CONFLICT, "operation-ended", "The operation has ended already"),
+    at(CONFLICT, "operation-under-way", "The same is done already, or waits for its turn"),
     at(ABSENT, "projection-not-found", "There is no such projection"),
     at(ABSENT, "build-not-found", "The projection has no such build"),
     at(CONFLICT, "other-build", "Another build serves than the one that was to be left"),

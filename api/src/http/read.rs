@@ -1,4 +1,4 @@
-//! Requests that read: one moment of the read model, at least as fresh as was asked for, and told with the answer.
+//! Requests that read: one moment of the read model, at least as fresh as was asked for, which stands in the answer.
 
 use std::{
     ops::{Deref, DerefMut},
@@ -122,7 +122,7 @@ const LOOKED_THROUGH: i64 = 1_000;
 
 impl App {
     /// The rows of several projections whose tables keep every position: the queries choose by the moment themselves,
-    /// which is the position of the one furthest behind where they differ. The first one's version is told.
+    /// which is the position of the one furthest behind where they differ. The answer has the version of the first one.
     pub async fn read_kept(&self, projections: &[&'static str], asking: Asking) -> Result<Rows, ApiError> {
         self.read_kept_with(Plans::Usual, projections, asking).await
     }
@@ -146,7 +146,7 @@ impl App {
     }
 
     /// The rows of several projections as they were at a moment, of which there are none before they are brought back;
-    /// of now, those that are furthest ahead are brought back to where the others are. The first one's version is told.
+    /// of now, those that are furthest ahead are brought back to where the others are. The answer has the version of the first one.
     pub async fn read_at(
         &self,
         projections: &[&'static str],
@@ -261,14 +261,14 @@ impl Steps {
     }
 }
 
-/// What an answer tells of the rows that it was made of.
+/// Of which position and version the rows are that an answer was made of.
 #[derive(Clone, Debug)]
-pub struct Told {
+pub struct ReadAt {
     pub position: Position,
     version: HeaderValue,
 }
 
-impl Told {
+impl ReadAt {
     /// The answer, with the position and the version of the rows.
     pub fn with(self, answer: impl IntoResponse) -> Response {
         let mut response = answer.into_response();
@@ -279,20 +279,20 @@ impl Told {
 }
 
 impl Rows {
-    /// What an answer tells of these rows.
-    pub fn told(&self) -> Told {
+    /// Of which position and version they are.
+    pub fn read_at(&self) -> ReadAt {
         let version = format!("{}/{}", self.name, self.snapshot.version());
         let version = HeaderValue::from_str(&version).expect("the name of a projection is plain ASCII");
-        Told { position: self.position(), version }
+        ReadAt { position: self.position(), version }
     }
 
     /// The answer, with the position and the version of the rows that it was made of.
-    pub fn tell(self, answer: impl IntoResponse) -> Response {
-        self.told().with(answer)
+    pub fn answer(self, answer: impl IntoResponse) -> Response {
+        self.read_at().with(answer)
     }
 
     pub fn show(self, answer: impl Serialize) -> Response {
-        self.tell(json(&answer))
+        self.answer(json(&answer))
     }
 
     /// The connection that queries run on, and who reads.
@@ -300,7 +300,7 @@ impl Rows {
         self.snapshot.parts()
     }
 
-    /// The position at which the rows are what is told.
+    /// The position at which the rows are what the answer shows.
     pub fn position(&self) -> Position {
         let position = self.snapshot.position();
         self.moment.known_at.map_or(position, |known_at| known_at.min(position))
@@ -317,7 +317,7 @@ impl Rows {
         self.moment
     }
 
-    /// The same, as known at the position that is told: for what is read of the book itself, which may go on beyond the
+    /// The same, as known at the position of the answer: for what is read of the book itself, which may go on beyond the
     /// rows.
     pub fn moment_of_the_book(&self) -> Moment {
         Moment { known_at: Some(self.position()), ..self.moment }

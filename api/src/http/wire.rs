@@ -96,14 +96,17 @@ pub trait Beside {
 }
 
 /// The name of such a thing.
-pub struct NameOf<B>(pub String, PhantomData<fn() -> B>);
+pub struct NameOf<B> {
+    pub name: String,
+    of: PhantomData<fn() -> B>,
+}
 
 impl<'de, B: Beside> Deserialize<'de> for NameOf<B> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = String::deserialize(deserializer)?;
         let own = name.strip_prefix(B::PREFIX).and_then(|name| name.strip_prefix('_')).unwrap_or_default();
         if (1..=64).contains(&own.len()) && own.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-            Ok(Self(name, PhantomData))
+            Ok(Self { name, of: PhantomData })
         } else {
             Err(D::Error::custom(format_args!("{} is named `{}_…`", B::NOUN, B::PREFIX)))
         }
@@ -121,7 +124,7 @@ impl<B: Beside> ToSchema for NameOf<B> {}
 
 impl<B> fmt::Debug for NameOf<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.name)
     }
 }
 

@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use daybook_core::{
-    Position,
+    Position, chain,
     clock::Clock,
     domain::function::Function,
     event::AHEAD,
@@ -18,7 +18,7 @@ use daybook_core::{
     store::idempotency::{digest, given},
     writer::{Command, Done, Expected, Idempotency},
 };
-use daybook_identity::CutOff;
+use daybook_identity::{CutOff, Planned};
 use daybook_projections::{engine::Projection, factor_reset::FactorResets, user::Users};
 use serde::{Deserialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
@@ -37,6 +37,7 @@ use crate::{
         body,
         caller::Caller,
         error::ApiError,
+        header::malformed,
         precondition::{self, Edits},
         time::Time,
         wire::{Sentence, pattern_text},
@@ -222,7 +223,7 @@ impl IdempotencyKey {
             Some(key) if (1..=LONGEST_KEY).contains(&key.len()) => Ok(Some(Self(key.to_owned()))),
             _ => {
                 let detail = format!("an idempotency key has 1 to {LONGEST_KEY} visible ASCII characters");
-                Err(ApiError::new("malformed-header", detail).with("header", IDEMPOTENCY_KEY))
+                Err(malformed(IDEMPOTENCY_KEY, detail))
             }
         }
     }
@@ -238,7 +239,7 @@ impl PartialSchema for IdempotencyKey {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Occasion {
-    /// When it took effect; now, unless it is told later than it happened.
+    /// When it took effect; now, unless it is recorded later than it happened.
     pub effective_at: Option<Time>,
     pub reason: Option<Sentence>,
 }
@@ -306,7 +307,7 @@ impl App {
                 // It is found out whether it was recorded, and what it takes ends then.
                 Err(error) if error.code() == "outcome-unknown" => return Err(error),
                 Err(error) => {
-                    app.identity().forget_cut_off(planned).await?;
+                    app.forgotten(planned).await;
                     return Err(error);
                 }
                 Ok(done) => done,
@@ -314,11 +315,18 @@ impl App {
             app.identity().cut_off(&cut_off, app.clock().now()).await?;
             app.rows_follow(followers, done.position).await?;
             app.identity().cut_off(&cut_off, app.clock().now()).await?;
-            app.identity().forget_cut_off(planned).await?;
+            app.forgotten(planned).await;
             sleep(BELIEVED).await;
             Ok(Written { done, status: StatusCode::OK, made_in: None })
         })
         .await
+    }
+
+    /// What is left of it is looked at again, so that no answer depends on it.
+    async fn forgotten(&self, planned: Planned) {
+        if let Err(error) = self.identity().forget_cut_off(planned).await {
+            tracing::warn!(error = %chain(&error), "a cut-off that is done stays written down");
+        }
     }
 
     /// Does something that belongs together, also if the caller hangs up meanwhile.

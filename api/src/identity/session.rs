@@ -85,7 +85,7 @@ impl Beside for Session {
 pub async fn end(
     State(app): State<App>,
     Asker(asker): Asker,
-    Named(NameOf(id, _)): Named<SessionName>,
+    Named(NameOf { name: id, .. }): Named<SessionName>,
 ) -> Result<Response, ApiError> {
     asker.in_session()?;
     let (principal, now) = (asker.person()?, app.clock().now());
@@ -100,7 +100,7 @@ pub async fn end(
 pub async fn end_others(State(app): State<App>, Asker(asker): Asker) -> Result<Response, ApiError> {
     let (principal, kept) = (asker.person()?, asker.in_session()?.id.as_str());
     let now = app.clock().now();
-    app.identity().sessions.end_others(principal.user.as_str(), kept, Ended::ByUser, now).await?;
+    app.identity().sessions.end_but(principal.user.as_str(), Some(kept), Ended::ByUser, now).await?;
     ended().await
 }
 

@@ -36,8 +36,7 @@ use crate::{
         body::JsonBody,
         error::ApiError,
         page::{DEFAULT_LIMIT, PageLimit},
-        time::Day,
-        wire::{Beside, Email, Name, NameOf, json},
+        wire::{Beside, Email, Label, Name, NameOf, json},
         write::LEDGER_POSITION,
     },
 };
@@ -101,8 +100,8 @@ pub struct NewPerson {
     #[schema(example = "Ada Lovelace")]
     name: Name,
     password: SecretText,
-    /// The date of the terms that are accepted: those that `GET /v1/sign-up` shows.
-    terms_dated: Day,
+    /// The SHA-256 of the terms that are accepted: those that `GET /v1/sign-up` shows.
+    terms_sha256: Label,
 }
 
 /// A sign-up that waits for the mail address to be confirmed.
@@ -119,12 +118,13 @@ pub struct Waiting {
 pub async fn make(
     State(app): State<App>,
     client: Client,
-    JsonBody(NewPerson { mail, name, password, terms_dated }): JsonBody<NewPerson>,
+    JsonBody(NewPerson { mail, name, password, terms_sha256 }): JsonBody<NewPerson>,
 ) -> Result<Response, ApiError> {
     let terms = open(&app)?;
-    if terms_dated.0 != terms.dated {
-        let detail = format!("the terms to be accepted are those of {}", terms.dated);
-        return Err(ApiError::field("terms-outdated", "/terms_dated", detail));
+    // Not by their date: a text that was changed under its date is not the one that the person has seen.
+    if terms_sha256.0 != terms.hash.to_string() {
+        let detail = format!("the terms to be accepted are those of {} that GET /v1/sign-up shows", terms.dated);
+        return Err(ApiError::field("terms-outdated", "/terms_sha256", detail));
     }
     let mail = mail.0.trim();
     if !is_email(mail) {
@@ -277,7 +277,7 @@ pub async fn list(
 ) -> Result<Response, ApiError> {
     let limit = limit.map_or(DEFAULT_LIMIT, |limit| limit.0);
     note(&app, &client, &asker, AccessKind::Viewed, "/v1/sign-ups", None).await?;
-    let below = below.as_ref().map(|NameOf(id, _)| id.as_str());
+    let below = below.as_ref().map(|NameOf { name: id, .. }| id.as_str());
     let waiting = app.identity().sign_ups.waiting(below, app.clock().now(), limit).await?;
     let is_full = waiting.len() == limit as usize;
     let next_below = waiting.last().filter(|_| is_full).map(|last| last.id.clone());
@@ -323,7 +323,7 @@ pub async fn make_link(
     State(app): State<App>,
     client: Client,
     Asker(asker): Asker,
-    Named(NameOf(id, _)): Named<SignUpName>,
+    Named(NameOf { name: id, .. }): Named<SignUpName>,
 ) -> Result<Response, ApiError> {
     let now = app.clock().now();
     let found = app.identity().sign_ups.find(&id, now).await?.ok_or_else(not_found)?;
@@ -345,7 +345,7 @@ pub async fn remove(
     State(app): State<App>,
     client: Client,
     Asker(asker): Asker,
-    Named(NameOf(id, _)): Named<SignUpName>,
+    Named(NameOf { name: id, .. }): Named<SignUpName>,
 ) -> Result<Response, ApiError> {
     note(&app, &client, &asker, AccessKind::Acted, "/v1/sign-ups/{id}", Some(&id)).await?;
     if app.identity().sign_ups.remove(&id).await? {

@@ -47,7 +47,7 @@ use uuid::{Builder, Uuid};
 use notes::Notes;
 
 pub use access_log::{Access, AccessKind, AccessLine, AccessLog, Cursor, MONTHS_KEPT};
-pub use cut_off::CutOff;
+pub use cut_off::{CutOff, Planned};
 pub use factor::{Enrolment, FactorKind, FactorOf, Factors, Verdict};
 pub use guessing::{Admitted, Attempt, Guessing, GuessingError, RefusedMinute, network};
 pub use hashing::{Busy, Hashing};

@@ -235,27 +235,16 @@ impl Sessions {
         Ok(self.end_where("id = $4", user, id, by, now).await? == 1)
     }
 
-    /// Ends all sessions of a user but this one, and answers how many.
-    pub async fn end_others(
-        &self,
-        user: &str,
-        kept: &str,
-        by: Ended,
-        now: DateTime<Utc>,
-    ) -> Result<u64, IdentityError> {
-        self.end_where("id <> $4", user, kept, by, now).await
-    }
-
-    /// Ends the sessions of a user, all but the one that is kept.
-    pub(crate) async fn end_but(
+    /// Ends the sessions of a user, all but the one that is kept, and answers how many.
+    pub async fn end_but(
         &self,
         user: &str,
         kept: Option<&str>,
         by: Ended,
         now: DateTime<Utc>,
-    ) -> Result<(), IdentityError> {
+    ) -> Result<u64, IdentityError> {
         // No session has an empty name.
-        self.end_where("id <> $4", user, kept.unwrap_or_default(), by, now).await.map(drop)
+        self.end_where("id <> $4", user, kept.unwrap_or_default(), by, now).await
     }
 
     async fn end_where(
