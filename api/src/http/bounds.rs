@@ -24,6 +24,9 @@ const OF_OPERATORS: &str = "/v1/ops/";
 /// What `Prefer: wait` asks for at most, and as much again for the work itself.
 pub const ANSWERED_WITHIN: Duration = Duration::from_secs(60);
 
+/// Of tables: longer than one may take to be made.
+const TABLES_WITHIN: Duration = Duration::from_secs(660);
+
 /// The layer that refuses what is too long, and gives up what takes too long.
 pub async fn bound(State(edge): State<Edge>, request: Request, next: Next) -> Response {
     if let Err(error) = is_short(&request) {
@@ -31,14 +34,14 @@ pub async fn bound(State(edge): State<Edge>, request: Request, next: Next) -> Re
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         return response;
     }
-    // A workbook of a whole listing is made before its head is sent, and has a time of its own.
-    let is_table = request.method().is_safe() && wants_table(request.headers());
-    if request.uri().path().starts_with(OF_OPERATORS) || is_table {
+    if request.uri().path().starts_with(OF_OPERATORS) {
         return next.run(request).await;
     }
     let changes = !request.method().is_safe();
+    // A table of a whole listing is made before its head is sent.
+    let is_table = !changes && wants_table(request.headers());
     // The body has a time of its own, and comes first.
-    let longest = edge.answered_within;
+    let longest = if is_table { TABLES_WITHIN } else { edge.answered_within };
     match timeout(longest, next.run(request)).await {
         Ok(response) => response,
         Err(_) => too_slow(changes, longest).into_response(),

@@ -1,26 +1,36 @@
 //! A listing as a table: all of its rows, of one moment, as CSV or as a workbook.
 //!
-//! The rows are read a portion at a time and none is kept. A CSV goes out while they are read: if something fails on the
-//! way, the connection breaks, so that nobody takes a part for the whole. A workbook is made in a file without a name
-//! first, since it can only be read once it is complete.
+//! The rows are read a portion at a time and written to a file without a name, which is sent once it is complete. So a failure is
+//! answered by a problem and not by a part of a table, and a caller who reads slowly holds a file and neither a connection nor a
+//! snapshot of the database.
 
 mod csv;
 mod xlsx;
 
-use std::{io, time::Duration};
+use std::{
+    fs::File,
+    io::{self, Seek},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     body::{Body, Bytes},
-    http::{HeaderName, HeaderValue, Uri, header},
-    response::{IntoResponse, Response},
+    http::{HeaderValue, header},
+    response::Response,
 };
 use daybook_projections::{
     Chosen, RowOrder,
     listing::{self, Listed},
 };
-use futures::{Stream, StreamExt, stream};
+use futures::{StreamExt, stream};
 use serde_json::json;
-use tokio::{io::AsyncReadExt, sync::mpsc, task, time::timeout};
+use tokio::{
+    io::AsyncReadExt,
+    sync::mpsc,
+    task,
+    time::{Instant, timeout},
+};
 
 use crate::{
     app::App,
@@ -28,9 +38,9 @@ use crate::{
         columns::{Column, columns},
         error::ApiError,
         listing::{Asking, Question},
-        page::Wanted,
-        past::{Admitted, too_long},
-        read::{Rows, Steps},
+        page::{Addressed, Wanted},
+        past::{Admitted, Turn, too_long},
+        read::{self, ReadAt, Steps},
         shape::Shape,
     },
 };
@@ -48,33 +58,34 @@ pub enum Sheet {
 /// So many rows are read at a time.
 const PORTION: u32 = 500;
 
-/// So many portions wait at most for a caller who reads slowly.
+/// So many portions wait at most to be written.
 const WAITING: usize = 2;
 
-/// How long a caller may take nothing.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a caller may take to read a table.
+const READ_WITHIN: Duration = Duration::from_secs(3_600);
 
 /// So many bytes of a file are read at a time.
 const BLOCK: usize = 64 << 10;
 
 /// The rows of a table, a portion at a time.
 struct Reading {
-    rows: Rows,
+    rows: read::Rows,
     chosen: Chosen,
-    columns: Vec<Column>,
     /// Of the past.
     steps: Option<Steps>,
-    admitted: Admitted,
-}
-
-/// A part of a body that is sent while it is made.
-enum Part {
-    Of(Bytes),
-    End,
 }
 
 /// Rows as they are shown.
 type Portion = Vec<serde_json::Value>;
+
+/// What is handed to the thread that writes.
+enum Handed {
+    Rows(Portion),
+    End,
+}
+
+/// The rows that a table is written of.
+struct Rows(mpsc::Receiver<Handed>);
 
 impl App {
     /// All rows of a listing as a table.
@@ -85,27 +96,63 @@ impl App {
         order: RowOrder,
         shape: Shape,
         asking: Asking,
-        uri: &Uri,
+        Addressed { uri, principal }: &Addressed,
     ) -> Result<Response, ApiError> {
+        let turn = self.exports().turn(principal)?;
+        let admitted = Arc::new(self.exports().admit().await?);
+        let made = self.made::<Q>(sheet, chosen, order, shape, asking, &admitted);
+        let (file, read_at) = timeout(admitted.left(), made).await.map_err(|_| too_long())??;
+        let length = file.metadata().map_err(unwritten)?.len();
+        let noun = uri.path().rsplit('/').next().unwrap_or_default();
+        let disposition = format!("attachment; filename=\"{noun}-{}.{}\"", read_at.position, sheet.ending());
+        let disposition = HeaderValue::from_str(&disposition).expect("an address of ours is plain ASCII");
+        let headers = [
+            (header::CONTENT_TYPE, HeaderValue::from_static(sheet.content_type())),
+            (header::CONTENT_LENGTH, HeaderValue::from(length)),
+            (header::CONTENT_DISPOSITION, disposition),
+        ];
+        Ok(read_at.with((headers, sent(file, turn))))
+    }
+
+    /// The file of the table, at its beginning, and of which position it is.
+    async fn made<Q: Question>(
+        &self,
+        sheet: Sheet,
+        chosen: Chosen,
+        order: RowOrder,
+        shape: Shape,
+        asking: Asking,
+        admitted: &Arc<Admitted>,
+    ) -> Result<(File, ReadAt), ApiError> {
         let columns = asked_for(&shape, columns::<Q::Shown>());
-        let admitted = self.exports().admit().await?;
         let mut rows = self.read_at(&[Q::Row::PROJECTION], asking).await?;
         let steps = rows.is_folded_back().then(|| Steps::to(Wanted::first()));
         if steps.is_none() {
+            rows.bound(admitted).await?;
             let (connection, viewer) = rows.parts();
             listing::open::<Q::Row>(connection, viewer, &chosen, &order).await?;
         }
         let read_at = rows.read_at();
-        let noun = uri.path().rsplit('/').next().unwrap_or_default();
-        let name = format!("{noun}-{}.{}", read_at.position, sheet.ending());
-        let reading = Reading { rows, chosen, columns, steps, admitted };
-        let body = match sheet {
-            Sheet::Csv => reading.into_csv::<Q>().await?,
-            Sheet::Xlsx => reading.into_workbook::<Q>().await?,
-        };
-        let disposition = format!("attachment; filename=\"{name}\"");
-        let disposition = HeaderValue::from_str(&disposition).expect("an address of ours is plain ASCII");
-        Ok(read_at.with(([(header::CONTENT_DISPOSITION, disposition)], body)))
+        let mut reading = Reading { rows, chosen, steps };
+        let (sender, receiver) = mpsc::channel(WAITING);
+        // The thread goes on for a while after a caller has hung up, and counts as long.
+        let admitted = Arc::clone(admitted);
+        let written = task::spawn_blocking(move || {
+            let _admitted = admitted;
+            let mut file = sheet.write(&columns, Rows(receiver))?;
+            file.rewind().map_err(unwritten)?;
+            Ok::<_, ApiError>(file)
+        });
+        while let Some(portion) = reading.portion::<Q>().await? {
+            // Why nobody takes rows any more is the outcome of the thread.
+            if sender.send(Handed::Rows(portion)).await.is_err() {
+                break;
+            }
+        }
+        drop(reading);
+        _ = sender.send(Handed::End).await;
+        let file = written.await.map_err(|error| unwritten(io::Error::other(error)))??;
+        Ok((file, read_at))
     }
 }
 
@@ -123,17 +170,24 @@ impl Sheet {
             Self::Xlsx => "xlsx",
         }
     }
+
+    fn content_type(self) -> &'static str {
+        match self {
+            Self::Csv => csv::CONTENT_TYPE,
+            Self::Xlsx => XLSX,
+        }
+    }
+
+    fn write(self, columns: &[Column], rows: Rows) -> Result<File, ApiError> {
+        match self {
+            Self::Csv => csv::write(columns, rows),
+            Self::Xlsx => xlsx::write(columns, rows),
+        }
+    }
 }
 
 impl Reading {
     /// The next rows as they are shown; `None` once there are no more.
-    async fn next<Q: Question>(&mut self) -> Result<Option<Portion>, ApiError> {
-        match timeout(self.admitted.left(), self.portion::<Q>()).await {
-            Ok(portion) => portion,
-            Err(_) => Err(too_long()),
-        }
-    }
-
     async fn portion<Q: Question>(&mut self) -> Result<Option<Portion>, ApiError> {
         if !self.rows.is_folded_back() {
             let found = listing::next::<Q::Row>(&mut self.rows, PORTION).await?;
@@ -141,79 +195,45 @@ impl Reading {
         }
         let Some(mut steps) = self.steps.take() else { return Ok(None) };
         let found = self.rows.chosen::<Q::Row>(&mut steps, &self.chosen).await?;
-        self.steps = steps.further(found.last().map(|found| found.place.position));
+        let positions: Vec<i64> = found.iter().map(|found| found.place.position).collect();
+        self.steps = steps.further(&positions);
         Ok(Some(shown::<Q>(found.into_iter().map(|found| found.row).collect())))
-    }
-
-    /// Whether the first rows can be read is known before anything is sent.
-    async fn into_csv<Q: Question>(mut self) -> Result<Response, ApiError> {
-        let mut text = csv::head(&self.columns);
-        let mut portion = self.next::<Q>().await?;
-        let (sender, receiver) = mpsc::channel(WAITING);
-        tokio::spawn(async move {
-            while let Some(rows) = portion {
-                csv::write(&rows, &self.columns, &mut text);
-                if !self.send(&sender, Part::Of(std::mem::take(&mut text).into())).await {
-                    return;
-                }
-                portion = match self.next::<Q>().await {
-                    Ok(portion) => portion,
-                    Err(error) => return tracing::warn!(error = error.code(), "a table was cut short"),
-                };
-            }
-            // The head alone, if there are no rows.
-            if text.is_empty() || self.send(&sender, Part::Of(text.into())).await {
-                self.send(&sender, Part::End).await;
-            }
-        });
-        Ok(table(csv::CONTENT_TYPE, [], Body::from_stream(parts(receiver))))
-    }
-
-    /// Hands a part of a body over. Whoever does not take it in time gets no more.
-    async fn send(&self, sender: &mpsc::Sender<Part>, part: Part) -> bool {
-        let patience = self.admitted.left().min(PATIENCE);
-        matches!(timeout(patience, sender.send(part)).await, Ok(Ok(())))
-    }
-
-    async fn into_workbook<Q: Question>(mut self) -> Result<Response, ApiError> {
-        let (sender, receiver) = mpsc::channel::<Portion>(WAITING);
-        let columns = self.columns.clone();
-        let written = task::spawn_blocking(move || xlsx::write(&columns, receiver));
-        while let Some(rows) = self.next::<Q>().await? {
-            // Why nobody takes rows any more, whoever took them says.
-            if sender.send(rows).await.is_err() {
-                break;
-            }
-        }
-        drop((sender, self));
-        let (file, length) = written.await.expect("whoever writes a workbook does not fall")?;
-        let blocks = stream::try_unfold(tokio::fs::File::from_std(file), async |mut file| {
-            let mut block = vec![0; BLOCK];
-            let read = file.read(&mut block).await?;
-            block.truncate(read);
-            Ok::<_, io::Error>((read > 0).then_some((Bytes::from(block), file)))
-        });
-        Ok(table(XLSX, [(header::CONTENT_LENGTH, HeaderValue::from(length))], Body::from_stream(blocks.boxed())))
     }
 }
 
-/// The body made of these parts. One that stops without an end breaks the connection.
-fn parts(receiver: mpsc::Receiver<Part>) -> impl Stream<Item = io::Result<Bytes>> {
-    stream::unfold(Some(receiver), async |receiver| {
-        let mut receiver = receiver?;
-        match receiver.recv().await {
-            Some(Part::Of(bytes)) => Some((Ok(bytes), Some(receiver))),
-            Some(Part::End) => None,
-            None => Some((Err(io::Error::other("the table was cut short")), None)),
+impl Rows {
+    /// The next rows; `None` after the last ones.
+    fn next(&mut self) -> Result<Option<Portion>, ApiError> {
+        match self.0.blocking_recv() {
+            Some(Handed::Rows(rows)) => Ok(Some(rows)),
+            Some(Handed::End) => Ok(None),
+            // The caller has hung up, or the rows cannot be read on.
+            None => Err(ApiError::new("internal", "the table was given up")),
         }
-    })
+    }
+}
+
+/// The file as a body. What is not taken in time is not sent any more.
+fn sent(file: File, turn: Turn) -> Body {
+    let until = Instant::now() + READ_WITHIN;
+    let blocks = stream::try_unfold((tokio::fs::File::from_std(file), turn), move |(mut file, turn)| async move {
+        if Instant::now() > until {
+            return Err(io::Error::other("the table was not read in time"));
+        }
+        let mut block = vec![0; BLOCK];
+        let read = file.read(&mut block).await?;
+        block.truncate(read);
+        Ok((read > 0).then_some((Bytes::from(block), (file, turn))))
+    });
+    Body::from_stream(blocks.boxed())
+}
+
+/// Such as where there is no room for the file.
+fn unwritten(error: io::Error) -> ApiError {
+    tracing::error!(%error, "a table cannot be written");
+    ApiError::new("internal", "the table cannot be written")
 }
 
 fn shown<Q: Question>(rows: Vec<Q::Row>) -> Portion {
     rows.into_iter().map(|row| json!(Q::Shown::from(row))).collect()
-}
-
-fn table<const N: usize>(content_type: &'static str, headers: [(HeaderName, HeaderValue); N], body: Body) -> Response {
-    let content_type = [(header::CONTENT_TYPE, HeaderValue::from_static(content_type))];
-    (content_type, headers, body).into_response()
 }

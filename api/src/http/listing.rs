@@ -3,7 +3,7 @@
 
 use axum::{
     extract::FromRequestParts,
-    http::{HeaderMap, request::Parts},
+    http::{HeaderMap, HeaderValue, header, request::Parts},
     response::Response,
 };
 use daybook_projections::{
@@ -17,7 +17,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     app::App,
     http::{
-        accept::liked_best,
+        accept::preferred,
         address::{read_at_moment, read_page, read_pairs},
         authentication::unauthenticated,
         caller::Caller,
@@ -208,11 +208,11 @@ impl<Q: Question, S: Sync> FromRequestParts<S> for One<Q> {
 
 /// Whether the caller wants all of a listing as one table.
 pub fn wants_table(headers: &HeaderMap) -> bool {
-    matches!(liked_best(&FORMS, headers), Some(Form::Table(_)))
+    matches!(preferred(&FORMS, headers), Some(Form::Table(_)))
 }
 
 fn form(headers: &HeaderMap) -> Result<Form, ApiError> {
-    liked_best(&FORMS, headers).ok_or_else(|| {
+    preferred(&FORMS, headers).ok_or_else(|| {
         let allowed = FORMS.map(|(_, media_type)| media_type);
         ApiError::new("not-acceptable", format!("a listing comes as {}", allowed.join(", "))).with("allowed", allowed)
     })
@@ -267,15 +267,26 @@ pub fn not_found<L: Listed>() -> ApiError {
 impl App {
     /// A page of the rows of one projection, or a table of all of them.
     pub async fn list<Q: Question>(&self, asked: Listing<Q>) -> Result<Response, ApiError> {
+        let mut listed = self.listed(asked).await?;
+        // What keeps answers must not give the one form for the other.
+        listed.headers_mut().append(header::VARY, HeaderValue::from_static("Accept"));
+        Ok(listed)
+    }
+
+    async fn listed<Q: Question>(&self, asked: Listing<Q>) -> Result<Response, ApiError> {
         let Listing { question, paging, asking, addressed, order, shape, form } = asked;
         let chosen = question.chosen()?;
         if let Form::Table(sheet) = form {
-            return self.export::<Q>(sheet, chosen, order, shape, asking, &addressed.uri).await;
+            return self.export::<Q>(sheet, chosen, order, shape, asking, &addressed).await;
         }
         let uri = addressed.uri.clone();
-        let mut walk = self.walk(addressed, paging)?.in_order(order);
+        let mut walk = self.walk(addressed, paging)?.in_order(order.clone());
         let mut rows = self.read_at(&[Q::Row::PROJECTION], asking.clone()).await?;
-        let found = rows.chosen::<Q::Row>(&mut walk.steps, &chosen).await?;
+        let mut found = rows.chosen::<Q::Row>(&mut walk.steps, &chosen).await?;
+        // All rows before have gone meanwhile, so that what comes after them is the first page.
+        if found.is_empty() && walk.again(&order) {
+            found = rows.chosen::<Q::Row>(&mut walk.steps, &chosen).await?;
+        }
         let found = found.into_iter().map(|found| (found.place, found.row)).collect();
         if shape.is_whole() {
             let page = walk.page_of(found, Q::Shown::from);

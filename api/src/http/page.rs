@@ -116,7 +116,7 @@ impl CursorKey {
             Some((Place { position, values }, is_backwards))
         };
         read().ok_or_else(|| {
-            let detail = "the cursor was not given by this listing with these filters and this order to whoever asks; \
+            let detail = "the cursor was not given by this listing with these filters and this order to this caller; \
                           begin again without one";
             ApiError::new("invalid-cursor", detail).with("parameter", "cursor")
         })
@@ -162,7 +162,7 @@ impl CursorKey {
         }
         let (first, last) = (rows.first().map(|(place, _)| place), rows.last().map(|(place, _)| place));
         let bounded = looked_through.map(|position| Place { position, values: Vec::new() });
-        // Whoever has come back from a page can go there again.
+        // From a page that was reached by going back, the one after it can be reached again.
         let (before, after) = match wanted.is_backwards {
             true => (first.filter(|_| is_full), last),
             false => (first.filter(|_| wanted.after.is_some()), if is_full { last } else { bounded.as_ref() }),
@@ -227,7 +227,12 @@ impl Wanted {
         Self { after: Some(after), ..self }
     }
 
-    /// How many rows to read: one more than the page has, which tells whether there is a next one.
+    /// The first page, of as many rows as this one.
+    pub fn from_the_beginning(self) -> Self {
+        Self { after: None, is_backwards: false, ..self }
+    }
+
+    /// How many rows to read: one more than the page has, which shows whether there is a next one.
     pub fn rows(&self) -> i64 {
         i64::from(self.limit) + 1
     }
@@ -237,7 +242,7 @@ impl<T: Serialize> Page<T> {
     /// The answer, with links to the first page and to those beside this one. The only page has none: an address that was
     /// written by mistake, with a secret in it, is not repeated.
     pub fn answer(self, uri: &Uri) -> Response {
-        let has_cursor = uri.query().unwrap_or_default().split('&').any(|part| part.starts_with("cursor="));
+        let has_cursor = uri.query().unwrap_or_default().split('&').any(is_cursor);
         let links = [
             (has_cursor || self.has_more).then(|| link(uri, "first", None)),
             self.previous_cursor.as_deref().map(|cursor| link(uri, "prev", Some(cursor))),
@@ -253,9 +258,14 @@ impl<T: Serialize> Page<T> {
     }
 }
 
+/// Whether a part of a query is the cursor, however its name is written.
+fn is_cursor(part: &str) -> bool {
+    form_urlencoded::parse(part.as_bytes()).any(|(name, _)| name == "cursor")
+}
+
 fn link(uri: &Uri, relation: &str, cursor: Option<&str>) -> String {
     let query = uri.query().unwrap_or_default().split('&');
-    let kept = query.filter(|part| !part.is_empty() && !part.starts_with("cursor=")).map(str::to_owned);
+    let kept = query.filter(|part| !part.is_empty() && !is_cursor(part)).map(str::to_owned);
     let query: Vec<String> = kept.chain(cursor.map(|cursor| format!("cursor={cursor}"))).collect();
     let query = if query.is_empty() { String::new() } else { format!("?{}", query.join("&")) };
     format!("<{}{query}>; rel=\"{relation}\"", uri.path())

@@ -1,7 +1,11 @@
 //! Reads that take long, which are those of the past and of whole listings: so few at once that connections remain for
 //! everything else, and each of them for so long at most.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use daybook_projections::ReadError;
 use tokio::{
@@ -22,7 +26,7 @@ pub struct PastOptions {
 }
 
 impl PastOptions {
-    /// Of whole listings, which go out while they are read.
+    /// Of whole listings.
     pub fn of_exports() -> Self {
         Self { longest: Duration::from_secs(600), ..Self::default() }
     }
@@ -41,7 +45,21 @@ pub struct Gate {
     options: PastOptions,
     /// What they do.
     what: &'static str,
+    /// How many each principal has, where that is counted.
+    turns: Turns,
 }
+
+type Turns = Arc<Mutex<HashMap<String, usize>>>;
+
+/// One of the few that a principal may have at a time.
+#[derive(Debug)]
+pub struct Turn {
+    turns: Turns,
+    principal: String,
+}
+
+/// So many one principal may have at a time.
+const OF_A_PRINCIPAL: usize = 2;
 
 /// One such read that was let in.
 #[derive(Debug)]
@@ -53,7 +71,20 @@ pub struct Admitted {
 impl Gate {
     pub fn new(options: PastOptions, connections: u32, what: &'static str) -> Self {
         let permits = (connections / options.share.max(1)).max(1);
-        Self { permits: Arc::new(Semaphore::new(permits as usize)), options, what }
+        Self { permits: Arc::new(Semaphore::new(permits as usize)), options, what, turns: Turns::default() }
+    }
+
+    /// Counts one of a principal, until what is answered is dropped.
+    pub fn turn(&self, principal: &str) -> Result<Turn, ApiError> {
+        let mut turns = locked(&self.turns);
+        let count = turns.entry(principal.to_owned()).or_default();
+        if *count >= OF_A_PRINCIPAL {
+            let detail =
+                format!("{OF_A_PRINCIPAL} such answers of yours are being made or read; end one of them first");
+            return Err(ApiError::new("too-many-requests", detail).retry_after(1));
+        }
+        *count += 1;
+        Ok(Turn { turns: Arc::clone(&self.turns), principal: principal.to_owned() })
     }
 
     pub async fn admit(&self) -> Result<Admitted, ApiError> {
@@ -62,6 +93,22 @@ impl Gate {
         let overloaded = |_| ApiError::new("overloaded", detail).retry_after(1);
         let permit = permit.map_err(overloaded)?.expect("nobody closes the gate");
         Ok(Admitted { _permit: permit, deadline: Instant::now() + self.options.longest })
+    }
+}
+
+fn locked(turns: &Turns) -> MutexGuard<'_, HashMap<String, usize>> {
+    turns.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut turns = locked(&self.turns);
+        if let Some(count) = turns.get_mut(&self.principal) {
+            *count -= 1;
+            if *count == 0 {
+                turns.remove(&self.principal);
+            }
+        }
     }
 }
 
@@ -86,7 +133,7 @@ impl Admitted {
 
 /// More would have to be read than one request may.
 pub fn too_long() -> ApiError {
-    let detail = "so many events or rows are behind the answer that it takes too long; ask for less: a shorter period, a \
-                  further filter, or the statement and the history, which keep every position";
+    let detail = "so many events or rows are behind the answer that it takes too long; ask for less: a shorter period or a \
+                  further filter. Of the past, the statement and the history are read faster: they keep every position";
     ApiError::new("read-too-long", detail)
 }

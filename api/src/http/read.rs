@@ -206,6 +206,16 @@ impl<'a> Walk<'a> {
         self
     }
 
+    /// The way to the first page, if this one leads back.
+    pub fn again(&mut self, order: &RowOrder) -> bool {
+        let is_backwards = self.steps.wanted.is_backwards;
+        if is_backwards {
+            let wanted = self.steps.wanted.clone().from_the_beginning();
+            self.steps = Steps { order: order.clone(), ..Steps::to(wanted) };
+        }
+        is_backwards
+    }
+
     /// The position of the last row of the page before.
     pub fn before(&self) -> Option<i64> {
         self.steps.before()
@@ -248,10 +258,12 @@ impl Steps {
         self.wanted.after.as_ref().map(|place| place.position)
     }
 
-    /// Those to the rows that come after what these steps have found; `None` if there are no more. `last` is the position of
-    /// the last row that was found.
-    pub fn further(self, last: Option<i64>) -> Option<Self> {
+    /// Those to the rows that come after the ones that these steps have found at `positions`; `None` if there are no more.
+    pub fn further(self, positions: &[i64]) -> Option<Self> {
+        let last = positions.last().copied();
         let position = match self.progress {
+            // More were looked through than are taken at once.
+            _ if positions.len() as i64 >= self.wanted.rows() => last?,
             Progress::Unread | Progress::Done | Progress::AtOnce => return None,
             Progress::Back(_) => last?,
             Progress::Bounded(position) => position,
@@ -279,6 +291,11 @@ impl ReadAt {
 }
 
 impl Rows {
+    /// Lets no statement take longer than this read may.
+    pub async fn bound(&mut self, admitted: &Admitted) -> Result<(), ApiError> {
+        bound(&mut self.snapshot, admitted).await
+    }
+
     /// Of which position and version they are.
     pub fn read_at(&self) -> ReadAt {
         let version = format!("{}/{}", self.name, self.snapshot.version());

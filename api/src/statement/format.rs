@@ -4,7 +4,7 @@ use axum::http::HeaderMap;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use crate::http::accept::liked_best;
+use crate::http::accept::preferred;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -29,6 +29,6 @@ const FORMATS: [(Format, &str); 4] = [
 impl Format {
     /// As `Accept` says; JSON where it says nothing that is here.
     pub fn wanted(headers: &HeaderMap) -> Self {
-        liked_best(&FORMATS, headers).unwrap_or(Self::Json)
+        preferred(&FORMATS, headers).unwrap_or(Self::Json)
     }
 }

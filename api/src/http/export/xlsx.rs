@@ -6,16 +6,17 @@
 
 use std::{
     fs::File,
-    io::{self, BufWriter, Seek, Write},
+    io::{self, BufWriter},
 };
 
+use chrono::{DateTime, Datelike, Timelike};
 use rust_xlsxwriter::{ExcelDateTime, Format, Workbook, Worksheet, XlsxError};
 use serde_json::Value;
-use tokio::sync::mpsc::Receiver;
 
 use crate::http::{
     columns::{Cell, Column},
     error::ApiError,
+    export::{Rows, unwritten},
 };
 
 /// So many digits of a number a spreadsheet keeps.
@@ -24,36 +25,29 @@ const DIGITS: usize = 15;
 /// So many lines a sheet has at most, the head among them.
 const LINES: u32 = 1_048_576;
 
-/// Writes the rows that are handed over into a file without a name; answers with it, at its beginning, and its length.
-pub fn write(columns: &[Column], mut rows: Receiver<Vec<Value>>) -> Result<(File, u64), ApiError> {
+/// Writes the rows that are handed over.
+pub fn write(columns: &[Column], mut rows: Rows) -> Result<File, ApiError> {
     let mut book = Workbook::new();
-    let sheet = book.add_worksheet_with_constant_memory().map_err(unwritten)?;
+    let sheet = book.add_worksheet_with_constant_memory().map_err(failed)?;
     let mut writing = Writing { day: Format::new(), moment: Format::new(), columns, sheet, line: 0 };
     writing.day = writing.day.set_num_format("yyyy-mm-dd");
     writing.moment = writing.moment.set_num_format("yyyy-mm-dd hh:mm:ss.000");
-    writing.head().map_err(unwritten)?;
-    while let Some(rows) = rows.blocking_recv() {
+    writing.head().map_err(failed)?;
+    while let Some(rows) = rows.next()? {
         for row in rows {
             if writing.line == LINES {
                 return Err(too_many());
             }
-            writing.row(&row).map_err(unwritten)?;
+            writing.row(&row)?;
         }
     }
-    kept(&mut book).map_err(|error| {
-        tracing::error!(%error, "a workbook cannot be written");
-        ApiError::new("internal", "the workbook cannot be written")
-    })
+    kept(&mut book).map_err(unwritten)
 }
 
-fn kept(book: &mut Workbook) -> io::Result<(File, u64)> {
+fn kept(book: &mut Workbook) -> io::Result<File> {
     let mut file = BufWriter::new(tempfile::tempfile()?);
     book.save_to_writer(&mut file).map_err(io::Error::other)?;
-    file.flush()?;
-    let mut file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
-    file.rewind()?;
-    let length = file.metadata()?.len();
-    Ok((file, length))
+    file.into_inner().map_err(io::IntoInnerError::into_error)
 }
 
 fn too_many() -> ApiError {
@@ -61,9 +55,15 @@ fn too_many() -> ApiError {
     ApiError::new("read-too-long", detail)
 }
 
-fn unwritten(error: XlsxError) -> ApiError {
-    tracing::error!(%error, "a workbook cannot be written");
-    ApiError::new("internal", "the workbook cannot be written")
+fn failed(error: XlsxError) -> ApiError {
+    unwritten(io::Error::other(error))
+}
+
+fn too_large(column: &Column, row: &Value) -> ApiError {
+    let (column, of) = (&column.name, row["id"].as_str().unwrap_or_default());
+    let detail =
+        format!("`{column}` of `{of}` has more than the 32,767 characters of a cell in a workbook; ask for `text/csv`");
+    ApiError::new("read-too-long", detail)
 }
 
 struct Writing<'a> {
@@ -83,34 +83,54 @@ impl Writing<'_> {
         Ok(())
     }
 
-    fn row(&mut self, row: &Value) -> Result<(), XlsxError> {
+    fn row(&mut self, row: &Value) -> Result<(), ApiError> {
         for (column, at) in self.columns.iter().zip(0..) {
-            match column.cell(row) {
-                Cell::Empty => {}
-                Cell::Text(text) => drop(self.sheet.write_string(self.line, at, text)?),
-                Cell::Truth(truth) => drop(self.sheet.write_boolean(self.line, at, truth)?),
-                Cell::Number(number) => match exact(&number) {
-                    Some(exact) => drop(self.sheet.write_number(self.line, at, exact)?),
-                    None => drop(self.sheet.write_string(self.line, at, number)?),
-                },
-                Cell::Day(day) => {
-                    let day = ExcelDateTime::parse_from_str(&day)?;
-                    self.sheet.write_datetime_with_format(self.line, at, day, &self.day)?;
-                }
-                Cell::Moment(moment) => {
-                    let moment = ExcelDateTime::parse_from_str(moment.trim_end_matches('Z'))?;
-                    self.sheet.write_datetime_with_format(self.line, at, moment, &self.moment)?;
-                }
-            }
+            self.cell(at, column.cell(row)).map_err(|error| match error {
+                XlsxError::MaxStringLengthExceeded => too_large(column, row),
+                error => failed(error),
+            })?;
         }
         self.line += 1;
         Ok(())
     }
+
+    fn cell(&mut self, at: u16, cell: Cell) -> Result<(), XlsxError> {
+        match cell {
+            Cell::Empty => {}
+            Cell::Text(text) => drop(self.sheet.write_string(self.line, at, text)?),
+            Cell::Truth(truth) => drop(self.sheet.write_boolean(self.line, at, truth)?),
+            Cell::Number(number) => match exact(&number) {
+                Some(exact) => drop(self.sheet.write_number(self.line, at, exact)?),
+                None => drop(self.sheet.write_string(self.line, at, number)?),
+            },
+            Cell::Day(day) => {
+                let day = ExcelDateTime::parse_from_str(&day)?;
+                self.sheet.write_datetime_with_format(self.line, at, day, &self.day)?;
+            }
+            Cell::Moment(moment) => match milliseconds(&moment)? {
+                Some(moment) => drop(self.sheet.write_datetime_with_format(self.line, at, moment, &self.moment)?),
+                None => drop(self.sheet.write_string(self.line, at, moment)?),
+            },
+        }
+        Ok(())
+    }
+}
+
+/// The moment without what is smaller than a millisecond, which a spreadsheet would round.
+fn milliseconds(moment: &str) -> Result<Option<ExcelDateTime>, XlsxError> {
+    let Ok(moment) = DateTime::parse_from_rfc3339(moment) else { return Ok(None) };
+    let moment = moment.naive_utc();
+    let part = |part: u32| u8::try_from(part).expect("months, days, hours and minutes are small");
+    let Ok(year) = u16::try_from(moment.year()) else { return Ok(None) };
+    let day = ExcelDateTime::from_ymd(year, part(moment.month()), part(moment.day()))?;
+    let seconds = f64::from(moment.second()) + f64::from(moment.nanosecond() / 1_000_000) / 1_000.0;
+    day.and_hms(u16::from(part(moment.hour())), part(moment.minute()), seconds).map(Some)
 }
 
 /// The number as a spreadsheet computes with it, unless it would lose digits.
 fn exact(number: &str) -> Option<f64> {
-    let digits = number.bytes().filter(u8::is_ascii_digit).skip_while(|digit| *digit == b'0').count();
+    let kept = if number.contains('.') { number.trim_end_matches('0') } else { number };
+    let digits = kept.bytes().filter(u8::is_ascii_digit).skip_while(|digit| *digit == b'0').count();
     number.parse().ok().filter(|_| digits <= DIGITS)
 }
 
@@ -123,7 +143,16 @@ mod tests {
         assert_eq!(exact("-12.00"), Some(-12.0));
         assert_eq!(exact("0.000000000000001"), Some(1e-15));
         assert_eq!(exact("123456789012345"), Some(123_456_789_012_345.0));
+        assert_eq!(exact("10000000000000.00"), Some(1e13));
         assert_eq!(exact("1234567890123456"), None);
         assert_eq!(exact("12345678901234.05"), None);
+    }
+
+    #[test]
+    fn a_moment_is_one_up_to_the_last_microsecond_of_a_minute() {
+        let written = |moment: &str| milliseconds(moment).expect(moment).expect(moment).to_excel();
+        let millisecond = 0.001 / 86_400.0;
+        let between = written("2026-01-02T00:00:00Z") - written("2026-01-01T23:59:59.999999Z");
+        assert!((between - millisecond).abs() < millisecond / 2.0, "{between}");
     }
 }
