@@ -280,11 +280,11 @@ impl App {
             return self.export::<Q>(sheet, chosen, order, shape, asking, &addressed).await;
         }
         let uri = addressed.uri.clone();
-        let mut walk = self.walk(addressed, paging)?.in_order(order.clone());
+        let mut walk = self.walk(addressed, paging)?.in_order(order);
         let mut rows = self.read_at(&[Q::Row::PROJECTION], asking.clone()).await?;
         let mut found = rows.chosen::<Q::Row>(&mut walk.steps, &chosen).await?;
         // All rows before have gone meanwhile, so that what comes after them is the first page.
-        if found.is_empty() && walk.again(&order) {
+        if found.is_empty() && walk.again(order) {
             found = rows.chosen::<Q::Row>(&mut walk.steps, &chosen).await?;
         }
         let found = found.into_iter().map(|found| (found.place, found.row)).collect();

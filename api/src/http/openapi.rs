@@ -14,7 +14,7 @@ use utoipa::{
         extensions::ExtensionsBuilder,
         header::HeaderBuilder,
         path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem},
-        schema::{ObjectBuilder, Schema, Type},
+        schema::{AnyOfBuilder, ArrayBuilder, ObjectBuilder, Schema, Type},
         security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
     },
 };
@@ -221,6 +221,14 @@ pub fn describe_listing(operation: &mut Operation, declared: &Declared) {
     let at = position_of(parameters, "cursor");
     parameters.insert(at, sort.into());
     add_shape(parameters, at + 1, &declared.members, &declared.paths);
+    let things = ArrayBuilder::new().items(shaped_thing());
+    let page = ObjectBuilder::new()
+        .property("data", things)
+        .property("next_cursor", ObjectBuilder::new().schema_type(Type::String))
+        .property("has_more", ObjectBuilder::new().schema_type(Type::Boolean))
+        .required("data")
+        .required("has_more");
+    or_shaped(operation, page.into());
     if let Some(RefOr::T(answer)) = operation.responses.responses.get_mut("200") {
         for media_type in [export::CSV, export::XLSX] {
             answer.content.insert(media_type.into(), Content::new(Some(text())).into());
@@ -259,6 +267,22 @@ pub fn describe_one(operation: &mut Operation, declared: &Declared) {
     let parameters = operation.parameters.get_or_insert_default();
     let at = position_of(parameters, "as_of");
     add_shape(parameters, at, &declared.all_members, &declared.paths);
+    or_shaped(operation, shaped_thing().into());
+}
+
+/// A thing of which some members are shown, or in which others are shown in the place of identifiers.
+fn shaped_thing() -> ObjectBuilder {
+    ObjectBuilder::new().description(Some("As `fields` and `expand` ask for it."))
+}
+
+/// Adds to the answer what it is with `fields` or `expand`.
+fn or_shaped(operation: &mut Operation, shaped: Schema) {
+    if let Some(RefOr::T(answer)) = operation.responses.responses.get_mut("200")
+        && let Some(RefOr::T(content)) = answer.content.get_mut("application/json")
+        && let Some(whole) = content.schema.take()
+    {
+        content.schema = Some(AnyOfBuilder::new().item(whole).item(shaped).into());
+    }
 }
 
 fn position_of(parameters: &[RefOr<Parameter>], name: &str) -> usize {

@@ -228,7 +228,7 @@ impl Wanted {
     }
 
     /// The first page, of as many rows as this one.
-    pub fn from_the_beginning(self) -> Self {
+    pub fn begun_again(self) -> Self {
         Self { after: None, is_backwards: false, ..self }
     }
 

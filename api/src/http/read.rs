@@ -207,11 +207,11 @@ impl<'a> Walk<'a> {
     }
 
     /// The way to the first page, if this one leads back.
-    pub fn again(&mut self, order: &RowOrder) -> bool {
+    pub fn again(&mut self, order: RowOrder) -> bool {
         let is_backwards = self.steps.wanted.is_backwards;
         if is_backwards {
-            let wanted = self.steps.wanted.clone().from_the_beginning();
-            self.steps = Steps { order: order.clone(), ..Steps::to(wanted) };
+            let wanted = self.steps.wanted.clone().begun_again();
+            self.steps = Steps { order, ..Steps::to(wanted) };
         }
         is_backwards
     }
