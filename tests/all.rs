@@ -7,6 +7,7 @@ mod identity;
 mod laws;
 mod log;
 mod nouns;
+mod panel;
 mod projections;
 mod scenarios;
 mod store;

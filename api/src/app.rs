@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use axum::Router;
 use chrono::TimeDelta;
 use daybook_core::{
     chain,
@@ -45,7 +44,6 @@ use crate::{
         sweep::{self, SweepOptions},
     },
     operate::{health::Room, rebuild::Rebuilds},
-    routes,
 };
 
 /// How long the connections of the pool may take to come back.
@@ -367,11 +365,6 @@ impl App {
 impl Running {
     pub fn app(&self) -> &App {
         &self.app
-    }
-
-    /// Everything that the server answers.
-    pub fn router(&self) -> Router {
-        routes::router(self.app.clone())
     }
 
     pub fn keeper(&self) -> &Keeper {

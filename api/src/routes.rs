@@ -7,7 +7,7 @@ use axum::{
     body::Bytes,
     http::{StatusCode, header::CONTENT_TYPE},
     middleware::{from_fn, from_fn_with_state},
-    routing::get,
+    routing::{get, post},
 };
 use daybook_core::domain::function::Function;
 use utoipa::openapi::{OpenApi, path::Operation};
@@ -318,22 +318,6 @@ fn table() -> Vec<Route> {
 /// Where the metrics are, unless they have an address of their own.
 const METRICS: &str = "/metrics";
 
-/// What the server answers at its root, for whoever opens it in a browser.
-const ADDRESSES: &str = "Daybook, a billing ledger.
-
-/docs          the API, to look at and to try
-/openapi.json  its description
-/problems      every way in which a request can fail
-/readyz        how the server and its projections are
-/log/checkpoint  the latest signed checkpoint of the transparency log
-";
-
-/// Everything that the server answers.
-pub fn router(app: App) -> Router {
-    let edge = app.edge().clone();
-    with_layers(authenticated(routes_of(app.clone()), app), edge)
-}
-
 /// What an address of its own answers to the programs that watch the server: whoever reaches it needs no token.
 pub fn watched(app: App) -> Router {
     let edge = Edge { hosts: app.edge().hosts.clone(), ..Edge::default() };
@@ -358,8 +342,7 @@ pub fn routes_of(app: App) -> Router {
     // By itself the viewer would have a server of somebody else look at the description.
     let viewer = utoipa_swagger_ui::Config::from("/openapi.json").validator_url("none");
     routes
-        .route("/", get(ADDRESSES))
-        .route("/sign-in", get(demonstration::page).post(demonstration::use_link))
+        .route("/sign-in/link", post(demonstration::use_link))
         .route("/problems", get(problem::list))
         .route("/problems/{code}", get(problem::show))
         .merge(SwaggerUi::new("/docs").config(viewer))

@@ -212,7 +212,8 @@ impl Served {
         let running = App::start(database().await.store().await, AppOptions::default()).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
-        let serving = tokio::spawn(serve(listener, running.router(), options, stop.clone()));
+        let serving =
+            tokio::spawn(serve(listener, daybook_panel::router(running.app().clone()), options, stop.clone()));
         Self { address, running, serving, stop }
     }
 

@@ -167,7 +167,7 @@ async fn without_encryption_a_stranger_is_refused() {
     let app = behind_a_proxy().await;
     let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let router = daybook_api::router(app.app().clone());
+    let router = daybook_panel::router(app.app().clone());
     let serving = tokio::spawn(serve(listener, router, ConnectionOptions::default(), CancellationToken::new()));
     for path in ["/v1/me", "/livez"] {
         let answer = Answer::to(from(&own.ip().to_string()).get(format!("http://{}:{port}{path}", own.ip()))).await;

@@ -128,7 +128,8 @@ impl Served {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
         let options = ConnectionOptions { certificates: Some(certificates), ..options };
-        let serving = tokio::spawn(serve(listener, running.router(), options, stop.clone()));
+        let serving =
+            tokio::spawn(serve(listener, daybook_panel::router(running.app().clone()), options, stop.clone()));
         Self { address, running, serving, stop }
     }
 

@@ -23,5 +23,5 @@ mod sealed;
 mod secrets;
 mod shapes;
 mod shown;
-mod time_travel;
+pub mod time_travel;
 mod walls;

@@ -256,7 +256,7 @@ async fn history() -> (Ledger, Vec<RawEvent>, TestApp) {
 }
 
 /// Waits until every projection has the whole book.
-pub(super) async fn arrived(app: &TestApp) {
+pub async fn arrived(app: &TestApp) {
     let (store, head) = (app.database.store().await, app.position().await);
     let reader = Reader::new(&store, BOARD, None);
     for projection in BOARD {

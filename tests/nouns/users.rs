@@ -552,7 +552,7 @@ async fn a_link_into_a_demonstration_stands_for_the_password() {
     let staff = guests.iter().find(|guest| guest.kind == "staff").unwrap();
     let link = staff.link.strip_prefix("/sign-in?").unwrap().to_owned();
     let client = Client::builder().redirect(Policy::none()).build().unwrap();
-    let form = client.post(format!("{}/sign-in", app.url)).body(link);
+    let form = client.post(format!("{}/sign-in/link", app.url)).body(link);
     let used = Answer::to(form.header("content-type", "application/x-www-form-urlencoded")).await;
     assert_eq!(used.status, 303, "{}", used.text);
     let browser = Browser::of(&used);

@@ -125,29 +125,30 @@ impl TestApp {
     }
 
     pub async fn guarded_on_with(database: TestDatabase, options: AppOptions) -> Self {
-        Self::serving(database, options, routes_of).await
+        Self::serving(database, options, daybook_panel::router).await
     }
 
     pub async fn with(database: TestDatabase, options: AppOptions) -> Self {
         Self::serving(database, options, |app| {
             let signing = from_fn_with_state(Some(gateway(&app)), as_a_program);
-            routes_of(app).route("/panic", get(fall)).layer(from_fn(viewer::see)).layer(signing)
+            let edge = app.edge().clone();
+            let routes = daybook_panel::routes_of(app.clone()).route("/panic", get(fall));
+            let routes = routes.layer(from_fn(viewer::see)).layer(signing);
+            with_layers(authenticated(routes, app), edge)
         })
         .await
     }
 
-    async fn serving(database: TestDatabase, mut options: AppOptions, routes: impl FnOnce(App) -> Router) -> Self {
+    async fn serving(database: TestDatabase, mut options: AppOptions, router: impl FnOnce(App) -> Router) -> Self {
         let keys = TempDir::new().expect("a directory can be made");
         options.identity.keys = keys.path().to_owned();
         let running = App::start(database.store().await, options).await.expect("the application starts");
         let app = running.app().clone();
-        let routes = routes(app.clone());
+        let router = router(app);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let url = format!("http://{}", listener.local_addr().expect("a listener has an address"));
         let server = tokio::spawn(async move {
-            let edge = app.edge().clone();
-            let routes = with_layers(authenticated(routes, app), edge);
-            serve(listener, routes, ConnectionOptions::default(), CancellationToken::new()).await;
+            serve(listener, router, ConnectionOptions::default(), CancellationToken::new()).await;
         });
         Self { database, url, client: Client::new(), running: Some(running), server, _keys: keys }
     }

@@ -127,7 +127,12 @@ async fn serve_ledger(
     }
 
     let stopping = CancellationToken::new();
-    let serving = daybook_api::serve(listener, running.router(), config.callers(certificates), stopping.clone());
+    let serving = daybook_api::serve(
+        listener,
+        daybook_panel::router(running.app().clone()),
+        config.callers(certificates),
+        stopping.clone(),
+    );
     let watching = watch(watched, running.app(), stopping.clone());
     let serving = async {
         tokio::join!(serving, watching);

@@ -30,16 +30,19 @@ pub fn protect(headers: &mut HeaderMap, path: &str) {
     for (name, value) in ALWAYS {
         headers.entry(name).or_insert(value);
     }
-    let is_page = headers
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().to_ascii_lowercase().starts_with(b"text/html"));
     let policy = match path.strip_prefix("/docs") {
         Some("") => VIEWER,
         Some(rest) if rest.starts_with('/') => VIEWER,
-        _ if is_page => PAGE,
+        _ if is_page(headers) => PAGE,
         _ => NO_PAGE,
     };
     headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(policy);
+}
+
+/// Whether a browser shows the answer as a page.
+pub fn is_page(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().to_ascii_lowercase().starts_with(b"text/html"))
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use crate::http::{
     arrival::{Edge, arrive},
     body,
     bounds::bound,
-    browsers::protect,
+    browsers::{is_page, protect},
     error::ApiError,
 };
 
@@ -60,7 +60,8 @@ async fn answer(mut request: Request, next: Next) -> Response {
     let mut response = next.run(request).instrument(span.clone()).await;
 
     let status = response.status();
-    if status.is_client_error() || status.is_server_error() {
+    // A page says by itself why it is not what was asked for.
+    if (status.is_client_error() || status.is_server_error()) && !is_page(response.headers()) {
         let error = response.extensions_mut().remove().unwrap_or_else(|| ApiError::of_status(status));
         response = problem(response, &error, &id);
         if status == StatusCode::UNAUTHORIZED {

@@ -13,6 +13,7 @@ pub mod caller;
 pub mod columns;
 pub mod connections;
 pub mod cors;
+pub mod desk;
 pub mod error;
 pub mod export;
 pub mod header;

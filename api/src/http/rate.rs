@@ -38,6 +38,10 @@ pub struct RateOptions {
     pub of_address: u32,
 }
 
+/// What is answered to everybody alike.
+const SAME_FOR_ALL: [&str; 8] =
+    ["/assets/", "/docs", "/livez", "/log/", "/metrics", "/openapi.json", "/problems", "/readyz"];
+
 #[derive(Debug)]
 pub struct Rates {
     principals: Option<Buckets>,
@@ -59,7 +63,7 @@ impl Rates {
     /// on with a revoked token takes nobody's sign-in, and notices come in bursts, as many as a user may send.
     pub fn count(&self, path: &str, found: Option<&Authenticated>, shows: bool, address: IpAddr) -> Option<Standing> {
         let is_of_the_log = path.starts_with("/log/") && found.is_some();
-        if !path.starts_with("/v1/") && path != "/sign-in" && !is_of_the_log {
+        if !is_of_the_log && SAME_FOR_ALL.iter().any(|same| path.starts_with(same)) {
             return None;
         }
         let (principals, networks, network) = (self.principals.as_ref(), self.networks.as_ref(), || network(address));

@@ -5,9 +5,9 @@
 
 use axum::{
     Form,
-    extract::{Query, State},
+    extract::State,
     http::{HeaderName, HeaderValue, header},
-    response::{Html, IntoResponse, Redirect, Response},
+    response::{IntoResponse, Redirect, Response},
 };
 use daybook_core::{
     Actor, Context, Metadata,
@@ -20,7 +20,7 @@ use daybook_core::{
     store::read_events,
     writer::Command,
 };
-use daybook_identity::{AccessKind, Level, NewLink, NewSession, Purpose, Secret, Standing};
+use daybook_identity::{AccessKind, Level, NewLink, NewSession, Purpose, Secret};
 use daybook_projections::{customer, user};
 use serde::Deserialize;
 use uuid::Uuid;
@@ -128,28 +128,6 @@ pub struct Linked {
     link: String,
 }
 
-/// The page of a link: one button. Looking at it does not use the link up.
-pub async fn page(State(app): State<App>, Query(Linked { link }): Query<Linked>) -> Result<Response, ApiError> {
-    taken(&app)?;
-    let link = Secret::new(link);
-    let standing = app.identity().links.look(&link, Purpose::SignIn, app.clock().now()).await?;
-    // What is put into the page is what was made here, and is plain letters and digits.
-    let Standing::Usable(_) = standing else {
-        return Err(ApiError::new(
-            "link-used",
-            "the link was used, has expired, or is none: each start prints new ones",
-        ));
-    };
-    let page = format!(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Daybook</title>\
-         <body><h1>Daybook</h1><p>This link signs you in once.</p>\
-         <form method=\"post\" action=\"/sign-in\"><input type=\"hidden\" name=\"link\" value=\"{}\">\
-         <button>Sign in</button></form></body></html>",
-        link.expose()
-    );
-    Ok((private(), Html(page)).into_response())
-}
-
 /// Uses a link up, and begins a session.
 pub async fn use_link(
     State(app): State<App>,
@@ -172,7 +150,7 @@ pub async fn use_link(
     // Nor have they anything to show once more.
     let secret = app.identity().sessions.step_up(&Secret::new(secret.expose()), now).await?.unwrap_or(secret);
     log(&app, &client, AccessKind::SignedIn, &found.user, Some(&session.id)).await?;
-    let mut response = (private(), Redirect::to("/docs/")).into_response();
+    let mut response = (private(), Redirect::to("/")).into_response();
     response.headers_mut().append(header::SET_COOKIE, cookie(&app, &secret));
     Ok(response)
 }

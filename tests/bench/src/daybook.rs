@@ -244,7 +244,7 @@ pub async fn over_http(server: &Server, ledger: &Ledger, play: Play<'_>) -> Resu
     let database = server.fresh(Some(&ledger.template)).await?;
     let running = start(server, &database).await?;
     let token = staff_token(&running).await?;
-    let (address, serving) = serve(running.router()).await?;
+    let (address, serving) = serve(daybook_panel::router(running.app().clone())).await?;
     let mut callers = Vec::new();
     for number in 0..play.callers {
         let (client, deposits) =
@@ -354,7 +354,7 @@ impl Ground {
         }
         follow(&running).await?;
         let stop = CancellationToken::new();
-        let (address, guarded) = serve_as_the_server(running.router(), &stop).await?;
+        let (address, guarded) = serve_as_the_server(daybook_panel::router(running.app().clone()), &stop).await?;
         let (open, unguarded) = serve_as_the_server(open_router(&running), &stop).await?;
         let (serving, accounts) = (vec![guarded, unguarded], Arc::clone(&ledger.accounts));
         Ok(Self { database, running, address, open, serving, stop, accounts, staff, customer, login })

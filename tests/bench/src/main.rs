@@ -28,7 +28,7 @@ use cluster::{Machine, Server};
 use load::Span;
 use measure::{Section, Unit};
 use rivals::{cala, postgres_es, sql_function};
-use sections::{appending, deposits, identity, listing, rebuild, start_up, statement, verify};
+use sections::{appending, deposits, identity, listing, pages, rebuild, start_up, statement, verify};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -66,7 +66,7 @@ enum Child {
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const SECTIONS: [&str; 15] = [
+const SECTIONS: [&str; 16] = [
     "spread",
     "bytes",
     "hot",
@@ -78,6 +78,7 @@ const SECTIONS: [&str; 15] = [
     "verify",
     "statement",
     "listing",
+    "pages",
     "history",
     "long-book",
     "start-up",
@@ -276,6 +277,7 @@ impl Bench {
             }
             "statement" => statement::statement(self).await,
             "listing" => listing::listing(self).await,
+            "pages" => pages::pages(self).await,
             "history" => appending::history(self).await,
             _ => {
                 let book = match long.take() {

@@ -30,10 +30,10 @@ pub async fn everything(house: &mut House) {
     house.secrets[0].1 = Some(place);
     let form = format!("link={}", text_of(&house.secrets[0].0));
     let kind = "application/x-www-form-urlencoded";
-    let request = house.client.post(format!("{}/sign-in", house.url)).header("content-type", kind);
+    let request = house.client.post(format!("{}/sign-in/link", house.url)).header("content-type", kind);
     let used = Answer::to(request.header("sec-fetch-site", "same-origin").body(form)).await;
     assert!(used.status < 400, "{}", used.text);
-    house.keep("answer POST /sign-in", &used);
+    house.keep("answer POST /sign-in/link", &used);
 
     let customer = json!({ "name": PERSONAL[8].1, "email": PERSONAL[9].1 });
     let customer = id(&house.post(&staff, "/v1/customers", "", customer).await);

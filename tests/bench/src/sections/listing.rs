@@ -37,7 +37,7 @@ pub async fn listing(bench: &Bench) -> Result<Section, Failure> {
 
     let running = daybook::start_unwatched(server, &database).await?;
     let token = daybook::staff_token(&running).await?;
-    let (ours, serving) = daybook::serve(running.router()).await?;
+    let (ours, serving) = daybook::serve(daybook_panel::router(running.app().clone())).await?;
     let (open, serving_open) = daybook::serve(daybook::open_router(&running)).await?;
     let pool = server.pool(&database, 20).await?;
     let bare_router = Router::new().route("/invoices", get(bare)).with_state(pool.clone());

@@ -4,6 +4,7 @@ pub mod appending;
 pub mod deposits;
 pub mod identity;
 pub mod listing;
+pub mod pages;
 pub mod rebuild;
 pub mod start_up;
 pub mod statement;

@@ -38,7 +38,7 @@ pub async fn statement(bench: &Bench) -> Result<Section, Failure> {
     let account = Book::account(0)?;
     let running = daybook::start_unwatched(server, &database).await?;
     let token = daybook::staff_token(&running).await?;
-    let (ours, serving) = daybook::serve(running.router()).await?;
+    let (ours, serving) = daybook::serve(daybook_panel::router(running.app().clone())).await?;
     let pool = server.pool(&database, 20).await?;
     let (theirs, serving_bare) =
         daybook::serve(limits::bare_select(pool.clone(), account.as_str().to_owned(), LINES)).await?;
