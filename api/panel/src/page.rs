@@ -135,8 +135,8 @@ pub fn failure(visit: &Visit, refused: &Refused) -> Response {
     let title = title.unwrap_or_else(|| language.say("failure"));
     let content = Content::of(title, &Failure { visit, refused, text });
     let mut response = content.with_status(visit, refused.status);
-    if let Some(after) = &refused.retry_after {
-        response.headers_mut().insert(header::RETRY_AFTER, after.clone());
+    if let Some(after) = refused.retry_after.as_deref().and_then(|after| after.parse().ok()) {
+        response.headers_mut().insert(header::RETRY_AFTER, after);
     }
     response
 }
@@ -144,7 +144,8 @@ pub fn failure(visit: &Visit, refused: &Refused) -> Response {
 /// A refusal in the reader's language, where the catalogue has it; else as the API says it.
 pub fn explained(visit: &Visit, refused: &Refused) -> String {
     let message = visit.language.find(&format!("problem-{}", refused.code), &[]);
-    message.unwrap_or_else(|| if refused.detail.is_empty() { refused.title.clone() } else { refused.detail.clone() })
+    message
+        .unwrap_or_else(|| if refused.detail.is_empty() { refused.title.to_string() } else { refused.detail.clone() })
 }
 
 /// Makes a page of what the layers around the routes have refused, for whoever looks at pages.

@@ -160,7 +160,7 @@ pub fn flow(visit: &Visit, title: String, heads: [String; 2], whole: &Piece, pie
         shapes.push(Drawn::Line { class: "band", points: down });
         shapes.push(bar(piece, x, y));
         // A label at the right edge begins further left.
-        let at = x.min(WIDTH - 260).max(0);
+        let at = x.clamp(0, WIDTH - 260);
         shapes.push(Drawn::Text { class: "label", x: at, y: y + 36, text: named(piece) });
         x += width;
         y += 44;

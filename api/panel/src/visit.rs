@@ -80,11 +80,12 @@ pub struct Answer {
 pub struct Refused {
     pub status: StatusCode,
     pub code: String,
-    pub title: String,
+    pub title: Box<str>,
     pub detail: String,
     /// By the pointer of a field of the body.
     pub fields: Vec<(String, String)>,
-    pub retry_after: Option<HeaderValue>,
+    /// As the header of the answer has it.
+    pub retry_after: Option<String>,
 }
 
 pub type Outcome = Result<Response, Refused>;
@@ -281,10 +282,14 @@ impl Refused {
         Self {
             status: parts.status,
             code,
-            title: problem.title,
+            title: problem.title.into(),
             detail: problem.detail,
             fields: problem.errors.into_iter().map(|error| (error.pointer, error.detail)).collect(),
-            retry_after: parts.headers.get(header::RETRY_AFTER).cloned(),
+            retry_after: parts
+                .headers
+                .get(header::RETRY_AFTER)
+                .and_then(|after| after.to_str().ok())
+                .map(str::to_owned),
         }
     }
 
@@ -292,7 +297,7 @@ impl Refused {
         Self {
             status: StatusCode::NOT_FOUND,
             code: "not-found".into(),
-            title: String::new(),
+            title: "".into(),
             detail: String::new(),
             fields: Vec::new(),
             retry_after: None,

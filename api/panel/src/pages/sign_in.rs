@@ -75,7 +75,7 @@ impl<'a> Door<'a> {
         let mut response = Content::of(title, &self).with_status(self.visit, status);
         // An address with a link in it is told to no other page.
         response.headers_mut().insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-        if let Some(after) = refused.and_then(|refused| refused.retry_after.clone()) {
+        if let Some(after) = refused.and_then(|refused| refused.retry_after.as_deref()?.parse().ok()) {
             response.headers_mut().insert(header::RETRY_AFTER, after);
         }
         response

@@ -68,7 +68,7 @@ pub async fn show(visit: &Visit, asked: Asked<'_>) -> Outcome {
         Some(month) => format!("{month}-01").parse::<NaiveDate>().ok(),
         None => latest(visit, of_account, zone).await,
     };
-    let month = month.ok_or_else(|| Refused::not_found()).map(first_of)?;
+    let month = month.ok_or_else(Refused::not_found).map(first_of)?;
     let next = month.checked_add_months(Months::new(1)).unwrap_or(month);
     let mut query = format!("from={month}&to={next}");
     for name in ["as_of", "as_known_at"] {
@@ -79,7 +79,7 @@ pub async fn show(visit: &Visit, asked: Asked<'_>) -> Outcome {
     if let Some((_, format, ending)) =
         visit.asked("format").and_then(|asked| FORMS.iter().find(|(_, name, _)| *name == asked))
     {
-        return download(visit, &format!("{}?{query}&format={format}", asked.path), *ending, month).await;
+        return download(visit, &format!("{}?{query}&format={format}", asked.path), ending, month).await;
     }
     let answer = visit.read(&format!("{}?{query}", asked.path)).await?;
     let statement = &answer.body;
