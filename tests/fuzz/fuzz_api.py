@@ -1,7 +1,7 @@
 """Asks a server of demonstration data for whatever its description allows, and for much that it does not, as each kind of
 principal, with schemathesis.
 
-usage: fuzz_api.py DIRECTORY_OF_THE_PROGRAMS SECONDS_PER_PRINCIPAL
+usage: fuzz_api.py DIRECTORY_OF_THE_PROGRAMS SECONDS_PER_PRINCIPAL [SEED]
 """
 
 import json
@@ -29,7 +29,7 @@ CHECKS = [
 LEFT_OUT = ["/v1/tokens/{id}/revoke", "/v1/users/{id}/disable"]
 
 
-def main(programs: Path, seconds: int) -> int:
+def main(programs: Path, seconds: int, seed: str | None) -> int:
     with tempfile.TemporaryDirectory(prefix="daybook-fuzz-") as home:
         environment = {**os.environ, "DAYBOOK_HOME": home, "DATABASE_URL": "", "RUST_LOG": "error"}
         daybook = programs / "daybook"
@@ -44,7 +44,7 @@ def main(programs: Path, seconds: int) -> int:
         try:
             url = address(server)
             print(f"serving at {url}", flush=True)
-            failed = [name for name, token in principals(daybook, environment, url) if not fuzz(url, name, token, seconds)]
+            failed = [name for name, token in principals(daybook, environment, url) if not fuzz(url, name, token, seconds, seed)]
             with urllib.request.urlopen(f"{url}/livez") as live:
                 assert live.status == 200
         finally:
@@ -78,7 +78,7 @@ def principals(daybook: Path, environment: dict, url: str):
         yield role, token("--role", role)
 
 
-def fuzz(url: str, name: str, token: str, seconds: int) -> bool:
+def fuzz(url: str, name: str, token: str, seconds: int, seed: str | None) -> bool:
     print(f"asking as {name} for {seconds} s", flush=True)
     command = [
         Path(sys.executable).parent / "schemathesis", "run", f"{url}/openapi.json",
@@ -90,6 +90,8 @@ def fuzz(url: str, name: str, token: str, seconds: int) -> bool:
         "--no-color",
         "--warnings", "off",
     ]
+    if seed:
+        command += ["--seed", seed]
     for path in LEFT_OUT:
         command += ["--exclude-path", path]
     environment = {**os.environ, "SCHEMATHESIS_HOOKS": str(Path(__file__).with_name("hooks.py"))}
@@ -104,4 +106,4 @@ def fuzz(url: str, name: str, token: str, seconds: int) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]).resolve(), int(sys.argv[2])))
+    sys.exit(main(Path(sys.argv[1]).resolve(), int(sys.argv[2]), *(sys.argv[3:] or [None])))

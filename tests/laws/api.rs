@@ -30,7 +30,7 @@ fn dollars(amount: &str) -> Value {
 #[tokio::test]
 async fn s71_one_error_shape() {
     // As many as are asked before the last one.
-    let rates = RateOptions { of_principal: 0, of_address: 10 };
+    let rates = RateOptions { of_principal: 0, of_address: 12 };
     let app = TestApp::with(database().await, AppOptions { rates, ..AppOptions::default() }).await;
     let customers = || app.request(Method::POST, "/v1/customers");
     let written = |body: &str| customers().header("content-type", "application/json").body(body.to_owned());

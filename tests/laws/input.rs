@@ -253,8 +253,12 @@ async fn a_body_in_another_encoding_is_not_read() {
 }
 
 #[tokio::test]
-async fn the_root_answers_with_the_addresses() {
-    let app = TestApp::start().await;
+async fn the_root_is_a_page_and_what_is_no_page_stays_json() {
+    let app = TestApp::guarded().await;
     let answer = Answer::to(app.request(Method::GET, "/")).await;
-    assert!(answer.status == 200 && answer.text.contains("/docs") && answer.text.contains("/openapi.json"));
+    assert!(answer.status == 200 && answer.text.contains("name=\"password\""), "{}", answer.text);
+    for path in ["/v1/nothing", "/v1", "/log/nothing", "/nothing"] {
+        Answer::to(app.request(Method::GET, path)).await.refused(404, "not-found");
+        Answer::to(app.request(Method::POST, path)).await.refused(404, "not-found");
+    }
 }

@@ -1,9 +1,10 @@
 //! A browser: Debian's chromium, driven by its chromedriver. Anything that a page writes into the console fails the test.
 
-use std::{path::PathBuf, process::Stdio};
+use std::{fs, path::PathBuf, process::Stdio};
 
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
@@ -22,7 +23,7 @@ pub struct Chrome {
     session: String,
     url: String,
     http: reqwest::Client,
-    _profile: TempDir,
+    profile: TempDir,
 }
 
 fn chromium() -> PathBuf {
@@ -78,13 +79,12 @@ impl Chrome {
             .expect("the browser starts");
         let session = client.session_id().await.expect("a session").expect("a session has a name");
         let http = reqwest::Client::new();
-        Self { client, driver, at, session, url: url.to_owned(), http, _profile: profile }
+        Self { client, driver, at, session, url: url.to_owned(), http, profile }
     }
 
-    pub async fn close(self) {
-        let Self { client, mut driver, .. } = self;
-        client.close().await.expect("the window closes");
-        driver.kill().await.expect("a running driver can be killed");
+    pub async fn close(mut self) {
+        self.client.clone().close().await.expect("the window closes");
+        self.driver.kill().await.expect("a running driver can be killed");
     }
 
     async fn ask(&self, command: &str, body: Value) -> Value {
@@ -219,6 +219,12 @@ impl Chrome {
         self.tell("Emulation.setEmulatedMedia", json!({ "features": features })).await;
     }
 
+    /// Keeps what the window shows as a picture.
+    pub async fn picture(&self, file: &std::path::Path) {
+        let picture = self.client.screenshot().await.expect("the window can be drawn");
+        std::fs::write(file, picture).expect("a picture can be written");
+    }
+
     /// How many pixels the page is wider than its window.
     pub async fn too_wide(&self) -> i64 {
         let script = "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
@@ -228,6 +234,22 @@ impl Chrome {
     /// Lets pages run scripts, or does not.
     pub async fn scripts(&self, may_run: bool) {
         self.tell("Emulation.setScriptExecutionDisabled", json!({ "value": !may_run })).await;
+    }
+}
+
+/// A test that falls leaves no browser behind: a driver that is killed does not end it.
+impl Drop for Chrome {
+    fn drop(&mut self) {
+        let profile = self.profile.path().display().to_string();
+        for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let of_it = fs::read(process.path().join("cmdline"))
+                .is_ok_and(|line| String::from_utf8_lossy(&line).contains(&profile));
+            let id = process.file_name().to_str().and_then(|id| id.parse().ok()).and_then(Pid::from_raw);
+            if let Some(id) = id.filter(|_| of_it) {
+                // One that has ended meanwhile needs nothing.
+                let _ = kill_process(id, Signal::KILL);
+            }
+        }
     }
 }
 

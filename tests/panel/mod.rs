@@ -4,5 +4,6 @@ mod chrome;
 mod figures;
 mod house;
 mod pages;
+mod screenshots;
 mod sources;
 mod tasks;

@@ -153,6 +153,7 @@ here = jetzt hier
 no-factor = Sie haben keinen zweiten Faktor.
 factor-since = Authenticator, seit
 recovery-codes-left = Übrige Ersatzcodes
+api-docs = Die Schnittstelle für Programme
 preferences = Wie Seiten geschrieben sind
 keep = Übernehmen
 factor-reset-pending = Jemand hat verlangt, Ihren zweiten Faktor zu entfernen. Wenn Sie es nicht waren, brechen Sie es ab.

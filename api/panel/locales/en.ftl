@@ -153,6 +153,7 @@ here = here now
 no-factor = You have no second factor.
 factor-since = Authenticator, since
 recovery-codes-left = Recovery codes left
+api-docs = The API, for programs
 preferences = How pages are written
 keep = Keep
 factor-reset-pending = Somebody has asked to take your second factor off. If it was not you, cancel it.

@@ -20,7 +20,7 @@ use axum::{
     Router,
     http::Request,
     middleware::from_fn_with_state,
-    routing::{get, post},
+    routing::{any, get, post},
 };
 use daybook_api::{App, authenticated, with_layers};
 
@@ -58,7 +58,7 @@ fn routes_in(house: &House, app: App) -> Router {
         .route("/reports", get(pages::reports::show))
         .route("/do/{operation}", get(form::show).post(form::send))
         .route("/assets/{name}", get(assets::show))
-        .route("/{*path}", get(pages::show))
+        .route("/{*path}", any(pages::show))
         .with_state(house.clone());
     daybook_api::routes_of(app).merge(pages)
 }
@@ -66,7 +66,6 @@ fn routes_in(house: &House, app: App) -> Router {
 /// What somebody asks for in a browser, and no program.
 fn is_of_pages<B>(request: &Request<B>) -> bool {
     let path = request.uri().path();
-    !["/v1/", "/log/", "/docs", "/openapi.json", "/problems", "/livez", "/readyz", "/metrics"]
-        .iter()
-        .any(|other| path.starts_with(other))
+    let others = ["/v1", "/log", "/docs", "/openapi.json", "/problems", "/livez", "/readyz", "/metrics"];
+    !others.iter().any(|other| path.strip_prefix(other).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
 }

@@ -3,7 +3,7 @@
 use askama::Template;
 use axum::{
     extract::{Request, State},
-    http::{HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     middleware::Next,
     response::{Html, IntoResponse, Response},
 };
@@ -148,12 +148,15 @@ pub fn explained(visit: &Visit, refused: &Refused) -> String {
         .unwrap_or_else(|| if refused.detail.is_empty() { refused.title.to_string() } else { refused.detail.clone() })
 }
 
+/// Whether a browser asks, which wants pages first.
+pub fn is_wanted(headers: &HeaderMap) -> bool {
+    headers.get(header::ACCEPT).is_some_and(|accept| accept.as_bytes().starts_with(b"text/html"))
+}
+
 /// Makes a page of what the layers around the routes have refused, for whoever looks at pages.
 pub async fn failures(State(house): State<House>, request: Request, next: Next) -> Response {
     let wants_page = request.method() == Method::GET || request.method() == Method::POST;
-    let wants_page = wants_page
-        && crate::is_of_pages(&request)
-        && request.headers().get(header::ACCEPT).is_some_and(|accept| accept.as_bytes().starts_with(b"text/html"));
+    let wants_page = wants_page && crate::is_of_pages(&request) && is_wanted(request.headers());
     if !wants_page {
         return next.run(request).await;
     }

@@ -132,6 +132,10 @@ mod tests {
     use fluent_bundle::FluentResource;
 
     use super::*;
+    use crate::{
+        declared::{Declared, Member, Need, Shape},
+        map::message,
+    };
 
     fn names(file: &str) -> BTreeSet<String> {
         let resource = FluentResource::try_new(file.to_owned()).expect("a file of messages");
@@ -164,5 +168,53 @@ mod tests {
         assert_eq!(asking("fr,en;q=0.8"), "en");
         assert_eq!(asking("tlh"), "en");
         assert_eq!(asking("\u{21}\u{21}"), "en");
+    }
+
+    /// All names of members and all words that a value of this shape can show.
+    fn shown(shape: &Shape, fields: &mut BTreeSet<String>, words: &mut BTreeSet<String>) {
+        match shape {
+            Shape::Object(members) => {
+                for Member { name, shape, .. } in members {
+                    fields.insert(name.clone());
+                    shown(shape, fields, words);
+                }
+            }
+            Shape::Word(all) => words.extend(all.iter().cloned()),
+            Shape::Choice(choices) => {
+                for (word, held) in choices {
+                    words.insert(word.clone());
+                    held.iter().for_each(|held| shown(held, fields, words));
+                }
+            }
+            Shape::List(of) => shown(of, fields, words),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn everything_that_the_api_declares_has_words_in_each_language() {
+        let (mut fields, mut words, mut messages) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        for operation in &Declared::of(&daybook_api::openapi()).0 {
+            if !operation.path.starts_with("/v1/") || operation.need == Need::Nothing {
+                continue;
+            }
+            if operation.method == "GET" {
+                messages.insert(message(&operation.path["/v1".len()..]));
+            } else {
+                messages.insert(format!("do-{}", dashed(&operation.id)));
+            }
+            for member in &operation.query {
+                fields.insert(member.name.clone());
+                shown(&member.shape, &mut fields, &mut words);
+            }
+            operation.body.iter().for_each(|body| shown(body, &mut fields, &mut words));
+            shown(&operation.answer, &mut fields, &mut words);
+        }
+        messages.extend(fields.iter().map(|field| format!("field-{}", dashed(field))));
+        messages.extend(words.iter().map(|word| format!("word-{}", dashed(word))));
+        for language in ALL.iter() {
+            let missing: Vec<_> = messages.iter().filter(|name| language.find(name, &[]).is_none()).collect();
+            assert!(missing.is_empty(), "{}.ftl lacks {missing:?}", language.tag);
+        }
     }
 }

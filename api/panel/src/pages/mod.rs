@@ -54,6 +54,16 @@ pub async fn show(State(house): State<House>, request: Request) -> Response {
     }
     let (parts, _) = request.into_parts();
     let visit = Visit::of(&parts, &house);
+    let is_known = visit.path == "/audit/difference" || house.api().reading(&format!("/v1{}", visit.path)).is_some();
+    if !is_known {
+        // A program gets what it gets at every address where nothing is.
+        let wants_page = crate::page::is_wanted(&parts.headers);
+        return if wants_page {
+            visit.finish(Err(Refused::not_found()))
+        } else {
+            StatusCode::NOT_FOUND.into_response()
+        };
+    }
     if !visit.is_signed_in() {
         return visit.to_sign_in();
     }
