@@ -27,6 +27,7 @@ pub use config::{Config, LogFormat};
 pub use http::admission::Hosts;
 pub use http::arrival::{Edge, Proxies};
 pub use http::authentication::{Authenticated, Means};
+pub use http::browsers::protect;
 pub use http::connections::{ConnectionOptions, serve};
 pub use http::cors::Origins;
 pub use http::desk::{Desk, Visitor};

@@ -65,7 +65,7 @@ async fn pages_are_made_of_what_the_server_has() {
     let link = app.app().identity().links.make(new, app.app().clock().now()).await.unwrap();
     let page = app.get_at_once(&format!("/sign-in?link={}", link.expose())).await;
     assert_eq!((page.status, protected(&page, "/sign-in").as_str()), (200, PAGE), "{}", page.text);
-    assert_eq!((page.header("referrer-policy"), page.header("cache-control")), ("no-referrer", "no-store"));
+    assert_eq!((page.header("referrer-policy"), page.header("cache-control")), ("same-origin", "no-store"));
     assert!(!page.text.contains("<style") && !page.text.contains("style="), "{}", page.text);
 
     // The style of a statement stands in it, so that a copy is whole; no other does.

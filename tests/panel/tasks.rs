@@ -326,6 +326,23 @@ async fn staff_looks_as_the_customer_does_and_can_do_nothing() {
     task.ends().await;
 }
 
+#[tokio::test]
+async fn a_token_is_made_that_may_what_was_ticked() {
+    let task = Task::new().await;
+    task.signs_in("owner@example.org").await;
+    task.chrome.go("/do/tokens_make").await;
+    task.chrome.fill("name", "books").await;
+    let right = task.chrome.client.find(Locator::Css("main input[value='invoices.read']")).await.unwrap();
+    right.click().await.unwrap();
+    task.chrome.press("Make a token").await;
+    task.chrome.fill("_secret", PASSWORD).await;
+    task.chrome.press("Make a token").await;
+    task.chrome.until_it_says("Keep this now").await;
+    let listed = task.house.app.page_reads(task.house.who(Panel::Customer), "/v1/tokens").await;
+    assert_eq!(listed.body["tokens"][0]["functions"], json!(["invoices.read"]), "{}", listed.text);
+    task.ends().await;
+}
+
 /// With scripts, parts of the page are exchanged, and the way back leads through what was seen.
 #[tokio::test]
 async fn the_way_back_leads_through_what_was_seen() {
@@ -384,6 +401,54 @@ async fn pages_in_german_fit_and_say_no_english_word_of_ours() {
             assert!(!text.contains(english), "{path} says `{english}`: {text}");
         }
     }
+    task.ends().await;
+}
+
+#[tokio::test]
+async fn an_edit_sends_what_differs_and_takes_away_what_was_emptied() {
+    let task = Task::new().await;
+    let staff = task.house.who(Panel::Staff);
+    let payer = json!({
+        "customer": task.house.customer.as_str(), "kind": "company", "name": "Ada Ltd", "tax_number": "GB123",
+        "address": { "country": "GB", "city": "London" },
+    });
+    let payer = made(&task.house.app, staff, "/v1/payers", payer).await;
+    let before = task.house.app.position().await;
+    task.signs_in("clerk@example.org").await;
+    task.chrome.go(&format!("/do/payers_edit?id={payer}")).await;
+    task.chrome.fill("name", "Ada plc").await;
+    task.chrome.client.find(Locator::Css("main [name='tax_number']")).await.unwrap().clear().await.unwrap();
+    task.chrome.press("Change the payer").await;
+    task.chrome.until_it_says("Done: Change the payer.").await;
+    let shown = task.house.app.page_reads(staff, &format!("/v1/payers/{payer}")).await;
+    assert_eq!((&shown.body["name"], &shown.body["tax_number"]), (&json!("Ada plc"), &Value::Null), "{}", shown.text);
+    assert_eq!(task.house.app.position().await, before + 2, "the address was not moved");
+    task.ends().await;
+}
+
+/// In German a comma divides off the decimals, and what could be either of two numbers is neither.
+#[tokio::test]
+async fn numbers_are_read_as_the_language_writes_them() {
+    let task = Task::new().await;
+    let sent = async |amount: &str| {
+        let body = format!(
+            "_key={}&account={}&method=card&amount.amount={amount}&amount.currency=USD",
+            uuid::Uuid::now_v7(),
+            task.account
+        );
+        let request = task.house.app.from_page(task.house.who(Panel::Staff), Method::POST, "/do/payments_start");
+        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        let request =
+            request.header("content-type", "application/x-www-form-urlencoded").header("accept-language", "de");
+        client.execute(request.body(body).build().unwrap()).await.unwrap().status().as_u16()
+    };
+    assert_eq!((sent("1.250,50").await, sent("12,5").await, sent("1.250").await), (303, 303, 422));
+    let position = task.house.app.position().await.to_string();
+    let listed = task.house.app.from_page(task.house.who(Panel::Staff), Method::GET, "/v1/payments");
+    let listed = daybook_tests::api::Answer::to(listed.header("min-position", position)).await;
+    let amounts: Vec<&Value> =
+        listed.body["data"].as_array().unwrap().iter().map(|row| &row["amount"]["amount"]).collect();
+    assert_eq!(amounts, [&json!("12.50"), &json!("1250.50")]);
     task.ends().await;
 }
 

@@ -29,13 +29,14 @@ fn stand_in(directory: &Path, name: &str, text: &str) {
 /// `./run` where everything that is built lies in this directory, and the stand-ins with it.
 fn run(directory: &Path, verb: &str) -> Command {
     stand_in(directory, "cargo", CARGO);
-    for program in ["hledger", "ledger", "bean-check", "bean-query"] {
+    for program in ["hledger", "ledger", "bean-check", "bean-query", "chromium", "chromedriver"] {
         stand_in(directory, program, "#!/bin/sh\n");
     }
     let path = env::var_os("PATH").unwrap_or_default();
     let path = env::join_paths([directory.to_owned()].into_iter().chain(env::split_paths(&path))).unwrap();
     let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../run"));
     command.arg(verb).env("PATH", path).env("CARGO_TARGET_DIR", directory).env_remove("DAYBOOK_TEST_MINUTES");
+    command.env("DAYBOOK_FUZZ_SECONDS", "0");
     command
 }
 

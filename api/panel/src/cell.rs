@@ -295,8 +295,8 @@ fn is_moment(text: &str) -> bool {
 /// How a word is to be taken: as good, as something that waits, or as something that needs somebody.
 fn manner(word: &str) -> &'static str {
     match word {
-        "credited" | "paid" | "processed" | "won" | "settled" | "running" | "active" | "succeeded" | "answered"
-        | "present" | "ready" => "good",
+        "credited" | "paid" | "processed" | "won" | "settled" | "running" | "active" | "done" | "succeeded"
+        | "answered" | "present" | "ready" => "good",
         "in_progress" | "pledged" | "new" | "open" | "pending" | "part_paid" | "issued" | "waiting" | "building" => {
             "waits"
         }

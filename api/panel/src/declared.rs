@@ -102,7 +102,12 @@ pub const THINGS: [(&str, &str); 13] = [
 
 /// The listing that has the thing with this identifier.
 pub fn listing_of(id: &str) -> Option<&'static str> {
-    let (prefix, _) = id.split_once('_')?;
+    let (prefix, rest) = id.split_once('_')?;
+    // A text that begins so is none.
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'-');
+    if rest.is_empty() || rest.len() > 600 || !rest.bytes().all(is_plain) {
+        return None;
+    }
     THINGS.iter().find(|(begins, _)| *begins == prefix).map(|(_, listing)| *listing)
 }
 

@@ -122,6 +122,8 @@ struct Making<'a> {
 #[derive(Default)]
 struct Things {
     choices: Vec<(String, String)>,
+    /// Of accounts, by their identifiers.
+    currencies: HashMap<String, String>,
     /// Whether these are all.
     is_whole: bool,
 }
@@ -170,12 +172,14 @@ impl<'a> Making<'a> {
                 longest if longest >= 1000 => Control::Long(typed(), longest),
                 longest => Control::Text(typed(), longest),
             },
-            (Shape::Reference(listing), _) => self.reference(listing, &typed()),
+            (Shape::Reference(listing), _) => self.reference(listing, &typed(), member.is_required),
             (Shape::Word(words), _) => Control::Select(self.choices(words, &typed())),
             (Shape::Integer | Shape::Number, _) => Control::Number(typed()),
+            // What has to be said is said, and not taken from a box that was left alone.
+            (Shape::Truth, _) if member.is_required => Control::Select(self.truths(&typed())),
             (Shape::Truth, _) => Control::Truth(typed() == "true"),
             (Shape::Day, _) => Control::Day(typed()),
-            (Shape::Moment, _) => Control::Moment(typed()),
+            (Shape::Moment, _) => Control::Moment(self.visit.local(&typed())),
             (Shape::Currency, _) => Control::Text(typed(), 3),
             (Shape::Money, _) => Control::Group(self.money(name)),
             (Shape::Object(members), _) => Control::Group(self.fields(members, name)),
@@ -213,12 +217,21 @@ impl<'a> Making<'a> {
         words.iter().map(choice).collect()
     }
 
-    fn reference(&self, listing: &str, typed: &str) -> Control {
+    fn truths(&self, typed: &str) -> Vec<Choice> {
+        let choice = |value: &str, word: &str| Choice {
+            value: value.into(),
+            label: self.visit.language.say(word),
+            is_chosen: value == typed,
+        };
+        vec![choice("true", "yes"), choice("false", "no")]
+    }
+
+    fn reference(&self, listing: &str, typed: &str, is_required: bool) -> Control {
         let Some(things) = self.things.get(listing) else { return Control::Text(typed.into(), 200) };
         let choice = |(id, label): &(String, String)| Choice {
             value: id.clone(),
             label: label.clone(),
-            is_chosen: id == typed || (things.is_whole && things.choices.len() == 1),
+            is_chosen: id == typed || (is_required && typed.is_empty() && things.is_whole && things.choices.len() == 1),
         };
         let choices: Vec<Choice> = things.choices.iter().map(choice).collect();
         let is_among = typed.is_empty() || choices.iter().any(|choice| choice.is_chosen);
@@ -228,10 +241,12 @@ impl<'a> Making<'a> {
     fn money(&self, name: &str) -> Vec<Field> {
         let (amount, currency) = (format!("{name}.amount"), format!("{name}.currency"));
         let typed = |name: &str| self.typed.get(name).unwrap_or_default().to_owned();
+        // That of the account which is chosen, or of the only one.
         let known = || {
             let accounts = self.things.get("accounts")?;
-            let (_, label) = accounts.choices.first()?;
-            label.rsplit_once(", ").map(|(_, currency)| currency.to_owned())
+            let only = || accounts.choices.first().filter(|_| accounts.is_whole && accounts.choices.len() == 1);
+            let account = self.typed.get("account").or_else(|| only().map(|(id, _)| id.as_str()))?;
+            accounts.currencies.get(account).cloned()
         };
         let chosen = Some(typed(&currency)).filter(|currency| !currency.is_empty()).or_else(known).unwrap_or_default();
         vec![
@@ -317,19 +332,20 @@ async fn found(visit: &Visit, listing: &'static str) -> Things {
         return Things::default();
     }
     let Ok(answer) = visit.read(&format!("{path}?limit={OFFERED}")).await else { return Things::default() };
-    let choice = |thing: &Value| {
-        let thing = thing.as_object()?;
-        let id = thing.get("id")?.as_str()?.to_owned();
-        let label = cell::label(visit, thing).unwrap_or_else(|| cell::short(&id));
-        let currency = thing.get("currency").and_then(Value::as_str);
-        // An account that is called after its currency needs it once.
-        let currency = currency.filter(|currency| !label.ends_with(currency));
-        Some((id, currency.map_or(label.clone(), |currency| format!("{label}, {currency}"))))
-    };
-    Things {
-        choices: answer.rows().iter().filter_map(choice).collect(),
-        is_whole: answer.body["has_more"] != json!(true),
+    let (mut choices, mut currencies) = (Vec::new(), HashMap::new());
+    for thing in answer.rows().iter().filter_map(Value::as_object) {
+        let Some(id) = thing.get("id").and_then(Value::as_str) else { continue };
+        let mut label = cell::label(visit, thing).unwrap_or_else(|| cell::short(id));
+        if let Some(currency) = thing.get("currency").and_then(Value::as_str) {
+            // An account that is called after its currency needs it once.
+            if !label.ends_with(currency) {
+                label = format!("{label}, {currency}");
+            }
+            currencies.insert(id.to_owned(), currency.to_owned());
+        }
+        choices.push((id.to_owned(), label));
     }
+    Things { choices, currencies, is_whole: answer.body["has_more"] != json!(true) }
 }
 
 /// What was typed as the body that the API takes; `None` if nothing of it was.
@@ -340,12 +356,12 @@ fn body(visit: &Visit, shape: &Shape, name: &str, typed: &Typed) -> Option<Value
             let text = text()?;
             Some(text.parse::<i64>().map_or(Value::String(text), Value::from))
         }
-        Shape::Truth => Some(Value::Bool(typed.get(name) == Some("true"))),
+        Shape::Truth => typed.get(name).map(|truth| Value::Bool(truth == "true")),
         Shape::Moment => text().map(|text| Value::String(moment(visit, text))),
-        Shape::Number => text().map(|text| Value::String(text.trim().to_owned())),
+        Shape::Number => text().map(|text| Value::String(plain(visit, text.trim()))),
         Shape::Currency => text().map(|text| Value::String(text.trim().to_ascii_uppercase())),
         Shape::Money => {
-            let amount = typed.get(&format!("{name}.amount"))?.trim();
+            let amount = plain(visit, typed.get(&format!("{name}.amount"))?.trim());
             let currency = typed.get(&format!("{name}.currency")).unwrap_or_default().trim().to_ascii_uppercase();
             Some(json!({"amount": amount, "currency": currency}))
         }
@@ -353,9 +369,7 @@ fn body(visit: &Visit, shape: &Shape, name: &str, typed: &Typed) -> Option<Value
             let mut object = Map::new();
             for member in members {
                 let value = body(visit, &member.shape, &joined(name, &member.name), typed);
-                // A box that is not ticked says no only where something has to be said.
-                let is_said = |value: &Value| member.is_required || *value != Value::Bool(false);
-                if let Some(value) = value.filter(is_said) {
+                if let Some(value) = value {
                     object.insert(member.name.clone(), value);
                 }
             }
@@ -370,7 +384,8 @@ fn body(visit: &Visit, shape: &Shape, name: &str, typed: &Typed) -> Option<Value
         }
         Shape::List(of) if matches!(**of, Shape::Word(_)) => {
             let words: Vec<&str> = typed.all(name).collect();
-            (!words.is_empty()).then(|| json!(words))
+            // Nothing that was ticked is nothing, and not all that there is.
+            typed.get("_key").map(|_| json!(words))
         }
         Shape::List(of) => {
             let rows = (0..typed.rows(name)).filter_map(|row| body(visit, of, &format!("{name}.{row}"), typed));
@@ -379,6 +394,19 @@ fn body(visit: &Visit, shape: &Shape, name: &str, typed: &Typed) -> Option<Value
         }
         Shape::Text(_) | Shape::Reference(_) | Shape::Word(_) | Shape::Day | Shape::Any => text().map(Value::String),
     }
+}
+
+/// A number as it was typed, as the API takes it. In a language with a decimal comma, `1.250` could be either of two numbers:
+/// it is left as one that the API refuses, beside its field.
+fn plain(visit: &Visit, typed: &str) -> String {
+    if crate::figures::number(visit.language, "0.5") == "0.5" {
+        return typed.to_owned();
+    }
+    if typed.contains(',') {
+        return typed.replace('.', "").replace(',', ".");
+    }
+    let is_grouped = typed.rsplit_once('.').is_some_and(|(_, last)| last.len() == 3);
+    if is_grouped { format!("{typed} ?") } else { typed.to_owned() }
 }
 
 /// A moment as it was typed, in the reader's zone, as RFC 3339. What is none is refused by the API, which names the field.
@@ -401,6 +429,8 @@ struct FormPage<'a> {
     further: Vec<Field>,
     key: String,
     tag: String,
+    /// What the form was filled with.
+    was: Vec<(String, String)>,
     /// Whether a code, or else the password, is to be shown once more.
     step_up: Option<&'static str>,
     is_grave: bool,
@@ -442,7 +472,11 @@ async fn shown(visit: &Visit, operation: &str, former: Option<Former>) -> Outcom
     let (path, above) = addressed(visit, operation)?;
     let (typed, refused, step_up) = match former {
         Some(Former { typed, refused, step_up }) => (typed, refused, step_up),
-        None => (Typed(visit.query.clone()), None, None),
+        // What begins so is of the form itself, and comes from no link.
+        None => {
+            let asked = visit.query.iter().filter(|(name, _)| !name.starts_with('_'));
+            (Typed(asked.cloned().collect()), None, None)
+        }
     };
     let is_first = refused.is_none() && step_up.is_none() && typed.get("_key").is_none();
     let mut typed = typed;
@@ -455,6 +489,14 @@ async fn shown(visit: &Visit, operation: &str, former: Option<Former>) -> Outcom
             fill(&mut typed, members, &now);
         }
     }
+    let was: Vec<(String, String)> = if operation.method == "PATCH" {
+        let kept = typed.0.iter().filter_map(|(name, value)| Some((name.strip_prefix(WAS)?.to_owned(), value.clone())));
+        let filled =
+            typed.0.iter().filter(|(name, _)| !name.starts_with('_') && !operation.names().any(|of| of == name));
+        if is_first { filled.cloned().collect() } else { kept.collect() }
+    } else {
+        Vec::new()
+    };
     let key = typed.get("_key").map_or_else(|| Uuid::now_v7().to_string(), str::to_owned);
     let none = Vec::new();
     let errors = refused.as_ref().map_or(&none, |refused| &refused.fields);
@@ -480,6 +522,7 @@ async fn shown(visit: &Visit, operation: &str, former: Option<Former>) -> Outcom
         further,
         key,
         tag,
+        was,
         step_up,
         is_grave: operation.method == "DELETE" || GRAVE.iter().any(|grave| path.ends_with(grave)),
     };
@@ -508,10 +551,14 @@ fn crumb(visit: &Visit, path: &str) -> String {
     )
 }
 
+/// Fields whose value the thing has by another name.
+const CALLED: [(&str, &str); 3] = [("on", "automatic_allocation"), ("allowed", "post_paid"), ("limit", "credit_limit")];
+
 /// Puts into a form what the thing has now, where the form has a field for it.
 fn fill(typed: &mut Typed, members: &[Member], now: &Answer) {
     for member in members {
-        let value = &now.body[&member.name];
+        let other = CALLED.iter().find(|(field, of)| *field == member.name && !now.body[*of].is_null());
+        let value = &now.body[other.map_or(member.name.as_str(), |(_, of)| of)];
         if typed.get(&member.name).is_some() {
             continue;
         }
@@ -519,6 +566,7 @@ fn fill(typed: &mut Typed, members: &[Member], now: &Answer) {
             Value::String(text) if !FURTHER.contains(&member.name.as_str()) => {
                 typed.0.push((member.name.clone(), text.clone()));
             }
+            Value::Bool(truth) => typed.0.push((member.name.clone(), truth.to_string())),
             Value::Object(held) => {
                 let texts = held.iter().filter_map(|(name, value)| Some((name, value.as_str()?)));
                 typed.0.extend(texts.map(|(name, value)| (joined(&member.name, name), value.to_owned())));
@@ -565,6 +613,12 @@ async fn sent(visit: &Visit, name: &str, typed: Typed) -> Outcome {
     }
     let (path, above) = addressed(visit, operation)?;
     let content = operation.body.as_ref().map(|shape| body(visit, shape, "", &typed).unwrap_or_else(|| json!({})));
+    let content = match (&operation.body, content) {
+        (Some(Shape::Object(members)), Some(content)) if operation.method == "PATCH" => {
+            Some(changed(visit, members, content, &typed))
+        }
+        (_, content) => content,
+    };
     let mut headers: Vec<(HeaderName, &str)> = Vec::new();
     if let Some(key) = typed.get("_key").filter(|_| operation.has_key) {
         headers.push((HeaderName::from_static("idempotency-key"), key));
@@ -581,6 +635,27 @@ async fn sent(visit: &Visit, name: &str, typed: Typed) -> Outcome {
         Err(refused) => Err(refused),
     }
 }
+
+/// What of an edit differs from what the form was filled with: what stayed is not sent, and what was emptied is `null`.
+fn changed(visit: &Visit, members: &[Member], mut content: Value, typed: &Typed) -> Value {
+    let was = typed.0.iter().filter_map(|(name, value)| Some((name.strip_prefix(WAS)?.to_owned(), value.clone())));
+    let was = Typed(was.collect());
+    let was = body(visit, &Shape::Object(members.to_vec()), "", &was).unwrap_or_else(|| json!({}));
+    if let Some(content) = content.as_object_mut() {
+        for member in members.iter().filter(|member| !FURTHER.contains(&member.name.as_str())) {
+            let (now, before) = (content.get(&member.name), was.get(&member.name));
+            if now.is_some() && now == before {
+                content.remove(&member.name);
+            } else if now.is_none() && before.is_some() && !member.is_required {
+                content.insert(member.name.clone(), Value::Null);
+            }
+        }
+    }
+    content
+}
+
+/// Before the name of what a form was filled with.
+const WAS: &str = "_was.";
 
 /// Asks for the password or the code once more, and sends the form again once it was right.
 async fn step_up(visit: &Visit, name: &str, typed: Typed, refused: Refused) -> Outcome {

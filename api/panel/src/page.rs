@@ -172,9 +172,15 @@ pub async fn failures(State(house): State<House>, request: Request, next: Next) 
     let refused = Refused { fields: Vec::new(), ..Refused::of(&mut parts) };
     let mut page = failure(&visit, &refused);
     for (name, value) in &parts.headers {
-        if !matches!(*name, header::CONTENT_TYPE | header::CONTENT_LENGTH | header::CACHE_CONTROL) {
+        // The policy was that of what is no page.
+        let is_of_problems = matches!(
+            *name,
+            header::CONTENT_TYPE | header::CONTENT_LENGTH | header::CACHE_CONTROL | header::CONTENT_SECURITY_POLICY
+        );
+        if !is_of_problems {
             page.headers_mut().entry(name).or_insert_with(|| value.clone());
         }
     }
+    daybook_api::protect(page.headers_mut(), &visit.path);
     page
 }

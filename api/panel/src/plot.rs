@@ -11,6 +11,9 @@ use crate::visit::Visit;
 const WIDTH: i64 = 720;
 const HEIGHT: i64 = 180;
 
+/// So many events are marked on a line, and drawn one by one.
+const MOST_MARKS: usize = 200;
+
 /// A picture with its table.
 #[derive(Template)]
 #[template(path = "plot.html")]
@@ -75,7 +78,10 @@ pub fn steps(visit: &Visit, title: String, heads: [String; 2], points: &[Point],
         shapes.push(level("limit", limit));
     }
     let (mut line, mut before) = (String::new(), None);
-    for point in points {
+    let last_at_its_place = points.iter().enumerate().filter(|(number, point)| {
+        points.get(number + 1).is_none_or(|next| next.at != point.at || points.len() <= MOST_MARKS)
+    });
+    for (_, point) in last_at_its_place {
         if let Some(before) = before {
             line += &format!("{},{before} ", x(point.at));
         }
@@ -86,7 +92,9 @@ pub fn steps(visit: &Visit, title: String, heads: [String; 2], points: &[Point],
         line += &format!("{WIDTH},{before}");
         shapes.push(Drawn::Line { class: "line", points: line });
     }
-    for point in points {
+    // More of them would hide one another.
+    let marked = points.iter().filter(|point| point.mark.is_some()).count() <= MOST_MARKS;
+    for point in points.iter().filter(|_| marked) {
         if let Some((title, address)) = &point.mark {
             let class = if point.value < Decimal::ZERO { "mark below" } else { "mark" };
             shapes.push(Drawn::Mark {

@@ -8,13 +8,14 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Redirect, Response},
 };
+use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
 use daybook_api::{App, Authenticated, Desk, Visitor};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use crate::{
-    declared::{Declared, Need, Operation},
+    declared::{Declared, Need, Operation, listing_of},
     page,
     words::{self, Language},
 };
@@ -106,7 +107,8 @@ impl Visit {
         let query: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
         let visitor = Visitor::of(parts);
         let is_provider = visitor.who().is_some_and(|who| who.principal.is_some() && who.customer().is_none());
-        let stands_in = cookie(&parts.headers, STANDS_IN).filter(|customer| is_provider && !customer.is_empty());
+        let stands_in = cookie(&parts.headers, STANDS_IN)
+            .filter(|customer| is_provider && listing_of(customer) == Some("customers"));
         let visitor = match &stands_in {
             Some(customer) => visitor.standing_in(customer),
             None => visitor,
@@ -116,7 +118,8 @@ impl Visit {
             visitor,
             language: language.unwrap_or_else(|| words::accepted(&parts.headers)),
             zone: zone.unwrap_or(Tz::UTC),
-            path: parts.uri.path().to_owned(),
+            // Two slashes would name another site in a link.
+            path: format!("/{}", parts.uri.path().trim_start_matches('/')),
             query,
             is_fragment: parts.headers.get("hx-request").is_some_and(|value| value == "true"),
             stands_in,
@@ -211,6 +214,25 @@ impl Visit {
         Redirect::to(&format!("/sign-in{back}")).into_response()
     }
 
+    /// A moment that was asked for, as a field for moments takes it: in the reader's zone.
+    pub fn moment_asked(&self, name: &str) -> String {
+        self.local(self.asked(name).unwrap_or_default())
+    }
+
+    /// The same of any moment; what is none stays as it is.
+    pub fn local(&self, moment: &str) -> String {
+        let parsed = moment.parse::<DateTime<Utc>>();
+        parsed.map_or_else(
+            |_| moment.to_owned(),
+            |at| at.with_timezone(&self.zone).format("%Y-%m-%dT%H:%M:%S").to_string(),
+        )
+    }
+
+    /// The present day where the reader is.
+    pub fn today(&self) -> NaiveDate {
+        self.house.app().clock().now().with_timezone(&self.zone).date_naive()
+    }
+
     /// The address of this page.
     pub fn address(&self) -> String {
         self.address_with(&[])
@@ -261,14 +283,15 @@ impl Answer {
 }
 
 /// The most that is read of an answer that is not passed on as it comes.
-const MOST: usize = 64 * 1024 * 1024;
+const MOST: usize = 8 * 1024 * 1024;
 
 async fn answer(response: Response) -> Result<Answer, Refused> {
     let (mut parts, body) = response.into_parts();
     if !parts.status.is_success() {
         return Err(Refused::of(&mut parts));
     }
-    let unreadable = |_| Refused::internal("the answer cannot be read");
+    let unreadable =
+        |_| Refused { code: "too-long-for-a-page".into(), ..Refused::internal("the answer is too long for a page") };
     let content = to_bytes(body, MOST).await.map_err(unreadable)?;
     let body = if content.is_empty() { Value::Null } else { serde_json::from_slice(&content).unwrap_or_default() };
     Ok(Answer { headers: parts.headers, body })

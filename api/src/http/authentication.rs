@@ -162,7 +162,7 @@ pub async fn authenticate(State(app): State<App>, request: Request, next: Next) 
     let found = app.who(&parts).await;
     // Whoever shows what is not valid is nobody.
     let asker = found.as_ref().ok().and_then(Option::as_deref);
-    let shows = parts.headers.contains_key(header::AUTHORIZATION) || parts.headers.contains_key(header::COOKIE);
+    let shows = parts.headers.contains_key(header::AUTHORIZATION) || cookie(&app, &parts.headers).is_some();
     let standing = app.rates().count(parts.uri.path(), asker, shows, address(&parts));
     let mut response = match standing.and_then(|standing| standing.refusal()) {
         // Before anything is read of the body, or any password is hashed.

@@ -64,6 +64,8 @@ async fn answer(mut request: Request, next: Next) -> Response {
     if (status.is_client_error() || status.is_server_error()) && !is_page(response.headers()) {
         let error = response.extensions_mut().remove().unwrap_or_else(|| ApiError::of_status(status));
         response = problem(response, &error, &id);
+        // A layer around this one may say it in another form.
+        response.extensions_mut().insert(error);
         if status == StatusCode::UNAUTHORIZED {
             let how = HeaderValue::from_static("Bearer realm=\"daybook\"");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, how);

@@ -111,7 +111,7 @@ pub fn describe_step_up(operation: &mut Operation) {
 
 /// Whether what is at this address has versions: what is somebody's own way to sign in, and what runs the server, has none.
 pub fn takes_preconditions(path: &str) -> bool {
-    path.starts_with("/v1/") && !is_personal(path, "") && !is_operators(path)
+    path.starts_with("/v1/") && !is_personal(path) && !is_operators(path)
 }
 
 /// Whether what is at this address has a version of its own: a discount is part of another aggregate, and so is a token.
@@ -348,7 +348,7 @@ fn add_parameters(operation: &mut Operation, path: &str, method: &str, need: Nee
             signature::timestamp_schema(),
             "When this attempt was sent, in seconds since 1970; at most five minutes from now.",
         );
-    } else if is_operators(path) || is_personal(path, method) {
+    } else if is_operators(path) || is_personal(path) {
         // Of how things stand now.
     } else if is_of_the_book(path) {
         // The book itself has every event at once.
@@ -430,12 +430,13 @@ fn is_of_operations(path: &str) -> bool {
 }
 
 /// What somebody sees and does about himself or herself, which no position belongs to.
-fn is_personal(path: &str, method: &str) -> bool {
+fn is_personal(path: &str) -> bool {
     let personal = ["/v1/access-log", "/v1/me", "/v1/password", "/v1/session", "/v1/sign-"];
     personal.iter().any(|prefix| path.starts_with(prefix))
         || path.ends_with("/password-link")
         || path.ends_with("/factor-reset/complete")
-        || (path == "/v1/tokens" && method == "get")
+        // The token itself is stored nowhere, so that no key finds it again.
+        || path == "/v1/tokens"
 }
 
 /// What is read of the book itself and of no projection.
@@ -452,7 +453,7 @@ fn add_answers(operation: &mut Operation, path: &str, method: &str) {
                 answer.description = if status == "201" { "made" } else { "done" }.into();
             }
             let is_of_no_position =
-                is_personal(path, method) || is_of_operations(path) || (is_operators(path) && method != "get");
+                is_personal(path) || is_of_operations(path) || (is_operators(path) && method != "get");
             if !path.starts_with("/v1/") || is_of_no_position {
                 continue;
             }

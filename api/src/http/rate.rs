@@ -40,7 +40,7 @@ pub struct RateOptions {
 
 /// What is answered to everybody alike.
 const SAME_FOR_ALL: [&str; 8] =
-    ["/assets/", "/docs", "/livez", "/log/", "/metrics", "/openapi.json", "/problems", "/readyz"];
+    ["/assets", "/docs", "/livez", "/log", "/metrics", "/openapi.json", "/problems", "/readyz"];
 
 #[derive(Debug)]
 pub struct Rates {
@@ -63,7 +63,11 @@ impl Rates {
     /// on with a revoked token takes nobody's sign-in, and notices come in bursts, as many as a user may send.
     pub fn count(&self, path: &str, found: Option<&Authenticated>, shows: bool, address: IpAddr) -> Option<Standing> {
         let is_of_the_log = path.starts_with("/log/") && found.is_some();
-        if !is_of_the_log && SAME_FOR_ALL.iter().any(|same| path.starts_with(same)) {
+        if !is_of_the_log
+            && SAME_FOR_ALL
+                .iter()
+                .any(|same| path.strip_prefix(same).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+        {
             return None;
         }
         let (principals, networks, network) = (self.principals.as_ref(), self.networks.as_ref(), || network(address));

@@ -62,11 +62,14 @@ pub async fn events(visit: &Visit, asked: Asked<'_>) -> Outcome {
     let next = answer.body["next_after"].as_u64().filter(|_| answer.body["has_more"] == true);
     let after: u64 = visit.asked("after").and_then(|after| after.parse().ok()).unwrap_or_default();
     let limit: u64 = visit.asked("limit").and_then(|limit| limit.parse().ok()).unwrap_or(20);
+    let filters = ["event_type", "stream", "actor", "amount", "text"];
+    let is_filtered = filters.iter().any(|filter| visit.asked(filter).is_some());
     let page = Events {
         visit,
         events,
         next: next.map(|next| visit.address_with(&[("after", Some(&next.to_string()))])),
-        before: (after > 0).then(|| visit.address_with(&[("after", Some(&after.saturating_sub(limit).to_string()))])),
+        before: (after > 0 && !is_filtered)
+            .then(|| visit.address_with(&[("after", Some(&after.saturating_sub(limit).to_string()))])),
     };
     let crumbs = above(visit, asked);
     Ok(Content::of(map::title(visit, asked.template()), &page).under(crumbs).at(answer.position()).shown(visit))

@@ -3,6 +3,7 @@
 use askama::Template;
 use axum::response::Response;
 use chrono::{DateTime, Days, NaiveDate, Utc};
+use chrono_tz::Tz;
 use rust_decimal::{Decimal, prelude::ToPrimitive};
 use serde_json::Value;
 
@@ -76,18 +77,31 @@ const BACK: u64 = 90;
 
 async fn of_customer(visit: &Visit, home: &mut Home<'_>) -> Result<Option<u64>, crate::visit::Refused> {
     let mut position = None;
-    let today = visit.house.app().clock().now().date_naive();
+    let today = visit.today();
     if visit.may_read("/v1/accounts") {
         let accounts = visit.read("/v1/accounts?limit=50").await?;
         position = accounts.position();
         for account in accounts.rows().iter().take(ACCOUNTS) {
-            home.accounts.push(account_of(visit, account, today).await);
+            home.accounts.push(account_of(visit, account).await);
         }
     }
     if visit.may_read("/v1/invoices") {
-        let invoices = visit.read("/v1/invoices?limit=100").await?;
-        position = position.or_else(|| invoices.position());
-        let due: Vec<&Value> = invoices.rows().iter().filter(|invoice| invoice["status"] != "paid").collect();
+        let mut due: Vec<Value> = Vec::new();
+        for status in ["issued", "part_paid"] {
+            let address = format!("/v1/invoices?status={status}&sort=due_on&limit=100");
+            let invoices = visit.read(&address).await?;
+            position = position.or_else(|| invoices.position());
+            due.extend(invoices.rows().iter().cloned());
+            if invoices.body["has_more"] == true {
+                home.needs.push(Need {
+                    is_urgent: false,
+                    text: visit.language.say("need-more-invoices"),
+                    address: format!("/invoices?status={status}&sort=due_on"),
+                    figure: None,
+                });
+            }
+        }
+        let due: Vec<&Value> = due.iter().collect();
         for invoice in &due {
             let due_on = invoice["due_on"].as_str().unwrap_or_default();
             let number = invoice["number"].as_str().unwrap_or_default();
@@ -136,8 +150,17 @@ async fn of_customer(visit: &Visit, home: &mut Home<'_>) -> Result<Option<u64>, 
     Ok(position)
 }
 
-async fn account_of(visit: &Visit, account: &Value, today: NaiveDate) -> Account {
+/// From so many days on, what was spent says how long the rest lasts.
+const SETTLED: i64 = 14;
+
+fn moment(value: &Value) -> Option<DateTime<Utc>> {
+    value.as_str()?.parse().ok()
+}
+
+async fn account_of(visit: &Visit, account: &Value) -> Account {
     let id = account["id"].as_str().unwrap_or_default();
+    let zone: Tz = account["time_zone"].as_str().and_then(|zone| zone.parse().ok()).unwrap_or(visit.zone);
+    let today = visit.house.app().clock().now().with_timezone(&zone).date_naive();
     let from = today.checked_sub_days(Days::new(BACK)).unwrap_or(today);
     let to = today.checked_add_days(Days::new(1)).unwrap_or(today);
     let statement = visit.read(&format!("/v1/accounts/{id}/statement?from={from}&to={to}")).await.ok();
@@ -145,12 +168,17 @@ async fn account_of(visit: &Visit, account: &Value, today: NaiveDate) -> Account
         statement.as_ref().and_then(|statement| statement.body["lines"].as_array()).cloned().unwrap_or_default();
     let amount =
         |money: &Value| money["amount"].as_str().and_then(|amount| amount.parse::<Decimal>().ok()).unwrap_or_default();
-    let spent: Decimal =
-        lines.iter().map(|line| amount(&line["amount"])).filter(|amount| amount.is_sign_negative()).sum();
+    // What was taken back was not spent.
+    let stands = |line: &&Value| line["reverses"].is_null() && line["reversed_by"].is_null();
+    let amounts = lines.iter().filter(stands).map(|line| amount(&line["amount"]));
+    let spent: Decimal = amounts.filter(|amount| amount.is_sign_negative()).sum();
     let available = amount(&account["available"]);
-    let lasts = (!spent.is_zero() && !account["available"].is_null() && available > Decimal::ZERO).then(|| {
-        let days = (available * Decimal::from(BACK) / -spent).floor().to_u64().unwrap_or(u64::MAX);
-        visit.language.count("lasts-days", days)
+    let opened = moment(&account["opened_at"]).map_or(from, |opened| opened.with_timezone(&zone).date_naive());
+    let days = (today - opened.max(from)).num_days();
+    let is_known = days >= SETTLED && !spent.is_zero() && available > Decimal::ZERO;
+    let lasts = is_known.then(|| {
+        let left = (available * Decimal::from(days) / -spent).floor().to_u64().unwrap_or(u64::MAX);
+        visit.language.count("lasts-days", left)
     });
     let opening = statement.as_ref().map(|statement| &statement.body["opening"]).unwrap_or(&account["balance"]);
     let mut points = vec![Point {
@@ -161,8 +189,7 @@ async fn account_of(visit: &Visit, account: &Value, today: NaiveDate) -> Account
         mark: None,
     }];
     for line in &lines {
-        let moment = line["occurred_at"].as_str().and_then(|moment| moment.parse::<DateTime<Utc>>().ok());
-        let day = moment.map_or(from, |moment| moment.date_naive());
+        let day = moment(&line["occurred_at"]).map_or(from, |moment| moment.with_timezone(&zone).date_naive());
         let what = line["description"].as_str().unwrap_or_default();
         let origin = line["origin"].as_object().and_then(|origin| origin.values().next()).and_then(Value::as_str);
         points.push(Point {
@@ -239,7 +266,7 @@ async fn of_provider(
     let api = visit.house.api();
     let may = |operation: &str| api.named(operation).is_some_and(|operation| visit.may(operation));
     let say = |message: &str| visit.language.say(message);
-    if may("tickets_take_up") {
+    if may("tickets_take_up") && visit.may_read("/v1/tickets") {
         for status in ["open", "in_progress"] {
             let tickets = visit.read(&format!("/v1/tickets?status={status}&archived=false&limit=20")).await?;
             *position = tickets.position();
@@ -254,7 +281,7 @@ async fn of_provider(
             }
         }
     }
-    if may("payments_credit") {
+    if may("payments_credit") && visit.may_read("/v1/payments") {
         for status in ["new", "in_progress", "pledged"] {
             let payments = visit.read(&format!("/v1/payments?status={status}&limit=20")).await?;
             for payment in payments.rows() {
@@ -270,8 +297,9 @@ async fn of_provider(
             }
         }
     }
-    if may("sign_ups_make_link") {
-        let waiting = visit.read("/v1/sign-ups").await?;
+    if may("sign_ups_make_link")
+        && let Ok(waiting) = visit.read("/v1/sign-ups").await
+    {
         let count =
             waiting.body.as_object().and_then(|body| body.values().find_map(Value::as_array)).map_or(0, Vec::len);
         if count > 0 {
@@ -312,8 +340,9 @@ async fn of_provider(
             ));
         }
     }
-    if visit.may_read("/v1/ops/projections") {
-        let projections = visit.read("/v1/ops/projections").await?;
+    if visit.may_read("/v1/ops/projections")
+        && let Ok(projections) = visit.read("/v1/ops/projections").await
+    {
         let ailing = projections.rows().iter().filter(|row| row["state"] != "running").count();
         home.tiles.push((
             say("page-ops-projections"),

@@ -178,6 +178,7 @@ async fn table_of(visit: &Visit, asked: Asked<'_>, form: &'static str) -> Outcom
     if let Ok(name) = HeaderValue::from_str(&format!("attachment; filename=\"{name}.{ending}\"")) {
         response.headers_mut().entry(header::CONTENT_DISPOSITION).or_insert(name);
     }
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }
 

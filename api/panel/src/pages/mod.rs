@@ -76,6 +76,11 @@ async fn shown(visit: &Visit) -> Outcome {
     }
     let path = format!("/v1{}", visit.path);
     let (operation, _) = visit.house.api().reading(&path).ok_or_else(Refused::not_found)?;
+    if !visit.may(operation) {
+        let detail = visit.language.say("not-allowed");
+        let status = StatusCode::FORBIDDEN;
+        return Err(Refused { status, code: "forbidden-by-role".into(), detail, ..Refused::not_found() });
+    }
     let asked = Asked { operation, path: &path };
     match asked.template() {
         "/customers/{id}" => settings::customer(visit, asked).await,

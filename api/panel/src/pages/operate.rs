@@ -113,7 +113,7 @@ pub async fn projection(visit: &Visit, asked: Asked<'_>) -> Outcome {
         it: of(visit, row),
         deeds: deeds(visit, visit.house.api(), asked),
         is_live: !row["building"].is_null()
-            || operations.iter().any(|(_, _, status)| matches!(status, Cell::Word(_, "waits" | "good"))),
+            || operations.iter().any(|(_, _, status)| matches!(status, Cell::Word(_, "waits"))),
         builds,
         further,
         operations,

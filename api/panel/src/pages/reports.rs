@@ -39,7 +39,7 @@ const MOST: usize = 5_000;
 
 async fn shown(visit: &Visit) -> Outcome {
     let (invoices, position, is_cut) = documents(visit).await?;
-    let today = visit.house.app().clock().now().date_naive();
+    let today = visit.today();
     let due: Vec<&Value> = invoices.iter().filter(|invoice| invoice["status"] != "paid").collect();
     let amount = |value: &Value| value.as_str().and_then(|amount| amount.parse::<Decimal>().ok()).unwrap_or_default();
     let mut by_month: BTreeMap<(String, String), [Decimal; 3]> = BTreeMap::new();

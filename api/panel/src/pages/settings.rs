@@ -132,9 +132,14 @@ pub async fn prefer(visit: Visit, headers: HeaderMap, form: PlainForm) -> Respon
 pub async fn stand_in(visit: Visit, form: PlainForm) -> Response {
     let customer = form.get("customer");
     let is_provider = visit.who().is_some_and(|who| who.principal.is_some() && who.customer().is_none());
-    let customer = if is_provider && listing_of(customer) == Some("customers") { customer } else { "" };
+    let is_one = is_provider && listing_of(customer) == Some("customers");
     let mut response = Redirect::to("/").into_response();
-    keep(&visit, &mut response, STANDS_IN, customer);
+    if is_one {
+        // Until the browser is closed, at the longest.
+        set(&visit, &mut response, STANDS_IN, customer, "");
+    } else {
+        forget(&visit, &mut response, STANDS_IN);
+    }
     response
 }
 
@@ -142,9 +147,17 @@ pub async fn stand_in(visit: Visit, form: PlainForm) -> Response {
 const A_YEAR: u32 = 34_560_000;
 
 fn keep(visit: &Visit, response: &mut Response, name: &str, value: &str) {
-    let age = if value.is_empty() { 0 } else { A_YEAR };
+    set(visit, response, name, value, &format!("; Max-Age={A_YEAR}"));
+}
+
+/// Takes a cookie from the browser.
+pub fn forget(visit: &Visit, response: &mut Response, name: &str) {
+    set(visit, response, name, "", "; Max-Age=0");
+}
+
+fn set(visit: &Visit, response: &mut Response, name: &str, value: &str, age: &str) {
     let secure = if visit.house.app().is_encrypted() { "; Secure" } else { "" };
-    let cookie = format!("{name}={value}; Path=/; Max-Age={age}; HttpOnly; SameSite=Lax{secure}");
+    let cookie = format!("{name}={value}; Path=/{age}; HttpOnly; SameSite=Lax{secure}");
     if let Ok(cookie) = HeaderValue::from_str(&cookie) {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }

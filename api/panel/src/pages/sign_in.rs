@@ -2,7 +2,7 @@
 
 use askama::Template;
 use axum::{
-    http::{HeaderValue, StatusCode, header},
+    http::{StatusCode, header},
     response::{IntoResponse, Redirect, Response},
 };
 use serde_json::json;
@@ -11,7 +11,8 @@ use crate::{
     cell::Cell,
     form::{PlainForm, carry_cookies},
     page::{self, Content},
-    visit::{Refused, Visit},
+    pages::settings::forget,
+    visit::{Refused, STANDS_IN, Visit},
 };
 
 #[derive(Template)]
@@ -73,8 +74,6 @@ impl<'a> Door<'a> {
         let title = self.visit.language.say(title);
         let status = refused.map_or(StatusCode::OK, |refused| refused.status);
         let mut response = Content::of(title, &self).with_status(self.visit, status);
-        // An address with a link in it is told to no other page.
-        response.headers_mut().insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
         if let Some(after) = refused.and_then(|refused| refused.retry_after.as_deref()?.parse().ok()) {
             response.headers_mut().insert(header::RETRY_AFTER, after);
         }
@@ -84,7 +83,9 @@ impl<'a> Door<'a> {
 
 /// Where one goes after signing in: a page of ours.
 fn back(asked: &str) -> &str {
-    if asked.starts_with('/') && !asked.starts_with("//") && !asked.contains('\\') { asked } else { "/" }
+    // Browsers leave out what is no visible sign, and read `/\t/` as `//`.
+    let is_plain = asked.bytes().all(|byte| byte.is_ascii_graphic()) && !asked.contains('\\');
+    if is_plain && asked.starts_with('/') && !asked.starts_with("//") { asked } else { "/" }
 }
 
 pub async fn show(visit: Visit) -> Response {
@@ -121,6 +122,8 @@ pub async fn sign_in(visit: Visit, form: PlainForm) -> Response {
             let next = if answer.body["needs"].is_null() { back(form.get("back")) } else { "/sign-in/second-factor" };
             let mut response = Redirect::to(next).into_response();
             carry_cookies(&answer, &mut response);
+            // Nobody looks on as the one before did.
+            forget(&visit, &mut response, STANDS_IN);
             response
         }
         Err(refused) => door_of(&visit, form.get("login"), form.get("back"), Some(&refused)).await,
@@ -163,8 +166,11 @@ pub async fn sign_out(visit: Visit) -> Response {
         Ok(answer) => {
             let mut response = Redirect::to("/sign-in").into_response();
             carry_cookies(&answer, &mut response);
+            forget(&visit, &mut response, STANDS_IN);
             response
         }
+        // The session has ended already.
+        Err(refused) if refused.status == StatusCode::UNAUTHORIZED => Redirect::to("/sign-in").into_response(),
         Err(refused) => page::failure(&visit, &refused),
     }
 }

@@ -93,7 +93,7 @@ pub async fn show(visit: &Visit, asked: Asked<'_>) -> Outcome {
         account: account.body["name"].as_str().unwrap_or_default().to_owned(),
         month: figures::month(visit.language, month),
         shown: month.format("%Y-%m").to_string(),
-        months: months(visit, month),
+        months: months(visit, month, zone),
         before: visit
             .address_with(&[("month", month.checked_sub_months(Months::new(1)).map(short).as_deref()), ("done", None)]),
         after: (next <= today(visit, zone))
@@ -147,8 +147,8 @@ async fn latest(visit: &Visit, of_account: &str, zone: Tz) -> Option<NaiveDate> 
     Some(moment.map_or(this, |moment| moment.with_timezone(&zone).date_naive().min(this)))
 }
 
-fn months(visit: &Visit, month: NaiveDate) -> Vec<(String, String)> {
-    let newest = first_of(today(visit, Tz::UTC)).max(month);
+fn months(visit: &Visit, month: NaiveDate, zone: Tz) -> Vec<(String, String)> {
+    let newest = first_of(today(visit, zone)).max(month);
     let all = (0..MONTHS).filter_map(|back| newest.checked_sub_months(Months::new(back)));
     let mut months: Vec<(String, String)> =
         all.map(|month| (short(month), figures::month(visit.language, month))).collect();
@@ -246,5 +246,6 @@ async fn download(visit: &Visit, address: &str, ending: &str, month: NaiveDate) 
     if let Ok(name) = HeaderValue::from_str(&name) {
         response.headers_mut().insert(header::CONTENT_DISPOSITION, name);
     }
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }
