@@ -71,7 +71,7 @@ pub struct Config {
     #[arg(long = "hosts", env = "DAYBOOK_HOSTS", value_name = "NAME", value_delimiter = ',', value_parser = host_name)]
     hosts: Vec<String>,
 
-    /// The pages of other sites that may ask by a token, by their origins, such as https://panel.example; several with commas.
+    /// The pages of other sites that may ask by a token, by their origins, such as `https://panel.example`; several with commas.
     /// Cookies count for none of them. Without it, browsers let no page of another site read an answer.
     #[arg(long, env = "DAYBOOK_CORS_ORIGINS", value_name = "ORIGIN", value_delimiter = ',', value_parser = origin)]
     cors_origins: Vec<HeaderValue>,
