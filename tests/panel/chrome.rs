@@ -12,6 +12,8 @@ use tokio::{
     process::{Child, Command},
 };
 
+use super::until;
+
 /// The checks of accessibility, which a page is given to run: the version of its name.
 const AXE: &str = include_str!("axe-4.14.1.min.js");
 
@@ -153,16 +155,13 @@ impl Chrome {
         self.follows(before).await;
     }
 
-    /// Waits until another page has come, if one comes.
+    /// Waits until another page has come.
     async fn follows(&self, before: fantoccini::elements::ElementRef) {
-        for _ in 0..200 {
+        until("the next page", async || {
             let now = self.client.find(Locator::Css("html")).await.ok().map(|page| page.element_id());
-            let is_there = self.run("return document.readyState").await == "complete";
-            if now.is_some_and(|now| now != before) && is_there {
-                return;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
+            now.is_some_and(|now| now != before) && self.run("return document.readyState").await == "complete"
+        })
+        .await;
     }
 
     /// Types into a field, by its name.

@@ -10,7 +10,7 @@ use fantoccini::Locator;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{chrome::Chrome, house::House};
+use super::{chrome::Chrome, house::House, until};
 
 /// A customer with an account that money has come to, seen by a browser without scripts.
 struct Task {
@@ -291,13 +291,10 @@ async fn an_operator_rebuilds_a_projection_while_a_customer_reads() {
     assert!(listed.text.contains("60.00\u{a0}USD"), "{}", listed.text);
     let app = &task.house.app;
     let operator = task.house.who(Panel::Operator);
-    loop {
-        let operations = app.page_reads(operator, "/v1/operations").await;
-        if operations.body["operations"][0]["status"] == "done" {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    until("the rebuild", async || {
+        app.page_reads(operator, "/v1/operations").await.body["operations"][0]["status"] == "done"
+    })
+    .await;
     task.chrome.go("/ops/projections/payments").await;
     task.chrome.press("Roll back").await;
     task.chrome.press("Roll back").await;
@@ -358,7 +355,7 @@ async fn the_way_back_leads_through_what_was_seen() {
         let before = task.chrome.place().await;
         let link = task.chrome.client.wait().for_element(Locator::XPath(&click(words))).await.expect("a link");
         link.click().await.unwrap();
-        changed(&task.chrome, &before).await;
+        until("the address", async || task.chrome.place().await != before).await;
     }
     let last = task.chrome.place().await;
     assert!(last.contains("sort=amount"), "{last}");
@@ -369,13 +366,6 @@ async fn the_way_back_leads_through_what_was_seen() {
     task.chrome.until_it_says("Next").await;
     assert_eq!(task.chrome.place().await, "/payments?limit=2");
     task.ends().await;
-}
-
-/// Waits until the address is another one.
-async fn changed(chrome: &Chrome, before: &str) {
-    while chrome.place().await == before {
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
 }
 
 /// German words are longer, and fit.
