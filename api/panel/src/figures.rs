@@ -14,6 +14,28 @@ pub fn number(language: &Language, plain: &str) -> String {
     }
 }
 
+/// A plain decimal as a person of this language types it: with the language's sign, and without groups.
+pub fn typed(language: &Language, plain: &str) -> String {
+    if has_comma(language) { plain.replace('.', ",") } else { plain.to_owned() }
+}
+
+/// What a person of this language has typed, as a plain decimal. With a decimal comma, `1.250` could be either of two numbers:
+/// it stays one that nothing accepts.
+pub fn plain(language: &Language, typed: &str) -> String {
+    if !has_comma(language) {
+        return typed.to_owned();
+    }
+    if typed.contains(',') {
+        return typed.replace('.', "").replace(',', ".");
+    }
+    let is_grouped = typed.rsplit_once('.').is_some_and(|(_, last)| last.len() == 3);
+    if is_grouped { format!("{typed} ?") } else { typed.to_owned() }
+}
+
+fn has_comma(language: &Language) -> bool {
+    number(language, "0.5") != "0.5"
+}
+
 /// An amount, and the code of its currency. They stay on one line.
 pub fn money(language: &Language, amount: &str, currency: &str) -> String {
     format!("{}\u{a0}{currency}", number(language, amount))
@@ -56,6 +78,20 @@ mod tests {
         assert_eq!(day(german, "2025-03-05"), "5. M\u{e4}r 2025");
         let zone: Tz = "America/New_York".parse().expect("a zone");
         assert_eq!(moment(english, zone, "2025-12-05T01:02:03Z"), "4 Dec 2025, 20:02");
+    }
+
+    #[test]
+    fn what_is_typed_is_read_as_it_was_written() {
+        let (english, german) = (named("en").expect("it is there"), named("de").expect("it is there"));
+        for number in ["0.125", "1250", "-12.50", "8.875"] {
+            for language in [english, german] {
+                assert_eq!(plain(language, &typed(language, number)), number, "{}", language.tag);
+            }
+        }
+        assert_eq!(
+            (&*plain(german, "1.250,5"), &*plain(german, "1.250"), &*plain(english, "1.250")),
+            ("1250.5", "1.250 ?", "1.250")
+        );
     }
 
     #[test]

@@ -18,6 +18,7 @@ use uuid::Uuid;
 use crate::{
     cell::{self, Cell},
     declared::{Member, Operation, Shape, listing_of},
+    figures,
     page::{self, Content},
     visit::{AT, Answer, Outcome, Refused, Visit, escaped},
 };
@@ -357,11 +358,11 @@ fn body(visit: &Visit, shape: &Shape, name: &str, typed: &Typed) -> Option<Value
             Some(text.parse::<i64>().map_or(Value::String(text), Value::from))
         }
         Shape::Truth => typed.get(name).map(|truth| Value::Bool(truth == "true")),
-        Shape::Moment => text().map(|text| Value::String(moment(visit, text))),
-        Shape::Number => text().map(|text| Value::String(plain(visit, text.trim()))),
+        Shape::Moment => text().map(|text| Value::String(moment(visit, &text))),
+        Shape::Number => text().map(|text| Value::String(figures::plain(visit.language, text.trim()))),
         Shape::Currency => text().map(|text| Value::String(text.trim().to_ascii_uppercase())),
         Shape::Money => {
-            let amount = plain(visit, typed.get(&format!("{name}.amount"))?.trim());
+            let amount = figures::plain(visit.language, typed.get(&format!("{name}.amount"))?.trim());
             let currency = typed.get(&format!("{name}.currency")).unwrap_or_default().trim().to_ascii_uppercase();
             Some(json!({"amount": amount, "currency": currency}))
         }
@@ -396,25 +397,13 @@ fn body(visit: &Visit, shape: &Shape, name: &str, typed: &Typed) -> Option<Value
     }
 }
 
-/// A number as it was typed, as the API takes it. In a language with a decimal comma, `1.250` could be either of two numbers:
-/// it is left as one that the API refuses, beside its field.
-fn plain(visit: &Visit, typed: &str) -> String {
-    if crate::figures::number(visit.language, "0.5") == "0.5" {
-        return typed.to_owned();
-    }
-    if typed.contains(',') {
-        return typed.replace('.', "").replace(',', ".");
-    }
-    let is_grouped = typed.rsplit_once('.').is_some_and(|(_, last)| last.len() == 3);
-    if is_grouped { format!("{typed} ?") } else { typed.to_owned() }
-}
-
 /// A moment as it was typed, in the reader's zone, as RFC 3339. What is none is refused by the API, which names the field.
-fn moment(visit: &Visit, typed: String) -> String {
-    let parsed = ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
-        .iter()
-        .find_map(|form| NaiveDateTime::parse_from_str(&typed, form).ok());
-    let Some(local) = parsed.and_then(|local| visit.zone.from_local_datetime(&local).earliest()) else { return typed };
+pub fn moment(visit: &Visit, typed: &str) -> String {
+    let parsed =
+        ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"].iter().find_map(|form| NaiveDateTime::parse_from_str(typed, form).ok());
+    let Some(local) = parsed.and_then(|local| visit.zone.from_local_datetime(&local).earliest()) else {
+        return typed.to_owned();
+    };
     local.with_timezone(&Utc).to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
@@ -486,7 +475,7 @@ async fn shown(visit: &Visit, operation: &str, former: Option<Former>) -> Outcom
     {
         now.tag().filter(|_| operation.expects).unwrap_or_default().clone_into(&mut tag);
         if let Some(Shape::Object(members)) = &operation.body {
-            fill(&mut typed, members, &now);
+            fill(visit, &mut typed, members, &now);
         }
     }
     let was: Vec<(String, String)> = if operation.method == "PATCH" {
@@ -555,7 +544,7 @@ fn crumb(visit: &Visit, path: &str) -> String {
 const CALLED: [(&str, &str); 3] = [("on", "automatic_allocation"), ("allowed", "post_paid"), ("limit", "credit_limit")];
 
 /// Puts into a form what the thing has now, where the form has a field for it.
-fn fill(typed: &mut Typed, members: &[Member], now: &Answer) {
+fn fill(visit: &Visit, typed: &mut Typed, members: &[Member], now: &Answer) {
     for member in members {
         let other = CALLED.iter().find(|(field, of)| *field == member.name && !now.body[*of].is_null());
         let value = &now.body[other.map_or(member.name.as_str(), |(_, of)| of)];
@@ -564,7 +553,15 @@ fn fill(typed: &mut Typed, members: &[Member], now: &Answer) {
         }
         match value {
             Value::String(text) if !FURTHER.contains(&member.name.as_str()) => {
-                typed.0.push((member.name.clone(), text.clone()));
+                let is_number = matches!(member.shape, Shape::Number);
+                let text = if is_number { figures::typed(visit.language, text) } else { text.clone() };
+                typed.0.push((member.name.clone(), text));
+            }
+            Value::Object(money) if matches!(member.shape, Shape::Money) => {
+                let part = |part: &str| money.get(part).and_then(Value::as_str).unwrap_or_default();
+                let amount = figures::typed(visit.language, part("amount"));
+                typed.0.push((joined(&member.name, "amount"), amount));
+                typed.0.push((joined(&member.name, "currency"), part("currency").to_owned()));
             }
             Value::Bool(truth) => typed.0.push((member.name.clone(), truth.to_string())),
             Value::Object(held) => {
@@ -709,7 +706,7 @@ struct Once<'a> {
 fn shown_once(visit: &Visit, operation: &Operation, answer: &Answer) -> Response {
     let mut shown = answer.body.clone();
     if let (Some(link), true) = (shown["link"].as_str(), operation.id.starts_with("user")) {
-        // The page where whoever gets it chooses a password.
+        // The page where the invited person chooses a password.
         shown["link"] = json!(format!("/password?link={}", escaped(link)));
     }
     if let (Some(link), true) = (shown["link"].as_str(), operation.id.starts_with("sign_up")) {
@@ -754,15 +751,7 @@ pub async fn filters(visit: &Visit, operation: &Operation) -> Vec<Field> {
             let field = making.field(filter, &filter.name);
             let control = match field.control {
                 // Whether it is so, is not so, or does not matter.
-                Control::Truth(_) => {
-                    let asked = visit.asked(&filter.name).unwrap_or_default();
-                    let choice = |value: &str, word: &str| Choice {
-                        value: value.into(),
-                        label: visit.language.say(word),
-                        is_chosen: asked == value,
-                    };
-                    Control::Select(vec![choice("true", "yes"), choice("false", "no")])
-                }
+                Control::Truth(_) => Control::Select(making.truths(visit.asked(&filter.name).unwrap_or_default())),
                 // One thing alone is not what is asked for.
                 Control::Select(choices) => {
                     let asked = visit.asked(&filter.name).unwrap_or_default();
@@ -778,11 +767,6 @@ pub async fn filters(visit: &Visit, operation: &Operation) -> Vec<Field> {
 
 /// What is asked of a filter, as the API takes it.
 pub fn asked(visit: &Visit, filter: &Member) -> Option<String> {
-    let value = visit.asked(&filter.name)?.to_owned();
-    Some(if matches!(filter.shape, Shape::Moment) { moment(visit, value) } else { value })
-}
-
-/// A moment as it was typed, or what else it is.
-pub fn moment_or(visit: &Visit, value: &str) -> String {
-    moment(visit, value.to_owned())
+    let value = visit.asked(&filter.name)?;
+    Some(if matches!(filter.shape, Shape::Moment) { moment(visit, value) } else { value.to_owned() })
 }

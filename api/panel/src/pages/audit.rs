@@ -158,9 +158,7 @@ pub async fn difference(visit: &Visit) -> Outcome {
         let times = [("as_of", format!("as_of_{number}")), ("as_known_at", format!("as_known_at_{number}"))];
         let query: Vec<String> = times
             .iter()
-            .filter_map(|(name, field)| {
-                Some(format!("{name}={}", escaped(&form::moment_or(visit, visit.asked(field)?))))
-            })
+            .filter_map(|(name, field)| Some(format!("{name}={}", escaped(&form::moment(visit, visit.asked(field)?)))))
             .collect();
         format!("/v1/audit/trial-balance?{}", query.join("&"))
     };

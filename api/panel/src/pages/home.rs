@@ -1,4 +1,4 @@
-//! Home: whether all is well, and what needs whoever looks.
+//! Home: whether all is well, and what needs the reader.
 
 use askama::Template;
 use axum::response::Response;

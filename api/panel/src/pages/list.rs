@@ -128,7 +128,7 @@ pub fn address(visit: &Visit, asked: Asked<'_>, expands: bool) -> String {
     let others = ["sort", "cursor", "limit", "as_of", "as_known_at"];
     for name in others.into_iter().filter(|name| takes(operation, name)) {
         if let Some(value) = visit.asked(name) {
-            query.push((name.to_owned(), form::moment_or(visit, value)));
+            query.push((name.to_owned(), form::moment(visit, value)));
         }
     }
     if expands && let Some(expand) = expand(visit, operation) {
@@ -196,7 +196,7 @@ fn pager(visit: &Visit, answer: &Answer) -> Vec<(String, String)> {
         pager.push((visit.language.say(&format!("pager-{relation}")), address));
     }
     // Listings that go by a number say which comes next.
-    let next = ["next_after"].iter().find_map(|name| answer.body[*name].as_u64());
+    let next = answer.body["next_after"].as_u64();
     if let Some(next) = next.filter(|_| answer.body["has_more"] == true) {
         let address = visit.address_with(&[("after", Some(&next.to_string())), ("done", None)]);
         pager.push((visit.language.say("pager-next"), address));

@@ -73,7 +73,7 @@ pub async fn show(visit: &Visit, asked: Asked<'_>) -> Outcome {
     let mut query = format!("from={month}&to={next}");
     for name in ["as_of", "as_known_at"] {
         if let Some(value) = visit.asked(name) {
-            query += &format!("&{name}={}", escaped(&form::moment_or(visit, value)));
+            query += &format!("&{name}={}", escaped(&form::moment(visit, value)));
         }
     }
     if let Some((_, format, ending)) =
