@@ -34,7 +34,7 @@ pub fn router(app: App) -> Router {
     let edge = app.edge().clone();
     let house = House::of(app.clone());
     let whole = with_layers(authenticated(routes_in(&house, app.clone()), app), edge);
-    // Outside of what refuses, so that a refusal is a page for whoever looks at pages.
+    // Outside of what refuses, so that a browser is shown a refusal as a page.
     whole.layer(from_fn_with_state(house, page::failures))
 }
 

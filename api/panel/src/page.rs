@@ -153,7 +153,7 @@ pub fn is_wanted(headers: &HeaderMap) -> bool {
     headers.get(header::ACCEPT).is_some_and(|accept| accept.as_bytes().starts_with(b"text/html"))
 }
 
-/// Makes a page of what the layers around the routes have refused, for whoever looks at pages.
+/// Makes a page of what the layers around the routes have refused, for browsers.
 pub async fn failures(State(house): State<House>, request: Request, next: Next) -> Response {
     let wants_page = request.method() == Method::GET || request.method() == Method::POST;
     let wants_page = wants_page && crate::is_of_pages(&request) && is_wanted(request.headers());

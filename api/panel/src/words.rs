@@ -8,7 +8,7 @@ use fluent_bundle::{FluentArgs, FluentResource, FluentValue, concurrent::FluentB
 use fluent_langneg::{LanguageIdentifier, NegotiationStrategy, negotiate_languages, parse_accepted_languages};
 use icu_decimal::{DecimalFormatter, options::DecimalFormatterOptions};
 
-/// The languages: the first is the one of whoever asks for none of them.
+/// The languages: the first is for browsers that ask for none of them.
 const LANGUAGES: [(&str, &str); 2] =
     [("en", include_str!("../locales/en.ftl")), ("de", include_str!("../locales/de.ftl"))];
 

@@ -1,4 +1,4 @@
-//! Requests that pages make of the API in this very process, in the name of whoever asks for the page.
+//! Requests that pages make of the API in this very process, in the name of the visitor.
 //!
 //! They pass the same rights, walls and access log as any other request. Who asks was found out for the page, and the page is
 //! what the limit of requests counts.
