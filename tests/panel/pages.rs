@@ -1,7 +1,11 @@
 //! Every page of the map, in a browser: no error, no finding of axe-core, no scroll bar across, every control within reach.
 
+use std::collections::BTreeSet;
+
+use daybook_api::listings;
+use daybook_core::domain::{Party, function::Role, user::MembershipChange as M};
 use daybook_panel::{Panel, pages};
-use daybook_tests::operator;
+use daybook_tests::{api::Answer, operator};
 use reqwest::Method;
 use serde_json::json;
 
@@ -14,7 +18,7 @@ const OTHERS: [Panel; 4] = [Panel::Customer, Panel::Staff, Panel::Auditor, Panel
 async fn addresses(house: &House) -> Vec<(Panel, String, String)> {
     // Something that goes on for a while, so that it can be looked at.
     let verify = house.app.from_page(house.who(Panel::Operator), Method::POST, &operator::of("accounts", "/verify"));
-    let verify = daybook_tests::api::Answer::to(verify).await;
+    let verify = Answer::to(verify).await;
     assert_eq!(verify.status, 202, "{}", verify.text);
     let size = house.app.position().await;
     house.app.signed(size).await;
@@ -57,6 +61,69 @@ async fn every_page_opens_as_each_kind_of_user_or_says_why_not() {
             assert_eq!(answer.header("cache-control"), "no-store", "{page}");
         }
     }
+}
+
+/// Forms to which no page of a history leads, and why.
+const ELSEWHERE: [(&str, &str); 8] = [
+    ("session_step_up", "each form that needs it asks for it"),
+    ("session_switch", "of a person with several memberships; it stands in the settings"),
+    ("sign_in_second_factor", "a page of its own, before anybody is signed in"),
+    ("me_confirm", "it follows the form that adds a factor"),
+    ("me_remove_factor", "of a person with a factor; it stands in the settings"),
+    ("sign_ups_remove", "of people who wait to be confirmed, in their list"),
+    ("sign_ups_make_link", "of people who wait to be confirmed, in their list"),
+    ("accounts_release_hold", "nowhere yet: the API lists no holds of an account"),
+];
+
+/// What can be done over HTTP has a form, and a page leads to it.
+#[tokio::test]
+async fn a_page_leads_to_every_form() {
+    let house = House::varied().await;
+    let mut led_to = BTreeSet::new();
+    for (_, _, address) in addresses(&house).await {
+        for who in OTHERS {
+            forms_on(&house.reads(who, &address).await, &mut led_to);
+        }
+    }
+    // Not only the newest thing of each list.
+    let staff = house.who(Panel::Staff);
+    for listing in listings() {
+        let rows = house.app.page_reads(staff, &format!("{}?limit=200", listing.path)).await;
+        for row in rows.body["data"].as_array().expect("rows") {
+            let page = format!("{}/{}", &listing.path["/v1".len()..], row["id"].as_str().expect("an identifier"));
+            forms_on(&house.reads(Panel::Staff, &page).await, &mut led_to);
+        }
+    }
+    // What a person has made of oneself.
+    let user = house.app.invited("own@example.org", &Party::Provider, vec![M::GrantRole(Role::Staff)]).await;
+    house.app.with_password(&user).await;
+    house.app.tokened(&user, &Party::Provider, None, None).await;
+    let own = house.app.stepped_up(&house.app.signed_in("own@example.org").await).await;
+    let contact = json!({ "contact": { "email": "ada@example.org" } });
+    let added = house.app.page_edits(&own, &format!("/v1/users/{user}/contacts"), contact).await;
+    assert_eq!(added.status, 200, "{}", added.text);
+    for page in ["/tokens".to_owned(), format!("/users/{user}?at={}", added.header("ledger-position"))] {
+        forms_on(&house.app.page_reads(&own, &page).await, &mut led_to);
+    }
+    let description = serde_json::to_value(daybook_api::openapi()).unwrap();
+    let mut missing = Vec::new();
+    for item in description["paths"].as_object().unwrap().values() {
+        for (method, operation) in item.as_object().unwrap() {
+            let (id, needs) = (operation["operationId"].as_str().unwrap(), operation["x-needs"].as_str().unwrap());
+            let is_done = operation["responses"].as_object().unwrap().keys().any(|status| status.starts_with('2'));
+            let is_of_pages = method != "get" && is_done && !matches!(needs, "nothing" | "signature");
+            let is_elsewhere = ELSEWHERE.iter().any(|(other, _)| *other == id);
+            if is_of_pages && !is_elsewhere && !led_to.contains(id) {
+                missing.push(id);
+            }
+        }
+    }
+    assert!(missing.is_empty(), "no page leads to {missing:?}");
+}
+
+fn forms_on(page: &Answer, forms: &mut BTreeSet<String>) {
+    let named = page.text.split("/do/").skip(1).map(|rest| rest.split(['"', '?']).next().unwrap_or_default());
+    forms.extend(named.map(str::to_owned));
 }
 
 #[tokio::test]

@@ -106,7 +106,7 @@ pub async fn with(visit: &Visit, asked: Asked<'_>, answer: &Answer, extra: Strin
         is_filtered,
         sort,
         table,
-        deeds: deeds(visit, visit.house.api(), asked).into_iter().filter(|deed| deed.is_first).collect(),
+        deeds: deeds(visit, asked),
         tables: if operation.comes_as_table { tables(visit) } else { Vec::new() },
         pager: pager(visit, answer),
         empty: visit.language.say_with(empty, &[("things", &title)]),

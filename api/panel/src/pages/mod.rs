@@ -107,13 +107,13 @@ async fn shown(visit: &Visit) -> Outcome {
 pub struct Deed {
     pub label: String,
     pub address: String,
-    pub is_first: bool,
 }
 
 /// What the visitor may do here, besides looking: each has a form.
-pub fn deeds(visit: &Visit, api: &Declared, asked: Asked<'_>) -> Vec<Deed> {
+pub fn deeds(visit: &Visit, asked: Asked<'_>) -> Vec<Deed> {
+    let api = visit.house.api();
     let Some((_, values)) = api.reading(asked.path) else { return Vec::new() };
-    let template = asked.operation.path.as_str();
+    let template = headed(api, &asked.operation.path);
     let mut deeds = Vec::new();
     for operation in api.deeds(template).filter(|operation| visit.may(operation)) {
         let names: Vec<&str> = operation.names().collect();
@@ -124,13 +124,22 @@ pub fn deeds(visit: &Visit, api: &Declared, asked: Asked<'_>) -> Vec<Deed> {
         let query: Vec<String> =
             values.iter().map(|(name, value)| format!("{name}={}", crate::visit::escaped(&decoded(value)))).collect();
         let query = if query.is_empty() { String::new() } else { format!("?{}", query.join("&")) };
-        deeds.push(Deed {
-            label: visit.language.deed(&operation.id),
-            address: format!("/do/{}{query}", operation.id),
-            is_first: deeds.is_empty(),
-        });
+        deeds.push(Deed { label: visit.language.deed(&operation.id), address: format!("/do/{}{query}", operation.id) });
     }
     deeds
+}
+
+/// The template under which all lies that the page of this one leads to. What has no page itself, such as `/v1/books`, belongs
+/// to the pages below it.
+fn headed<'a>(api: &Declared, template: &'a str) -> &'a str {
+    let mut head = template;
+    while let Some((parent, _)) = head.rsplit_once('/').filter(|(parent, _)| parent.len() > "/v1".len()) {
+        if api.0.iter().any(|operation| operation.method == "GET" && operation.path == parent) {
+            break;
+        }
+        head = parent;
+    }
+    head
 }
 
 /// What can be done with the parts of a thing, or the rows of a list, that have no page of their own: the operations, and the

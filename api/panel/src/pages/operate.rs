@@ -111,7 +111,7 @@ pub async fn projection(visit: &Visit, asked: Asked<'_>) -> Outcome {
     let page = OneProjection {
         visit,
         it: of(visit, row),
-        deeds: deeds(visit, visit.house.api(), asked),
+        deeds: deeds(visit, asked),
         is_live: !row["building"].is_null()
             || operations.iter().any(|(_, _, status)| matches!(status, Cell::Word(_, "waits"))),
         builds,

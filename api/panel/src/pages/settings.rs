@@ -65,10 +65,10 @@ pub async fn show(visit: &Visit, asked: Asked<'_>) -> Outcome {
         operation: visit.house.api().named("users_show").ok_or_else(crate::visit::Refused::not_found)?,
         path: &format!("/v1{}", page_of(&user)),
     };
-    let mut deeds: Vec<Deed> = super::deeds(visit, visit.house.api(), asked);
+    let mut deeds: Vec<Deed> = super::deeds(visit, asked);
     let own = ["users_rename", "users_relocate", "users_add_contact"];
     deeds.extend(
-        super::deeds(visit, visit.house.api(), user_at)
+        super::deeds(visit, user_at)
             .into_iter()
             .filter(|deed| own.iter().any(|own| deed.address.starts_with(&format!("/do/{own}?")))),
     );

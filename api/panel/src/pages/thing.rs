@@ -102,7 +102,7 @@ pub async fn with(visit: &Visit, asked: Asked<'_>, answer: &Answer, extra: Strin
         extra,
         members,
         tables,
-        deeds: deeds(visit, api, asked),
+        deeds: deeds(visit, asked),
         parts: parts(visit, asked),
         history,
         all_of_history,
