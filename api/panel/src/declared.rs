@@ -164,6 +164,11 @@ impl Operation {
         !matches!(self.answer, Shape::Word(ref words) if words.is_empty())
     }
 
+    /// Whether it cannot be undone, or takes something away.
+    pub fn is_grave(&self) -> bool {
+        self.method == "DELETE" || GRAVE.iter().any(|grave| self.path.ends_with(grave))
+    }
+
     /// The rows of a listing.
     pub fn rows(&self) -> Option<(&str, &[Member])> {
         let Shape::Object(members) = &self.answer else { return None };
@@ -183,6 +188,9 @@ impl Operation {
         self.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
     }
 }
+
+const GRAVE: [&str; 9] =
+    ["/disable", "/delete", "/deactivate", "/fraud", "/revoke", "/discard", "/reverse", "/cancel", "/rollback"];
 
 fn matched(template: &str, path: &str) -> Option<Vec<(String, String)>> {
     let (mut parts, mut values) = (path.split('/'), Vec::new());

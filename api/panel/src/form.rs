@@ -458,7 +458,7 @@ fn permitted<'a>(visit: &'a Visit, operation: &str) -> Result<&'a Operation, Ref
 
 async fn shown(visit: &Visit, operation: &str, former: Option<Former>) -> Outcome {
     let operation = permitted(visit, operation)?;
-    let (path, above) = addressed(visit, operation)?;
+    let (_, above) = addressed(visit, operation)?;
     let (typed, refused, step_up) = match former {
         Some(Former { typed, refused, step_up }) => (typed, refused, step_up),
         // What begins so is of the form itself, and comes from no link.
@@ -513,7 +513,7 @@ async fn shown(visit: &Visit, operation: &str, former: Option<Former>) -> Outcom
         tag,
         was,
         step_up,
-        is_grave: operation.method == "DELETE" || GRAVE.iter().any(|grave| path.ends_with(grave)),
+        is_grave: operation.is_grave(),
     };
     let mut crumbs = Vec::new();
     if let Some(above) = above.as_deref().and_then(|above| above.strip_prefix("/v1")) {
@@ -524,10 +524,6 @@ async fn shown(visit: &Visit, operation: &str, former: Option<Former>) -> Outcom
     let status = refused.map_or(StatusCode::OK, |refused| refused.status);
     Ok(Content::of(deed, &page).under(crumbs).with_status(visit, status))
 }
-
-/// What cannot be undone, or takes something away.
-const GRAVE: [&str; 9] =
-    ["/disable", "/delete", "/deactivate", "/fraud", "/revoke", "/discard", "/reverse", "/cancel", "/rollback"];
 
 fn crumb(visit: &Visit, path: &str) -> String {
     let last = path.rsplit('/').next().unwrap_or_default();

@@ -101,6 +101,8 @@ async fn of_customer(visit: &Visit, home: &mut Home<'_>) -> Result<Option<u64>, 
                 });
             }
         }
+        // Days read in their order as texts, too.
+        due.sort_by(|one, other| one["due_on"].as_str().cmp(&other["due_on"].as_str()));
         let due: Vec<&Value> = due.iter().collect();
         for invoice in &due {
             let due_on = invoice["due_on"].as_str().unwrap_or_default();

@@ -115,7 +115,10 @@ pub fn deeds(visit: &Visit, asked: Asked<'_>) -> Vec<Deed> {
     let Some((_, values)) = api.reading(asked.path) else { return Vec::new() };
     let template = headed(api, &asked.operation.path);
     let mut deeds = Vec::new();
-    for operation in api.deeds(template).filter(|operation| visit.may(operation)) {
+    let mut operations: Vec<&Operation> = api.deeds(template).filter(|operation| visit.may(operation)).collect();
+    // What takes something away is not what is pressed first.
+    operations.sort_by_key(|operation| operation.is_grave());
+    for operation in operations {
         let names: Vec<&str> = operation.names().collect();
         // A part of the thing is named where the part is shown.
         if names.len() > values.len() {
