@@ -29,6 +29,16 @@ impl Book {
         Ok(format!("acc_BENCH{number:07}").parse()?)
     }
 
+    /// The book, with its accounts and their statements projected, and nothing else.
+    pub async fn with_statements(self, server: &Server) -> Result<String, Failure> {
+        let database = self.write(server).await?;
+        let mut connection = server.connection(&database).await?;
+        skip_projecting(&mut connection).await?;
+        connection.close().await?;
+        project(server, &database, &["accounts", "account_statement"]).await?;
+        Ok(database)
+    }
+
     /// Appends it to a new database with an empty ledger.
     pub async fn write(self, server: &Server) -> Result<String, Failure> {
         let database = server.fresh(None).await?;

@@ -508,7 +508,7 @@ fn command(operation: Operation, idempotency: Option<Idempotency>) -> Command {
         causation_id: None,
         occurred_at: Utc::now().trunc_subsecs(6),
     };
-    Command { id: Uuid::now_v7(), operation, context, idempotency }
+    Command { id: Uuid::now_v7(), operation, context, idempotency, expected: None }
 }
 
 /// A caller on the other side of HTTP.

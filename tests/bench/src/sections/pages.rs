@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 
 use hyper::StatusCode;
-use sqlx::Connection;
 
 use super::{
     at_least,
@@ -11,7 +10,7 @@ use super::{
 };
 use crate::{
     Bench, Failure,
-    books::{self, Book},
+    books::Book,
     daybook,
     http::Client,
     load::{Attempt, Caller, Span, closed_loop},
@@ -32,11 +31,7 @@ pub async fn pages(bench: &Bench) -> Result<Section, Failure> {
     let Bench { server, sizes, .. } = bench;
     let title = format!("pages and the JSON that they are made of, {CONNECTIONS} connections");
     let mut section = Section::new("pages", title, Unit::PerSecond);
-    let database = Book { accounts: 1, events_each: 12 * LINES + 1, seconds: SECONDS }.write(server).await?;
-    let mut connection = server.connection(&database).await?;
-    books::skip_projecting(&mut connection).await?;
-    connection.close().await?;
-    books::project(server, &database, &["accounts", "account_statement"]).await?;
+    let database = Book { accounts: 1, events_each: 12 * LINES + 1, seconds: SECONDS }.with_statements(server).await?;
     let account = Book::account(0)?;
     let running = daybook::start_unwatched(server, &database).await?;
     let token = daybook::staff_token(&running).await?;

@@ -4,12 +4,11 @@ use std::net::SocketAddr;
 
 use hyper::StatusCode;
 use serde_json::Value;
-use sqlx::Connection;
 
 use super::{DAYBOOK, at_least, p99_at_most};
 use crate::{
     Bench, Failure,
-    books::{self, Book},
+    books::Book,
     daybook,
     http::Client,
     limits,
@@ -29,11 +28,7 @@ pub async fn statement(bench: &Bench) -> Result<Section, Failure> {
     let title = format!("the first {LINES} lines of a statement of {lines}, {CONNECTIONS} connections");
     let mut section = Section::new("statement", title, Unit::PerSecond);
 
-    let database = Book { accounts: 1, events_each: lines + 1, seconds: SECONDS }.write(server).await?;
-    let mut connection = server.connection(&database).await?;
-    books::skip_projecting(&mut connection).await?;
-    connection.close().await?;
-    books::project(server, &database, &["accounts", "account_statement"]).await?;
+    let database = Book { accounts: 1, events_each: lines + 1, seconds: SECONDS }.with_statements(server).await?;
 
     let account = Book::account(0)?;
     let running = daybook::start_unwatched(server, &database).await?;
